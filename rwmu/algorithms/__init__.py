@@ -1,0 +1,1 @@
+"""The whole procedures: offline (MOPO-PPO)."""

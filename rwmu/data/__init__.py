@@ -1,0 +1,1 @@
+"""Offline data: episodes, their splits and windows, the normaliser, and the formats they are stored in."""

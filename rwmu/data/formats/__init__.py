@@ -1,0 +1,1 @@
+"""One importer and exporter a file format."""

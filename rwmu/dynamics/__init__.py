@@ -1,0 +1,1 @@
+"""World models: recurrent ensembles, the autoregressive loop, losses and training."""

@@ -1,0 +1,1 @@
+"""Measure what was learnt: model error, deployment, the gap between dream and reality, the report."""

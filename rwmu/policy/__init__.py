@@ -1,0 +1,1 @@
+"""The policy: rsl-rl actor and PPO, and behaviour cloning."""

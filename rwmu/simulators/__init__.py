@@ -1,0 +1,1 @@
+"""Physics: the embedded MuJoCo simulator, the behaviour policies, and data collection."""

@@ -1,0 +1,1 @@
+"""Uncertainty: estimates from what the members predict."""
