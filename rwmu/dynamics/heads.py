@@ -1,0 +1,84 @@
+"""Prediction heads with a leading member axis: one batched matrix product a layer for all members."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MemberMLP(nn.Module):
+    """E perceptrons of one hidden layer (ReLU): ``[E or 1, N, F] -> [E, N, O]``.
+
+    Args:
+        num_features, hidden_size, num_outputs: sizes of each.
+        generators: one a member, for the initialisation (uniform in +-1/sqrt(fan in), as PyTorch's).
+        output_scale: factor on the initial weights of the last layer.
+        output_bias: initial bias of the last layer; None draws it like the weights.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_size: int,
+        num_outputs: int,
+        generators: list[torch.Generator],
+        output_scale: float = 1.0,
+        output_bias: float | None = None,
+    ) -> None:
+        super().__init__()
+
+        def uniform(*shape: int, fan_in: int, scale: float = 1.0) -> nn.Parameter:
+            bound = scale * fan_in**-0.5
+            return nn.Parameter(torch.stack([torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators]))
+
+        self.weight_hidden = uniform(hidden_size, num_features, fan_in=num_features)
+        self.bias_hidden = uniform(hidden_size, fan_in=num_features)
+        self.weight_output = uniform(num_outputs, hidden_size, fan_in=hidden_size, scale=output_scale)
+        self.bias_output = uniform(num_outputs, fan_in=hidden_size)
+        if output_bias is not None:
+            nn.init.constant_(self.bias_output, output_bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Apply each member's perceptron to its features, or all to the same ones."""
+        features = features.expand(self.weight_hidden.shape[0], -1, -1)
+        hidden = functional.relu(torch.baddbmm(self.bias_hidden.unsqueeze(1), features, self.weight_hidden.transpose(1, 2)))
+        return torch.baddbmm(self.bias_output.unsqueeze(1), hidden, self.weight_output.transpose(1, 2))
+
+
+class StateHead(nn.Module):
+    """Mean (residual) and bounded log standard deviation of the next state, for E members.
+
+    The log standard deviation is kept softly between ``min_log_std`` and ``min_log_std + exp(log_delta_log_std)``, per dimension
+    (Chua et al. 2018, arXiv:1805.12114, appendix A.1), parametrised as the published code does.
+
+    Args:
+        learn_bounds: whether the bounds are trained; then the loss needs its bound term.
+        min_log_std, max_log_std: the initial bounds.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden_size: int,
+        state_dim: int,
+        generators: list[torch.Generator],
+        min_log_std: float = -6.0,
+        max_log_std: float = 1.0,
+        learn_bounds: bool = False,
+    ) -> None:
+        super().__init__()
+        members = len(generators)
+        # A small start: the first prediction is nearly "nothing changes", with the spread of a step.
+        self.mean = MemberMLP(num_features, hidden_size, state_dim, generators, output_scale=0.3, output_bias=0.0)
+        self.log_std = MemberMLP(num_features, hidden_size, state_dim, generators, output_scale=0.3, output_bias=-1.5)
+        delta = torch.tensor(max_log_std - min_log_std).log().item()
+        self.min_log_std = nn.Parameter(torch.full((members, 1, state_dim), min_log_std), requires_grad=learn_bounds)
+        self.log_delta_log_std = nn.Parameter(torch.full((members, 1, state_dim), delta), requires_grad=learn_bounds)
+
+    def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [E or 1, N, D]``."""
+        low = self.min_log_std
+        high = low + self.log_delta_log_std.exp()
+        log_std = high - functional.softplus(high - self.log_std(features))
+        return state + self.mean(features), low + functional.softplus(log_std - low)
