@@ -1,0 +1,36 @@
+# Two commands do everything: `make train` and `make test`. Choose another place for the environment with VENV=..., another Python
+# with PYTHON=..., and add or override settings with ARGS="scale=paper seed=1".
+VENV ?= .venv
+PYTHON ?= python3
+EXPERIMENT ?= mopo_ensemble5
+ARGS ?=
+BIN = $(VENV)/bin
+
+# Idle OpenMP threads sleep instead of spinning: with two cores and several pools, spinning costs more than it saves.
+export OMP_WAIT_POLICY = PASSIVE
+
+.PHONY: train test lint install clean
+
+train: install
+	$(BIN)/python -m rwmu.train +experiment=$(EXPERIMENT) $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict rwmu
+
+install: $(VENV)/installed
+
+# One pip call with the constraints, so that torch is taken in the pinned build and never twice.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mujoco,dev]'
+	touch $@
+
+# Collected data and finished runs are results, not rubbish: they stay.
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	find rwmu tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
