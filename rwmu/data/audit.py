@@ -1,0 +1,73 @@
+"""Refuse data that would spoil a model: of another robot, with other columns, or with values that are no numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.errors import DataError
+from rwmu.tasks.anymal_d import Robot
+from rwmu.tasks.layout import StateLayout
+
+
+def audit(episodes: Episodes, robot: Robot | None = None, source: str = "The data") -> None:
+    """Raise :class:`DataError` with one sentence if the episodes cannot be used (for ``robot``, if one is given).
+
+    Args:
+        episodes: as read or collected.
+        robot: what the run expects; None accepts any robot that the data describe themselves.
+        source: how the sentence names the data.
+    """
+    if episodes.num_episodes == 0:
+        raise DataError(f"{source} holds no episode; collect it again with 'python -m rwmu.collect'.")
+    if robot is not None:
+        _check_robot(episodes, robot, source)
+    _check_finite(episodes, source)
+
+
+def _check_robot(episodes: Episodes, robot: Robot, source: str) -> None:
+    name = episodes.attributes.get("robot")
+    if name is not None and name != robot.name:
+        raise DataError(f"{source} is of the robot '{name}', but this run is for '{robot.name}'; give data of the same robot.")
+    expected = {"state": robot.state_layout.size, "action": robot.num_joints, "contact": robot.contact_layout.size, "command": 3}
+    for array, size in expected.items():
+        columns = getattr(episodes, array).shape[-1]
+        if columns != size:
+            raise DataError(f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout.")
+    described = episodes.attributes.get("layout")
+    if described is not None and StateLayout.from_description(described) != robot.state_layout:
+        raise DataError(
+            f"{source} has the state columns {_field_names(described)}, but the robot '{robot.name}' has "
+            f"{_field_names(robot.state_layout.describe())}; give data of its layout."
+        )
+
+
+def _field_names(description: list[list[str | int]]) -> str:
+    return ", ".join(f"{name} ({size}, {unit})" for name, size, unit in description)
+
+
+def _check_finite(episodes: Episodes, source: str) -> None:
+    for array in ("state", "action", "command", "reward"):
+        values: Tensor = getattr(episodes, array)
+        # A sum is not finite if any addend is not: cheaper than a mask of every value, and exact when it is finite.
+        if torch.isfinite(values.sum(dtype=torch.float64)):
+            continue
+        bad = ~torch.isfinite(values)
+        if not bad.any():
+            continue
+        row, *column = (int(i) for i in bad.nonzero()[0])
+        episode = int(episodes.episode_of_row[row])
+        value = float(values[row, column[0]] if column else values[row])
+        where = f"{_column_name(episodes, array, column)} of episode {episode}, row {row - int(episodes.offsets[episode])}"
+        raise DataError(
+            f"{source} has the value {value} in {where} ({int(bad.sum())} such values in all); "
+            "remove these episodes or collect them again with 'python -m rwmu.collect'."
+        )
+
+
+def _column_name(episodes: Episodes, array: str, column: list[int]) -> str:
+    described = episodes.attributes.get("layout")
+    if array == "state" and described is not None and column:
+        return StateLayout.from_description(described).names()[column[0]]
+    return f"{array}[{column[0]}]" if column else array

@@ -1,0 +1,144 @@
+"""Offline data in memory: the rows of all episodes, one behind another, with what is known of each episode."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.errors import DataError
+
+_DTYPES = {
+    "state": torch.float32,
+    "action": torch.float32,
+    "contact": torch.bool,
+    "termination": torch.bool,
+    "command": torch.float32,
+    "reward": torch.float32,
+    "lengths": torch.int64,
+    "seeds": torch.int64,
+}
+ROW_ARRAYS = ("state", "action", "contact", "termination", "command", "reward")
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Episodes as flat tensors; :mod:`rwmu.records` states which action, command and reward stand in which row.
+
+    R rows in all, N episodes. Row 0 of every episode holds the state after the reset, action 0 and reward 0.
+
+    Attributes:
+        state: ``[R, D]`` float32, physical units.
+        action: ``[R, A]`` float32, the action that produced the state of the same row.
+        contact: ``[R, C]`` bool.
+        termination: ``[R]`` bool, whether the episode terminated on reaching the row; a time-out is no termination.
+        command: ``[R, 3]`` float32, in force when the action of the *next* row was chosen.
+        reward: ``[R]`` float32, received on reaching the row.
+        lengths: ``[N]`` int64, rows of each episode.
+        levels: N names of the policy that acted; ``mixed`` where it was switched.
+        seeds: ``[N]`` int64.
+        attributes: of the whole set, JSON-able: ``robot`` (name), ``layout`` (``StateLayout.describe()``), ``step_dt``, ``seed``,
+            ``command_line`` ...
+    """
+
+    state: Tensor
+    action: Tensor
+    contact: Tensor
+    termination: Tensor
+    command: Tensor
+    reward: Tensor
+    lengths: Tensor
+    levels: Sequence[str]
+    seeds: Tensor
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, dtype in _DTYPES.items():
+            if getattr(self, name).dtype != dtype:
+                raise DataError(f"The episodes' '{name}' is of {getattr(self, name).dtype}, but {dtype} was expected.")
+        for name in ROW_ARRAYS:
+            rows = len(getattr(self, name))
+            if rows != int(self.lengths.sum()):
+                raise DataError(f"The episodes' lengths add up to {int(self.lengths.sum())} rows, but '{name}' has {rows}.")
+        for name in ("levels", "seeds"):
+            if len(getattr(self, name)) != len(self.lengths):
+                raise DataError(f"There are {len(self.lengths)} episodes, but '{name}' has {len(getattr(self, name))} entries.")
+        if len(self.lengths) and int(self.lengths.min()) < 1:
+            raise DataError(f"Episode {int(self.lengths.argmin())} has no rows.")
+        for name in ("action", "reward", "termination"):
+            first = getattr(self, name)[self.offsets]
+            if first.count_nonzero():
+                raise DataError(f"The first row of an episode has a non-zero {name}, but nothing led to it; see rwmu/records.py.")
+
+    @property
+    def num_rows(self) -> int:
+        """Return R."""
+        return len(self.state)
+
+    @property
+    def num_episodes(self) -> int:
+        """Return N."""
+        return len(self.lengths)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """Return the row at which each episode begins, ``[N]`` int64."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    @cached_property
+    def episode_of_row(self) -> Tensor:
+        """Return the episode that each row belongs to, ``[R]`` int64."""
+        return torch.repeat_interleave(torch.arange(self.num_episodes), self.lengths)
+
+    def returns(self) -> Tensor:
+        """Return the sum of the rewards of each episode, ``[N]`` float64."""
+        return torch.zeros(self.num_episodes, dtype=torch.float64).index_add_(0, self.episode_of_row, self.reward.double())
+
+    def rows_of(self, ids: Tensor) -> Tensor:
+        """Return the rows of the episodes ``ids``, in their order, as int64 indices."""
+        lengths = self.lengths[ids]
+        shift = self.offsets[ids] - (lengths.cumsum(0) - lengths)
+        return torch.repeat_interleave(shift, lengths) + torch.arange(int(lengths.sum()))
+
+    def select(self, ids: Tensor) -> Episodes:
+        """Return a copy of the episodes ``ids`` (int64; an id may come twice), in their order."""
+        rows = self.rows_of(ids)
+        return Episodes(
+            **{name: getattr(self, name)[rows] for name in ROW_ARRAYS},
+            lengths=self.lengths[ids],
+            levels=[self.levels[i] for i in ids.tolist()],
+            seeds=self.seeds[ids],
+            attributes=dict(self.attributes),
+        )
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of all arrays and levels in a fixed order: it names the data, whatever file they lie in."""
+        digest = hashlib.sha256()
+        for name in (*ROW_ARRAYS, "lengths", "seeds"):
+            array = getattr(self, name).contiguous().numpy()
+            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
+            digest.update(array.data)
+        digest.update(json.dumps(list(self.levels)).encode())
+        return digest.hexdigest()
+
+
+def concatenate(parts: Sequence[Episodes]) -> Episodes:
+    """Join sets of episodes of the same robot; the attributes are those of the first."""
+    if not parts:
+        raise DataError("There are no episodes to join.")
+    for key in ("robot", "layout", "step_dt"):
+        values = [part.attributes.get(key) for part in parts]
+        if any(value != values[0] for value in values):
+            raise DataError(f"Sets of episodes that differ in '{key}' cannot be joined: {values}.")
+    return Episodes(
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in (*ROW_ARRAYS, "lengths", "seeds")},
+        levels=[level for part in parts for level in part.levels],
+        attributes=dict(parts[0].attributes),
+    )

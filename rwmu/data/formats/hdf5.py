@@ -1,0 +1,144 @@
+"""Write and read episodes as HDF5 in the layout of Minari, the Farama Foundation's standard for offline data.
+
+Why this format: an episode has T + 1 observations and T actions, so the file itself leaves no doubt about action time:
+``actions[t]`` was chosen at ``observations[t]`` and led to ``observations[t + 1]``. A flat table of rows leaves a reader to guess
+whether an action stands beside the state before it or after it. HDF5 is also self-describing, typed, read lazily and everywhere.
+
+::
+
+    /                       attributes: total_episodes, total_steps, attributes (JSON), content_hash, complete
+    /episode_0              attributes: id, seed, policy_level, total_steps (T)
+        observations        [T + 1, D] float32
+        actions             [T, A] float32
+        rewards             [T] float32
+        terminations        [T] bool
+        truncations         [T] bool, true at the last step of an episode that did not terminate
+        infos/contact       [T + 1, C] bool
+        infos/command       [T + 1, 3] float32
+    /episode_1 ...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from rwmu.data.audit import audit
+from rwmu.data.episodes import Episodes
+from rwmu.errors import DataError
+from rwmu.tasks.anymal_d import Robot
+
+_COLLECT = "collect it with 'python -m rwmu.collect'"
+# name in the file -> (array of Episodes, whether row 0 is stored)
+_DATASETS = {
+    "observations": ("state", True),
+    "actions": ("action", False),
+    "rewards": ("reward", False),
+    "terminations": ("termination", False),
+    "infos/contact": ("contact", True),
+    "infos/command": ("command", True),
+}
+
+
+def save(episodes: Episodes, path: str | Path) -> None:
+    """Write ``episodes`` to ``path``: whole or not at all, for a partial file never gets the name.
+
+    Raises:
+        DataError: if the folder cannot be written to.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(partial, "w", libver="latest") as file:
+            _write(episodes, file)
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: str | Path, robot: Robot | None = None) -> Episodes:
+    """Read the episodes of a file written by :func:`save` and check them, against ``robot`` if one is given.
+
+    Raises:
+        DataError: one sentence, if the file is missing, truncated, unfinished or altered, or its data unfit (see
+            :func:`rwmu.data.audit.audit`).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"The data file {path} does not exist; {_COLLECT}.")
+    try:
+        with h5py.File(path, "r") as file:
+            if not file.attrs.get("complete", False):
+                raise DataError(f"The data file {path} is not a complete dataset; delete it and {_COLLECT}.")
+            episodes, stored_hash = _read(file, path), file.attrs.get("content_hash")
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise DataError(f"The data file {path} is truncated or not an HDF5 dataset; delete it and {_COLLECT}.") from error
+    audit(episodes, robot, f"The data file {path}")
+    if stored_hash is not None and stored_hash != episodes.content_hash():
+        raise DataError(f"The data file {path} does not hold the data that its stored hash names; delete it and {_COLLECT}.")
+    return episodes
+
+
+def _write(episodes: Episodes, file: h5py.File) -> None:
+    file.attrs["complete"] = False
+    file.attrs["total_episodes"] = episodes.num_episodes
+    file.attrs["total_steps"] = episodes.num_rows - episodes.num_episodes
+    file.attrs["attributes"] = json.dumps(dict(episodes.attributes))
+    file.attrs["content_hash"] = episodes.content_hash()
+    arrays = {name: getattr(episodes, array).contiguous().numpy() for name, (array, _) in _DATASETS.items()}
+    for i, (offset, length) in enumerate(zip(episodes.offsets.tolist(), episodes.lengths.tolist(), strict=True)):
+        group = file.create_group(f"episode_{i}")
+        group.attrs["id"] = i
+        group.attrs["seed"] = int(episodes.seeds[i])
+        group.attrs["policy_level"] = episodes.levels[i]
+        group.attrs["total_steps"] = length - 1
+        group.create_group("infos")
+        for name, (_, with_first) in _DATASETS.items():
+            group.create_dataset(name, data=arrays[name][offset + (0 if with_first else 1) : offset + length])
+        truncation = np.zeros(length - 1, dtype=bool)
+        truncation[-1:] = not arrays["terminations"][offset + length - 1]
+        group.create_dataset("truncations", data=truncation)
+    file.attrs["complete"] = True
+
+
+def _read(file: h5py.File, path: Path) -> Episodes:
+    groups = [file[f"episode_{i}"] for i in range(int(file.attrs["total_episodes"]))]
+    lengths = np.array([int(group.attrs["total_steps"]) + 1 for group in groups], dtype=np.int64)
+    return Episodes(
+        **{array: _read_rows(groups, name, lengths, with_first, path) for name, (array, with_first) in _DATASETS.items()},
+        lengths=torch.from_numpy(lengths),
+        levels=[str(group.attrs["policy_level"]) for group in groups],
+        seeds=torch.tensor([int(group.attrs["seed"]) for group in groups], dtype=torch.int64),
+        attributes=json.loads(str(file.attrs["attributes"])),
+    )
+
+
+def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any], with_first: bool, path: Path) -> Tensor:
+    """Join one dataset of all episodes, with a row of zeros in front of each where the file has none."""
+    columns = groups[0][name].shape[1:] if groups else ()
+    rows = np.zeros((int(lengths.sum()), *columns), dtype=_dtype(name))
+    end = 0
+    for i, (group, length) in enumerate(zip(groups, lengths.tolist(), strict=True)):
+        begin, end = end + (0 if with_first else 1), end + length
+        # h5py's low-level calls: a file has ten thousands of small datasets, and the high-level ones take three times as long.
+        dataset = h5py.h5d.open(group.id, name.encode())
+        if dataset.shape != (end - begin, *columns):
+            wanted, found = (end - begin, *columns), tuple(dataset.shape)
+            raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}; {_COLLECT}.")
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, rows[begin:end])
+    return torch.from_numpy(rows)
+
+
+def _dtype(name: str) -> type[np.generic]:
+    return np.bool_ if name in ("terminations", "infos/contact") else np.float32
