@@ -1,0 +1,94 @@
+"""Make a command of a function: Hydra composes its configuration, and a user's mistake ends in one sentence and status 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from rwmu.configuration import check_config, check_overrides, config_directory, groups
+from rwmu.errors import UserError
+
+STATUS_USER_ERROR = 2
+STATUS_INTERRUPTED = 130
+
+# Hydra's flags that take a value of their own.
+_VALUED_FLAGS = {
+    "--cfg",
+    "--config-name",
+    "--config-dir",
+    "--config-path",
+    "--info",
+    "--package",
+    "-c",
+    "-cn",
+    "-cd",
+    "-cp",
+    "-i",
+    "-p",
+}
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Decorate a function of a configuration; the result reads ``sys.argv``, as ``hydra.main``'s does."""
+
+    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+        def job(config: DictConfig) -> None:
+            check_config(config, config_name, HydraConfig.get().runtime.choices)
+            function(config)
+
+        def main() -> None:
+            # Hydra then hands exceptions on instead of printing them its own way.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            try:
+                directory = config_directory()
+                check_overrides(config_name, settings(sys.argv[1:]), groups(directory))
+                hydra.main(version_base="1.3", config_path=str(directory), config_name=config_name)(job)()
+            except KeyboardInterrupt:
+                stop("Interrupted.", STATUS_INTERRUPTED)
+            except Exception as error:
+                sentence = explain(error)
+                if sentence is None:  # a defect of ours: the traceback is wanted
+                    raise
+                stop(sentence, STATUS_USER_ERROR)
+
+        return main
+
+    return decorate
+
+
+def settings(arguments: list[str]) -> list[str]:
+    """Return the arguments that are overrides, not Hydra's flags and not their values."""
+    found, value_follows = [], False
+    for argument in arguments:
+        if value_follows:
+            value_follows = False
+        elif argument.startswith("-"):
+            value_follows = argument in _VALUED_FLAGS
+        else:
+            found.append(argument)
+    return found
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the sentence for a user's mistake, wherever in the chain of causes it is, or None for anything else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, HydraException | OmegaConfBaseException) and not isinstance(error, hydra.errors.InstantiationException):
+        return str(error).strip().splitlines()[0]
+    return None
+
+
+def stop(sentence: str, status: int) -> None:
+    """Print one sentence to standard error and leave."""
+    print(sentence, file=sys.stderr)
+    raise SystemExit(status)

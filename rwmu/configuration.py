@@ -1,0 +1,208 @@
+"""Find the configurations and check what a user wrote: an unknown key, option or value stops at once, in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+import rwmu
+from rwmu.errors import ConfigError
+
+# Groups that lay values over the others; they may set existing keys only.
+OVERLAYS = ("scale", "experiment")
+
+# Keys that a user may choose from a few words.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "stages": ("data", "dynamics", "policy", "deployment", "report"),
+    "policy.init": ("clone", "scratch"),
+    "dynamics.auxiliary_base": ("shared", "separate"),
+}
+
+# Dotted key pattern -> least value, greatest value, whether the least itself is allowed. The first pattern that fits counts.
+RANGES: tuple[tuple[str, float, float, bool], ...] = (
+    ("seed", 0, 2**31 - 1, True),
+    ("*.num_validation_windows", 1, math.inf, True),
+    ("*num_*", 1, math.inf, True),
+    ("*_size", 1, math.inf, True),
+    ("*history", 1, math.inf, True),
+    ("*forecast", 1, math.inf, True),
+    ("*warmup_iterations", 0, math.inf, True),
+    ("*iterations", 1, math.inf, True),
+    ("*epochs", 1, math.inf, True),
+    ("*steps", 1, math.inf, True),
+    ("*fraction", 0, 1, True),
+    ("*fractions.*", 0, 1, True),
+    ("*learning_rate", 0, math.inf, False),
+    ("*_s", 0, math.inf, False),
+    ("*_dt", 0, math.inf, False),
+    ("penalty.weight", 0, math.inf, True),
+    ("*observation_noise", 0, math.inf, True),
+)
+
+
+def config_directory() -> Path:
+    """Return where the configurations are: inside the package in a wheel, beside it in a clone."""
+    package = Path(rwmu.__file__).resolve().parent
+    for directory in (package / "configs", package.parent / "configs"):
+        if (directory / "train.yaml").is_file():
+            return directory
+    raise ConfigError(f"No configurations lie in or beside {package}; install rwmu again.")
+
+
+def groups(directory: Path) -> dict[str, list[str]]:
+    """Return the options of every configuration group, by group."""
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(directory.iterdir())
+        if folder.is_dir()
+    }
+
+
+def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Return the configuration ``config_name`` with overrides, outside of any Hydra job."""
+    with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3", job_name="rwmu"):
+        return compose(config_name, overrides=list(overrides))
+
+
+def close_match(word: str, candidates: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the candidate nearest to ``word``, or the empty string."""
+    known = list(candidates)
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not nearest:  # a right name under a wrong parent, or without one
+        last = word.rsplit(".", 1)[-1]
+        by_last = {name.rsplit(".", 1)[-1]: name for name in known}
+        nearest = [by_last[name] for name in difflib.get_close_matches(last, by_last, n=1, cutoff=0.75)]
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def leaves(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value of every leaf; lists count as leaves, and so do empty mappings."""
+    if not isinstance(config, Mapping) or (prefix and not config):
+        return {prefix: config}
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found.update(leaves(value, f"{prefix}.{key}" if prefix else str(key)))
+    return found
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return plain
+
+
+def _nodes(keys: Iterable[str]) -> set[str]:
+    """Return every dotted prefix of the keys, and the keys."""
+    return {".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 2)}
+
+
+def _parse(argument: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        raise ConfigError(f"'{argument}' is no setting; write it as key=value, for example seed=1.") from None
+
+
+def check_overrides(config_name: str, arguments: Sequence[str], options: Mapping[str, list[str]]) -> None:
+    """Refuse an unknown group, option or key among command-line overrides, naming the close match.
+
+    Args:
+        config_name: the entry point's primary configuration.
+        arguments: ``key=value``, ``group=option`` or ``+experiment=name``.
+        options: the options of every group.
+    """
+    parsed = [override for override in map(_parse, arguments) if not override.key_or_group.startswith("hydra")]
+    chosen = [override for override in parsed if override.key_or_group in options]
+    for override in chosen:
+        _check_option(override, options)
+    selection = [o.input_line or "" for o in chosen if not o.is_sweep_override() and not o.is_delete()]
+    known = _nodes(leaves(_plain(compose_config(config_name, selection))))
+    for override in parsed:
+        key = override.key_or_group
+        if override not in chosen and key not in known:
+            raise ConfigError(f"The configuration has no key '{key}'{close_match(key, known | set(options)) or '.'}")
+        if override not in chosen and override.value() is None and override.input_line == key:
+            raise ConfigError(f"'{key}' lacks a value; write {key}=value.")
+
+
+def _check_option(override: Override, options: Mapping[str, list[str]]) -> None:
+    group = override.key_or_group
+    if override.is_delete():
+        return
+    sweep = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(override.value())]
+    for option in sweep:
+        if option not in options[group]:
+            match = close_match(option, options[group])
+            raise ConfigError(f"There is no {group} '{option}'{match or ';'} Choose from: {', '.join(options[group])}.")
+    if group == "experiment" and not override.is_add():
+        raise ConfigError(f"An experiment is added with a plus sign: write +experiment={sweep[0]}.")
+    if group != "experiment" and override.is_add():
+        raise ConfigError(f"Every run has a {group} already: write {group}={sweep[0]}, without the plus sign.")
+
+
+def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
+    """Refuse unknown keys (of an experiment's file, say), values of the wrong type, and impossible values.
+
+    Args:
+        config: the composed configuration.
+        config_name: the entry point's primary configuration.
+        choices: the chosen option of every group; keys must exist without the overlays' help, and types must be theirs.
+    """
+    selection = [
+        f"{group}={option}" for group, option in choices.items() if group not in OVERLAYS and not group.startswith("hydra")
+    ]
+    reference = leaves(_plain(compose_config(config_name, selection)))
+    for key, value in leaves(_plain(config)).items():
+        if key not in reference:
+            raise ConfigError(f"The configuration has no key '{key}'{close_match(key, reference) or '.'}")
+        _check_type(key, value, reference[key])
+        _check_choice(key, value)
+        _check_range(key, value)
+
+
+def _check_type(key: str, value: Any, reference: Any) -> None:
+    if value is None or reference is None:
+        return
+    accepted: dict[type, tuple[tuple[type, ...], str]] = {
+        bool: ((bool,), "true or false"),
+        int: ((int,), "a whole number"),
+        float: ((int, float), "a number"),
+        str: ((str,), "a word"),
+        list: ((list,), "a list, such as [a,b]"),
+        dict: ((dict,), "a mapping"),
+    }
+    types, description = accepted[type(reference)]
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise ConfigError(f"{key} is {value!r}, but must be {description}, such as {reference!r}.")
+
+
+def _check_choice(key: str, value: Any) -> None:
+    if key not in CHOICES or value is None:
+        return
+    for word in value if isinstance(value, list) else [value]:
+        if word not in CHOICES[key]:
+            match = close_match(str(word), CHOICES[key])
+            raise ConfigError(f"{key} has '{word}'{match or ';'} Choose from: {', '.join(CHOICES[key])}.")
+
+
+def _check_range(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not math.isfinite(value):
+        raise ConfigError(f"{key} is {value}, but must be finite.")
+    for pattern, least, greatest, inclusive in RANGES:
+        if fnmatch(key, pattern):
+            if not (least <= value <= greatest) or (value == least and not inclusive):
+                bound = f"{'at least' if inclusive else 'above'} {least:g}"
+                bound += f" and at most {greatest:g}" if greatest < math.inf else ""
+                raise ConfigError(f"{key} is {value}, but must be {bound}.")
+            return
