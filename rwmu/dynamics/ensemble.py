@@ -62,9 +62,7 @@ class RecurrentEnsemble(nn.Module):
         features = hidden_size + (inputs if skip else 0)
         self.state_base = GRU(inputs, hidden_size, num_layers, num_bases, generators)
         self.auxiliary_base = GRU(inputs, hidden_size, num_layers, num_bases, generators) if auxiliary_base == "separate" else None
-        self.state_head = StateHead(
-            features, head_hidden_size, state_dim, generators, min_log_std, max_log_std, learn_bounds
-        )
+        self.state_head = StateHead(features, head_hidden_size, state_dim, generators, min_log_std, max_log_std, learn_bounds)
         self.contact_head = MemberMLP(features, head_hidden_size, contact_dim, generators)
         self.termination_head = MemberMLP(features, head_hidden_size, 1, generators)
 
@@ -88,12 +86,12 @@ class RecurrentEnsemble(nn.Module):
 
     def step(self, state: Tensor, action: Tensor, carry: Carry, true_state: Tensor | None = None) -> tuple[Prediction, Carry]:
         """Predict the next row; see :class:`~rwmu.interfaces.Dynamics`."""
-        x = torch.cat([state, action], dim=-1)
+        x = torch.cat([state, action.expand(*state.shape[:-1], -1)], dim=-1)
         output, hidden = self.state_base.step(x, carry.state)
         features = self._features(output, x)
         if self.auxiliary_base is None or carry.auxiliary is None:
             return self.predict(features, features, state), Carry(hidden)
-        x = x if true_state is None else torch.cat([true_state, action], dim=-1)
+        x = x if true_state is None else torch.cat([true_state, action.expand(*true_state.shape[:-1], -1)], dim=-1)
         output, auxiliary = self.auxiliary_base.step(x, carry.auxiliary)
         return self.predict(features, self._features(output, x), state), Carry(hidden, auxiliary)
 

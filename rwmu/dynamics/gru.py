@@ -50,7 +50,7 @@ class SequenceGRU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: D102 - torch names and documents it
         ctx: Any, x: Tensor, hidden: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
     ) -> Tensor:
         groups, steps, rows, _ = x.shape
@@ -65,7 +65,7 @@ class SequenceGRU(torch.autograd.Function):
             # Projected step by step rather than at once: the buffer stays in the cache.
             projected = torch.baddbmm(bias[:, None], x[:, t], rotated.transpose(1, 2))
             recurrent = torch.bmm(hidden, weight_hh.transpose(1, 2))
-            candidate, reset, update, recurrent_n = gates[:, t].split(width, dim=-1)
+            candidate, reset, update, recurrent_n = torch.split(gates[:, t], width, dim=-1)
             torch.add(recurrent[..., : 2 * width], projected[..., width:], out=gates[:, t, :, width : 3 * width]).sigmoid_()
             torch.add(recurrent[..., 2 * width :], bias_n, out=recurrent_n)
             torch.addcmul(projected[..., :width], reset, recurrent_n, out=candidate)
@@ -75,8 +75,8 @@ class SequenceGRU(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         x, initial, rotated, weight_hh, outputs, gates = ctx.saved_tensors
         groups, steps, rows, width = outputs.shape
         need_x, need_hidden = ctx.needs_input_grad[:2]
@@ -85,8 +85,8 @@ class SequenceGRU(torch.autograd.Function):
         for t in range(steps - 1, -1, -1):
             if t < steps - 1:
                 grad_hidden += grad_outputs[:, t]
-            candidate, reset, update, recurrent_n = gates[:, t].split(width, dim=-1)
-            grad_n, grad_r, grad_z, grad_recurrent_n = grads[:, t].split(width, dim=-1)
+            candidate, reset, update, recurrent_n = torch.split(gates[:, t], width, dim=-1)
+            grad_n, grad_r, grad_z, grad_recurrent_n = torch.split(grads[:, t], width, dim=-1)
             previous = outputs[:, t - 1] if t else initial
             kept = grad_hidden * update
             torch.sub(grad_hidden, kept, out=grad_n)
@@ -142,7 +142,8 @@ class GRU(nn.Module):
     def initial_hidden(self, num_inputs: int, batch: int) -> Tensor:
         """Return zeros ``[L, M, B, W]`` for inputs ``[num_inputs, batch, ...]``; M is what the outputs will carry."""
         members = max(num_inputs, self.num_groups)
-        return self.weight_hh[0].new_zeros(self.num_layers, members, batch, self.hidden_size)
+        like: Tensor = self.weight_hh[0]
+        return like.new_zeros(self.num_layers, members, batch, self.hidden_size)
 
     def _fold(self, tensor: Tensor) -> Tensor:
         """Bring ``[M, ..., N, X]`` to the groups' axis: members into rows if one group serves all, expanded if each has its own."""
@@ -161,14 +162,20 @@ class GRU(nn.Module):
         split = tensor[0].view(*tensor.shape[1:-2], members, tensor.shape[-2] // members, tensor.shape[-1])
         return split.movedim(-3, 0)
 
+    @staticmethod
+    def _widen(hidden: Tensor, num_inputs: int) -> Tensor:
+        """Give a hidden state that all members had in common ``[L, 1, B, W]`` to each, once their inputs part."""
+        return hidden.expand(-1, num_inputs, -1, -1) if hidden.shape[1] < num_inputs else hidden
+
     def sequence(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Run over ``x [M, T, B, I]`` (time before rows) from ``hidden [L, M', B, W]``; return outputs ``[M', T, B, W]`` and the end."""
+        """Run over ``x [M, T, B, I]`` (time before rows) from ``hidden [L, M', B, W]``; return all outputs and the last hidden."""
+        hidden = self._widen(hidden, x.shape[0])
         members = hidden.shape[1]
         x = self._fold(x)
         last = []
         for layer in range(self.num_layers):
             start = self._fold(hidden[layer])
-            x = SequenceGRU.apply(
+            x = SequenceGRU.apply(  # type: ignore[no-untyped-call]
                 x, start, self.weight_ih[layer], self.weight_hh[layer], self.bias_ih[layer], self.bias_hh[layer]
             )
             last.append(self._unfold(x[:, -1], members))
@@ -176,6 +183,7 @@ class GRU(nn.Module):
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Advance by one row ``x [M, B, I]`` from ``hidden [L, M', B, W]``; return the output ``[M', B, W]`` and the new hidden."""
+        hidden = self._widen(hidden, x.shape[0])
         members = hidden.shape[1]
         x = self._fold(x)
         new = []

@@ -50,8 +50,8 @@ def warm_up(dynamics: Dynamics, state: Tensor, action: Tensor) -> Carry:
     """Return the carry with which row H of a history can be stepped from.
 
     Args:
-        state, action: ``[M, B, H, .]`` rows of an episode (``action`` produced ``state``), normalised. Rows 1..H-1 are consumed, each with
-            the action of the next; the last row is left to the first :meth:`Dynamics.step`.
+        state, action: ``[M, B, H, .]`` rows of an episode (``action`` produced ``state``), normalised. All rows but the last are
+            consumed, each with the action of the next; the last is left to the first :meth:`Dynamics.step`.
     """
     if state.shape[2] < 2:
         return dynamics.initial_carry(state.shape[0], state.shape[1])
@@ -62,8 +62,8 @@ def feed_back(prediction: Prediction, feedback: Feedback, noise: Tensor | None =
     """Return the state ``[M, B, D]`` that the next step starts from.
 
     Args:
-        feedback: ``sample`` (each member its own reparameterised sample; needs ``noise [E, B, D]``), ``mean`` (each member its own mean),
-            ``ensemble_mean`` (all the members' mean, as the published evaluation), ``member`` (each row follows
+        feedback: ``sample`` (each member its own reparameterised sample; needs ``noise [E, B, D]``), ``mean`` (each member its
+            own mean), ``ensemble_mean`` (all the members' mean, as the published evaluation), ``member`` (each row follows
             ``member [B]``).
     """
     if feedback == "mean":

@@ -48,9 +48,7 @@ def action_rate_l2(action: Tensor, last_action: Tensor) -> Tensor:
     return (action - last_action).square().sum(-1)
 
 
-def feet_air_time(
-    last_air_time_s: Tensor, contact_time_s: Tensor, command: Tensor, threshold_s: float, step_dt: float
-) -> Tensor:
+def feet_air_time(last_air_time_s: Tensor, contact_time_s: Tensor, command: Tensor, threshold_s: float, step_dt: float) -> Tensor:
     """Sum (last air time - threshold) over the feet that have just touched down, where a planar velocity is commanded.
 
     A foot has just touched down when its time in contact is one step. Seconds.

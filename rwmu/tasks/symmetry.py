@@ -6,6 +6,7 @@ unchanged; only the left-right mirror leaves the *dynamics* of a robot unchanged
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,7 @@ def quadruped_mirrors(
     state_layout: StateLayout,
     observation_layout: StateLayout,
     legs: tuple[str, ...],
-    joint_signs: dict[str, tuple[float, ...]],
+    joint_signs: Mapping[str, tuple[float, ...]],
     contact_groups: int,
 ) -> dict[str, Mirror]:
     """Build the four mirrors of a quadruped with type-major joints (all hips, all thighs, all shanks).

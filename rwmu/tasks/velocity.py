@@ -98,8 +98,14 @@ class VelocityTask:
         if set(self.weights) != set(DEFAULT_WEIGHTS):
             missing = sorted(set(DEFAULT_WEIGHTS) - set(self.weights))
             unknown = sorted(set(self.weights) - set(DEFAULT_WEIGHTS))
-            raise ConfigError(f"The task's reward weights lack {missing} and have unknown {unknown}; name exactly the task's terms.")
-        for name, value in (("step_dt", step_dt), ("episode_length_s", episode_length_s), ("command_resample_s", command_resample_s)):
+            raise ConfigError(
+                f"The task's reward weights lack {missing} and have unknown {unknown}; name exactly the task's terms."
+            )
+        for name, value in (
+            ("step_dt", step_dt),
+            ("episode_length_s", episode_length_s),
+            ("command_resample_s", command_resample_s),
+        ):
             if not value > 0.0:
                 raise ConfigError(f"task.{name} is {value}, but must be above 0 seconds.")
         self.step_dt = step_dt

@@ -1,0 +1,147 @@
+"""A trained world model as others use it: the ensemble with its normaliser and history length, saved and loaded as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics.ensemble import RecurrentEnsemble
+from rwmu.dynamics.independent import IndependentEnsemble
+from rwmu.dynamics.shared import SharedEnsemble
+from rwmu.dynamics.unroll import warm_up
+from rwmu.errors import CheckpointError
+from rwmu.records import Carry, Prediction, Window
+from rwmu.tasks.anymal_d import Robot
+
+FORMAT = "rwmu-dynamics-1"
+_KINDS: dict[str, type[RecurrentEnsemble]] = {"shared": SharedEnsemble, "independent": IndependentEnsemble}
+
+
+@dataclass
+class WorldModel:
+    """An ensemble, the normaliser that it was trained with, and what it was trained on.
+
+    Attributes:
+        dynamics: the ensemble, in normalised state space.
+        normalizer: between physical units and normalised space.
+        history: H, the rows that it is warmed up with.
+        robot: name of the robot; layout: its ``StateLayout.describe()``.
+        data_hash: of the dataset that it was trained on.
+        architecture: ``kind`` and constructor arguments of the ensemble, plain values.
+        training: what else is worth remembering (configuration, metrics), plain values.
+    """
+
+    dynamics: RecurrentEnsemble
+    normalizer: Normalizer
+    history: int
+    robot: str
+    layout: list[list[str | int]]
+    data_hash: str
+    architecture: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_members(self) -> int:
+        """Return E."""
+        return self.dynamics.num_members
+
+    def freeze(self) -> WorldModel:
+        """Put the ensemble into evaluation mode without gradients, and return self."""
+        self.dynamics.eval().requires_grad_(False)
+        return self
+
+    def to(self, device: torch.device | str) -> WorldModel:
+        """Move the parameters, and return self."""
+        self.dynamics.to(device)
+        self.normalizer.to(device)
+        return self
+
+    def warm_up(self, history: Window) -> Carry:
+        """Return the carry after all but the last row of ``history [B, H, .]``, physical units; every member sees the same rows."""
+        state = self.normalizer.normalize(history.state)
+        return warm_up(self.dynamics, state.unsqueeze(0), history.action.unsqueeze(0))
+
+    def step(self, carry: Carry, state: Tensor, action: Tensor) -> tuple[Prediction, Carry]:
+        """Predict, in normalised space, what follows ``state [B, D]`` (physical units) and the action ``[B, A]`` taken there."""
+        return self.dynamics.step(self.normalizer.normalize(state).unsqueeze(0), action.unsqueeze(0), carry)
+
+    def check_fits(self, robot: Robot, data_hash: str | None = None) -> None:
+        """Raise a CheckpointError that names the first item in which this model differs from what it is to be used with."""
+        if self.robot != robot.name:
+            raise CheckpointError(f"The world model was trained on robot '{self.robot}', but the task is for '{robot.name}'.")
+        for own, other in zip(self.layout, robot.state_layout.describe(), strict=False):
+            if list(own) != list(other):
+                raise CheckpointError(f"The world model's state has the field {list(own)} where the task's has {list(other)}.")
+        if len(self.layout) != len(robot.state_layout.fields):
+            raise CheckpointError(
+                f"The world model's state has {len(self.layout)} fields, but the task's has {len(robot.state_layout.fields)}."
+            )
+        if data_hash is not None and data_hash != self.data_hash:
+            raise CheckpointError(
+                f"The world model was trained on the data with hash {self.data_hash[:12]}, but this run uses {data_hash[:12]}: "
+                "train it anew on these data (stages=[dynamics]), or point data.path to the file that it was trained on."
+            )
+
+    def save(self, path: Path) -> None:
+        """Write everything to ``path``, whole or not at all."""
+        content = {
+            "format": FORMAT,
+            "architecture": self.architecture,
+            "state_dict": self.dynamics.state_dict(),
+            "normalizer": {"mean": self.normalizer.mean, "std": self.normalizer.std},
+            "history": self.history,
+            "robot": self.robot,
+            "layout": self.layout,
+            "data_hash": self.data_hash,
+            "training": self.training,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        torch.save(content, partial)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> WorldModel:
+        """Read what :meth:`save` wrote; code in the file is never run (``weights_only``)."""
+        if not path.is_file():
+            raise CheckpointError(f"There is no world model at {path}: give the path of a dynamics.pt that a run has written.")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise CheckpointError(
+                f"{path} cannot be read as a world model ({type(error).__name__}); it may be truncated."
+            ) from error
+        if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+            found = content.get("format", "none") if isinstance(content, Mapping) else "none"
+            raise CheckpointError(f"{path} is not a world model of format {FORMAT} (found: {found}).")
+        dynamics = build_ensemble(content["architecture"])
+        try:
+            dynamics.load_state_dict(content["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(f"The weights in {path} do not fit the architecture stored with them: {error}") from error
+        kept = {key: content[key] for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
+        return cls(dynamics, Normalizer(**content["normalizer"]), **kept)
+
+
+def build_ensemble(architecture: Mapping[str, Any]) -> RecurrentEnsemble:
+    """Build the ensemble that ``architecture`` (``kind`` and constructor arguments) describes."""
+    arguments = dict(architecture)
+    kind = arguments.pop("kind", None)
+    if kind not in _KINDS:
+        raise CheckpointError(f"The world model is of kind '{kind}', but must be one of {sorted(_KINDS)}.")
+    try:
+        return _KINDS[kind](**arguments)
+    except TypeError as error:
+        raise CheckpointError(f"The architecture of the world model is not understood: {error}.") from error
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
