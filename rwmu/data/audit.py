@@ -34,7 +34,9 @@ def _check_robot(episodes: Episodes, robot: Robot, source: str) -> None:
     for array, size in expected.items():
         columns = getattr(episodes, array).shape[-1]
         if columns != size:
-            raise DataError(f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout.")
+            raise DataError(
+                f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout."
+            )
     described = episodes.attributes.get("layout")
     if described is not None and StateLayout.from_description(described) != robot.state_layout:
         raise DataError(

@@ -82,8 +82,10 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
             if not file.attrs.get("complete", False):
                 raise DataError(f"The data file {path} is not a complete dataset; delete it and {_COLLECT}.")
             episodes, stored_hash = _read(file, path), file.attrs.get("content_hash")
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise DataError(f"The data file {path} is truncated or not an HDF5 dataset; delete it and {_COLLECT}.") from error
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"The data file {path} is truncated or not in the layout of rwmu.data.formats.hdf5; delete it and {_COLLECT}."
+        ) from error
     audit(episodes, robot, f"The data file {path}")
     if stored_hash is not None and stored_hash != episodes.content_hash():
         raise DataError(f"The data file {path} does not hold the data that its stored hash names; delete it and {_COLLECT}.")

@@ -1,0 +1,142 @@
+"""Endless training batches in which every ensemble member draws from its own persistent resample of the episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from rwmu.data.episodes import Episodes
+from rwmu.data.normalizer import Normalizer
+from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough
+from rwmu.errors import CheckpointError, ConfigError
+from rwmu.records import Window
+from rwmu.tasks.symmetry import Mirror
+
+
+class BootstrapWindows(IterableDataset[Window]):
+    """Yield windows ``[E, B, T, ·]`` with normalised states.
+
+    A member's episodes are drawn once, with replacement, from ``(seed, member)``; so are its windows, so that they do not depend
+    on the number of members. Only episodes of at least ``length`` rows take part.
+
+    Args:
+        episodes: all of them, in physical units.
+        ids: the training episodes, int64.
+        normalizer: applied to the states.
+        length: T, rows of a window.
+        num_members: E.
+        batch_size: B, windows a member.
+        seed: of the resamples and of the batches.
+        mirrors: augmentation beside the identity; each window is drawn as it is or in one of these mirrors, all equally likely.
+        bootstrap: whether members have resamples; else each draws from all training episodes, still its own windows.
+        beginnings: fraction of each batch that starts at the first row of an episode.
+        batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one
+            it fetches one batch ahead, which a resumed run then skips).
+        device: where the rows lie and the batches are made.
+    """
+
+    def __init__(
+        self,
+        episodes: Episodes,
+        ids: Tensor,
+        normalizer: Normalizer,
+        length: int,
+        num_members: int,
+        batch_size: int,
+        seed: int = 0,
+        mirrors: Sequence[Mirror] = (),
+        bootstrap: bool = True,
+        beginnings: float = 0.0,
+        batches_per_epoch: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        for name, value in (("num_members", num_members), ("batch_size", batch_size)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}, but must be at least 1.")
+        if not 0.0 <= beginnings <= 1.0:
+            raise ConfigError(f"data.beginnings is {beginnings}, but must be a fraction in 0..1.")
+        require_long_enough(episodes.lengths, ids, length)
+        ids = ids[episodes.lengths[ids] >= length]
+        train = episodes.select(ids)
+        self.length, self.batch_size, self.beginnings, self.batches_per_epoch = length, batch_size, beginnings, batches_per_epoch
+        self._generators = [_generator(seed, member, "windows") for member in range(num_members)]
+        everything = torch.arange(train.num_episodes)
+        resamples = [_resample(train.num_episodes, seed, m) if bootstrap else everything for m in range(num_members)]
+        self.member_episodes = [ids[resample] for resample in resamples]
+        self._samplers = [WindowSampler(train.lengths, resample, length) for resample in resamples]
+        self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
+        self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
+
+    @property
+    def num_members(self) -> int:
+        """Return E."""
+        return len(self._samplers)
+
+    def __len__(self) -> int:
+        if self.batches_per_epoch is None:
+            raise TypeError("These batches have no end.")
+        return self.batches_per_epoch
+
+    def __iter__(self) -> Iterator[Window]:
+        drawn = 0
+        while self.batches_per_epoch is None or drawn < self.batches_per_epoch:
+            yield self.batch()
+            drawn += 1
+
+    def batch(self) -> Window:
+        """Draw the next batch."""
+        members = zip(self._samplers, self._generators, strict=True)
+        starts = torch.stack([self._draw(sampler, generator) for sampler, generator in members])
+        starts = starts.to(self._tables[0].device)
+        state, action, contact, termination = (gather_rows(table, starts, self.length) for table in self._tables)
+        return Window(state, action, contact.float(), termination.float())
+
+    def _draw(self, sampler: WindowSampler, generator: torch.Generator) -> Tensor:
+        """Return one member's starts ``[B]``; copy m of the data lies m * R rows further on."""
+        starts = sampler.sample(self.batch_size, generator, self.beginnings)
+        copies = torch.randint(self._num_copies, (self.batch_size,), generator=generator)
+        return starts + copies * self._num_rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where each member's stream of windows stands."""
+        return {"generators": torch.stack([generator.get_state() for generator in self._generators])}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken."""
+        if len(state["generators"]) != self.num_members:
+            raise CheckpointError(
+                f"The checkpoint has the data streams of {len(state['generators'])} members, but this run has {self.num_members}."
+            )
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.set_state(saved)
+
+
+def _tables(episodes: Episodes, normalizer: Normalizer, mirrors: Sequence[Mirror]) -> list[Tensor]:
+    """Return state, action, contact and termination rows: as they are, then once more a mirror; states mirrored, then normalised.
+
+    Mirroring in advance costs memory (260 bytes a row and mirror) and makes a batch nothing but copies of whole windows.
+    """
+    states = [episodes.state, *(mirror.state(episodes.state) for mirror in mirrors)]
+    actions = [episodes.action, *(mirror.action(episodes.action) for mirror in mirrors)]
+    contacts = [episodes.contact, *(mirror.contact(episodes.contact) for mirror in mirrors)]
+    terminations = [episodes.termination.unsqueeze(-1)] * (1 + len(mirrors))
+    return [
+        torch.cat([normalizer.normalize(state) for state in states]),
+        torch.cat(actions),
+        torch.cat(contacts),
+        torch.cat(terminations),
+    ]
+
+
+def _resample(number: int, seed: int, member: int) -> Tensor:
+    return torch.randint(number, (number,), generator=_generator(seed, member, "episodes"))
+
+
+def _generator(seed: int, member: int, purpose: str) -> torch.Generator:
+    entropy = np.random.SeedSequence((seed, member, *purpose.encode()))
+    return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))

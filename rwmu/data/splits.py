@@ -1,0 +1,61 @@
+"""Split data by whole episodes, so that no split sees a row of another's episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from rwmu.errors import ConfigError, DataError
+
+DEFAULT_FRACTIONS = {"train": 0.8, "validation": 0.06, "test": 0.07, "calibration": 0.07}
+
+
+def split_episodes(
+    num_episodes: int, fractions: Mapping[str, float] = DEFAULT_FRACTIONS, seed: int = 0, levels: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Return the sorted episode ids (int64) of each named split; together they are all episodes, each once.
+
+    Args:
+        num_episodes: N.
+        fractions: name -> share of the episodes; they add up to 1. A share of 0 gives an empty split on purpose.
+        seed: of the draw.
+        levels: the policy level of each episode; every split then gets its share of every level.
+
+    Raises:
+        ConfigError: for fractions that are none.
+        DataError: if a split with a share above 0 would get no episode.
+    """
+    if any(not share >= 0.0 for share in fractions.values()) or abs(sum(fractions.values()) - 1.0) > 1e-6:
+        raise ConfigError(f"The split fractions {dict(fractions)} must not be negative and must add up to 1.")
+    generator = torch.Generator().manual_seed(seed)
+    counts = _apportion(num_episodes, fractions)
+    for name, share in fractions.items():
+        if share > 0.0 and counts[name] == 0:
+            raise DataError(
+                f"The split '{name}' would get none of the {num_episodes} episodes with a share of {share:g}; collect more "
+                "episodes or give it a larger share."
+            )
+    order = torch.randperm(num_episodes, generator=generator)
+    if levels is not None:
+        order = torch.tensor(sorted(order.tolist(), key=lambda i: levels[i]), dtype=torch.int64)
+    # Each split takes evenly spaced places of the order, so that it gets its share of every stretch of equal level.
+    places = torch.cat([_places(counts[name], generator) for name in fractions])
+    owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
+    owner = owner[places.argsort(stable=True)]
+    return {name: order[owner == i].sort().values for i, name in enumerate(fractions)}
+
+
+def _places(count: int, generator: torch.Generator) -> Tensor:
+    return (torch.arange(count) + torch.rand(1, generator=generator, dtype=torch.float64)) / max(count, 1)
+
+
+def _apportion(number: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """Divide ``number`` in proportion to ``fractions``, giving what rounding leaves to the largest remainders."""
+    exact = {name: number * share for name, share in fractions.items()}
+    counts = {name: int(value + 1e-9) for name, value in exact.items()}
+    neediest = sorted(fractions, key=lambda name: counts[name] - exact[name])
+    for name in neediest[: number - sum(counts.values())]:
+        counts[name] += 1
+    return counts

@@ -1,0 +1,108 @@
+"""Cut windows of consecutive rows that never cross an episode's boundary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.errors import DataError
+from rwmu.records import Window
+
+
+def window_starts(lengths: Tensor, ids: Tensor, length: int) -> Tensor:
+    """Return every row at which a window of ``length`` rows fits into one of the episodes ``ids``, int64.
+
+    Args:
+        lengths: ``[N]`` rows of *all* episodes, in the order of the flat tensors.
+        ids: int64; an episode that comes twice gives its windows twice.
+    """
+    offsets = lengths.cumsum(0) - lengths
+    counts = (lengths[ids] - length + 1).clamp(min=0)
+    first = offsets[ids] - (counts.cumsum(0) - counts)
+    return torch.repeat_interleave(first, counts) + torch.arange(int(counts.sum()))
+
+
+def spaced_starts(lengths: Tensor, ids: Tensor, length: int, number: int | None = None, seed: int = 0) -> Tensor:
+    """Return starts of windows that do not overlap: overlapping windows are not independent evidence.
+
+    Each episode holds as many as fit, at a phase drawn from ``seed`` within the rows left over. With ``number``, at most so many,
+    spread evenly over all.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    offsets = lengths.cumsum(0) - lengths
+    counts = lengths[ids] // length
+    spare = lengths[ids] - counts * length
+    phase = (torch.rand(len(ids), generator=generator, dtype=torch.float64) * (spare + 1)).long()
+    first = offsets[ids] + phase - length * (counts.cumsum(0) - counts)
+    starts = torch.repeat_interleave(first, counts) + length * torch.arange(int(counts.sum()))
+    if number is not None and number < len(starts):
+        starts = starts[(torch.arange(number) * len(starts)) // number]
+    return starts
+
+
+def gather_rows(rows: Tensor, starts: Tensor, length: int) -> Tensor:
+    """Return ``[..., T, X]``, the ``length`` rows of ``rows [R, X]`` from each of ``starts [...]`` on; copies whole windows."""
+    size = rows.shape[-1]
+    rows = rows.contiguous()
+    # A view whose row i is the window from row i on: one copy of T * X values a window, instead of T of X values.
+    every_window = rows.as_strided((len(rows) - length + 1, length * size), (size, 1))
+    return every_window.index_select(0, starts.reshape(-1)).view(*starts.shape, length, size)
+
+
+def gather(episodes: Episodes, starts: Tensor, length: int) -> Window:
+    """Return the windows of ``length`` rows from ``starts [...]`` on, ``[..., T, X]``, in physical units.
+
+    The starts must come from :func:`window_starts` or its kin; nothing here checks episode boundaries.
+    """
+    return Window(
+        state=gather_rows(episodes.state, starts, length),
+        action=gather_rows(episodes.action, starts, length),
+        contact=gather_rows(episodes.contact, starts, length).float(),
+        termination=gather_rows(episodes.termination.unsqueeze(-1), starts, length).float(),
+    )
+
+
+class WindowSampler:
+    """Draw windows uniformly from some episodes, without listing them all.
+
+    Args:
+        lengths: ``[N]`` rows of all episodes.
+        ids: int64, the episodes to draw from; one that comes twice counts twice.
+        length: rows of a window.
+
+    Raises:
+        DataError: if none of the episodes is long enough.
+    """
+
+    def __init__(self, lengths: Tensor, ids: Tensor, length: int) -> None:
+        counts = (lengths[ids] - length + 1).clamp(min=0)
+        require_long_enough(lengths, ids, length)
+        self._last = counts.cumsum(0)
+        self._first_row = (lengths.cumsum(0) - lengths)[ids]
+        self._shift = self._first_row - (self._last - counts)
+        self._beginnings = self._first_row[counts > 0]
+        self.num_windows = int(self._last[-1])
+
+    def sample(self, number: int, generator: torch.Generator, beginnings: float = 0.0) -> Tensor:
+        """Return ``number`` starts, int64; the fraction ``beginnings`` of them are first rows of episodes."""
+        draws = torch.randint(self.num_windows, (number,), generator=generator)
+        starts = draws + self._shift[torch.searchsorted(self._last, draws, right=True)]
+        return self.with_episode_beginnings(starts, round(beginnings * number), generator)
+
+    def with_episode_beginnings(self, starts: Tensor, number: int, generator: torch.Generator) -> Tensor:
+        """Replace the first ``number`` of ``starts`` by first rows of episodes, which uniform draws rarely hit."""
+        if number == 0:
+            return starts
+        drawn = torch.randint(len(self._beginnings), (number,), generator=generator)
+        return torch.cat([self._beginnings[drawn], starts[number:]])
+
+
+def require_long_enough(lengths: Tensor, ids: Tensor, length: int, what: str = "training") -> None:
+    """Raise :class:`DataError` if no episode of ``ids`` has ``length`` rows."""
+    longest = int(lengths[ids].max()) if len(ids) else 0
+    if longest < length:
+        raise DataError(
+            f"No {what} episode is long enough for windows of {length} rows (history + forecast): the longest of "
+            f"{len(ids)} has {longest}; shorten data.history or data.forecast, or collect longer episodes."
+        )
