@@ -1,0 +1,28 @@
+"""Train the behaviour policies from nothing: ``python experiments/behaviour_policies/train.py --out FOLDER``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from recipe import Phase, Trainer
+
+
+def main() -> None:
+    """Train both phases on one core."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for candidates and learning curves")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--noise", type=float, default=1.0, help="scale of Isaac Lab's observation noise")
+    parser.add_argument("--easy", type=int, default=204, help="iterations of 12,288 steps on the easy weights")
+    parser.add_argument("--exact", type=int, default=130, help="iterations on the exact weights")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    trainer = Trainer(arguments.out, arguments.seed, arguments.noise)
+    trainer.run(Phase("easy", arguments.easy, curriculum=True))
+    trainer.run(Phase("exact", arguments.exact, curriculum=False))
+
+
+if __name__ == "__main__":
+    main()
