@@ -1,0 +1,63 @@
+"""Read the curves that training has logged, for the report's figures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Curve = tuple[list[float], list[float]]
+
+# Title of a panel -> label of a line -> column of the log.
+DYNAMICS_PANELS: Mapping[str, Mapping[str, str]] = {
+    "training loss": {"loss": "train/loss"},
+    "error on validation episodes (std)": {
+        "first step": "validation/one_step_error",
+        "mean over horizon": "validation/rollout_error",
+        "last step": "validation/last_step_error",
+    },
+    "loss of the auxiliary heads": {"contact": "train/contact", "termination": "train/termination"},
+}
+POLICY_PANELS: Mapping[str, Mapping[str, str]] = {
+    "imagined reward per second": {"task": "imagined/reward", "penalty": "imagined/penalty"},
+    "imagined tracking, weighted, per second": {
+        "linear": "imagined/track_lin_vel_xy_exp",
+        "yaw": "imagined/track_ang_vel_z_exp",
+    },
+    "members' disagreement": {"epistemic": "imagined/epistemic"},
+    "imagined episode (s)": {"length": "imagined/episode_length_s"},
+    "change of the policy a step (KL)": {"KL": "policy/kl"},
+    "action noise (std)": {"std": "policy/std"},
+}
+
+
+def read_curves(run_dir: Path) -> dict[str, Curve]:
+    """Return column -> (steps, values) of every ``metrics.csv`` under a run; blank cells and broken lines are passed over."""
+    curves: dict[str, Curve] = {}
+    for path in sorted(run_dir.rglob("metrics.csv")):
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            for row in csv.DictReader(file):
+                step = _number(row.get("step"))
+                if step is None:
+                    continue
+                for name, cell in row.items():
+                    value = _number(cell)
+                    if name and name != "step" and value is not None:
+                        steps, values = curves.setdefault(name, ([], []))
+                        steps.append(step)
+                        values.append(value)
+    return curves
+
+
+def panels(curves: Mapping[str, Curve], wanted: Mapping[str, Mapping[str, str]]) -> Sequence[dict[str, Any]]:
+    """Return the panels of ``wanted`` of which at least one line was logged, as ``figures.training_curves`` takes them."""
+    found = ({label: curves[name] for label, name in lines.items() if name in curves} for lines in wanted.values())
+    return [{"title": title, "lines": lines} for title, lines in zip(wanted, found, strict=True) if lines]
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,279 @@
+"""The report's figures: pure functions from plain data to a matplotlib Figure, drawn without a display.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers too; what is compared differs in marker or line style as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#6B7280"
+INK = "#1F2937"
+HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE)
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **arguments: Any) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = numpy.atleast_1d(figure.subplots(rows, columns, **arguments)).ravel().tolist()
+    for axis in axes:
+        _tidy(axis)
+    return figure, axes
+
+
+def _tidy(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color("#9CA3AF")
+    axis.tick_params(colors=INK, labelsize=9, length=3)
+    axis.grid(True, color="#E5E7EB", linewidth=0.8)
+    axis.set_axisbelow(True)
+
+
+def _title(axis: Axes, text: str) -> None:
+    axis.set_title(text, loc="left", fontsize=10.5, color=INK, fontweight="bold")
+
+
+def _legend(axis: Axes, **arguments: Any) -> None:
+    axis.legend(frameon=False, fontsize=9, **arguments)
+
+
+def error_by_horizon(
+    curve: Mapping[str, Sequence[float]], normalized_error: Mapping[str, float], standard_error: Mapping[str, float | None]
+) -> Figure:
+    """Draw the open-loop error against hold-last at every step; the reported horizons carry their standard errors."""
+    figure, (axis,) = _figure(7.2, 3.8)
+    steps = numpy.arange(1, len(curve["model"]) + 1)
+    axis.plot(steps, curve["hold_last"], color=GREY, linestyle="--", linewidth=1.6, label="hold the last state")
+    axis.plot(steps, curve["model"], color=BLUE, linewidth=2.0, label="world model")
+    for k, error in normalized_error.items():
+        axis.errorbar(int(k), error, yerr=standard_error.get(k) or 0.0, color=BLUE, marker="o", markersize=5, capsize=3)
+        axis.annotate(f"{error:.2f}", (int(k), error), xytext=(5, -12), textcoords="offset points", fontsize=9, color=BLUE)
+    axis.set_xscale("log")
+    ticks = [int(k) for k in normalized_error]
+    axis.set_xticks(ticks, [str(k) for k in ticks])
+    axis.minorticks_off()
+    axis.set_ylim(bottom=0.0)
+    axis.set_xlabel("steps forecast without seeing the robot (0.02 s each)")
+    axis.set_ylabel("error (standard deviations)")
+    _title(axis, "Forecast error on test episodes")
+    _legend(axis, loc="upper left")
+    return figure
+
+
+def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Draw the error of each part of the state at the reported horizons."""
+    fields, horizons = list(by_field), list(next(iter(by_field.values())))
+    figure, (axis,) = _figure(7.2, 3.4)
+    width = 0.8 / len(horizons)
+    for i, k in enumerate(horizons):
+        position = numpy.arange(len(fields)) + (i - (len(horizons) - 1) / 2) * width
+        colour = HORIZON_COLOURS[i % len(HORIZON_COLOURS)]
+        axis.bar(position, [by_field[name][k] for name in fields], width * 0.92, color=colour, label=_steps(k))
+    axis.set_xticks(range(len(fields)), [name.replace("_", "\n", 1).replace("_", " ") for name in fields])
+    axis.grid(False, axis="x")
+    axis.set_ylabel("error (standard deviations)")
+    _title(axis, "Forecast error by part of the state")
+    _legend(axis, ncols=len(horizons), loc="upper left", bbox_to_anchor=(0.0, -0.2), columnspacing=1.2, handlelength=1.2)
+    return figure
+
+
+def _steps(k: str) -> str:
+    return "1 step" if k == "1" else f"{k} steps"
+
+
+_READABLE = {
+    "base_lin_vel[0]": "forward speed",
+    "base_lin_vel[1]": "sideways speed",
+    "base_ang_vel[2]": "yaw rate",
+    "projected_gravity[0]": "gravity x (pitch)",
+    "joint_pos[4]": "LF thigh angle",
+    "joint_vel[8]": "LF knee speed",
+}
+
+
+def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
+    """Draw one forecast of every member over the truth, a panel a column."""
+    columns = example["columns"]
+    rows = (len(columns) + 1) // 2
+    figure, axes = _figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
+    time = numpy.array(example["time_s"])
+    start = int(example["forecast_from"])
+    for axis, (name, column) in zip(axes, columns.items(), strict=False):
+        members = numpy.array(column["members"])
+        axis.axvspan(time[0], time[start - 1], color="#F3F4F6", zorder=0)
+        if len(members) > 1:
+            axis.fill_between(
+                time[start:], members.min(0), members.max(0), color=ORANGE, alpha=0.25, linewidth=0, label="members' range"
+            )
+        for i, member in enumerate(members):
+            axis.plot(time[start:], member, color=ORANGE, linewidth=0.9, label="members" if i == 0 else None)
+        axis.plot(time, column["truth"], color=INK, linewidth=1.4, label="truth")
+        unit = "" if column["unit"] == "1" else f" ({column['unit']})"
+        _title(axis, f"{_READABLE.get(name, name)}{unit}")
+    for axis in axes[len(columns) :]:
+        axis.set_visible(False)
+    for axis in axes[-2:]:
+        axis.set_xlabel("time since the last row shown to the model (s)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def uncertainty_against_error(points: Mapping[str, Mapping[str, Sequence[float]]], spearman: Mapping[str, float | None]) -> Figure:
+    """Scatter the members' disagreement against the error made, a panel a horizon, both on logarithmic axes."""
+    figure, axes = _figure(2.6 * len(points) + 0.4, 3.0, 1, len(points))
+    for i, (axis, (k, pairs)) in enumerate(zip(axes, points.items(), strict=True)):
+        axis.loglog(pairs["epistemic"], pairs["error"], ".", color=BLUE, alpha=0.45, markersize=4)
+        value = spearman.get(k)
+        _title(axis, f"{_steps(k)}" + ("" if value is None or value != value else f" · rank corr. {value:.2f}"))
+        if i == 0:
+            axis.set_ylabel("error made (standard deviations)")
+        axis.tick_params(labelsize=8, which="both")
+    figure.supxlabel("members' disagreement (what the penalty sees)", fontsize=10)
+    return figure
+
+
+def command_tracking(
+    command: Sequence[Sequence[float]], velocity: Sequence[Sequence[float]], correlation: Mapping[str, Any]
+) -> Figure:
+    """Scatter commanded against actual velocity, an axis a panel; the diagonal is perfect."""
+    asked, done = numpy.array(command).reshape(-1, 3), numpy.array(velocity).reshape(-1, 3)
+    figure, axes = _figure(9.6, 3.5, 1, 3)
+    names = (("x", "forward speed", "m/s"), ("y", "sideways speed", "m/s"), ("yaw", "yaw rate", "rad/s"))
+    for i, (axis, (key, name, unit)) in enumerate(zip(axes, names, strict=True)):
+        axis.plot([-1.1, 1.1], [-1.1, 1.1], color=GREY, linestyle="--", linewidth=1.2)
+        axis.plot(asked[:, i], done[:, i], ".", color=BLUE, alpha=0.5, markersize=5)
+        axis.set_xlim(-1.15, 1.15)
+        axis.set_ylim(-1.5, 1.5)
+        axis.set_xlabel(f"commanded ({unit})")
+        axis.set_ylabel(f"actual ({unit})")
+        value = correlation.get(key)
+        _title(axis, name + ("" if value is None or value != value else f" · r = {value:.2f}"))
+    return figure
+
+
+def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None) -> Figure:
+    """Draw returns with standard errors as horizontal bars.
+
+    Args:
+        rows: from top to bottom: ``name``, ``return``, ``standard_error``, ``kind`` (``ours``, ``behaviour``, ``reference`` or
+            ``imagined``).
+        dataset_average: a line, or None.
+    """
+    colours = {"ours": BLUE, "behaviour": GREY, "reference": "#C3C8D0", "imagined": ORANGE}
+    figure, (axis,) = _figure(7.6, 0.36 * len(rows) + 1.1)
+    place = numpy.arange(len(rows))[::-1]
+    values = [row["return"] for row in rows]
+    errors = [row["standard_error"] or 0.0 for row in rows]
+    bars = axis.barh(place, values, 0.66, color=[colours[row["kind"]] for row in rows])
+    axis.errorbar(values, place, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+    for bar, row in zip(bars, rows, strict=True):
+        if row["kind"] == "imagined":
+            bar.set_hatch("///")
+            bar.set_edgecolor("white")
+    for y, value, error in zip(place, values, errors, strict=True):
+        axis.annotate(
+            f"{value:.1f}",
+            (max(value + error, 0.0), y),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=INK,
+        )
+    if dataset_average is not None:
+        axis.axvline(
+            dataset_average, color=RED, linestyle="--", linewidth=1.3, label=f"dataset, average per 20 s: {dataset_average:.1f}"
+        )
+        _legend(axis, loc="upper right", bbox_to_anchor=(1.0, -0.1 - 0.35 / len(rows)))
+    axis.set_yticks(place, [row["name"] for row in rows])
+    axis.grid(False, axis="y")
+    axis.axvline(0.0, color="#9CA3AF", linewidth=0.8)
+    axis.margins(x=0.1)
+    axis.set_xlabel("return of a 20 s episode")
+    _title(axis, "Return, with standard errors over episodes")
+    return figure
+
+
+def survival(lived_s: Mapping[str, Sequence[float]], episode_length_s: float) -> Figure:
+    """Draw the fraction of robots that have not fallen, over the time of an episode, a line a policy."""
+    figure, (axis,) = _figure(7.2, 3.2)
+    styles = ("-", "--", "-.", ":")
+    time = numpy.linspace(0.0, episode_length_s * (1.0 - 1e-6), 400)
+    for i, (name, lived) in enumerate(lived_s.items()):
+        standing = (numpy.array(lived)[None, :] > time[:, None]).mean(1)
+        axis.plot(
+            time,
+            100.0 * standing,
+            linestyle=styles[i % 4],
+            color=(BLUE, ORANGE, GREEN, PURPLE, RED, SKY)[i % 6],
+            linewidth=1.8,
+            label=name,
+        )
+    axis.set_ylim(-3.0, 103.0)
+    axis.set_xlabel("time (s)")
+    axis.set_ylabel("robots not yet fallen (%)")
+    _title(axis, "Staying up")
+    _legend(axis, loc="lower left")
+    return figure
+
+
+def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw each policy's reward per second, term by term, in the simulator and in the dream."""
+    shown = [
+        name for name in next(iter(levels.values()))["terms"] if any(_sides(row, name) != (0.0, 0.0) for row in levels.values())
+    ]
+    columns = min(4, len(levels))
+    rows = -(-len(levels) // columns)
+    figure, axes = _figure(2.2 * columns + 1.6, (0.24 * len(shown) + 0.8) * rows + 0.5, rows, columns, sharey=True, sharex=True)
+    place = numpy.arange(len(shown))[::-1]
+    for axis, (level, row) in zip(axes, levels.items(), strict=False):
+        real, imagined = zip(*(_sides(row, name) for name in shown), strict=True)
+        axis.hlines(place, real, imagined, color="#C3C8D0", linewidth=2.0)
+        axis.plot(real, place, "o", color=BLUE, markersize=5.5, label="simulator")
+        axis.plot(imagined, place, "D", markerfacecolor="none", markeredgecolor=RED, markersize=5.5, label="dream")
+        axis.axvline(0.0, color="#9CA3AF", linewidth=0.8)
+        axis.set_yticks(place, [name.removesuffix("_exp").removesuffix("_l2").replace("_", " ") for name in shown])
+        axis.tick_params(labelsize=8.5)
+        _title(axis, level)
+    for axis in axes[len(levels) :]:
+        axis.set_visible(False)
+    figure.supxlabel("weighted reward per second of life", fontsize=10)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _sides(row: Mapping[str, Any], name: str) -> tuple[float, float]:
+    both = row["terms"].get(name, {})
+    return (both.get("simulator") or 0.0, both.get("dream") or 0.0)
+
+
+def training_curves(panels: Sequence[Mapping[str, Any]], step_label: str) -> Figure:
+    """Draw logged curves, a panel each.
+
+    Args:
+        panels: ``title``, ``lines`` (label -> (steps, values)), optionally ``log`` for a logarithmic axis.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(3.4 * columns, 2.5 * rows + 0.2, rows, columns)
+    for axis, panel in zip(axes, panels, strict=False):
+        for i, (label, (steps, values)) in enumerate(panel["lines"].items()):
+            style = ("-", "--", ":")[i % 3]
+            axis.plot(steps, values, style, color=(BLUE, ORANGE, GREEN)[i % 3], linewidth=1.6, label=label)
+        if panel.get("log"):
+            axis.set_yscale("log")
+        if len(panel["lines"]) > 1:
+            _legend(axis)
+        axis.set_xlabel(step_label)
+        _title(axis, panel["title"])
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    return figure
