@@ -30,7 +30,8 @@ class OfflineDataModule(LightningDataModule):
         episodes: the data, in physical units.
         robot: whose they are.
         fractions: share of the episodes of the splits train, validation, test and calibration.
-        seed: of the splits, the resamples and the batches.
+        seed: of the resamples and the batches, and of the splits unless they have their own.
+        split_seed: of the splits, so that runs of different seeds share their test episodes.
         history: H, rows of ground truth.
         forecast: K, rows predicted in training.
         num_members: E.
@@ -67,6 +68,7 @@ class OfflineDataModule(LightningDataModule):
         validation_windows: int = 512,
         batches_per_epoch: int | None = None,
         normalizer: Normalizer | None = None,
+        split_seed: int | None = None,
     ) -> None:
         super().__init__()
         sizes = {"history": history, "forecast": forecast, "batch_size": batch_size, "num_members": num_members}
@@ -76,7 +78,7 @@ class OfflineDataModule(LightningDataModule):
         self.episodes, self.robot, self.seed = episodes, robot, seed
         self.history, self.forecast = history, forecast
         self.validation_length, self.validation_windows = history + validation_horizon, validation_windows
-        self.splits = split_episodes(episodes.num_episodes, fractions, seed, episodes.levels)
+        self.splits = split_episodes(episodes.num_episodes, fractions, seed if split_seed is None else split_seed, episodes.levels)
         for split, length in (("train", history + forecast), ("validation", self.validation_length)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
         _report_short(episodes.lengths, history + forecast)

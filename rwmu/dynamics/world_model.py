@@ -142,6 +142,14 @@ def build_ensemble(architecture: Mapping[str, Any]) -> RecurrentEnsemble:
         raise CheckpointError(f"The architecture of the world model is not understood: {error}.") from error
 
 
+def kind_of(dynamics: nn.Module) -> str:
+    """Return the name by which :func:`build_ensemble` knows the class of ``dynamics``."""
+    for kind, ensemble in _KINDS.items():
+        if type(dynamics) is ensemble:
+            return kind
+    raise CheckpointError(f"Checkpoints can hold {sorted(_KINDS)}, but not a {type(dynamics).__name__}; name it in world_model.py.")
+
+
 def parameter_count(module: nn.Module) -> int:
     """Return the number of trained parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
