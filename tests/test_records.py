@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import torch
+
+from rwmu.records import Carry, Prediction, Rollout, Window, follow
+
+
+def prediction(members: int, batch: int, offset: float = 0.0) -> Prediction:
+    """Member e, row b has the value 10 e + b + offset everywhere."""
+    value = 10.0 * torch.arange(members).view(-1, 1, 1) + torch.arange(batch).view(1, -1, 1) + offset
+    return Prediction(value.expand(-1, -1, 3), value.expand(-1, -1, 3), value.expand(-1, -1, 2), value)
+
+
+def test_follow_takes_each_row_from_its_member() -> None:
+    member = torch.tensor([2, 0, 1, 2])
+    followed = prediction(3, 4).follow(member)
+    assert followed.num_members == 1
+    assert followed.mean.shape == (1, 4, 3)
+    assert followed.mean[0, :, 0].tolist() == [20.0, 1.0, 12.0, 23.0]
+    assert followed.contact[0, :, 1].tolist() == [20.0, 1.0, 12.0, 23.0]
+
+
+def test_following_the_only_member_changes_nothing() -> None:
+    tensor = torch.randn(1, 4, 3)
+    assert follow(tensor, torch.zeros(4, dtype=torch.int64)) is tensor
+
+
+def test_map_leaves_absent_tensors_absent() -> None:
+    carry = Carry(torch.ones(2, 1, 3, 4)).map(lambda tensor: tensor + 1.0)
+    assert carry.auxiliary is None
+    assert carry.state.eq(2.0).all()
+    both = Carry(torch.ones(1), torch.ones(1)).to(torch.float64)
+    assert both.auxiliary is not None
+    assert both.auxiliary.dtype == both.state.dtype == torch.float64
+
+
+def test_detach_cuts_every_tensor() -> None:
+    leaf = torch.ones(1, 2, 3, requires_grad=True)
+    window = Window(leaf * 2, leaf * 3, leaf * 4, leaf * 5).detach()
+    assert not any(tensor.requires_grad for tensor in (window.state, window.action, window.contact, window.termination))
+
+
+def test_window_length_is_its_time_axis() -> None:
+    assert Window(torch.zeros(5, 7, 32, 3), torch.zeros(0), torch.zeros(0), torch.zeros(0)).length == 32
+
+
+def test_rollout_stacks_steps_and_gives_them_back() -> None:
+    steps = [prediction(2, 3, offset=100.0 * k) for k in range(4)]
+    rollout = Rollout.stack(steps, [step.mean for step in steps])
+    assert rollout.mean.shape == (4, 2, 3, 3)
+    assert rollout.feedback.shape == (4, 2, 3, 3)
+    for k, step in enumerate(steps):
+        assert torch.equal(rollout.at(k).mean, step.mean)
+        assert torch.equal(rollout.at(k).termination, step.termination)
