@@ -1,0 +1,289 @@
+"""The imagined environment: a world model, the task and dataset histories, seen as a vectorised environment.
+
+The state is kept in physical units, which rewards, observations and conditions need; the world model normalises it for itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from rsl_rl.env import VecEnv
+from tensordict import TensorDict
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import ConfigError
+from rwmu.imagination.rules import DreamRules
+from rwmu.imagination.starts import StartPool
+from rwmu.interfaces import Penalty
+from rwmu.records import Carry, Prediction, Reward
+from rwmu.tasks.velocity import TaskMemory, VelocityTask
+from rwmu.uncertainty.estimates import epistemic
+
+_MEMORY = ("command", "last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
+_ENVIRONMENT = ("state", "contact", "terminated", "member", "episode_length_buf", "_finished_length", "_observation")
+_STATUS = ("reward", "penalty", "epistemic", "termination_probability", "terminated", "timed_out", "episode_length_s")
+
+
+class ImaginedEnv(VecEnv):  # type: ignore[misc]
+    """Step B imagined environments; attribute names are those of the simulator's environment.
+
+    Each environment starts from a dataset history on which all members were warmed up in full, then follows one member, drawn
+    when it starts, until it resets.
+
+    Args:
+        world_model: the fitted ensemble with its normaliser.
+        task: rewards, commands and observations.
+        episodes: the dataset.
+        start_rows: ``[S]`` int64, first rows of histories within training episodes (``rwmu.data.windows.window_starts``).
+        num_envs: B.
+        penalty: added to the reward.
+        seed: of everything drawn here.
+        rules: fields of :class:`rwmu.imagination.rules.DreamRules`.
+
+    Attributes:
+        state: ``[B, D]``, physical units. contact: ``[B, C]`` bool. terminated: ``[B]`` bool. memory: of the task.
+        last_reward: of the latest step, without penalty and bonuses. disagreement: ``[B]``, of the latest step.
+        final_state, final_contact: what the latest step reached, before any reset.
+        member: ``[B]`` int64, the member that each environment follows.
+        command_scale: shrinks drawn commands, for a curriculum; 1 draws the task's.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        task: VelocityTask,
+        episodes: Episodes,
+        start_rows: Tensor,
+        num_envs: int,
+        penalty: Penalty,
+        seed: int = 0,
+        **rules: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ConfigError(f"imagination.num_envs is {num_envs}, but must be 1 or above.")
+        self.rules = DreamRules(**rules)
+        self.world_model, self.task, self.penalty = world_model, task, penalty
+        self.num_envs, self.num_actions = num_envs, task.num_actions
+        self.max_episode_length = self.rules.horizon_steps
+        self.device = "cpu"
+        self.cfg = {"imagination": rules, "num_envs": num_envs, "seed": seed}
+        self.command_scale = 1.0
+        self._resample_steps = self.rules.command_resample_steps or task.command_resample_steps
+        self._weights = torch.tensor(list(task.weights.values())).unsqueeze(1)
+        self._log_names = [f"imagined/{name}" for name in (*task.weights, *_STATUS)]
+        self._generator = torch.Generator().manual_seed(seed)
+        self._num_steps = 0
+        size = self.rules.pool_size or num_envs
+        self._pool = StartPool(world_model, task, episodes, start_rows, size, self.rules.max_tilt, self._generator)
+        self._allocate()
+        self.reset()
+
+    def _allocate(self) -> None:
+        batch, starts = self.num_envs, self._pool.starts
+        self.memory: TaskMemory = self.task.start(batch)
+        self.state = torch.zeros(batch, starts.state.shape[1])
+        self.contact = torch.zeros(batch, starts.contact.shape[1], dtype=torch.bool)
+        self.final_state, self.final_contact = self.state, self.contact
+        self.terminated = torch.zeros(batch, dtype=torch.bool)
+        self.member = torch.zeros(batch, dtype=torch.int64)
+        self.episode_length_buf = torch.zeros(batch, dtype=torch.int64)
+        self.disagreement = torch.zeros(batch)
+        self.last_reward = Reward(torch.zeros(batch), {name: torch.zeros(batch) for name in self.task.weights})
+        self._finished_length = torch.full((batch,), torch.nan)  # of the latest finished episode of each environment, steps
+        self._carry = starts.carry.map(lambda tensor: tensor.new_zeros(*tensor.shape[:2], batch, tensor.shape[3]))
+
+    # -- starting ---------------------------------------------------------------------------------------------------------
+
+    def reset(self) -> tuple[TensorDict, dict[str, Any]]:
+        """Start every environment anew; returns observations and an empty record of extras."""
+        with torch.inference_mode(False), torch.no_grad():
+            self._start(torch.arange(self.num_envs))
+            if self.rules.random_start:
+                self.episode_length_buf = torch.randint(self.rules.horizon_steps, (self.num_envs,), generator=self._generator)
+            self._observe()
+        return self.get_observations(), {}
+
+    def _start(self, rows: Tensor) -> None:
+        """Put the environments ``rows`` (indices) at the end of histories drawn from the pool."""
+        starts, picks = self._pool.starts, self._pool.draw(len(rows))
+        for target, source in self._pairs(self._carry, starts.carry):
+            target[:, :, rows] = source[:, :, picks]
+        self.state[rows] = starts.state[picks]
+        self.contact[rows] = starts.contact[picks]
+        for name in _MEMORY[1:]:
+            getattr(self.memory, name)[rows] = getattr(starts.memory, name)[picks]
+        self.member[rows] = torch.randint(self.world_model.num_members, (len(rows),), generator=self._generator)
+        self.episode_length_buf[rows] = 0
+        self._command(rows)
+
+    @staticmethod
+    def _pairs(one: Carry, other: Carry) -> list[tuple[Tensor, Tensor]]:
+        pairs = [(one.state, other.state)]
+        if one.auxiliary is not None and other.auxiliary is not None:
+            pairs.append((one.auxiliary, other.auxiliary))
+        return pairs
+
+    def _command(self, rows: Tensor) -> None:
+        self.memory.command[rows] = self.command_scale * self.task.command(self._uniform(len(rows), 4))
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self._generator)
+
+    # -- stepping ---------------------------------------------------------------------------------------------------------
+
+    def get_observations(self) -> TensorDict:
+        """Return the current observations, ``{"policy": [B, O]}``; asking twice gives the same noise."""
+        return TensorDict({"policy": self._observation}, batch_size=[self.num_envs])
+
+    def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
+        """Imagine one step of every environment; those that end start anew.
+
+        Args:
+            actions: ``[B, A]``; never written to.
+
+        Returns:
+            Observations after any reset, rewards ``[B]`` with penalty, done ``[B]`` bool, and ``time_outs`` and ``log``.
+        """
+        # Runners call this in inference mode, whose tensors could not be written to by a later call outside it.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._step(actions.clone())
+
+    def _step(self, action: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
+        self._refuse_non_finite(action)
+        if self._num_steps and self._num_steps % self.rules.pool_refresh_steps == 0:
+            self._pool.refresh()
+        prediction, self._carry = self.world_model.step(self._carry, self.state, action)
+        probability = self._advance(prediction)
+        reward = self.task.reward(self.memory, self.state, action, self.contact)
+        self.last_reward = reward
+        self.disagreement = epistemic(prediction)
+        penalty = self.penalty(prediction)
+        self.episode_length_buf = self.episode_length_buf + 1
+        self._num_steps += 1
+        time_outs = self._end(probability)
+        done = self.terminated | time_outs
+        total = reward.total + penalty
+        if self.rules.alive_bonus or self.rules.termination_penalty:
+            total = total + self.rules.alive_bonus * self.task.step_dt - self.rules.termination_penalty * self.terminated
+        self._finished_length = torch.where(done, self.episode_length_buf, self._finished_length)
+        log = self._log(reward, penalty, probability, time_outs)
+        self.final_state, self.final_contact = self.state.clone(), self.contact.clone()
+        self._prepare_next(done)
+        return self.get_observations(), total, done, {"time_outs": time_outs, "log": log}
+
+    def _advance(self, prediction: Prediction) -> Tensor:
+        """Move to the next state of the member that each environment follows; returns its termination probability ``[B]``."""
+        followed = prediction.follow(self.member)
+        state = followed.mean[0]
+        if not bool(state.sum().isfinite()):
+            self._explain_non_finite(state)
+        if self.rules.sample_aleatoric:
+            noise = torch.randn(state.shape, generator=self._generator)
+            state = state + self.rules.sample_aleatoric * followed.log_std[0].exp() * noise
+        if self.rules.clip is not None:
+            state = state.clamp(-self.rules.clip, self.rules.clip)
+        self.state = self.world_model.normalizer.denormalize(state)
+        self.contact = followed.contact[0] > 0.0
+        return followed.termination[0, :, 0].sigmoid()
+
+    def _end(self, probability: Tensor) -> Tensor:
+        """Decide which episodes terminate (kept as attribute) and which are cut short (returned), ``[B]`` bool each."""
+        rules = self.rules
+        if rules.termination is None:
+            terminated = torch.zeros_like(self.terminated)
+        elif rules.termination == "sample":
+            terminated = self._uniform(self.num_envs) < probability
+        else:
+            terminated = probability > rules.termination
+        if rules.max_tilt is not None:
+            terminated = terminated | (self.task.robot.state_layout.part(self.state, "projected_gravity")[:, 2] > rules.max_tilt)
+        self.terminated = terminated
+        time_outs = self.episode_length_buf >= rules.horizon_steps
+        if rules.max_epistemic is not None:
+            time_outs = time_outs | (self.disagreement > rules.max_epistemic)
+        return time_outs & ~terminated
+
+    def _prepare_next(self, done: Tensor) -> None:
+        """Restart finished episodes, draw due commands, push, observe."""
+        finished = done.nonzero()[:, 0]
+        if len(finished):
+            self._start(finished)
+        due = ((self.episode_length_buf % self._resample_steps == 0) & (self.episode_length_buf > 0)).nonzero()[:, 0]
+        if len(due):
+            self._command(due)
+        if self.rules.push_interval_s is not None:
+            self._push(self.rules.push_interval_s)
+        self._observe()
+
+    def _push(self, interval_s: float) -> None:
+        pushed = self._uniform(self.num_envs, 1) < self.task.step_dt / interval_s
+        change = self.rules.push_velocity * (2.0 * self._uniform(self.num_envs, 2) - 1.0) * pushed
+        self.task.robot.state_layout.part(self.state, "base_lin_vel")[:, :2] += change
+
+    def _observe(self) -> None:
+        noisy = self.task.observation_noise != 0.0
+        uniform = self._uniform(self.num_envs, self.task.num_observations) if noisy else None
+        self._observation = self.task.observe(self.state, self.memory.command, self.memory.last_action, uniform)
+
+    # -- reporting --------------------------------------------------------------------------------------------------------
+
+    def _log(self, reward: Reward, penalty: Tensor, probability: Tensor, time_outs: Tensor) -> dict[str, Tensor]:
+        """Return means over the environments as 0-dimensional tensors; rewards, terms (weighted) and penalty as rates a second."""
+        dt = self.task.step_dt
+        terms = self._weights * torch.stack([reward.terms[name] for name in self.task.weights])
+        status = (reward.total / dt, penalty / dt, self.disagreement, probability, self.terminated.float(), time_outs.float())
+        means = torch.cat([terms, torch.stack(status)]).mean(dim=1)
+        length_s = (self._finished_length * dt).nanmean().view(1)  # NaN until an episode has ended
+        return dict(zip(self._log_names, torch.cat([means, length_s]).unbind(), strict=True))
+
+    def _refuse_non_finite(self, action: Tensor) -> None:
+        if action.shape != (self.num_envs, self.num_actions):
+            raise ValueError(f"actions have shape {tuple(action.shape)}, not {(self.num_envs, self.num_actions)}")
+        if not bool(action.sum().isfinite()):
+            bad = (~action.isfinite()).any(dim=1).nonzero()[:, 0]
+            if len(bad):
+                raise ValueError(f"the action of environment {int(bad[0])} is not finite")
+
+    def _explain_non_finite(self, state: Tensor) -> None:
+        bad = (~state.isfinite()).any(dim=1).nonzero()[:, 0]
+        if len(bad):
+            env = int(bad[0])
+            step, member = int(self.episode_length_buf[env]) + 1, int(self.member[env])
+            raise FloatingPointError(
+                f"environment {env}, following member {member}, imagined a state that is not finite at step {step}"
+            )
+
+    # -- resuming ---------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that :meth:`load_state_dict` needs to go on with identical results; copies."""
+        tensors = {
+            **{name: getattr(self, name) for name in _ENVIRONMENT},
+            **{f"memory.{name}": getattr(self.memory, name) for name in _MEMORY},
+            "carry.state": self._carry.state,
+            "pool.rows": self._pool.rows,
+            "generator": self._generator.get_state(),
+        }
+        if self._carry.auxiliary is not None:
+            tensors["carry.auxiliary"] = self._carry.auxiliary
+        saved: dict[str, Any] = {name: tensor.clone() for name, tensor in tensors.items()}
+        return {**saved, "num_steps": self._num_steps, "command_scale": self.command_scale}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict` of an environment of the same configuration, data and model."""
+        if saved["state"].shape != self.state.shape or saved["carry.state"].shape != self._carry.state.shape:
+            raise ConfigError(
+                "The interrupted imagination had another number of environments or another model; resume with its settings."
+            )
+        for name in _ENVIRONMENT:
+            setattr(self, name, saved[name].clone())
+        for name in _MEMORY:
+            setattr(self.memory, name, saved[f"memory.{name}"].clone())
+        auxiliary = saved.get("carry.auxiliary")
+        self._carry = Carry(saved["carry.state"].clone(), None if auxiliary is None else auxiliary.clone())
+        self._pool.load(saved["pool.rows"].clone())
+        self._generator.set_state(saved["generator"])
+        self._num_steps, self.command_scale = saved["num_steps"], saved["command_scale"]

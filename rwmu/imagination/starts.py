@@ -1,0 +1,138 @@
+"""Where imagined episodes begin: dataset histories, with the model warmed up on all of their rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.data.windows import gather
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import ConfigError
+from rwmu.records import Carry
+from rwmu.tasks.velocity import TaskMemory, VelocityTask
+
+# Histories warmed up in one call; bounds the memory that a large pool takes.
+_CHUNK = 1024
+
+
+def contact_times(episodes: Episodes, task: VelocityTask) -> TaskMemory:
+    """Return what the task remembers of the feet at every row, ``[R, 4]`` each, as if it had followed each episode from its start.
+
+    The contacts of an episode's first row are not folded in: the task starts with all times zero and counts from the first step.
+    Command, last action and joint velocity are left zero.
+    """
+    foot = task.robot.contact_layout.part(episodes.contact, "foot").bool()
+    rows = task.start(episodes.num_rows)
+    running = task.start(episodes.num_episodes)
+    names = ("air_time_s", "contact_time_s", "last_air_time_s")
+    # Longest first, so that the episodes still running are a prefix.
+    order = episodes.lengths.argsort(descending=True)
+    lengths, offsets = episodes.lengths[order], episodes.offsets[order]
+    for t in range(1, int(lengths.max())):
+        alive = int((lengths > t).sum())
+        for name in names:
+            setattr(running, name, getattr(running, name)[:alive])
+        here = offsets[:alive] + t
+        running.record_contact(foot[here], task.step_dt)
+        for name in names:
+            getattr(rows, name)[here] = getattr(running, name)
+    return rows
+
+
+@dataclass(frozen=True)
+class Starts:
+    """P beginnings of imagined episodes.
+
+    Attributes:
+        carry: of all members, after rows 0..H-2 of each history.
+        state: ``[P, D]``, the last row of each history, physical units.
+        contact: ``[P, C]`` bool, its contacts.
+        memory: of P rows, as the task would remember it there; commands are zero, to be drawn anew.
+    """
+
+    carry: Carry
+    state: Tensor
+    contact: Tensor
+    memory: TaskMemory
+
+
+class StartPool:
+    """Keep a pool of warmed-up histories, drawn anew from time to time.
+
+    Every history of the pool is warmed up in full; a pool only shares that work between the environments that start from it.
+
+    Args:
+        world_model, task: of the imagined environment.
+        episodes: the dataset.
+        start_rows: ``[S]`` int64, first rows of windows of ``world_model.history`` rows within training episodes. Those that end
+            fallen (terminated, or tilted beyond ``max_tilt``) are left out: nothing can be imagined from there.
+        size: P.
+        max_tilt: largest z of the projected gravity, None for any.
+        generator: draws the histories.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        task: VelocityTask,
+        episodes: Episodes,
+        start_rows: Tensor,
+        size: int,
+        max_tilt: float | None,
+        generator: torch.Generator,
+    ) -> None:
+        self._world_model, self._task, self._episodes = world_model, task, episodes
+        self._history = world_model.history
+        self._generator = generator
+        self.size = size
+        self._candidates = self._usable(start_rows, max_tilt)
+        self._times = contact_times(episodes, task)
+        self.rows = self._candidates[:0]
+        self.starts: Starts
+        self.refresh()
+
+    def _usable(self, start_rows: Tensor, max_tilt: float | None) -> Tensor:
+        episodes, last = self._episodes, start_rows + self._history - 1
+        if len(start_rows) == 0:
+            raise ConfigError(f"There is no history of {self._history} rows to start imagined episodes from.")
+        if int(last.max()) >= episodes.num_rows or not torch.equal(
+            episodes.episode_of_row[start_rows], episodes.episode_of_row[last]
+        ):
+            raise ValueError(f"start_rows holds histories of {self._history} rows that leave their episode")
+        upright = ~episodes.termination[last]
+        if max_tilt is not None:
+            upright &= self._task.robot.state_layout.part(episodes.state[last], "projected_gravity")[:, 2] <= max_tilt
+        usable = start_rows[upright]
+        if len(usable) == 0:
+            raise ConfigError(f"All {len(start_rows)} histories end with a fallen robot; no imagined episode can start from them.")
+        return usable
+
+    def draw(self, number: int) -> Tensor:
+        """Return ``number`` indices into the pool."""
+        return torch.randint(self.size, (number,), generator=self._generator)
+
+    def refresh(self) -> None:
+        """Draw new histories and warm up on them."""
+        picks = torch.randint(len(self._candidates), (self.size,), generator=self._generator)
+        self.load(self._candidates[picks])
+
+    def load(self, rows: Tensor) -> None:
+        """Warm up on the histories that begin at ``rows [P]``."""
+        self.rows = rows
+        parts: tuple[Tensor, ...] = torch.split(rows, _CHUNK)
+        carries = [self._world_model.warm_up(gather(self._episodes, part, self._history)) for part in parts]
+        auxiliary = (
+            None if carries[0].auxiliary is None else torch.cat([c.auxiliary for c in carries if c.auxiliary is not None], dim=2)
+        )
+        last = rows + self._history - 1
+        state = self._episodes.state[last]
+        memory = self._task.start(len(rows))
+        memory.last_action = self._episodes.action[last]
+        memory.previous_joint_vel = self._task.robot.state_layout.part(state, "joint_vel").clone()
+        for name in ("air_time_s", "contact_time_s", "last_air_time_s"):
+            setattr(memory, name, getattr(self._times, name)[last])
+        carry = Carry(torch.cat([c.state for c in carries], dim=2), auxiliary)
+        self.starts = Starts(carry, state, self._episodes.contact[last].bool(), memory)

@@ -1,0 +1,31 @@
+"""Scalar uncertainties of one step, from what the members predict; pure functions ``Prediction -> [B]``.
+
+Everything is in normalised state space, so that dimensions of different units may be summed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rwmu.records import Prediction
+
+
+def epistemic(prediction: Prediction) -> Tensor:
+    """Return how much the members disagree: the unbiased std of their means, summed over dimensions; 0 for one member.
+
+    This is the scalar that RWM-U's code penalises (arXiv:2504.16680; its text writes the variance).
+    """
+    mean = prediction.mean
+    if prediction.num_members == 1:
+        return mean.new_zeros(mean.shape[1])
+    # Written out because it is called at every imagined step: torch.std over a leading axis is several times slower on CPUs.
+    squared = (mean - mean.mean(dim=0)).square().sum(dim=0)
+    return (squared / (prediction.num_members - 1)).sqrt().sum(dim=-1)
+
+
+def aleatoric(prediction: Prediction) -> Tensor:
+    """Return the noise that the members expect: the root mean square over members of their sigma, summed over dimensions."""
+    if prediction.num_members == 1:
+        return prediction.log_std[0].exp().sum(dim=-1)
+    return torch.exp(2.0 * prediction.log_std).mean(dim=0).sqrt().sum(dim=-1)

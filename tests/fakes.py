@@ -1,0 +1,93 @@
+"""A dynamics model with known answers, and episodes that any task can take: what imagination and policy are tested with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.records import Carry, Prediction
+from rwmu.tasks.anymal_d import Robot, anymal_d
+from rwmu.tasks.velocity import VelocityTask
+
+
+class KnownDynamics:
+    """An ensemble whose members are told apart: member e adds ``drift * (e + 1)`` to every column of the normalised state.
+
+    The carry counts: its first unit is the number of rows consumed, its second the sum of everything consumed.
+    """
+
+    def __init__(self, robot: Robot, num_members: int, drift: float = 0.01, termination_logit: float = -50.0) -> None:
+        self.state_dim, self.action_dim = robot.state_layout.size, robot.num_joints
+        self.contact_dim = robot.contact_layout.size
+        self.num_members, self.drift, self.termination_logit = num_members, drift, termination_logit
+
+    def initial_carry(self, num_inputs: int, batch: int) -> Carry:
+        return Carry(torch.zeros(1, num_inputs, batch, 2))
+
+    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Tensor, Tensor, Carry]:
+        consumed = torch.full(state.shape[:2], float(state.shape[2]))
+        total = state.sum(dim=(2, 3)) + action.sum(dim=(2, 3))
+        features = state.new_zeros(*state.shape[:3], 1)
+        return features, features, Carry(carry.state + torch.stack([consumed, total], dim=-1)[None])
+
+    def step(self, state: Tensor, action: Tensor, carry: Carry, true_state: Tensor | None = None) -> tuple[Prediction, Carry]:
+        _, _, carry = self.sequence(state.unsqueeze(2), action.unsqueeze(2), carry)
+        features = state.new_zeros(*state.shape[:2], 1)
+        return self.predict(features, features, state), carry
+
+    def predict(self, features: Tensor, auxiliary_features: Tensor, state: Tensor) -> Prediction:
+        members, batch = self.num_members, state.shape[1]
+        steps = self.drift * torch.arange(1, members + 1, dtype=state.dtype).view(-1, 1, 1)
+        mean = state + steps
+        contact = torch.where(mean[..., : self.contact_dim] > 0.0, 5.0, -5.0)
+        termination = torch.full((members, batch, 1), self.termination_logit)
+        return Prediction(mean, torch.full_like(mean, -3.0), contact, termination)
+
+
+def known_world_model(num_members: int, history: int = 4, **known: float) -> WorldModel:
+    """Return a world model around :class:`KnownDynamics` and a normaliser that changes something."""
+    robot = anymal_d()
+    size = robot.state_layout.size
+    normalizer = Normalizer(torch.linspace(-0.1, 0.1, size), torch.linspace(0.5, 2.0, size))
+    dynamics: Any = KnownDynamics(robot, num_members, **known)
+    return WorldModel(dynamics, normalizer, history, robot.name, robot.state_layout.describe(), data_hash="", architecture={})
+
+
+def random_episodes(lengths: list[int], seed: int = 0, robot: Robot | None = None, terminated: tuple[int, ...] = ()) -> Episodes:
+    """Return upright episodes of smooth noise; the episodes ``terminated`` end in a fall."""
+    robot = robot or anymal_d()
+    generator = torch.Generator().manual_seed(seed)
+    rows, sizes = sum(lengths), torch.tensor(lengths)
+
+    def draw(size: int) -> Tensor:
+        return torch.randn(rows, size, generator=generator)
+
+    state = 0.3 * draw(robot.state_layout.size)
+    gravity = torch.cat([0.05 * draw(2), -torch.ones(rows, 1) + 0.01 * draw(1)], dim=1)
+    state[:, robot.state_layout["projected_gravity"]] = gravity
+    action, reward, first = 0.5 * draw(robot.num_joints), draw(1)[:, 0], sizes.cumsum(0) - sizes
+    action[first], reward[first] = 0.0, 0.0
+    termination = torch.zeros(rows, dtype=torch.bool)
+    termination[(first + sizes - 1)[list(terminated)]] = True
+    return Episodes(
+        state=state,
+        action=action,
+        contact=draw(robot.contact_layout.size) > 0.0,
+        termination=termination,
+        command=torch.rand(rows, 3, generator=generator) * 2.0 - 1.0,
+        reward=reward,
+        lengths=sizes,
+        levels=["fake"] * len(lengths),
+        seeds=torch.arange(len(lengths)),
+        attributes={"robot": robot.name, "layout": robot.state_layout.describe(), "step_dt": 0.02, "seed": seed},
+    )
+
+
+def quiet_task(**options: float) -> VelocityTask:
+    """Return the velocity task of ANYmal D without observation noise."""
+    return VelocityTask(anymal_d(), observation_noise=0.0, **options)  # type: ignore[arg-type]

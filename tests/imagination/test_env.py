@@ -1,0 +1,318 @@
+"""What imagined episodes are made of, with a model whose answers are known."""
+
+import pytest
+import torch
+
+from rwmu.data.windows import window_starts
+from rwmu.errors import ConfigError
+from rwmu.imagination.env import ImaginedEnv
+from rwmu.imagination.penalty import MopoPenalty
+from rwmu.tasks.velocity import VelocityTask
+from tests.fakes import anymal_d, known_world_model, quiet_task, random_episodes
+
+HISTORY, BATCH = 4, 16
+
+
+def build(members=3, weight=1.0, task=None, episodes=None, known=None, history=HISTORY, num_envs=BATCH, **rules):
+    episodes = episodes or random_episodes([30, 12, 25])
+    starts = window_starts(episodes.lengths, torch.arange(episodes.num_episodes), history)
+    rules = {"termination": None, "max_tilt": None, **rules}
+    model = known_world_model(members, history, **(known or {}))
+    task = task or quiet_task()
+    return ImaginedEnv(model, task, episodes, starts, num_envs, MopoPenalty(weight, task.step_dt), **rules)
+
+
+def actions(number, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(BATCH, 12, generator=generator) for _ in range(number)]
+
+
+def origin(env):
+    """Return the row of the dataset whose state each environment is in."""
+    distance = (env.state[:, None] - env._pool._episodes.state[None]).abs().amax(dim=-1)
+    assert float(distance.min(dim=1).values.max()) == 0.0
+    return distance.argmin(dim=1)
+
+
+def test_each_environment_follows_its_member_until_it_resets():
+    env = build(horizon_steps=10, random_start=False)
+    member, normalized = env.member.clone(), env.world_model.normalizer.normalize(env.state)
+    assert set(member.tolist()) == {0, 1, 2}
+    for k, action in enumerate(actions(9), start=1):
+        env.step(action)
+        assert torch.equal(env.member, member)
+        expected = normalized + 0.01 * k * (member.float() + 1.0)[:, None]
+        torch.testing.assert_close(env.world_model.normalizer.normalize(env.state), expected, rtol=0, atol=1e-5)
+    env.step(actions(1)[0])
+    assert not torch.equal(env.member, member)
+
+
+def test_starts_and_resets_are_warmed_up_with_the_whole_history():
+    env = build(horizon_steps=3, random_start=False)
+    episodes, normalizer = env._pool._episodes, env.world_model.normalizer
+    for _ in range(3):
+        last = origin(env)
+        assert torch.equal(env._carry.state[0, 0, :, 0], torch.full((BATCH,), HISTORY - 1.0))
+        rows = last[:, None] - HISTORY + 1 + torch.arange(HISTORY)
+        consumed = normalizer.normalize(episodes.state[rows[:, :-1]]).sum((1, 2)) + episodes.action[rows[:, 1:]].sum((1, 2))
+        torch.testing.assert_close(env._carry.state[0, 0, :, 1], consumed, rtol=1e-4, atol=1e-4)
+        for action in actions(3):
+            env.step(action)
+
+
+def test_the_dream_pays_what_the_task_pays_for_the_same_states():
+    task = quiet_task()
+    env = build(task=task, weight=0.0, known={"drift": 0.05}, horizon_steps=50, random_start=False)
+    episodes, last = env._pool._episodes, origin(env)
+    for b in range(BATCH):  # a simulator would have gone through the whole episode
+        memory = task.start(1)
+        first = int(episodes.offsets[episodes.episode_of_row[last[b]]])
+        for row in range(first + 1, int(last[b]) + 1):
+            task.reward(memory, *(x[row : row + 1] for x in (episodes.state, episodes.action, episodes.contact)))
+        for name in ("last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s"):
+            torch.testing.assert_close(getattr(env.memory, name)[b], getattr(memory, name)[0], rtol=0, atol=0)
+    replay = task.start(BATCH)
+    for name in vars(replay):
+        setattr(replay, name, getattr(env.memory, name).clone())
+    paid = set()
+    for action in actions(20):
+        _, reward, done, _ = env.step(action)
+        assert not done.any()
+        expected = task.reward(replay, env.final_state, action, env.final_contact)
+        assert torch.equal(reward, expected.total)
+        paid |= {name for name, term in expected.terms.items() if term.abs().max() > 0.0}
+    assert {"feet_air_time", "dof_acc_l2", "action_rate_l2", "undesired_contacts"} <= paid
+
+
+def rewards(env):
+    return torch.stack([env.step(action)[1] for action in actions(8)])
+
+
+def test_base_rwm_is_one_member_without_penalty_to_the_last_bit():
+    class NoPenalty:
+        def __call__(self, prediction):
+            return torch.zeros(BATCH)
+
+    plain = build(members=1)
+    plain.penalty = NoPenalty()
+    reference = rewards(plain)
+    assert torch.equal(rewards(build(members=1, weight=0.0)), reference)
+    assert torch.equal(rewards(build(members=1, weight=7.0)), reference)
+    assert not torch.equal(rewards(build(members=3, weight=7.0)), rewards(build(members=3, weight=0.0)))
+
+
+def test_the_penalty_is_subtracted_from_the_task_reward():
+    env = build(members=3, weight=2.0)
+    _, reward, _, extras = env.step(actions(1)[0])
+    spread = 0.01 * 45  # members at 1, 2 and 3 times the drift: std = drift in each of 45 columns
+    torch.testing.assert_close(reward, env.last_reward.total - 2.0 * 0.02 * spread, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(extras["log"]["imagined/epistemic"], torch.tensor(spread), rtol=1e-3, atol=0)
+    torch.testing.assert_close(extras["log"]["imagined/penalty"], torch.tensor(-2.0 * spread), rtol=1e-3, atol=0)
+
+
+def test_the_log_adds_up_to_the_reward():
+    env = build(weight=0.0)
+    _, reward, _, extras = env.step(actions(1)[0])
+    terms = sum(float(extras["log"][f"imagined/{name}"]) for name in env.task.weights)
+    assert terms == pytest.approx(float(reward.mean()) / 0.02, rel=1e-4)
+    assert float(extras["log"]["imagined/reward"]) == pytest.approx(terms, rel=1e-4)
+
+
+def test_time_outs_are_no_terminations():
+    env = build(horizon_steps=5, random_start=False)
+    for _ in range(4):
+        assert not env.step(actions(1)[0])[2].any()
+    _, _, done, extras = env.step(actions(1)[0])
+    assert done.all()
+    assert extras["time_outs"].all()
+    assert not env.terminated.any()
+    assert float(extras["log"]["imagined/episode_length_s"]) == pytest.approx(0.1)
+    assert torch.equal(env.episode_length_buf, torch.zeros(BATCH, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("logit", "rule", "expected"), [(1.0, 0.5, True), (-1.0, 0.5, False), (50.0, "sample", True), (50.0, None, False)]
+)
+def test_the_termination_head_ends_episodes_as_the_rule_says(logit, rule, expected):
+    env = build(known={"termination_logit": logit}, termination=rule, horizon_steps=9, random_start=False)
+    _, _, done, extras = env.step(actions(1)[0])
+    assert bool(env.terminated.all()) == bool(done.all()) == expected
+    assert not extras["time_outs"].any()
+
+
+def test_sampled_terminations_have_the_predicted_frequency():
+    env = build(known={"termination_logit": -1.0986}, termination="sample", num_envs=4000)
+    env.step(torch.zeros(4000, 12))
+    assert float(env.terminated.float().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_tipped_robot_terminates_and_reports_where_it_was():
+    env = build(max_tilt=-0.5, known={"drift": 0.2}, horizon_steps=200, random_start=False)
+    for _ in range(40):
+        before = env.state.clone()
+        _, _, done, extras = env.step(torch.zeros(BATCH, 12))
+        if done.any():
+            break
+    gravity_z = env.final_state[:, 8]
+    assert torch.equal(done, gravity_z > -0.5)
+    assert (before[done][:, 8] <= -0.5).all()
+    assert (env.state[done][:, 8] < -0.9).all()  # upright again
+    assert not extras["time_outs"][done].any()
+
+
+def test_bonuses_change_the_objective_only():
+    plain, paid = (
+        build(weight=0.0, termination=0.5, known={"termination_logit": 9.0}, **r)
+        for r in ({}, {"alive_bonus": 2.0, "termination_penalty": 3.0})
+    )
+    difference = paid.step(actions(1)[0])[1] - plain.step(actions(1)[0])[1]
+    torch.testing.assert_close(difference, torch.full((BATCH,), 0.04 - 3.0))
+    assert torch.equal(paid.last_reward.total, plain.last_reward.total)
+
+
+def test_disagreement_cuts_short_without_terminating():
+    env = build(max_epistemic=0.1)
+    _, _, done, extras = env.step(actions(1)[0])
+    assert done.all()
+    assert extras["time_outs"].all()
+
+
+def test_the_state_fed_back_is_clamped():
+    env = build(known={"drift": 5.0}, clip=2.0, horizon_steps=9, random_start=False)
+    env.step(actions(1)[0])
+    assert float(env.world_model.normalizer.normalize(env.state).abs().max()) == pytest.approx(2.0, abs=1e-4)
+
+
+def test_aleatoric_noise_has_the_predicted_scale():
+    still, noisy = (build(num_envs=2000, horizon_steps=9, random_start=False, sample_aleatoric=s) for s in (0.0, 2.0))
+    for env in (still, noisy):
+        env.step(torch.zeros(2000, 12))
+    difference = still.world_model.normalizer.normalize(noisy.state) - still.world_model.normalizer.normalize(still.state)
+    assert float(difference.std()) == pytest.approx(2.0 * 0.0498, rel=0.02)  # log_std is -3
+
+
+def test_commands_are_drawn_anew_at_starts_and_when_due():
+    env = build(horizon_steps=100, random_start=False, command_resample_steps=3)
+    first = env.memory.command.clone()
+    for _ in range(2):
+        env.step(actions(1)[0])
+        assert torch.equal(env.memory.command, first)
+    env.step(actions(1)[0])
+    assert not (env.memory.command == first).all(dim=1).any()
+    assert float(env.memory.command.abs().max()) <= 1.0
+
+
+def test_pushes_change_the_planar_velocity_only():
+    still, pushed = (build(horizon_steps=9, random_start=False, **r) for r in ({}, {"push_interval_s": 0.02, "push_velocity": 0.3}))
+    for env in (still, pushed):
+        env.step(actions(1)[0])
+    change = (pushed.state - still.state).abs()
+    assert (change[:, :2] > 0.0).all()
+    assert float(change[:, :2].max()) <= 0.3 + 1e-6
+    assert torch.equal(change[:, 2:], torch.zeros(BATCH, 43))
+    assert torch.equal(pushed.final_state, still.final_state)
+
+
+def test_observation_noise_is_drawn_once_a_step():
+    env = build(task=VelocityTask(anymal_d()))
+    one, two = env.get_observations()["policy"], env.get_observations()["policy"]
+    assert torch.equal(one, two)
+    clean = env.task.observe(env.state, env.memory.command, env.memory.last_action)
+    assert 0.0 < float((one - clean).abs().max()) <= 1.5
+    assert torch.equal(one[:, 9:12], env.memory.command)
+
+
+def test_the_action_tensor_is_neither_kept_nor_written():
+    env = build(horizon_steps=1)
+    action = actions(1)[0]
+    before = action.clone()
+    env.step(action)
+    assert torch.equal(action, before)
+    env = build(horizon_steps=9, random_start=False)
+    env.step(action)
+    action.zero_()
+    assert torch.equal(env.memory.last_action, before)
+
+
+def test_the_same_seed_dreams_the_same():
+    noisy = VelocityTask(anymal_d())
+    kwargs = {"task": noisy, "termination": "sample", "known": {"termination_logit": -2.0}, "sample_aleatoric": 0.5, "seed": 3}
+    one, two, other = build(**kwargs), build(**kwargs), build(**{**kwargs, "seed": 4})
+    for action in actions(10):
+        results = [env.step(action) for env in (one, two, other)]
+        assert torch.equal(results[0][0]["policy"], results[1][0]["policy"])
+        assert torch.equal(results[0][1], results[1][1])
+    assert not torch.equal(results[0][1], results[2][1])
+
+
+def test_a_saved_dream_goes_on_identically():
+    kwargs = {"termination": "sample", "known": {"termination_logit": -2.0}, "pool_refresh_steps": 7, "horizon_steps": 6}
+    kwargs["task"] = VelocityTask(anymal_d())
+    one, two = build(**kwargs), build(**kwargs, seed=9)
+    for action in actions(5):
+        one.step(action)
+    saved = one.state_dict()
+    expected = [one.step(action) for action in actions(12, seed=2)]
+    two.load_state_dict(saved)
+    for action, (observation, reward, done, _) in zip(actions(12, seed=2), expected, strict=True):
+        got = two.step(action)
+        assert torch.equal(got[0]["policy"], observation["policy"])
+        assert torch.equal(got[1], reward)
+        assert torch.equal(got[2], done)
+    with pytest.raises(ConfigError, match="number of environments"):
+        build(num_envs=3).load_state_dict(saved)
+
+
+def test_it_can_be_used_in_and_out_of_inference_mode():
+    env = build(horizon_steps=2, pool_refresh_steps=2)
+    with torch.inference_mode():
+        for action in actions(5):
+            env.step(action.clone())
+    for action in actions(5):
+        env.step(action)
+    env.reset()
+
+
+def test_histories_that_end_fallen_are_not_started_from():
+    episodes = random_episodes([HISTORY, HISTORY], terminated=(1,))
+    assert set(origin(build(episodes=episodes)).tolist()) == {HISTORY - 1}
+    episodes.state[HISTORY - 1, 8] = -0.2
+    with pytest.raises(ConfigError, match="All 2 histories end with a fallen robot"):
+        build(episodes=episodes, max_tilt=-0.5)
+
+
+def test_histories_that_leave_their_episode_are_refused():
+    episodes = random_episodes([6, 6])
+    model, task = known_world_model(1, HISTORY), quiet_task()
+    with pytest.raises(ValueError, match="leave their episode"):
+        ImaginedEnv(model, task, episodes, torch.tensor([4]), 2, MopoPenalty(0.0, 0.02))
+    with pytest.raises(ConfigError, match="no history of 4 rows"):
+        ImaginedEnv(model, task, episodes, torch.tensor([], dtype=torch.int64), 2, MopoPenalty(0.0, 0.02))
+
+
+def test_non_finite_values_are_named():
+    env = build(horizon_steps=20, random_start=False)
+    bad = actions(1)[0]
+    bad[5, 3] = torch.nan
+    with pytest.raises(ValueError, match="action of environment 5"):
+        env.step(bad)
+    env.step(actions(1)[0])
+    env.state[7, 0] = torch.inf
+    with pytest.raises(FloatingPointError, match=rf"environment 7, following member {int(env.member[7])}, .* step 2"):
+        env.step(actions(1)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("horizon_steps", 0),
+        ("termination", "sometimes"),
+        ("termination", 1.5),
+        ("clip", -1.0),
+        ("alive_bonus", -1.0),
+        ("pool_size", 0),
+    ],
+)
+def test_impossible_rules_are_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=rf"imagination\.{name}"):
+        build(**{name: value})
