@@ -95,7 +95,7 @@ class WorldModel:
             "format": FORMAT,
             "architecture": self.architecture,
             "state_dict": self.dynamics.state_dict(),
-            "normalizer": {"mean": self.normalizer.mean, "std": self.normalizer.std},
+            "normalizer": self.normalizer.to_dict(),
             "history": self.history,
             "robot": self.robot,
             "layout": self.layout,
@@ -127,7 +127,7 @@ class WorldModel:
         except RuntimeError as error:
             raise CheckpointError(f"The weights in {path} do not fit the architecture stored with them: {error}") from error
         kept = {key: content[key] for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
-        return cls(dynamics, Normalizer(**content["normalizer"]), **kept)
+        return cls(dynamics, Normalizer.from_dict(content["normalizer"]), **kept)
 
 
 def build_ensemble(architecture: Mapping[str, Any]) -> RecurrentEnsemble:
