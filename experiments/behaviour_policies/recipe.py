@@ -19,7 +19,8 @@ from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.anymal_d import Robot, anymal_d
 from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
 
-# Heavier tracking and a lighter demand for a level base let a gait appear; the exact weights from scratch end in standing or falling.
+# Heavier tracking and a lighter demand for a level base let a gait appear; the exact weights from scratch end in standing or
+# falling.
 EASY_WEIGHTS = DEFAULT_WEIGHTS | {"track_lin_vel_xy_exp": 2.0, "track_ang_vel_z_exp": 1.0, "flat_orientation_l2": -2.5}
 EASY_AIR_TIME_S = 0.3
 

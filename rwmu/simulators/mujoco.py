@@ -26,6 +26,7 @@ from rwmu.tasks.velocity import TaskMemory, VelocityTask
 
 CONTACT_HISTORY = 3  # substeps in which Isaac Lab looks for contacts of base and thighs
 ACTION_CLIP = 100.0
+DEFAULT_ENVELOPE = TorqueSpeedEnvelope()
 
 _BASE = [i for i, body in enumerate(CONTACT_BODIES) if body == "base"]
 _THIGHS = [CONTACT_BODIES.index(f"{leg}_thigh") for leg in LEGS]
@@ -60,7 +61,7 @@ class Push:
     interval_s: float = 12.5
 
 
-class MujocoEnv(VecEnv):
+class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
     """Parallel velocity-task environments in MuJoCo.
 
     Args:
@@ -92,7 +93,7 @@ class MujocoEnv(VecEnv):
         seed: int = 0,
         num_threads: int = 1,
         model: ModelSettings | None = None,
-        envelope: TorqueSpeedEnvelope | None = TorqueSpeedEnvelope(),
+        envelope: TorqueSpeedEnvelope | None = DEFAULT_ENVELOPE,
         start: StartState | None = None,
         push: Push | None = None,
         auto_reset: bool = True,

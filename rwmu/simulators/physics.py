@@ -89,15 +89,15 @@ class Physics:
     @property
     def joint_pos(self) -> Floats:
         """Return joint angles ``[B, 12]``, rad."""
-        return self.qpos[:, self._position_columns]
+        return np.asarray(self.qpos[:, self._position_columns])
 
     @property
     def joint_vel(self) -> Floats:
         """Return joint speeds ``[B, 12]``, rad/s."""
-        return self.qvel[:, self._velocity_columns]
+        return np.asarray(self.qvel[:, self._velocity_columns])
 
     def place(self, envs: NDArray[np.int64], base_pose: Floats, base_velocity: Floats, joint_pos: Floats) -> None:
-        """Put simulations at rest in the joints: pose ``[n, 7]`` (m, quaternion w first), velocity ``[n, 6]``, joints ``[n, 12]``."""
+        """Place simulations, joints at rest: pose ``[n, 7]`` (m, quaternion w first), velocity ``[n, 6]``, joints ``[n, 12]``."""
         self._batch.reset(ids=envs.astype(np.int32), stage=0)
         pose = np.zeros((len(envs), self.qpos.shape[1]))
         pose[:, :7] = base_pose
@@ -133,7 +133,7 @@ class Physics:
         """Return ``[B]``: whose simulation has gone wrong since it was placed."""
         warned = (self._batch.warning[:, self._bad] > 0).any((1, 2))
         speed = np.abs(self.qvel).max(1)
-        return warned | ~np.isfinite(self.qpos).all(1) | ~(speed < MAX_SPEED)
+        return np.asarray(warned | ~np.isfinite(self.qpos).all(1) | ~(speed < MAX_SPEED))
 
     def base_motion(self) -> tuple[Floats, Floats, Floats]:
         """Return linear velocity, angular velocity and gravity direction in the base frame, each ``[B, 3]``."""

@@ -64,4 +64,4 @@ class RandomStreams:
         low, chunk = np.uint64((1 << 20) - 1), np.uint64(20)
         sums = (words & low) + ((words >> chunk) & low) + ((words >> (chunk + chunk)) & low)
         total = (sums[:, 0::2] + sums[:, 1::2]).astype(np.float64)
-        return (total * 2.0**-20 - 3.0) * 1.4142135623730951
+        return np.asarray((total * 2.0**-20 - 3.0) * 1.4142135623730951)

@@ -1,0 +1,122 @@
+"""Measure the candidates of a training, choose six of rising quality, and ship them.
+
+``python experiments/behaviour_policies/levels.py --run FOLDER`` deploys every candidate on the exact task (128 episodes of 20 s,
+deterministic), writes ``candidates.csv`` beside this file and the chosen actors to ``rwmu/simulators/assets/policies``.
+``--table`` prints the table of the shipped levels from ``levels.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rwmu.evaluation.deployment import deploy
+from rwmu.simulators.actors import ExactActor, policy_levels
+from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.robot_model import asset
+from rwmu.tasks.anymal_d import anymal_d
+from rwmu.tasks.velocity import VelocityTask
+
+HERE = Path(__file__).parent
+NUM_EPISODES, SEED = 128, 1234
+FIGURES = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction", "episode_length_s")
+# Names of the levels, and the planar tracking that each is chosen to come closest to; the first and last candidate aside.
+TARGETS = {"poor": 0.4, "medium": 0.6, "good": 0.75}
+
+
+def measure(actor: ExactActor, noise: float) -> dict[str, float]:
+    """Return the figures of one actor on the exact task."""
+    env = MujocoEnv(VelocityTask(anymal_d(), observation_noise=noise), NUM_EPISODES, seed=SEED)
+    summary = deploy(env, actor).summary()
+    return {name: round(summary[name], 3) for name in FIGURES}
+
+
+def measure_candidates(run: Path, noise: float) -> list[dict[str, Any]]:
+    """Deploy every candidate of a run, and write ``candidates.csv``; those measured before are not measured again."""
+    path = run / "candidates.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    known = {row["iteration"] for row in rows}
+    for file in sorted(run.glob("candidate_*.pt")):
+        checkpoint = torch.load(file, weights_only=True)
+        if checkpoint["iter"] not in known:
+            actor = ExactActor.from_rsl_rl(checkpoint["actor_state_dict"])
+            row = {"iteration": checkpoint["iter"], "file": file.name} | measure(actor, noise)
+            rows.append(row)
+            print(row, flush=True)
+            path.write_text(json.dumps(rows))
+    return sorted(rows, key=lambda row: row["iteration"])
+
+
+def choose(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return one candidate a level: the untrained one, one that mostly stands, three on the way, and the best return."""
+    best = max(rows, key=lambda row: row["return"])
+    chosen = {"random": rows[0]}
+    early = [row for row in rows[1:] if row["iteration"] < best["iteration"]]
+    chosen["stand"] = min(early[: len(early) // 2], key=lambda row: (row["fall_fraction"], row["iteration"]))
+    for name, target in TARGETS.items():
+        later = [row for row in early if row["iteration"] > list(chosen.values())[-1]["iteration"]]
+        chosen[name] = min(later, key=lambda row: abs(row["track_lin_vel_xy"] - target))
+    return chosen | {"expert": best}
+
+
+def export(run: Path, chosen: dict[str, dict[str, Any]]) -> None:
+    """Write the chosen actors and their figures into the package, and the curves beside this file."""
+    folder = asset("policies")
+    folder.mkdir(exist_ok=True)
+    table = []
+    for name, row in chosen.items():
+        checkpoint = torch.load(run / row["file"], weights_only=True)
+        ExactActor.from_rsl_rl(checkpoint["actor_state_dict"]).save(folder / f"{name}.npz")
+        table.append({"name": name, "iteration": row["iteration"]} | {figure: row[figure] for figure in FIGURES})
+    (folder / "levels.json").write_text(json.dumps(table, indent=1) + "\n")
+    shutil.copy(run / "learning_curves.csv", HERE / "learning_curves.csv")
+
+
+def write_candidates(rows: list[dict[str, Any]]) -> None:
+    """Write ``candidates.csv`` beside this file."""
+    columns = ["iteration", *FIGURES]
+    with (HERE / "candidates.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def table() -> str:
+    """Return the shipped levels as a Markdown table."""
+    head = ["level", "PPO iteration", "tracking", "yaw tracking", "return", "episodes with a fall", "episode length"]
+    lines = [head, ["---"] * len(head)]
+    for row in policy_levels().table:
+        figures = [f"{row['track_lin_vel_xy']:.2f}", f"{row['track_ang_vel_z']:.2f}", f"{row['return']:.1f}"]
+        lines.append(
+            [row["name"], str(row["iteration"]), *figures, f"{row['fall_fraction']:.0%}", f"{row['episode_length_s']:.1f} s"]
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main() -> None:
+    """Measure, choose and export, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, help="folder that train.py wrote")
+    parser.add_argument("--noise", type=float, default=1.0, help="scale of the observation noise in the measurement")
+    parser.add_argument("--measure-only", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.run is not None:
+        rows = measure_candidates(arguments.run, arguments.noise)
+        if arguments.measure_only:
+            return
+        write_candidates(rows)
+        export(arguments.run, choose(rows))
+    if arguments.run is not None or arguments.table:
+        print(table())
+
+
+if __name__ == "__main__":
+    main()

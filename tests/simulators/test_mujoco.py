@@ -1,0 +1,201 @@
+"""The simulated task: the same bits for the same seed, Isaac Lab's episodes, the task's own reward."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rwmu.errors import ConfigError
+from rwmu.simulators.mujoco import MujocoEnv, Push, StartState
+from rwmu.simulators.robot_model import ModelSettings
+from rwmu.tasks.anymal_d import STATE_LAYOUT, anymal_d
+from rwmu.tasks.velocity import VelocityTask
+
+
+def make(num_envs: int = 4, noise: float = 1.0, episode_s: float = 20.0, **arguments: Any) -> MujocoEnv:
+    return MujocoEnv(VelocityTask(anymal_d(), observation_noise=noise, episode_length_s=episode_s), num_envs, **arguments)
+
+
+def actions(num_envs: int, steps: int, scale: float = 1.0) -> Tensor:
+    """Return the same noise for environment i whatever the number of environments: ``[S, B, A]``."""
+    rows = [torch.randn(steps, 12, generator=torch.Generator().manual_seed(env)) for env in range(num_envs)]
+    return scale * torch.stack(rows, 1)
+
+
+def run(env: MujocoEnv, steps: int = 60) -> dict[str, Tensor]:
+    """Return everything that comes out of ``steps`` steps with short episodes, pushes and noise."""
+    records: dict[str, list[Tensor]] = {}
+    for action in actions(env.num_envs, steps):
+        observation, reward, done, _ = env.step(action)
+        row = {"observation": observation["policy"], "reward": reward, "done": done, "state": env.state, "final": env.final_state}
+        row |= {"contact": env.contact, "command": env.memory.command.clone()}
+        for name, value in row.items():
+            records.setdefault(name, []).append(value)
+    return {name: torch.stack(values) for name, values in records.items()}
+
+
+def test_threads_and_number_of_environments_change_no_bit() -> None:
+    settings: dict[str, Any] = {"seed": 5, "episode_s": 0.5, "push": Push(1.0, 0.1)}
+    reference = run(make(16, **settings))
+    assert reference["done"].any()
+    for other in (make(16, num_threads=2, **settings), make(5, **settings), make(1, **settings), make(37, **settings)):
+        records, shared = run(other), min(16, other.num_envs)
+        for name, value in records.items():
+            assert torch.equal(value[:, :shared], reference[name][:, :shared]), name
+
+
+def test_another_seed_gives_another_run() -> None:
+    assert not torch.equal(run(make(2, seed=1), 3)["state"], run(make(2, seed=2), 3)["state"])
+
+
+def test_the_reward_is_the_tasks_own_on_the_rows_that_were_reached() -> None:
+    env = make(8, noise=0.0)
+    memory = env.task.start(8, dtype=torch.float64)
+    memory.previous_joint_vel = STATE_LAYOUT.part(env.state, "joint_vel").double()
+    for action in actions(8, 100, scale=0.5):
+        memory.command = env.memory.command.clone()
+        _, reward, done, _ = env.step(action)
+        assert not done.any()
+        expected = env.task.reward(memory, env.final_state.double(), action.double(), env.final_contact)
+        assert torch.equal(reward, expected.total.float())
+    assert float(env.last_reward.terms["dof_acc_l2"].min()) > 0.0
+
+
+def test_time_outs_reset_and_are_told_apart_from_falls() -> None:
+    env = make(4, episode_s=0.2)
+    for step in range(10):
+        before = env.memory.command.clone()
+        _, _, done, extras = env.step(torch.zeros(4, 12))
+        assert bool(done.all()) == (step == 9)
+    assert extras["time_outs"].all()
+    assert not env.terminated.any()
+    assert env.episode_length_buf.tolist() == [0] * 4
+    assert not torch.equal(env.memory.command, before)
+    assert not torch.equal(env.state, env.final_state)
+    assert extras["log"]["/episode/length_s"] == pytest.approx(0.2)
+    assert not env.memory.last_action.any()
+
+
+def test_a_fall_terminates_and_its_last_row_is_kept() -> None:
+    env = make(2)
+    env.physics.qpos[0, 2:7] = torch.tensor([0.2, 0.0, 1.0, 0.0, 0.0]).numpy()  # on its back
+    for _ in range(20):
+        _, _, done, extras = env.step(torch.zeros(2, 12))
+        if done[0]:
+            break
+    assert done.tolist() == [True, False]
+    assert env.terminated.tolist() == [True, False]
+    assert not extras["time_outs"].any()
+    gravity_z = STATE_LAYOUT["projected_gravity"].stop - 1
+    assert env.final_state[0, gravity_z] > 0.5
+    assert env.state[0, gravity_z] < -0.99  # upright again
+    assert not env.contact[0].any()
+
+
+def test_without_auto_reset_the_episode_goes_on() -> None:
+    env = make(2, episode_s=0.1, auto_reset=False)
+    for _ in range(7):
+        _, _, done, _ = env.step(torch.zeros(2, 12))
+    assert done.all()
+    assert env.episode_length_buf.tolist() == [7, 7]
+
+
+def test_commands_change_when_due_and_only_then() -> None:
+    env = MujocoEnv(VelocityTask(anymal_d(), command_resample_s=0.1), 3)
+    changes = []
+    for _ in range(10):
+        before = env.memory.command.clone()
+        env.step(torch.zeros(3, 12))
+        changes.append(not torch.equal(before, env.memory.command))
+    assert changes == [False, False, False, False, True] * 2
+
+
+def test_observations_are_the_tasks_and_noise_stays_within_its_bounds() -> None:
+    clean, noisy = make(64, noise=0.0), make(64, noise=1.0)
+    action = actions(64, 1)[0]
+    truth, observed = (env.step(action)[0]["policy"] for env in (clean, noisy))
+    assert torch.equal(clean.state, noisy.state)
+    error = (observed - truth).abs().amax(0)
+    layout = clean.task.robot.observation_layout
+    for field in layout.fields:
+        bound = clean.task.robot.observation_noise.get(field.name, 0.0)
+        largest = float(layout.part(error, field.name).max())
+        assert 0.9 * bound <= largest <= 1.001 * bound, field.name
+    assert torch.equal(noisy.get_observations()["policy"], observed)  # asking again does not draw again
+
+
+def test_a_non_finite_action_is_refused_by_name_and_nothing_moves() -> None:
+    env = make(4)
+    action, before = torch.zeros(4, 12), env.state.clone()
+    action[2, 5] = torch.nan
+    with pytest.raises(ValueError, match="environment 2 is not finite"):
+        env.step(action)
+    assert torch.equal(env.state, before)
+    with pytest.raises(ValueError, match=r"must be \(4, 12\)"):
+        env.step(torch.zeros(4, 11))
+
+
+def test_the_callers_action_is_neither_kept_nor_changed() -> None:
+    env, action = make(2), torch.full((2, 12), 200.0)
+    env.step(action)
+    assert torch.equal(action, torch.full((2, 12), 200.0))
+    action.zero_()
+    assert float(env.memory.last_action.min()) == 100.0  # clipped
+
+
+def test_a_diverging_environment_is_reset_counted_and_leaves_the_others_alone() -> None:
+    env, calm = make(3, noise=0.0), make(3, noise=0.0)
+    last = env.state[1].clone()
+    env.physics.qvel[1, 6:] = 1e12
+    _, reward, done, extras = env.step(torch.zeros(3, 12))
+    calm.step(torch.zeros(3, 12))
+    assert done.tolist() == env.terminated.tolist() == env.diverged.tolist() == [False, True, False]
+    assert not extras["time_outs"].any()
+    assert env.num_diverged == 1
+    assert torch.isfinite(reward).all()
+    assert torch.equal(env.final_state[1], last)
+    assert torch.equal(env.state[[0, 2]], calm.state[[0, 2]])
+    env.step(torch.zeros(3, 12))
+    assert env.num_diverged == 1
+    assert torch.isfinite(env.state).all()
+
+
+def test_random_start_staggers_the_first_episodes() -> None:
+    ages = make(64, random_start=True).episode_length_buf
+    assert ages.min() < 200
+    assert ages.max() > 800
+    assert not make(8).episode_length_buf.any()
+
+
+def test_pushes_change_the_planar_velocity_only() -> None:
+    still, pushed = make(8, noise=0.0), make(8, noise=0.0, push=Push(speed=1.0, interval_s=0.02))
+    still.step(torch.zeros(8, 12))
+    pushed.step(torch.zeros(8, 12))
+    assert torch.equal(still.final_state, pushed.final_state)
+    changed = (still.state != pushed.state).any(0)
+    velocity = STATE_LAYOUT["base_lin_vel"]
+    assert changed[velocity].any()
+    assert not changed[velocity.stop :].any()
+
+
+def test_start_states_are_configured() -> None:
+    rest = make(16, start=StartState(base_speed=0.0, joint_scale=(1.0, 1.0)))
+    gravity = STATE_LAYOUT["projected_gravity"]
+    assert torch.allclose(rest.state[:, gravity], torch.tensor([0.0, 0.0, -1.0]).expand(16, 3), atol=1e-6)
+    rest.state[:, gravity] = 0.0
+    assert rest.state.abs().max() < 1e-6
+    assert make(16).state[:, STATE_LAYOUT["base_lin_vel"]].abs().max() > 0.3
+
+
+def test_a_step_that_is_no_whole_number_of_physics_steps_is_refused() -> None:
+    with pytest.raises(ConfigError, match="whole number"):
+        make(1, model=ModelSettings(timestep=0.003))
+
+
+def test_another_robot_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'anymal_d' only, not of 'other'"):
+        MujocoEnv(VelocityTask(dataclasses.replace(anymal_d(), name="other")), 1)
