@@ -11,7 +11,7 @@ Definitions, the same in every table of the report:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rwmu.evaluation import statistics
+from rwmu.evaluation.json_files import json_ready
 from rwmu.interfaces import Actor
 from rwmu.records import Reward
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
@@ -50,6 +51,8 @@ class DeployableEnv(Protocol):
 @dataclass(frozen=True)
 class Deployment:
     """What N independent episodes of one policy gave.
+
+    Sums and velocities are float64.
 
     Attributes:
         step_dt: s. num_steps: the full length of an episode, in steps. weights: of the reward terms.
@@ -109,28 +112,28 @@ class Deployment:
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain lists and numbers, all that :meth:`from_plain` needs."""
-        return {
-            name: {key: torch.as_tensor(item).tolist() for key, item in value.items()}
-            if isinstance(value, dict)
-            else torch.as_tensor(value).tolist()
-            for name, value in asdict(self).items()
-        }
+        return dict(json_ready(vars(self)))
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Deployment:
         """Rebuild a deployment from :meth:`to_plain`; a missing item is a KeyError."""
-        as_is = ("step_dt", "num_steps", "weights")
         values: dict[str, Any] = {}
         for field in fields(cls):
             value = plain[field.name]
-            if field.name in as_is:
+            if field.name in ("step_dt", "num_steps", "weights"):
                 values[field.name] = value
             elif isinstance(value, dict):
-                values[field.name] = {key: torch.tensor(item) for key, item in value.items()}
+                values[field.name] = {key: _tensor(item) for key, item in value.items()}
             else:
-                values[field.name] = torch.tensor(value)
+                values[field.name] = _tensor(value)
         values["command"], values["velocity"] = (values[name].reshape(-1, 3) for name in ("command", "velocity"))
         return cls(**values)
+
+
+def _tensor(values: list[Any]) -> Tensor:
+    """Return a tensor of plain numbers, floats in double precision, in which they were summed."""
+    tensor = torch.tensor(values)
+    return torch.tensor(values, dtype=torch.float64) if tensor.is_floating_point() else tensor
 
 
 class StandingStill:
@@ -241,12 +244,12 @@ class _Stretches:
         """Return commands and mean velocities ``[S, 3]`` of all stretches of at least a second beyond the settling."""
         self._close(torch.ones(len(self.steps), dtype=torch.bool))
         commands, velocities = zip(*self.closed, strict=True)
-        return torch.cat(commands), torch.cat(velocities)
+        return torch.cat(commands).double(), torch.cat(velocities)
 
     def _close(self, rows: Tensor) -> None:
         """End the stretch of ``rows [B]``, and keep it where it was long enough."""
         counted = self.steps - self.settle_steps
         long_enough = rows & (counted >= self.settle_steps)
-        velocity = (self.sum[long_enough] / counted[long_enough][:, None]).float()
+        velocity = self.sum[long_enough] / counted[long_enough][:, None]
         self.closed.append((self.command[long_enough], velocity))
         self.sum[rows], self.steps[rows] = 0.0, 0
