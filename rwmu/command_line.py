@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -39,9 +40,16 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     """Decorate a function of a configuration; the result reads ``sys.argv``, as ``hydra.main``'s does."""
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+        failures: list[Exception] = []
+
         def job(config: DictConfig) -> None:
-            check_config(config, config_name, HydraConfig.get().runtime.choices)
-            function(config)
+            if failures:  # of an earlier job of a sweep
+                return
+            try:
+                check_config(config, config_name, HydraConfig.get().runtime.choices)
+                function(config)
+            except Exception as error:  # carried past Hydra, which would print it in its own way
+                failures.append(error)
 
         def main() -> None:
             # Hydra then hands exceptions on instead of printing them its own way.
@@ -50,6 +58,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                 directory = config_directory()
                 check_overrides(config_name, settings(sys.argv[1:]), groups(directory))
                 hydra.main(version_base="1.3", config_path=str(directory), config_name=config_name)(job)()
+                if failures:
+                    raise failures[0]
             except KeyboardInterrupt:
                 stop("Interrupted.", STATUS_INTERRUPTED)
             except Exception as error:
@@ -85,6 +95,8 @@ def explain(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, HydraException | OmegaConfBaseException) and not isinstance(error, hydra.errors.InstantiationException):
         return str(error).strip().splitlines()[0]
+    if isinstance(error, yaml.YAMLError):
+        return f"A configuration file is not YAML: {' '.join(str(error).split())}."
     return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -34,8 +35,8 @@ RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("*.num_validation_windows", 1, math.inf, True),
     ("*num_*", 1, math.inf, True),
     ("*_size", 1, math.inf, True),
-    ("*history", 1, math.inf, True),
-    ("*forecast", 1, math.inf, True),
+    ("data.history", 1, math.inf, True),
+    ("data.forecast", 1, math.inf, True),
     ("*warmup_iterations", 0, math.inf, True),
     ("*iterations", 1, math.inf, True),
     ("*epochs", 1, math.inf, True),
@@ -69,7 +70,9 @@ def groups(directory: Path) -> dict[str, list[str]]:
 
 
 def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Return the configuration ``config_name`` with overrides, outside of any Hydra job."""
+    """Return the configuration ``config_name`` with overrides, within a Hydra job or outside of any."""
+    if GlobalHydra.instance().is_initialized():
+        return compose(config_name, overrides=list(overrides))
     with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3", job_name="rwmu"):
         return compose(config_name, overrides=list(overrides))
 

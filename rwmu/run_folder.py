@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from rwmu.errors import ConfigError, UserError
 from rwmu.evaluation.json_files import write_json
 
@@ -55,6 +57,13 @@ class RunFolder:
     def logs(self) -> Path:
         """Return the folder of the logs."""
         return self.path / "logs"
+
+    def config(self) -> DictConfig:
+        """Return the run's own configuration."""
+        saved = OmegaConf.load(self.path / "config.yaml")
+        if not isinstance(saved, DictConfig):
+            raise ConfigError(f"{self.path / 'config.yaml'} is no configuration of a run.")
+        return saved
 
     def seconds(self) -> dict[str, float]:
         """Return how long each finished stage took, s, over all sessions of the run."""

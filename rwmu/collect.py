@@ -1,0 +1,33 @@
+"""Collect: ``python -m rwmu.collect data=mixed`` writes an offline dataset from the simulator and its behaviour policies."""
+
+from __future__ import annotations
+
+import torch
+from omegaconf import DictConfig
+
+from rwmu.command_line import command
+from rwmu.errors import DataError
+from rwmu.evaluation.dataset import dataset_statistics
+from rwmu.parts import Parts
+
+
+@command("collect")
+def main(config: DictConfig) -> None:
+    """Collect one dataset and say what it is."""
+    torch.set_num_threads(config.trainer.num_threads)
+    parts = Parts(config)
+    path = parts.data_path
+    if path.exists() and not config.overwrite:
+        raise DataError(f"{path} is there already; give another data.path, or overwrite=true to replace it.")
+    parts.collect(path)
+    statistics = dataset_statistics(parts.episodes)
+    print(f"{path}: {statistics['transitions']} transitions in {statistics['episodes']} episodes, hash {statistics['hash'][:12]}")
+    for level, figures in statistics["levels"].items():
+        print(
+            f"{level:>12}: {figures['episodes']:5d} episodes, return {figures['return_per_20s']:6.1f} per 20 s, "
+            f"{100 * figures['fall_fraction']:5.1f} % end in a fall"
+        )
+
+
+if __name__ == "__main__":
+    main()

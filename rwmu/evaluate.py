@@ -1,0 +1,33 @@
+"""Evaluate: ``python -m rwmu.evaluate run=runs/latest`` measures a run's world model and policy again and rewrites its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from rwmu.command_line import command
+from rwmu.pipeline import Run
+from rwmu.run_folder import RunFolder
+
+
+@command("evaluate")
+def main(config: DictConfig) -> None:
+    """Repeat the measuring stages of a run with its own configuration, less what is changed here."""
+    folder = RunFolder.resume(Path(config.run))
+    run_config = folder.config()
+    torch.set_num_threads(run_config.trainer.num_threads)
+    for name, value in config.evaluation.items():
+        if value is not None:
+            run_config.evaluation[name] = value
+    run = Run(run_config, folder)
+    if run.world_model_path.is_file():
+        run.measure_dynamics()
+    stages = [name for name in ("deployment", "report") if name == "report" or run.policy_path.is_file()]
+    run.stages(stages, again=stages)
+    print(f"Report: {folder.path / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

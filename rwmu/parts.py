@@ -1,0 +1,172 @@
+"""Build what a configuration describes: the only place between configuration files and objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.data.episodes import Episodes
+from rwmu.data.formats import hdf5
+from rwmu.data.sources import obtain
+from rwmu.dynamics.losses import LossSettings
+from rwmu.dynamics.world_model import WorldModel, kind_of
+from rwmu.imagination.env import ImaginedEnv
+from rwmu.interfaces import Penalty
+from rwmu.simulators.collect import collect_dataset
+from rwmu.tasks.anymal_d import Robot
+from rwmu.tasks.velocity import VelocityTask
+
+# Keys of the groups that are not arguments of their ``_target_``.
+_OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
+_OF_THE_TRAINING = ("checkpoint", "loss", "optimizer")
+
+
+def factory(node: DictConfig, target: str | None = None, without: Sequence[str] = ()) -> partial[Any]:
+    """Return what a node describes, with the node's values as arguments and nested objects built, but not yet called.
+
+    Args:
+        node: with a ``_target_``, unless ``target`` is given.
+        without: keys of the node that are not arguments.
+    """
+    plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    kept = {key: value for key, value in plain.items() if key not in without}
+    if target is not None:
+        kept["_target_"] = target
+    made: partial[Any] = hydra.utils.instantiate(kept | {"_partial_": True}, _convert_="all")
+    return made
+
+
+class Parts:
+    """The objects of one configuration, each built when first asked for.
+
+    Args:
+        config: of ``train`` or ``collect``.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def task(self) -> VelocityTask:
+        """Return the task."""
+        task: VelocityTask = factory(self.config.task)()
+        return task
+
+    @property
+    def robot(self) -> Robot:
+        """Return the robot."""
+        return self.task.robot
+
+    @cached_property
+    def simulator(self) -> partial[Any]:
+        """Return the simulator's constructor, to be called with ``num_envs``, ``seed`` and ``num_threads``."""
+        return partial(factory(self.config.simulator), self.task)
+
+    # -- data -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def data_path(self) -> Path:
+        """Return where the dataset lies, or will."""
+        return Path(self.config.data.path)
+
+    def collect(self, path: Path) -> None:
+        """Collect the dataset that the configuration describes and write it."""
+        data, trainer = self.config.data, self.config.trainer
+        episodes = collect_dataset(
+            self.task,
+            data.recipe,
+            data.num_transitions,
+            seed=data.seed,
+            num_threads=trainer.num_threads,
+            progress=trainer.progress,
+            **factory(self.config.simulator).keywords,
+        )
+        attributes = {**episodes.attributes, "settings": self.collection_settings}
+        hdf5.save(dataclasses.replace(episodes, attributes=attributes), path)
+
+    @cached_property
+    def collection_settings(self) -> str:
+        """Return a short hash of the task and the simulator, by which a dataset collected under others is recognised."""
+        settings = [OmegaConf.to_container(self.config[group], resolve=True) for group in ("task", "simulator")]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+    @cached_property
+    def episodes(self) -> Episodes:
+        """Return the dataset, collected if there is none."""
+        data = self.config.data
+        expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
+        expected["settings"] = self.collection_settings
+        return obtain(self.data_path, self.collect, self.robot, expected if data.recipe else None)
+
+    @cached_property
+    def data(self) -> OfflineDataModule:
+        """Return the dataset, split and normalised."""
+        data, trainer = self.config.data, self.config.trainer
+        module: OfflineDataModule = factory(data, without=_OF_THE_SOURCE)(
+            self.episodes,
+            self.robot,
+            seed=self.config.seed,
+            split_seed=data.seed,
+            num_members=self.config.dynamics.num_members,
+            batches_per_epoch=trainer.validate_every,
+        )
+        return module
+
+    @cached_property
+    def data_hash(self) -> str:
+        """Return the hash that names the dataset."""
+        return self.episodes.content_hash()
+
+    # -- world model ------------------------------------------------------------------------------------------------------
+
+    def new_dynamics(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Return an untrained ensemble and its architecture: kind and constructor arguments."""
+        make = factory(self.config.dynamics, without=_OF_THE_TRAINING)
+        robot = self.robot
+        arguments = dict(make.keywords) | {
+            "state_dim": robot.state_layout.size,
+            "action_dim": robot.num_joints,
+            "contact_dim": robot.contact_layout.size,
+            "seed": self.config.seed,
+        }
+        model: nn.Module = make.func(**arguments)
+        return model, {"kind": kind_of(model)} | arguments
+
+    @cached_property
+    def loss(self) -> LossSettings:
+        """Return the settings of the world model's loss."""
+        settings: LossSettings = factory(self.config.dynamics.loss)(history=self.config.data.history)
+        return settings
+
+    # -- imagination ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def penalty(self) -> Penalty:
+        """Return the penalty of the imagined reward."""
+        penalty: Penalty = factory(self.config.penalty)(step_dt=self.task.step_dt)
+        return penalty
+
+    def imagined(self, world_model: WorldModel, start_rows: torch.Tensor, seed: int, **changes: Any) -> ImaginedEnv:
+        """Return the imagined environment of the configuration, with ``changes`` of its arguments."""
+        arguments = {"penalty": self.penalty, "seed": seed} | changes
+        env: ImaginedEnv = factory(self.config.imagination)(
+            world_model=world_model, task=self.task, episodes=self.episodes, start_rows=start_rows, **arguments
+        )
+        return env
+
+    # -- logging ----------------------------------------------------------------------------------------------------------
+
+    def loggers(self, logs: Path, stage: str) -> list[Any]:
+        """Return the stage's own loggers, each in a folder of its own."""
+        return [factory(spec)(save_dir=str(logs / name), name=stage) for name, spec in self.config.logger.items()]

@@ -1,0 +1,219 @@
+"""A run: the stages in their order, what each takes from those before it, and what it leaves in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from rwmu.data.windows import window_starts
+from rwmu.dynamics.module import DynamicsModule
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import CheckpointError, ConfigError
+from rwmu.evaluation.dataset import dataset_statistics
+from rwmu.evaluation.json_files import write_json
+from rwmu.evaluation.measure import measure_dynamics, merge
+from rwmu.evaluation.report import build_report
+from rwmu.parts import Parts, factory
+from rwmu.policy.rsl_rl import load_actor
+from rwmu.provenance import run_card, write_run_card
+from rwmu.run_folder import RunFolder, StageClock
+from rwmu.simulators.actors import policy_levels
+from rwmu.simulators.render import film, save_video
+from rwmu.stages import deployment, dynamics, policy
+
+STAGES = ("data", "dynamics", "policy", "deployment", "report")
+_DREAM_RULES = ("termination", "max_tilt", "sample_aleatoric", "clip")
+
+
+class Run:
+    """One run of a configuration in its folder.
+
+    Args:
+        config: of ``train``.
+        folder: new, or that of an interrupted run.
+    """
+
+    def __init__(self, config: DictConfig, folder: RunFolder) -> None:
+        self.config, self.folder = config, folder
+        self.parts = Parts(config)
+        self.seed, self.progress = config.seed, config.trainer.progress
+
+    def stages(self, names: Sequence[str], again: Sequence[str] = ()) -> None:
+        """Run the stages ``names`` in their order, those that are finished only if they are to run ``again``."""
+        for name in STAGES:
+            if name in names and (name not in self.folder.finished() or name in again):
+                torch.manual_seed(self.seed)  # for what draws from torch's own stream, so that each stage starts the same
+                with StageClock(self.folder, name):
+                    getattr(self, name)()
+
+    # -- the stages -------------------------------------------------------------------------------------------------------
+
+    def data(self) -> None:
+        """Get the dataset and say what it is."""
+        self._write("data", {"dataset": dataset_statistics(self.parts.episodes)})
+        self.write_card(data_hash=self.parts.data_hash)
+
+    def dynamics(self) -> None:
+        """Fit a world model, or take the one that the configuration names, and measure it on test episodes."""
+        given = self.config.dynamics.checkpoint
+        world_model = self._fit_world_model() if given is None else self._load_world_model(Path(given))
+        world_model.save(self.world_model_path)
+        self.measure_dynamics()
+
+    def measure_dynamics(self) -> None:
+        """Measure this run's world model on test episodes."""
+        data, evaluation = self.parts.data, self.config.evaluation
+        arguments = (data.episodes, data.splits["test"], tuple(evaluation.horizons), evaluation.num_windows)
+        self._write("dynamics", measure_dynamics(self.world_model(), *arguments))
+
+    def policy(self) -> None:
+        """Optimise a policy in imagination, or take the one that the configuration names."""
+        given = self.config.policy.checkpoint
+        if given is not None:
+            load_actor(Path(given), self.parts.robot)  # refuses what does not fit
+            policy.keep(Path(given), self.policy_path)
+            return
+        settings, data, world_model = self.config.policy, self.parts.data, self.world_model()
+        starts = window_starts(data.episodes.lengths, data.splits["train"], world_model.history)
+        checkpoint = policy.optimise(
+            self.parts.imagined(world_model, starts, self.seed),
+            data,
+            factory(settings, target="rwmu.stages.policy.PolicySettings", without=("checkpoint",))(),
+            self.folder.checkpoints / "policy",
+            self.parts.loggers(self.folder.logs, "policy"),
+            self.seed,
+            self.progress,
+        )
+        policy.keep(checkpoint, self.policy_path)
+
+    def deployment(self) -> None:
+        """Deploy the policy in the simulator, beside the behaviour policies and its own dream, and film it."""
+        evaluation, task = self.config.evaluation, self.parts.task
+        if not self.policy_path.is_file():
+            raise ConfigError("The stage deployment needs a policy: add the stage policy, or give policy.checkpoint=PATH with it.")
+        simulator = OmegaConf.to_container(self.config.simulator, resolve=True)
+        settings = deployment.DeploymentSettings(
+            num_envs=evaluation.num_envs,
+            seed=evaluation.seed,
+            cache=None if evaluation.cache is None else Path(evaluation.cache),
+            simulator=simulator,  # type: ignore[arg-type]
+            num_dream_envs=evaluation.num_dream_envs,
+            dream_steps=evaluation.dream_steps,
+            dream_rules={name: self.config.imagination[name] for name in _DREAM_RULES},
+            progress=self.progress,
+        )
+        clone = self.folder.checkpoints / "policy" / "clone.pt"
+        policies = deployment.candidates(self.policy_path, clone if clone.is_file() else None, policy_levels(), task, settings)
+        threads = self.config.trainer.num_threads
+
+        def simulate() -> Any:
+            return self.parts.simulator(num_envs=settings.num_envs, seed=settings.seed, num_threads=threads)
+
+        world_model = self.world_model() if self._has_world_model() else None
+        results = deployment.measure(simulate, policies, world_model, self.parts.data, task, settings)
+        self._write("deployment", results | self.film(self.policy_path, self.folder.path / "video.gif", evaluation.video_s))
+
+    def report(self) -> None:
+        """Write ``report.json`` and ``report.html`` from what the other stages measured."""
+        measured = [json.loads(path.read_text()) for path in sorted((self.folder.path / "measured").glob("*.json"))]
+        seconds = self.folder.seconds()
+        card = self.folder.path / "run_card.json"
+        build_report(
+            {
+                "experiment": self.config.name,
+                "seed": self.seed,
+                "wall_clock_s": sum(seconds.values()),
+                "stages": seconds,
+                "provenance": json.loads(card.read_text()) if card.is_file() else None,
+                **merge(*measured),
+            },
+            self.folder.path,
+        )
+
+    def film(self, checkpoint: Path, path: Path, duration_s: float | None) -> dict[str, Any]:
+        """Film the policy of a checkpoint on a tour of commands; returns the part ``video``, or why it is missing."""
+        if duration_s is None:
+            return {"missing": {"video": "the run was told to render none."}}
+        env = self.parts.simulator(num_envs=1, seed=self.config.evaluation.seed, num_threads=1)
+        poses = film(env, load_actor(checkpoint, self.parts.robot), duration_s)
+        if save_video(poses, path, self.parts.task.step_dt) is None:
+            return {"missing": {"video": "this machine can draw with neither EGL nor OSMesa."}}
+        return {"video": path.name}
+
+    # -- what they share --------------------------------------------------------------------------------------------------
+
+    @property
+    def world_model_path(self) -> Path:
+        """Return where this run's world model lies."""
+        return self.folder.checkpoints / "dynamics.pt"
+
+    @property
+    def policy_path(self) -> Path:
+        """Return where this run's policy lies."""
+        return self.folder.checkpoints / "policy.pt"
+
+    def world_model(self) -> WorldModel:
+        """Return this run's world model, or the one that the configuration names, frozen."""
+        given = self.config.dynamics.checkpoint
+        if self.world_model_path.is_file():
+            return self._load_world_model(self.world_model_path)
+        if given is not None:
+            return self._load_world_model(Path(given))
+        raise ConfigError("The stage policy needs a world model: add the stage dynamics, or give dynamics.checkpoint=PATH.")
+
+    def write_card(self, **details: Any) -> None:
+        """Write the run card."""
+        write_run_card(self.folder.path, run_card(self.seed, experiment=self.config.name, **details))
+
+    def _has_world_model(self) -> bool:
+        return self.world_model_path.is_file() or self.config.dynamics.checkpoint is not None
+
+    def _fit_world_model(self) -> WorldModel:
+        model, architecture = self.parts.new_dynamics()
+        data, trainer = self.parts.data, self.config.trainer
+        optimizer: dict[str, Any] = OmegaConf.to_container(self.config.dynamics.optimizer)  # type: ignore[assignment]
+        module = DynamicsModule(
+            model,
+            self.parts.loss,
+            max_steps=trainer.max_steps,
+            validation_horizon=self.config.data.validation_horizon,
+            seed=self.seed,
+            **optimizer,
+        )
+        settings = dynamics.TrainerSettings(
+            trainer.max_steps, trainer.validate_every, trainer.patience, trainer.accelerator, self.progress
+        )
+        loggers = self.parts.loggers(self.folder.logs, "dynamics")
+        fitted: Any = dynamics.fit(module, data, settings, self.folder.checkpoints / "dynamics", loggers)
+        robot = self.parts.robot
+        return WorldModel(
+            fitted,
+            data.normalizer.cpu(),
+            data.history,
+            robot.name,
+            robot.state_layout.describe(),
+            self.parts.data_hash,
+            architecture,
+        )
+
+    def _load_world_model(self, path: Path) -> WorldModel:
+        """Load a world model and refuse one that does not fit this run, naming the first item that differs."""
+        world_model = WorldModel.load(path)
+        world_model.check_fits(self.parts.robot, self.parts.data_hash)
+        _, wanted = self.parts.new_dynamics()
+        found = world_model.architecture | {"history": world_model.history}
+        for name, value in (wanted | {"history": self.config.data.history}).items():
+            if name != "seed" and found.get(name) != value:
+                raise CheckpointError(
+                    f"The world model in {path} has {name} {found.get(name)!r}, but this run is configured for {value!r}."
+                )
+        world_model.normalizer.assert_matches(self.parts.data.normalizer)
+        return world_model.freeze()
+
+    def _write(self, stage: str, results: dict[str, Any]) -> None:
+        write_json(self.folder.path / "measured" / f"{stage}.json", results)

@@ -1,0 +1,132 @@
+"""Stage dynamics: fit the world model with Lightning, keep its best weights, and measure it on test episodes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerStatus
+from torch import nn
+from tqdm import tqdm
+
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.dynamics.module import DynamicsModule
+from rwmu.errors import ConfigError
+
+MONITORED = "validation/rollout_error"
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long the world model is trained.
+
+    Attributes:
+        max_steps: at most.
+        validate_every: steps between two validations; each leaves a checkpoint to resume from.
+        patience: validations without a better rollout error before training stops.
+        accelerator: as Lightning's.
+        progress: show a progress bar.
+    """
+
+    max_steps: int
+    validate_every: int
+    patience: int
+    accelerator: str = "auto"
+    progress: bool = True
+
+
+class StepProgress(Callback):
+    """Show one bar over all steps, with the time left, the loss and the validation error.
+
+    Args:
+        enabled: else nothing is shown.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Open the bar where training stands."""
+        self.bar = tqdm(
+            total=trainer.max_steps, initial=trainer.global_step, desc="world model", unit="step", disable=not self.enabled
+        )
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Advance."""
+        self.bar.update(trainer.global_step - self.bar.n)
+        shown = {"loss": "train/loss", "error": MONITORED}
+        values = {label: float(trainer.callback_metrics.get(name, math.nan)) for label, name in shown.items()}
+        self.bar.set_postfix({label: f"{value:.3g}" for label, value in values.items()}, refresh=False)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+def fit(
+    module: DynamicsModule, data: OfflineDataModule, settings: TrainerSettings, checkpoints: Path, loggers: list[Any]
+) -> nn.Module:
+    """Train, from the last checkpoint if there is one, and return the ensemble with its best weights.
+
+    Args:
+        module: untrained.
+        checkpoints: gets ``best.ckpt`` and ``last.ckpt``.
+        loggers: of Lightning.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; ``last.ckpt`` is that of the last validation.
+    """
+    # Lightning introduces itself and its advice at every start; what it warns of stays.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # our loaders gather from memory: workers only cost
+    best = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=MONITORED,
+        save_last=True,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+    )
+    stop = EarlyStopping(MONITORED, patience=settings.patience, check_finite=True)
+    trainer = Trainer(
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        accelerator=settings.accelerator,
+        devices=1,
+        logger=loggers,
+        callbacks=[best, stop, StepProgress(settings.progress)],
+        log_every_n_steps=min(10, settings.validate_every),
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = checkpoints / "last.ckpt"
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit:
+        if trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise KeyboardInterrupt from None
+        raise
+    for logger in loggers:
+        logger.finalize("success")
+    if not best.best_model_path:
+        raise ConfigError(
+            f"The world model was never validated: trainer.max_steps ({settings.max_steps}) is less than trainer.validate_every "
+            f"({settings.validate_every})."
+        )
+    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(weights)
+    model: nn.Module = module.model.cpu()
+    return model

@@ -1,0 +1,55 @@
+"""Train: ``python -m rwmu.train +experiment=mopo_ensemble5`` goes from nothing to a deployed policy and its report.
+
+Stages can be run alone (``stages=[dynamics]``) and take finished parts (``dynamics.checkpoint=PATH``, ``policy.checkpoint=PATH``);
+an interrupted run goes on (``resume=RUN_DIR``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from rwmu.command_line import command
+from rwmu.errors import ConfigError
+from rwmu.pipeline import Run
+from rwmu.run_folder import RunFolder
+
+
+@command("train")
+def main(config: DictConfig) -> None:
+    """Run the stages of one configuration in a folder of their own."""
+    config, folder = open_run(config)
+    torch.set_num_threads(config.trainer.num_threads)
+    print(f"Run folder: {folder.path}", flush=True)
+    run = Run(config, folder)
+    run.stages(config.stages)
+    print_summary(folder)
+
+
+def open_run(config: DictConfig) -> tuple[DictConfig, RunFolder]:
+    """Make the folder of a new run, or open that of an earlier one, whose configuration then counts."""
+    if config.resume is None:
+        folder = RunFolder.create(Path(config.runs_dir), config.name, config.seed)
+        OmegaConf.save(config, folder.path / "config.yaml", resolve=True)
+        Run(config, folder).write_card()
+        return config, folder
+    others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
+    if others:
+        raise ConfigError(f"A resumed run keeps its own configuration: leave out {' '.join(others)}, or start a new run.")
+    folder = RunFolder.resume(Path(config.resume))
+    return folder.config(), folder
+
+
+def print_summary(folder: RunFolder) -> None:
+    """Print how long each stage took and where the report is."""
+    for stage, seconds in folder.seconds().items():
+        print(f"{stage:>12}: {seconds:7.1f} s")
+    if (folder.path / "report.html").is_file():
+        print(f"Report: {folder.path / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()
