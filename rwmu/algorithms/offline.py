@@ -1,0 +1,234 @@
+"""MOPO-PPO: optimise a policy purely in imagination (arXiv:2504.16680).
+
+The loop is that of rsl-rl's runner, over its PPO, with what an offline run needs besides: a critic that warms up before a
+cloned actor moves, an optional pull towards a reference policy, one row of metrics an iteration, and checkpoints from which an
+interrupted run goes on with identical results.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rsl_rl.algorithms import PPO
+from tensordict import TensorDict
+from torch import Tensor
+from tqdm import tqdm
+
+from rwmu.errors import ConfigError
+from rwmu.policy.rsl_rl import PolicyActor, load_checkpoint, read_checkpoint, save_checkpoint, write_whole
+
+RESUME_FILE = "resume.pt"
+
+
+class ResumableEnv(Protocol):
+    """What the loop needs of an environment besides rsl-rl's ``VecEnv``."""
+
+    num_envs: int
+
+    def get_observations(self) -> TensorDict:
+        """Return the current observations."""
+        ...
+
+    def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
+        """Step every environment."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is needed to go on with identical results."""
+        ...
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        ...
+
+
+class MetricsLogger(Protocol):
+    """Where metrics go; every Lightning logger is one."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Record the metrics of one iteration."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A pull towards a frozen policy: each step the reward loses ``weight * log(policy(a) / reference(a)) * step_dt``.
+
+    Its mean over the policy's actions is KL(policy || reference). It is taken at the action drawn: the divergence in closed form
+    depends on the state alone and would credit no action. With a behaviour clone as reference this is behaviour regularisation;
+    it enters through the reward, so that PPO stays rsl-rl's.
+    """
+
+    policy: PolicyActor
+    weight: float
+    step_dt: float
+
+    def __post_init__(self) -> None:
+        if not self.weight >= 0.0:
+            raise ConfigError(f"policy.reference_weight is {self.weight}, but must be 0 or above.")
+
+    @torch.no_grad()
+    def log_ratio(self, observation: Tensor, action: Tensor, log_prob: Tensor) -> Tensor:
+        """Return log(policy(a) / reference(a)) ``[B]`` of actions ``[B, A]`` to which the policy gives ``log_prob [B]``."""
+        std = self.policy.std
+        distance = (action - self.policy(observation)) / std
+        peak = -(std.log() + 0.5 * math.log(2.0 * math.pi)).sum()
+        return log_prob - (peak - 0.5 * distance.square().sum(dim=-1))
+
+
+def optimise_policy(
+    env: ResumableEnv,
+    ppo: PPO,
+    iterations: int,
+    critic_warmup_iterations: int = 0,
+    logger: MetricsLogger | None = None,
+    checkpoint_dir: Path | None = None,
+    save_every: int = 25,
+    resume: bool = False,
+    reference: Reference | None = None,
+    progress: bool = False,
+    infos: Mapping[str, Any] | None = None,
+) -> list[dict[str, float]]:
+    """Run PPO in ``env``.
+
+    Args:
+        env: an imagined environment.
+        iterations: in all, those before a resumption included.
+        critic_warmup_iterations: how many of the first leave the actor as it is.
+        checkpoint_dir: gets ``model_<iteration>.pt`` for rsl-rl's runner and ``resume.pt``; None saves nothing.
+        resume: go on from ``resume.pt`` if there is one. An interrupted run (Ctrl-C) has written it at its last whole iteration.
+        reference: optional pull towards a frozen policy.
+        infos: plain values saved with each ``model_<iteration>.pt``.
+
+    Returns:
+        One row of metrics an iteration run here, as given to the logger.
+    """
+    first = _resume(checkpoint_dir, env, ppo) if resume and checkpoint_dir is not None else 0
+    rows: list[dict[str, float]] = []
+    snapshot: dict[str, Any] = {}
+    bar = tqdm(total=iterations, initial=first, desc="imagination", unit="it", disable=not progress)
+    try:
+        with bar:
+            for iteration in range(first, iterations):
+                if checkpoint_dir is not None:
+                    snapshot = _snapshot(env, ppo, iteration)
+                row = _iterate(env, ppo, reference, freeze_actor=iteration < critic_warmup_iterations)
+                rows.append(row)
+                if logger is not None:
+                    logger.log_metrics(row, iteration)
+                bar.update()
+                bar.set_postfix({"reward": f"{row.get('imagined/reward', math.nan):.2f}", "kl": f"{row['policy/kl']:.3f}"})
+                done = iteration + 1
+                if checkpoint_dir is not None and (done % save_every == 0 or done == iterations):
+                    save_checkpoint(checkpoint_dir / f"model_{done}.pt", ppo, done, infos)
+                    write_whole(checkpoint_dir / RESUME_FILE, _snapshot(env, ppo, done))
+    except KeyboardInterrupt:
+        if checkpoint_dir is not None and snapshot:
+            write_whole(checkpoint_dir / RESUME_FILE, snapshot)
+        raise
+    return rows
+
+
+def _iterate(env: ResumableEnv, ppo: PPO, reference: Reference | None, freeze_actor: bool) -> dict[str, float]:
+    """Collect one rollout and update once; returns the metrics."""
+    started = time.perf_counter()
+    ppo.train_mode()
+    with torch.inference_mode():
+        observation = env.get_observations()
+        logs: list[dict[str, Any]] = []
+        pull = torch.zeros(())
+        for _ in range(ppo.storage.num_transitions_per_env):
+            # The storage copies the very tensor that act() returned only after the step: the environment gets its own.
+            action = ppo.act(observation)
+            following, reward, done, extras = env.step(action.clone())
+            if reference is not None:
+                log_ratio = reference.log_ratio(observation["policy"], action, ppo.transition.actions_log_prob)
+                reward = reward - reference.weight * reference.step_dt * log_ratio
+                pull = pull + log_ratio.mean()
+            ppo.process_env_step(following, reward, done, extras)
+            logs.append(extras["log"])
+            observation = following
+        ppo.compute_returns(observation)
+        value_variance = ppo.storage.returns.var()
+        explained = 1.0 - (ppo.storage.returns - ppo.storage.values).var() / value_variance.clamp(min=1e-12)
+    collected = time.perf_counter()
+    losses = _update(ppo, freeze_actor)
+    row = _mean_logs(logs)
+    row |= {f"loss/{name}": float(value) for name, value in losses.items()}
+    row |= {
+        "policy/kl": _policy_change(ppo),
+        "policy/learning_rate": float(ppo.learning_rate),
+        "policy/std": float(ppo.actor.output_std.detach().mean()),
+        "policy/explained_variance": float(explained),
+        "time/collect_s": collected - started,
+        "time/update_s": time.perf_counter() - collected,
+    }
+    if reference is not None:
+        row["policy/reference_kl"] = float(pull) / len(logs)
+    return row
+
+
+def _update(ppo: PPO, freeze_actor: bool) -> dict[str, float]:
+    """Update PPO; a frozen actor gets no gradient, and no say in the learning rate."""
+    if not freeze_actor:
+        losses: dict[str, float] = ppo.update()
+        return losses
+    schedule, trained = ppo.schedule, [p for p in ppo.actor.parameters() if p.requires_grad]
+    ppo.schedule = "fixed"
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        losses = ppo.update()
+    finally:
+        ppo.schedule = schedule
+        for parameter in trained:
+            parameter.requires_grad_(True)
+    return losses
+
+
+@torch.no_grad()
+def _policy_change(ppo: PPO) -> float:
+    """Return the mean KL(before the update || after it) over the last step's observations."""
+    old = tuple(parameter[-1] for parameter in ppo.storage.distribution_params)
+    ppo.actor.distribution.update(ppo.actor.mlp(ppo.actor.get_latent(ppo.storage.observations[-1])))
+    return float(ppo.actor.get_kl_divergence(old, ppo.actor.output_distribution_params).mean())
+
+
+def _mean_logs(logs: list[dict[str, Any]]) -> dict[str, float]:
+    """Average each entry over the steps, leaving out NaN."""
+    names = list(logs[0])
+    table = torch.stack([torch.stack([torch.as_tensor(log[name], dtype=torch.float32) for name in names]) for log in logs])
+    return dict(zip(names, table.nanmean(dim=0).tolist(), strict=True))
+
+
+def _snapshot(env: ResumableEnv, ppo: PPO, iteration: int) -> dict[str, Any]:
+    """Copy everything that decides what comes after ``iteration`` whole iterations."""
+    saved = ppo.save()
+    copied = {name: _copy(saved[name]) for name in saved}
+    return {**copied, "iter": iteration, "infos": {}, "env": env.state_dict(), "torch_rng": torch.get_rng_state()}
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _resume(checkpoint_dir: Path, env: ResumableEnv, ppo: PPO) -> int:
+    """Put ``env`` and ``ppo`` where ``resume.pt`` left them, if there is one; returns the iterations already run."""
+    path = checkpoint_dir / RESUME_FILE
+    if not path.is_file():
+        return 0
+    iteration = load_checkpoint(path, ppo)
+    content = read_checkpoint(path)
+    env.load_state_dict(content["env"])
+    torch.set_rng_state(content["torch_rng"])
+    return iteration

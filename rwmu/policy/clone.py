@@ -1,0 +1,184 @@
+"""Behaviour cloning of a dataset's best episodes: an offline start for the policy.
+
+Pairs follow the action-time convention of ``rwmu.records``: the action of row t+1 answers the state and command of row t, with the
+action of row t as last action.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from rsl_rl.models import MLPModel
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.errors import ConfigError, DataError
+from rwmu.policy.rsl_rl import action_mean, set_actor_std
+from rwmu.tasks.velocity import VelocityTask
+
+
+@dataclass(frozen=True)
+class CloneSettings:
+    """Configure behaviour cloning.
+
+    Attributes:
+        fraction: of the training episodes that is cloned, the best first.
+        minimum_steps: episodes of fewer steps are not cloned.
+        epochs: at most; training stops after ``patience`` epochs without a better validation error.
+        std: given to the actor afterwards, so that it starts near what it has learnt.
+        mirror: see every batch through one of the robot's mirrors, drawn at random.
+    """
+
+    fraction: float = 0.25
+    minimum_steps: int = 50
+    epochs: int = 60
+    patience: int = 8
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    std: float = 0.3
+    mirror: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.fraction <= 1.0:
+            raise ConfigError(f"policy.clone.fraction is {self.fraction}, but must lie in 0..1, above 0.")
+        for name in ("minimum_steps", "epochs", "patience", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"policy.clone.{name} is {getattr(self, name)}, but must be 1 or above.")
+        for name in ("learning_rate", "std"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"policy.clone.{name} is {getattr(self, name)}, but must be above 0.")
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """N pairs to be cloned.
+
+    Attributes:
+        state, command, last_action: ``[N, D]``, ``[N, 3]``, ``[N, A]``, what was seen.
+        action: ``[N, A]``, what was answered.
+    """
+
+    state: Tensor
+    command: Tensor
+    last_action: Tensor
+    action: Tensor
+
+
+def demonstrations(episodes: Episodes, ids: Tensor) -> Demonstrations:
+    """Return all pairs of the episodes ``ids``."""
+    rows = episodes.rows_of(ids)
+    is_last = torch.zeros(episodes.num_rows, dtype=torch.bool)
+    is_last[episodes.offsets + episodes.lengths - 1] = True
+    before = rows[~is_last[rows]]
+    return Demonstrations(episodes.state[before], episodes.command[before], episodes.action[before], episodes.action[before + 1])
+
+
+def merit(episodes: Episodes) -> Tensor:
+    """Return how good each episode is for what it was asked to do, ``[N]`` float64.
+
+    The reward per step, less what a least-squares fit over all episodes expects of its commands: slow commands are rewarded
+    for standing still, and ranking by the bare reward would pick them. A fallen robot's later steps count as zero reward:
+    terminated episodes are divided by the longest episode's length.
+    """
+    steps = (episodes.lengths - 1).clamp(min=1).double()
+    ended = episodes.termination[episodes.offsets + episodes.lengths - 1]
+    steps = torch.where(ended, (episodes.lengths.max() - 1).clamp(min=1).double(), steps)
+    rate = episodes.returns() / steps
+    speed = torch.stack([episodes.command[:, :2].norm(dim=1), episodes.command[:, 2].abs()], dim=1).double()
+    features = torch.cat([speed, speed.square(), speed.prod(dim=1, keepdim=True)], dim=1)
+    means = torch.zeros(episodes.num_episodes, features.shape[1], dtype=torch.float64)
+    means.index_add_(0, episodes.episode_of_row, features)
+    design = torch.cat([torch.ones(episodes.num_episodes, 1, dtype=torch.float64), means / episodes.lengths.unsqueeze(1)], dim=1)
+    # Ridge, so that constant commands or few episodes leave a solution.
+    gram = design.T @ design + 1e-6 * episodes.num_episodes * torch.eye(design.shape[1], dtype=torch.float64)
+    expected = design @ torch.linalg.solve(gram, design.T @ rate)
+    above: Tensor = rate - expected
+    return above
+
+
+def best_episodes(episodes: Episodes, ids: Tensor, settings: CloneSettings) -> Tensor:
+    """Return the best ``fraction`` of the episodes ``ids`` that are long enough, at least one, in ascending order."""
+    long_enough = ids[episodes.lengths[ids] > settings.minimum_steps]
+    if len(long_enough) == 0:
+        raise DataError(
+            f"No episode has the {settings.minimum_steps} steps that policy.clone.minimum_steps asks for; "
+            "lower it, collect longer episodes or start with policy.init=scratch."
+        )
+    number = max(1, round(settings.fraction * len(long_enough)))
+    order = merit(episodes)[long_enough].argsort(descending=True, stable=True)
+    return long_enough[order[:number]].sort().values
+
+
+def clone_actor(
+    actor: MLPModel,
+    episodes: Episodes,
+    train_ids: Tensor,
+    validation_ids: Tensor,
+    task: VelocityTask,
+    settings: CloneSettings | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Fit the mean of ``actor`` to the best episodes' actions, in place; its noise is set from the settings.
+
+    The task's observation noise is drawn anew for every batch, as the policy will meet it.
+
+    Returns:
+        ``train_error``, ``validation_error`` (mean squared error of the action, without noise or mirrors for validation),
+        ``action_variance`` (of the validation actions, to compare with), ``epochs``, ``num_episodes``, ``num_transitions``.
+    """
+    settings = settings or CloneSettings()
+    chosen = best_episodes(episodes, train_ids, settings)
+    train = demonstrations(episodes, chosen)
+    validation = demonstrations(episodes, best_episodes(episodes, validation_ids, settings))
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(actor.parameters(), lr=settings.learning_rate)
+    best, best_weights, best_epoch, train_error, epoch = float("inf"), copy.deepcopy(actor.state_dict()), 0, 0.0, 0
+    for epoch in range(1, settings.epochs + 1):
+        train_error = _epoch(actor, train, task, settings, optimizer, generator)
+        error = _error(actor, validation, task)
+        if error < best:
+            best, best_weights, best_epoch = error, copy.deepcopy(actor.state_dict()), epoch
+        if epoch - best_epoch >= settings.patience:
+            break
+    actor.load_state_dict(best_weights)
+    set_actor_std(actor, settings.std)
+    return {
+        "train_error": train_error,
+        "validation_error": best,
+        "action_variance": float(validation.action.var(dim=0, unbiased=False).mean()),
+        "epochs": float(epoch),
+        "num_episodes": float(len(chosen)),
+        "num_transitions": float(len(train.action)),
+    }
+
+
+def _epoch(
+    actor: MLPModel,
+    data: Demonstrations,
+    task: VelocityTask,
+    settings: CloneSettings,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> float:
+    mirrors = list(task.robot.mirrors.values())
+    total = torch.zeros(())
+    for rows in torch.split(torch.randperm(len(data.action), generator=generator), settings.batch_size):
+        uniform = torch.rand(len(rows), task.num_observations, generator=generator)
+        observation, action = task.observe(data.state[rows], data.command[rows], data.last_action[rows], uniform), data.action[rows]
+        if settings.mirror:
+            mirror = mirrors[int(torch.randint(len(mirrors), (), generator=generator))]
+            observation, action = mirror.observation(observation), mirror.action(action)
+        loss = (action_mean(actor, observation) - action).square().mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.detach() * len(rows)
+    return float(total) / len(data.action)
+
+
+@torch.no_grad()
+def _error(actor: MLPModel, data: Demonstrations, task: VelocityTask) -> float:
+    mean = action_mean(actor, task.observe(data.state, data.command, data.last_action))
+    return float((mean - data.action).square().mean())

@@ -1,0 +1,244 @@
+"""Policies of rsl-rl: its PPO, its actor, its checkpoints.
+
+Checkpoints are those of rsl-rl's ``OnPolicyRunner``, so that Isaac Lab's and mjlab's play scripts load what is trained here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rsl_rl.algorithms import PPO
+from rsl_rl.env import VecEnv
+from rsl_rl.models import MLPModel
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from rwmu.errors import CheckpointError, ConfigError
+from rwmu.policy.mirroring import MirrorAugmentation, MirroredBatches
+from rwmu.tasks.anymal_d import Robot
+
+_PPO_OWN = (
+    *("num_learning_epochs", "num_mini_batches", "clip_param", "gamma", "lam", "value_loss_coef", "use_clipped_value_loss"),
+    *("entropy_coef", "learning_rate", "schedule", "desired_kl", "max_grad_norm"),
+)
+GROUPS = {"actor": ["policy"], "critic": ["policy"]}
+
+
+@dataclass(frozen=True)
+class PpoSettings:
+    """Sizes and coefficients of PPO; the defaults are the papers' (arXiv:2504.16680, table S7).
+
+    Attributes:
+        hidden_dims, activation: of actor and critic.
+        init_std, std_range: of the state-independent Gaussian noise of the actor.
+        num_steps_per_env: steps between two updates.
+        mirrors: names of ``Robot.mirrors`` under which transitions are repeated (the task's rewards do not change under them).
+        mirrors_per_batch: how many of them each mini-batch uses besides the original, drawn at random; None for all. The cost
+            of an update grows with 1 + this number.
+        The others are rsl-rl's own.
+    """
+
+    hidden_dims: tuple[int, ...] = (128, 128, 128)
+    activation: str = "elu"
+    init_std: float = 1.0
+    std_range: tuple[float, float] = (0.05, 2.0)
+    num_steps_per_env: int = 24
+    num_learning_epochs: int = 5
+    num_mini_batches: int = 4
+    clip_param: float = 0.2
+    gamma: float = 0.99
+    lam: float = 0.95
+    value_loss_coef: float = 1.0
+    use_clipped_value_loss: bool = True
+    entropy_coef: float = 0.005
+    learning_rate: float = 1e-3
+    schedule: str = "adaptive"
+    desired_kl: float = 0.01
+    max_grad_norm: float = 1.0
+    mirrors: tuple[str, ...] = ("left_right", "front_back", "both")
+    mirrors_per_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps_per_env", "num_learning_epochs", "num_mini_batches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"policy.{name} is {getattr(self, name)}, but must be 1 or above.")
+        for name in ("init_std", "learning_rate", "desired_kl", "max_grad_norm", "clip_param"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"policy.{name} is {getattr(self, name)}, but must be above 0.")
+        for name in ("gamma", "lam"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"policy.{name} is {getattr(self, name)}, but must lie in 0..1.")
+        if self.schedule not in ("adaptive", "fixed"):
+            raise ConfigError(f"policy.schedule is '{self.schedule}', but must be 'adaptive' or 'fixed'.")
+        if not self.hidden_dims or min(self.hidden_dims) < 1:
+            raise ConfigError(f"policy.hidden_dims is {list(self.hidden_dims)}, but must name the width of one layer or more.")
+        if self.mirrors_per_batch is not None and not 0 <= self.mirrors_per_batch <= len(self.mirrors):
+            raise ConfigError(
+                f"policy.mirrors_per_batch is {self.mirrors_per_batch}, but policy.mirrors names {len(self.mirrors)}."
+            )
+
+
+def runner_config(settings: PpoSettings) -> dict[str, Any]:
+    """Return the configuration that rsl-rl's ``OnPolicyRunner`` and ``PPO.construct_algorithm`` take, without mirrors."""
+    network = {"class_name": "MLPModel", "hidden_dims": list(settings.hidden_dims), "activation": settings.activation}
+    distribution = {"class_name": "GaussianDistribution", "init_std": settings.init_std, "std_range": list(settings.std_range)}
+    return {
+        "num_steps_per_env": settings.num_steps_per_env,
+        "save_interval": 50,
+        "obs_groups": {name: list(groups) for name, groups in GROUPS.items()},
+        "actor": {**network, "distribution_cfg": distribution},
+        "critic": dict(network),
+        "algorithm": {"class_name": "PPO", **{name: getattr(settings, name) for name in _PPO_OWN}},
+        "multi_gpu": None,
+    }
+
+
+def build_ppo(env: VecEnv, settings: PpoSettings, robot: Robot | None = None) -> PPO:
+    """Build rsl-rl's PPO for ``env``; the mirrors are those of ``robot``, by default that of the environment's task."""
+    config = runner_config(settings)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the networks
+        ppo = PPO.construct_algorithm(env.get_observations(), env, config, str(env.device))
+    per_batch = len(settings.mirrors) if settings.mirrors_per_batch is None else settings.mirrors_per_batch
+    if per_batch:
+        ppo.symmetry = MirroredBatches(env, MirrorAugmentation(robot or env.task.robot, settings.mirrors, per_batch))
+    return ppo
+
+
+# -- actors ---------------------------------------------------------------------------------------------------------------
+
+
+class PolicyActor(nn.Module):
+    """An rsl-rl actor seen from outside: observations ``[B, O]`` in, actions ``[B, A]`` out.
+
+    Args:
+        model: rsl-rl's actor.
+        sampled: draw from the Gaussian instead of returning its mean.
+        generator: of the draws; None for torch's own.
+    """
+
+    def __init__(self, model: MLPModel, sampled: bool = False, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.sampled = sampled
+        self.generator = generator
+
+    @property
+    def std(self) -> Tensor:
+        """Return the standard deviation of the actions, ``[A]``."""
+        return actor_std(self.model)
+
+    @torch.no_grad()
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return actions ``[B, A]`` for observations ``[B, O]``."""
+        mean: Tensor = action_mean(self.model, observation)
+        if not self.sampled:
+            return mean
+        return mean + self.std * torch.randn(mean.shape, generator=self.generator, dtype=mean.dtype)
+
+    def as_sampled(self, generator: torch.Generator | None = None) -> PolicyActor:
+        """Return the same policy with its noise."""
+        return PolicyActor(self.model, sampled=True, generator=generator)
+
+
+def action_mean(model: MLPModel, observation: Tensor) -> Tensor:
+    """Return the mean action ``[B, A]`` of rsl-rl's actor, with gradients."""
+    mean: Tensor = model.mlp(model.obs_normalizer(observation))
+    return mean
+
+
+def actor_std(model: MLPModel) -> Tensor:
+    """Return the standard deviation ``[A]`` of rsl-rl's actor, within its range."""
+    distribution = model.distribution
+    return distribution.std_param.detach().clamp(*distribution.std_range)  # type: ignore[no-any-return]
+
+
+def set_actor_std(model: MLPModel, std: float) -> None:
+    """Set the standard deviation of every action."""
+    with torch.no_grad():
+        model.distribution.std_param.fill_(std)
+
+
+# -- checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(path: Path, ppo: PPO, iteration: int, infos: Mapping[str, Any] | None = None) -> None:
+    """Write what rsl-rl's runner writes, whole or not at all; ``infos`` holds plain values (robot, activation ...)."""
+    write_whole(path, {**ppo.save(), "iter": iteration, "infos": dict(infos or {})})
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Save ``content`` at ``path``; an interrupted write leaves what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a policy checkpoint without running code in it."""
+    if not path.is_file():
+        raise CheckpointError(f"There is no policy checkpoint at {path}: give the path of a model_*.pt that a run has written.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be read as a policy checkpoint ({type(error).__name__}); it may be truncated."
+        ) from error
+    if not isinstance(content, Mapping) or "actor_state_dict" not in content:
+        raise CheckpointError(f"{path} is not a policy checkpoint of rsl-rl: it has no 'actor_state_dict'.")
+    return dict(content)
+
+
+def load_checkpoint(path: Path, ppo: PPO) -> int:
+    """Load networks and optimiser into ``ppo``; returns the iteration at which they were saved."""
+    content = read_checkpoint(path)
+    try:
+        ppo.load(content, None, strict=True)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"The policy in {path} has other sizes than the configured one: {error}") from error
+    return int(content["iter"])
+
+
+def load_actor(path: Path, robot: Robot | None = None, activation: str | None = None) -> PolicyActor:
+    """Return the policy of a checkpoint, deterministic; sizes are read from its weights.
+
+    Args:
+        robot: refuse policies of other robots.
+        activation: of the hidden layers; None for the one saved with the checkpoint, or ELU.
+    """
+    content = read_checkpoint(path)
+    infos = content.get("infos") or {}
+    weights = [tensor for name, tensor in content["actor_state_dict"].items() if name.startswith("mlp.") and tensor.ndim == 2]
+    num_observations, num_actions = weights[0].shape[1], weights[-1].shape[0]
+    if robot is not None:
+        if infos.get("robot", robot.name) != robot.name:
+            raise CheckpointError(f"The policy in {path} was trained for robot '{infos['robot']}', not '{robot.name}'.")
+        if (num_observations, num_actions) != (robot.observation_layout.size, robot.num_joints):
+            raise CheckpointError(
+                f"The policy in {path} maps {num_observations} observations to {num_actions} actions, "
+                f"but {robot.name} has {robot.observation_layout.size} and {robot.num_joints}."
+            )
+    settings = PpoSettings(
+        hidden_dims=tuple(tensor.shape[0] for tensor in weights[:-1]), activation=activation or infos.get("activation", "elu")
+    )
+    model = build_actor(settings, num_observations, num_actions)
+    try:
+        model.load_state_dict(content["actor_state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(f"The actor in {path} is not a plain MLP with Gaussian noise: {error}") from error
+    return PolicyActor(model).eval()
+
+
+def build_actor(settings: PpoSettings, num_observations: int, num_actions: int) -> MLPModel:
+    """Build rsl-rl's actor alone."""
+    arguments = runner_config(settings)["actor"]
+    arguments.pop("class_name")
+    observation = TensorDict({"policy": torch.zeros(1, num_observations)}, batch_size=[1])
+    return MLPModel(observation, GROUPS, "actor", num_actions, **arguments)

@@ -1,0 +1,177 @@
+"""The offline loop: resumption to the last bit, the critic's warm-up, the pull towards a reference."""
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rwmu.algorithms.offline import RESUME_FILE, Reference, optimise_policy
+from rwmu.errors import ConfigError
+from rwmu.imagination.env import ImaginedEnv
+from rwmu.imagination.penalty import MopoPenalty
+from rwmu.policy.rsl_rl import PolicyActor, PpoSettings, build_actor, build_ppo, load_actor, set_actor_std
+from rwmu.tasks.velocity import VelocityTask
+from tests.fakes import anymal_d, known_world_model, random_episodes
+
+SETTINGS = PpoSettings(hidden_dims=(16, 16), num_steps_per_env=6, num_learning_epochs=2, num_mini_batches=2, mirrors_per_batch=1)
+
+
+def build(seed=0, num_envs=12, settings=SETTINGS):
+    task = VelocityTask(anymal_d())
+    model = known_world_model(3, termination_logit=-3.0)
+    env = ImaginedEnv(
+        model,
+        task,
+        random_episodes([40, 30]),
+        torch.arange(30),
+        num_envs,
+        MopoPenalty(1.0, 0.02),
+        seed=seed,
+        horizon_steps=9,
+        pool_refresh_steps=10,
+    )
+    torch.manual_seed(seed)
+    return env, build_ppo(env, settings)
+
+
+def weights(ppo):
+    return {
+        **{f"actor.{k}": v for k, v in ppo.actor.state_dict().items()},
+        **{f"critic.{k}": v for k, v in ppo.critic.state_dict().items()},
+    }
+
+
+def assert_same(one, other):
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def untimed(rows):
+    return [{name: repr(value) for name, value in row.items() if not name.startswith("time/")} for row in rows]
+
+
+class Recorder:
+    def __init__(self, interrupt_at=None):
+        self.rows, self.interrupt_at = {}, interrupt_at
+
+    def log_metrics(self, metrics, step):
+        self.rows[step] = metrics
+        if step == self.interrupt_at:
+            raise KeyboardInterrupt
+
+
+def test_every_iteration_is_logged_with_what_the_reports_need(tmp_path):
+    recorder = Recorder()
+    env, ppo = build()
+    rows = optimise_policy(env, ppo, 3, logger=recorder, checkpoint_dir=tmp_path, save_every=2)
+    assert list(recorder.rows) == [0, 1, 2]
+    assert [recorder.rows[i] for i in range(3)] == rows
+    needed = {f"imagined/{name}" for name in ("reward", "penalty", "epistemic", "episode_length_s", "termination_probability")}
+    needed |= {f"imagined/{name}" for name in env.task.weights}
+    assert needed | {"policy/kl", "policy/learning_rate", "policy/std", "loss/value", "time/collect_s"} <= set(rows[0])
+    assert all(math.isfinite(value) for value in rows[-1].values())
+    assert rows[0]["policy/kl"] > 0.0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model_2.pt", "model_3.pt", RESUME_FILE]
+
+
+def test_the_logged_reward_is_that_of_the_steps(tmp_path):
+    env, ppo = build()
+    totals, step = [], env.step
+
+    def spy(actions):
+        result = step(actions)
+        totals.append(env.last_reward.total.mean() / env.task.step_dt)
+        return result
+
+    env.step = spy
+    (row,) = optimise_policy(env, ppo, 1)
+    assert row["imagined/reward"] == pytest.approx(float(torch.stack(totals).mean()), rel=1e-5)
+
+
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
+    whole_env, whole = build()
+    expected = optimise_policy(whole_env, whole, 5, critic_warmup_iterations=1)
+    env, ppo = build()
+    optimise_policy(env, ppo, 3, critic_warmup_iterations=1, checkpoint_dir=tmp_path)
+    env, ppo = build(seed=77)  # another process would have drawn something else by now
+    rows = optimise_policy(env, ppo, 5, critic_warmup_iterations=1, checkpoint_dir=tmp_path, resume=True)
+    assert untimed(rows) == untimed(expected[3:])
+    assert_same(weights(ppo), weights(whole))
+
+
+def test_an_interrupted_run_can_be_resumed_from_its_last_whole_iteration(tmp_path):
+    whole_env, whole = build()
+    expected = optimise_policy(whole_env, whole, 5)
+    env, ppo = build()
+    with pytest.raises(KeyboardInterrupt):
+        optimise_policy(env, ppo, 5, logger=Recorder(interrupt_at=2), checkpoint_dir=tmp_path)
+    env, ppo = build(seed=5)
+    rows = optimise_policy(env, ppo, 5, checkpoint_dir=tmp_path, resume=True)
+    assert untimed(rows) == untimed(expected[2:])
+    assert_same(weights(ppo), weights(whole))
+
+
+def test_resuming_a_finished_run_does_nothing(tmp_path):
+    env, ppo = build()
+    optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path)
+    before = copy.deepcopy(weights(ppo))
+    assert optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path, resume=True) == []
+    assert_same(weights(ppo), before)
+
+
+def test_the_critic_warms_up_alone():
+    env, ppo = build()
+    before = copy.deepcopy(weights(ppo))
+    rows = optimise_policy(env, ppo, 2, critic_warmup_iterations=2)
+    after = weights(ppo)
+    assert_same({k: v for k, v in before.items() if k.startswith("actor")}, after)
+    assert not torch.equal(before["critic.mlp.0.weight"], after["critic.mlp.0.weight"])
+    assert [row["policy/learning_rate"] for row in rows] == [1e-3, 1e-3]
+    assert all(parameter.requires_grad for parameter in ppo.actor.parameters())
+    assert ppo.schedule == "adaptive"
+    optimise_policy(env, ppo, 1)
+    assert not torch.equal(after["actor.mlp.0.weight"], before["actor.mlp.0.weight"])
+
+
+def reference(weight, seed=9):
+    torch.manual_seed(seed)
+    model = build_actor(SETTINGS, 48, 12)
+    model.requires_grad_(False)
+    set_actor_std(model, 0.5)
+    model.mlp[-1].bias.fill_(0.5)
+    return Reference(PolicyActor(model), weight, 0.02)
+
+
+def test_the_log_ratio_to_the_reference_by_hand():
+    # At the reference's mean its density is (1 / (0.5 sqrt(2 pi)))^12; one off, exp(-2) of that in each dimension.
+    pull = reference(1.0)
+    observation = torch.randn(3, 48)
+    mean = pull.policy(observation)
+    peak = -12 * math.log(0.5 * math.sqrt(2 * math.pi))
+    torch.testing.assert_close(pull.log_ratio(observation, mean, torch.full((3,), peak)), torch.zeros(3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(pull.log_ratio(observation, mean + 1.0, torch.zeros(3)), torch.full((3,), 24.0 - peak))
+
+
+def test_a_reference_without_weight_changes_no_bit():
+    results = []
+    for pull in (None, reference(0.0)):
+        env, ppo = build()
+        optimise_policy(env, ppo, 2, reference=pull)
+        results.append(copy.deepcopy(weights(ppo)))
+    assert_same(*results)
+    with pytest.raises(ConfigError, match="reference_weight"):
+        reference(-1.0)
+
+
+def test_ppo_learns_to_stay_near_the_reference():
+    env, ppo = build(num_envs=128, settings=replace(SETTINGS, mirrors_per_batch=0, entropy_coef=0.0))
+    rows = optimise_policy(env, ppo, 30, reference=reference(50.0))
+    assert rows[-1]["policy/reference_kl"] < 0.6 * rows[0]["policy/reference_kl"]
+
+
+def test_the_last_checkpoint_is_the_policy(tmp_path):
+    env, ppo = build()
+    optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path, infos={"robot": "anymal_d", "activation": "elu"})
+    observation = torch.randn(4, 48)
+    assert torch.equal(load_actor(tmp_path / "model_2.pt", anymal_d())(observation), PolicyActor(ppo.actor)(observation))
