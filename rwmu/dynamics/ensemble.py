@@ -24,7 +24,8 @@ class RecurrentEnsemble(nn.Module):
         num_members: E.
         num_bases: 1 for a shared GRU base, E for independent members.
         hidden_size, num_layers: of the GRU.
-        head_hidden_size: of every head's hidden layer.
+        head_hidden_size: of the hidden layer of the mean's head.
+        side_head_hidden_size: of the other heads' (log-std, contact, termination); None for the same size, as published.
         auxiliary_base: ``shared`` puts the contact and termination heads on the state base; ``separate`` gives them a GRU of their
             own, as published.
         skip: whether the heads also see the base's input, next to its output.
@@ -42,6 +43,7 @@ class RecurrentEnsemble(nn.Module):
         hidden_size: int = 256,
         num_layers: int = 2,
         head_hidden_size: int = 128,
+        side_head_hidden_size: int | None = None,
         auxiliary_base: str = "shared",
         skip: bool = True,
         min_log_std: float = -6.0,
@@ -62,9 +64,12 @@ class RecurrentEnsemble(nn.Module):
         features = hidden_size + (inputs if skip else 0)
         self.state_base = GRU(inputs, hidden_size, num_layers, num_bases, generators)
         self.auxiliary_base = GRU(inputs, hidden_size, num_layers, num_bases, generators) if auxiliary_base == "separate" else None
-        self.state_head = StateHead(features, head_hidden_size, state_dim, generators, min_log_std, max_log_std, learn_bounds)
-        self.contact_head = MemberMLP(features, head_hidden_size, contact_dim, generators)
-        self.termination_head = MemberMLP(features, head_hidden_size, 1, generators)
+        side = head_hidden_size if side_head_hidden_size is None else side_head_hidden_size
+        self.state_head = StateHead(
+            features, (head_hidden_size, side), state_dim, generators, min_log_std, max_log_std, learn_bounds
+        )
+        self.contact_head = MemberMLP(features, side, contact_dim, generators)
+        self.termination_head = MemberMLP(features, side, 1, generators)
 
     def initial_carry(self, num_inputs: int, batch: int) -> Carry:
         """Return zeros; see :class:`~rwmu.interfaces.Dynamics`."""

@@ -53,6 +53,7 @@ class StateHead(nn.Module):
     (Chua et al. 2018, arXiv:1805.12114, appendix A.1), parametrised as the published code does.
 
     Args:
+        hidden_sizes: of the hidden layers of the mean's and the log standard deviation's perceptrons.
         learn_bounds: whether the bounds are trained; then the loss needs its bound term.
         min_log_std, max_log_std: the initial bounds.
     """
@@ -60,7 +61,7 @@ class StateHead(nn.Module):
     def __init__(
         self,
         num_features: int,
-        hidden_size: int,
+        hidden_sizes: tuple[int, int],
         state_dim: int,
         generators: list[torch.Generator],
         min_log_std: float = -6.0,
@@ -70,8 +71,8 @@ class StateHead(nn.Module):
         super().__init__()
         members = len(generators)
         # A small start: the first prediction is nearly "nothing changes", with the spread of a step.
-        self.mean = MemberMLP(num_features, hidden_size, state_dim, generators, output_scale=0.3, output_bias=0.0)
-        self.log_std = MemberMLP(num_features, hidden_size, state_dim, generators, output_scale=0.3, output_bias=-1.5)
+        self.mean = MemberMLP(num_features, hidden_sizes[0], state_dim, generators, output_scale=0.3, output_bias=0.0)
+        self.log_std = MemberMLP(num_features, hidden_sizes[1], state_dim, generators, output_scale=0.3, output_bias=-1.5)
         delta = torch.tensor(max_log_std - min_log_std).log().item()
         self.min_log_std = nn.Parameter(torch.full((members, 1, state_dim), min_log_std), requires_grad=learn_bounds)
         self.log_delta_log_std = nn.Parameter(torch.full((members, 1, state_dim), delta), requires_grad=learn_bounds)

@@ -48,6 +48,8 @@ class DynamicsModule(lightning.LightningModule):
         learning_rate, weight_decay: of AdamW.
         gradient_clip: largest norm of each member's gradient.
         warmup_steps, final_fraction: of the schedule.
+        forecast_growth: fraction of the training over which the forecast grows from 1 step to the windows' K; 0 has it whole
+            from the start. One-step training is cheap and comes first; the model learns to live with its own errors thereafter.
         validation_horizon: steps of the validation rollout.
         seed: of the noise that is fed back.
     """
@@ -62,21 +64,28 @@ class DynamicsModule(lightning.LightningModule):
         gradient_clip: float = 1.0,
         warmup_steps: int = 50,
         final_fraction: float = 0.02,
+        forecast_growth: float = 0.0,
         validation_horizon: int = 24,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if max_steps < 1:
-            raise ConfigError(f"trainer.max_steps is {max_steps}, but must be at least 1.")
-        if not learning_rate > 0.0:
-            raise ConfigError(f"dynamics.learning_rate is {learning_rate}, but must be above 0.")
+        self._refuse_impossible(max_steps, learning_rate, forecast_growth)
         self.model: Any = model
         self.loss = loss
         self.max_steps, self.learning_rate, self.weight_decay = max_steps, learning_rate, weight_decay
         self.gradient_clip, self.warmup_steps, self.final_fraction = gradient_clip, warmup_steps, final_fraction
-        self.validation_horizon = validation_horizon
-        members: int = self.model.num_members
+        self.forecast_growth, self.validation_horizon = forecast_growth, validation_horizon
+        members: int = self.model.num_members  # type: ignore[assignment]
         self._noise = [torch.Generator().manual_seed((seed + 1) * 7_368_787 + member) for member in range(members)]
+
+    @staticmethod
+    def _refuse_impossible(max_steps: int, learning_rate: float, forecast_growth: float) -> None:
+        if max_steps < 1:
+            raise ConfigError(f"trainer.max_steps is {max_steps}, but must be at least 1.")
+        if not 0.0 <= forecast_growth <= 1.0:
+            raise ConfigError(f"dynamics.forecast_growth is {forecast_growth}, but must be a fraction in 0..1.")
+        if not learning_rate > 0.0:
+            raise ConfigError(f"dynamics.learning_rate is {learning_rate}, but must be above 0.")
 
     def _draw_noise(self, window: Window) -> Tensor | None:
         """Draw ``[K, E, B, D]`` standard normals, each member from its own stream."""
@@ -86,8 +95,15 @@ class DynamicsModule(lightning.LightningModule):
         draws = [torch.randn(shape, generator=generator) for generator in self._noise]
         return torch.stack(draws, dim=1).to(window.state)
 
+    def forecast_at(self, step: int, longest: int) -> int:
+        """Return K at a training step."""
+        growing = self.forecast_growth * self.max_steps
+        return longest if step >= growing else 1 + int((longest - 1) * step / growing)
+
     def training_step(self, window: Window, batch_index: int) -> Tensor:
         """Return the loss of one batch and log its terms."""
+        rows = self.loss.history + self.forecast_at(self.global_step, window.length - self.loss.history)
+        window = window.map(lambda tensor: tensor[:, :, :rows])
         losses = member_losses(self.model, window, self.loss, self._draw_noise(window))
         loss = total_loss(losses, self.loss.weights)
         if not torch.isfinite(loss):

@@ -1,0 +1,71 @@
+"""The Lightning module: schedules, clipping, and what stops a training that goes wrong."""
+
+import itertools
+
+import pytest
+import torch
+
+from rwmu.dynamics.independent import IndependentEnsemble
+from rwmu.dynamics.losses import TERMS, LossSettings
+from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
+from rwmu.dynamics.shared import SharedEnsemble
+from rwmu.errors import ConfigError
+from rwmu.records import Window
+
+SETTINGS = LossSettings(history=5, weights=dict.fromkeys(TERMS, 1.0))
+
+
+def model(kind=IndependentEnsemble, members=2):
+    return kind(4, 2, 3, members, hidden_size=6, num_layers=1, head_hidden_size=5)
+
+
+def test_the_forecast_grows():
+    module = DynamicsModule(model(), SETTINGS, max_steps=100, forecast_growth=0.5)
+    assert [module.forecast_at(step, 8) for step in (0, 7, 8, 49, 50, 99)] == [1, 1, 2, 7, 8, 8]
+    assert DynamicsModule(model(), SETTINGS, max_steps=100).forecast_at(0, 8) == 8
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    module = DynamicsModule(model(), SETTINGS, max_steps=100, warmup_steps=10, final_fraction=0.1)
+    rates = [module._schedule(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0, abs=0.05)
+    assert rates[100] == pytest.approx(0.1)
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_clipping_is_per_member_and_leaves_small_gradients_alone():
+    ensemble = model()
+    for parameter in ensemble.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+    first = ensemble.state_base.weight_hh[0]
+    first.grad[0, 0, 0], first.grad[1, 0, 0] = 3.0, 0.5
+    norms = clip_gradient_norm_per_member(ensemble, 1.0, 2)
+    assert norms.tolist() == pytest.approx([3.0, 0.5])
+    assert first.grad[0, 0, 0].item() == pytest.approx(1.0, abs=1e-5)
+    assert first.grad[1, 0, 0].item() == 0.5
+
+
+def test_a_shared_base_is_clipped_as_one_group():
+    ensemble = model(SharedEnsemble)
+    ensemble.state_base.weight_hh[0].grad = torch.full_like(ensemble.state_base.weight_hh[0], 2.0)
+    clip_gradient_norm_per_member(ensemble, 1.0, 2)
+    assert ensemble.state_base.weight_hh[0].grad.norm().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_non_finite_loss_stops_training_and_names_the_member():
+    module = DynamicsModule(model(), SETTINGS, max_steps=10)
+    module.model.state_head.mean.bias_output.data[1] = torch.nan
+    rows = Window(*(torch.zeros(2, 3, 9, size) for size in (4, 2, 3, 1)))
+    with pytest.raises(FloatingPointError, match=r"state of member 1"):
+        module.training_step(rows, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"max_steps": 0}, "max_steps"), ({"learning_rate": 0.0}, "learning_rate"), ({"forecast_growth": 2.0}, "growth")],
+)
+def test_impossible_settings_are_refused(options, name):
+    with pytest.raises(ConfigError, match=name):
+        DynamicsModule(model(), SETTINGS, **{"max_steps": 10, **options})
