@@ -79,7 +79,8 @@ class Reference:
         std = self.policy.std
         distance = (action - self.policy(observation)) / std
         peak = -(std.log() + 0.5 * math.log(2.0 * math.pi)).sum()
-        return log_prob - (peak - 0.5 * distance.square().sum(dim=-1))
+        ratio: Tensor = log_prob - (peak - 0.5 * distance.square().sum(dim=-1))
+        return ratio
 
 
 def optimise_policy(

@@ -48,7 +48,6 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         last_reward: of the latest step, without penalty and bonuses. disagreement: ``[B]``, of the latest step.
         final_state, final_contact: what the latest step reached, before any reset.
         member: ``[B]`` int64, the member that each environment follows.
-        command_scale: shrinks drawn commands, for a curriculum; 1 draws the task's.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self.max_episode_length = self.rules.horizon_steps
         self.device = "cpu"
         self.cfg = {"imagination": rules, "num_envs": num_envs, "seed": seed}
-        self.command_scale = 1.0
         self._resample_steps = self.rules.command_resample_steps or task.command_resample_steps
         self._weights = torch.tensor(list(task.weights.values())).unsqueeze(1)
         self._log_names = [f"imagined/{name}" for name in (*task.weights, *_STATUS)]
@@ -127,7 +125,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         return pairs
 
     def _command(self, rows: Tensor) -> None:
-        self.memory.command[rows] = self.command_scale * self.task.command(self._uniform(len(rows), 4))
+        self.memory.command[rows] = self.task.command(self._uniform(len(rows), 4))
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self._generator)
@@ -270,7 +268,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         if self._carry.auxiliary is not None:
             tensors["carry.auxiliary"] = self._carry.auxiliary
         saved: dict[str, Any] = {name: tensor.clone() for name, tensor in tensors.items()}
-        return {**saved, "num_steps": self._num_steps, "command_scale": self.command_scale}
+        return {**saved, "num_steps": self._num_steps}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict` of an environment of the same configuration, data and model."""
@@ -286,4 +284,4 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self._carry = Carry(saved["carry.state"].clone(), None if auxiliary is None else auxiliary.clone())
         self._pool.load(saved["pool.rows"].clone())
         self._generator.set_state(saved["generator"])
-        self._num_steps, self.command_scale = saved["num_steps"], saved["command_scale"]
+        self._num_steps = saved["num_steps"]
