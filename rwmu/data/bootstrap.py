@@ -113,7 +113,7 @@ class BootstrapWindows(IterableDataset[Window]):
                 f"The checkpoint has the data streams of {len(state['generators'])} members, but this run has {self.num_members}."
             )
         for generator, saved in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(saved)
+            generator.set_state(saved.cpu().clone())  # a copy: torch crashes on a view of a larger tensor
 
 
 def _tables(episodes: Episodes, normalizer: Normalizer, mirrors: Sequence[Mirror]) -> list[Tensor]:

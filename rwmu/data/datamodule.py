@@ -31,7 +31,7 @@ class OfflineDataModule(LightningDataModule):
         robot: whose they are.
         fractions: share of the episodes of the splits train, validation, test and calibration.
         seed: of the resamples and the batches, and of the splits unless they have their own.
-        split_seed: of the splits, so that runs of different seeds share their test episodes.
+        split_seed: of the splits and of the windows cut from them for measuring, so that runs of different seeds share them.
         history: H, rows of ground truth.
         forecast: K, rows predicted in training.
         num_members: E.
@@ -78,7 +78,8 @@ class OfflineDataModule(LightningDataModule):
         self.episodes, self.robot, self.seed = episodes, robot, seed
         self.history, self.forecast = history, forecast
         self.validation_length, self.validation_windows = history + validation_horizon, validation_windows
-        self.splits = split_episodes(episodes.num_episodes, fractions, seed if split_seed is None else split_seed, episodes.levels)
+        self.split_seed = seed if split_seed is None else split_seed
+        self.splits = split_episodes(episodes.num_episodes, fractions, self.split_seed, episodes.levels)
         for split, length in (("train", history + forecast), ("validation", self.validation_length)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
         _report_short(episodes.lengths, history + forecast)
@@ -110,18 +111,19 @@ class OfflineDataModule(LightningDataModule):
                 self._train.load_state_dict(self._saved_stream)
         return self._train
 
-    def train_dataloader(self) -> DataLoader[Window]:
-        """Return the endless loader of batches ``[E, B, H + K, ·]``."""
-        return DataLoader(self.train_windows, batch_size=None, num_workers=0)
+    def train_dataloader(self) -> BootstrapWindows:
+        """Return the batches ``[E, B, H + K, ·]`` themselves: they come whole from memory and need no DataLoader."""
+        return self.train_windows
 
     def val_dataloader(self) -> DataLoader[Window]:
         """Return a loader of one batch ``[B, H + K', ·]``: windows of validation episodes that do not overlap, always the same."""
-        return DataLoader([self.windows("validation", self.validation_length, self.validation_windows)], batch_size=None)  # type: ignore[arg-type]
+        windows = [self.windows("validation", self.validation_length, self.validation_windows)]
+        return DataLoader(windows, batch_size=None)  # type: ignore[arg-type]  # Lightning takes a bare list for several loaders
 
     def starts(self, split: str, length: int, number: int | None = None) -> Tensor:
         """Return rows at which at most ``number`` windows of the split begin that do not overlap, ``[B]`` int64."""
         require_long_enough(self.episodes.lengths, self.splits[split], length, split)
-        return spaced_starts(self.episodes.lengths, self.splits[split], length, number, self.seed)
+        return spaced_starts(self.episodes.lengths, self.splits[split], length, number, self.split_seed)
 
     def windows(self, split: str, length: int, number: int | None = None) -> Window:
         """Return the windows of :meth:`starts`, ``[B, length, ·]``, states normalised."""

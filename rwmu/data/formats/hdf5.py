@@ -20,6 +20,7 @@ whether an action stands beside the state before it or after it. HDF5 is also se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -64,7 +65,8 @@ def save(episodes: Episodes, path: str | Path) -> None:
     except OSError as error:
         raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def load(path: str | Path, robot: Robot | None = None) -> Episodes:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+
+from rwmu.data.bootstrap import BootstrapWindows
+from rwmu.data.normalizer import Normalizer
+from rwmu.data.windows import gather, window_starts
+from rwmu.errors import CheckpointError, ConfigError, DataError
+from rwmu.records import Window
+from tests.data.synthetic import ROBOT, numbered_episodes, varied_episodes
+
+LENGTHS = [20, 9, 31, 12, 40, 8, 25, 33, 14, 22, 27, 18]
+EPISODES = numbered_episodes(LENGTHS, terminated=[2, 4])
+TRAIN = torch.tensor([0, 1, 2, 4, 6, 7, 8, 9, 10])  # episode 1 is shorter than the windows
+AS_IT_IS = Normalizer(torch.zeros(45), torch.ones(45))
+LENGTH = 10
+
+
+def stream(**options: Any) -> BootstrapWindows:
+    settings: dict[str, Any] = {"num_members": 3, "batch_size": 16, "seed": 5} | options
+    return BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, LENGTH, **settings)
+
+
+def take(windows: BootstrapWindows, number: int) -> Window:
+    """Return ``number`` batches joined along the batch axis, ``[E, number * B, T, ·]``."""
+    batches = list(islice(windows, number))
+    names = ("state", "action", "contact", "termination")
+    return Window(*(torch.cat([getattr(batch, name) for batch in batches], dim=1) for name in names))
+
+
+def episodes_seen(window: Window) -> list[set[int]]:
+    """Return the episodes that each member has seen."""
+    return [set((member[:, 0, 0] // 1000).long().tolist()) for member in window.state]
+
+
+def test_batches_are_windows_of_training_episodes() -> None:
+    window = take(stream(), 40)
+    assert window.state.shape == (3, 640, LENGTH, 45)
+    number = window.state[..., 0]
+    assert torch.equal(number, number[..., :1] + torch.arange(LENGTH))
+    assert (number[..., 0] // 1000 == number[..., -1] // 1000).all()
+    assert set().union(*episodes_seen(window)) <= set(TRAIN.tolist()) - {1}
+
+
+def test_the_action_of_the_next_row_follows_the_state() -> None:
+    window = take(stream(), 10)
+    assert torch.equal(window.action[..., 1:, 0], window.state[..., :-1, 0] + 1)
+    bits = (window.contact * 2 ** torch.arange(8)).sum(-1)
+    assert torch.equal(bits, window.state[..., 0] % 256)
+    last_rows = {2030.0, 4039.0}
+    terminated = window.state[..., 0][window.termination[..., 0] == 1.0]
+    assert set(terminated.tolist()) <= last_rows
+    assert torch.isin(window.state[..., 0], torch.tensor(sorted(last_rows))).sum() == len(terminated)
+
+
+def test_each_member_sees_its_own_resample_and_nothing_else_for_ever() -> None:
+    windows = stream()
+    for member, seen in enumerate(episodes_seen(take(windows, 200))):
+        assert seen == set(windows.member_episodes[member].tolist())
+        assert seen < set(TRAIN.tolist()) - {1}  # a resample leaves about a third of the episodes out
+    assert len({tuple(ids.tolist()) for ids in windows.member_episodes}) == 3
+
+
+def test_episodes_drawn_twice_are_seen_twice_as_often() -> None:
+    windows = stream()
+    window = take(windows, 500)
+    for member, ids in enumerate(windows.member_episodes):
+        drawn = torch.bincount(ids, minlength=12) * (EPISODES.lengths - LENGTH + 1).clamp(min=0)
+        share = torch.bincount((window.state[member, :, 0, 0] // 1000).long(), minlength=12) / 8000
+        assert (share - drawn / drawn.sum()).abs().max() < 0.02
+
+
+def test_without_bootstrap_all_members_see_all_episodes_in_their_own_order() -> None:
+    window = take(stream(bootstrap=False), 200)
+    assert episodes_seen(window) == [set(TRAIN.tolist()) - {1}] * 3
+    assert not torch.equal(window.state[0], window.state[1])
+
+
+def test_the_seed_decides_the_batches() -> None:
+    one, same, other = (take(stream(seed=seed), 3).state for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_a_members_rows_do_not_depend_on_the_number_of_members() -> None:
+    options = {"mirrors": [ROBOT.mirrors["left_right"]], "beginnings": 0.2}
+    few, many = (take(stream(num_members=number, **options), 4) for number in (1, 5))
+    assert torch.equal(few.state[0], many.state[0])
+    assert torch.equal(few.action[0], many.action[0])
+
+
+def test_the_asked_share_of_a_batch_begins_an_episode() -> None:
+    window = take(stream(beginnings=0.5), 1)
+    assert (window.state[:, :8, 0, 0] % 1000 == 0).all()
+    assert (window.state[:, 8:, 0, 0] % 1000 > 0).any()
+
+
+def test_mirrored_windows_are_mirrored_whole_and_before_normalisation() -> None:
+    """Every window equals the normalised image of the true one under one of the mirrors, about equally often."""
+    episodes = varied_episodes(LENGTHS)
+    ids = torch.arange(len(LENGTHS))
+    normalizer = Normalizer.fit(episodes.state, ROBOT.state_layout)
+    names = ["identity", "left_right", "front_back", "both"]
+    mirrors = [ROBOT.mirrors[name] for name in names]
+    windows = BootstrapWindows(episodes, ids, normalizer, LENGTH, 1, 400, mirrors=mirrors[1:], bootstrap=False)
+    window = windows.batch()
+    true = gather(episodes, window_starts(episodes.lengths, ids, LENGTH), LENGTH)
+    images = [
+        torch.cat([normalizer.normalize(m.state(true.state)), m.action(true.action), m.contact(true.contact)], -1) for m in mirrors
+    ]
+    drawn = torch.cat([window.state[0], window.action[0], window.contact[0]], -1).flatten(1)
+    counts = []
+    for image in images:
+        nearest = torch.cdist(drawn, image.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").min(1).values
+        counts.append(int((nearest < 1e-4).sum()))
+    assert sum(counts) == 400
+    assert min(counts) > 60
+
+
+def test_states_are_normalised_and_actions_are_not() -> None:
+    normalizer = Normalizer(torch.full((45,), 1000.0), torch.full((45,), 4.0))
+    plain = BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, LENGTH, 2, 8).batch()
+    scaled = BootstrapWindows(EPISODES, TRAIN, normalizer, LENGTH, 2, 8).batch()
+    assert torch.equal(scaled.state, (plain.state - 1000.0) / 4.0)
+    assert torch.equal(scaled.action, plain.action)
+
+
+def test_a_restored_stream_goes_on_where_it_was() -> None:
+    windows = stream(mirrors=[ROBOT.mirrors["left_right"]], beginnings=0.1)
+    take(windows, 3)
+    saved = windows.state_dict()
+    expected = take(windows, 3).state
+    restored = stream(mirrors=[ROBOT.mirrors["left_right"]], beginnings=0.1)
+    restored.load_state_dict(saved)
+    assert torch.equal(take(restored, 3).state, expected)
+
+
+def test_the_stream_of_another_number_of_members_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="data streams of 3 members, but this run has 2"):
+        stream(num_members=2).load_state_dict(stream().state_dict())
+
+
+def test_an_epoch_has_the_asked_number_of_batches() -> None:
+    windows = stream(batches_per_epoch=7)
+    assert len(windows) == 7
+    assert len(list(windows)) == 7
+    with pytest.raises(TypeError, match="no end"):
+        len(stream())
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"num_members": 0}, "num_members is 0, but must be at least 1"),
+    ({"batch_size": -4}, "batch_size is -4, but must be at least 1"),
+    ({"beginnings": 1.5}, "beginnings is 1.5, but must be a fraction"),
+])  # fmt: skip
+def test_impossible_sizes_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        stream(**options)
+
+
+def test_too_short_episodes_are_refused() -> None:
+    with pytest.raises(DataError, match="No training episode is long enough for windows of 50 rows"):
+        BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, 50, 1, 4)
