@@ -148,7 +148,7 @@ def _dream(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         rows = [[term, *(_both(levels[p]["terms"].get(term, {}), 2) for p in policies)] for term in terms]
         rows.append(["falls per minute", *(_both(levels[p]["falls_per_minute"], 1) for p in policies)])
         parts.append(
-            page.figure(images.get("dream_reality"), "Reward of each policy, term by term: rings and dots should coincide.")
+            page.figure(images.get("dream_reality"), "Reward of each policy, term by term: dot and diamond should coincide.")
         )
         parts.append(
             page.table(["weighted reward per second: dream / simulator", *policies], rows, highlighted=[terms.index("total")])

@@ -21,13 +21,13 @@ DYNAMICS_PANELS: Mapping[str, Mapping[str, str]] = {
 }
 POLICY_PANELS: Mapping[str, Mapping[str, str]] = {
     "imagined reward per second": {"task": "imagined/reward", "penalty": "imagined/penalty"},
-    "imagined tracking, weighted, per second": {
+    "imagined tracking reward per second": {
         "linear": "imagined/track_lin_vel_xy_exp",
         "yaw": "imagined/track_ang_vel_z_exp",
     },
     "members' disagreement": {"epistemic": "imagined/epistemic"},
     "imagined episode (s)": {"length": "imagined/episode_length_s"},
-    "change of the policy a step (KL)": {"KL": "policy/kl"},
+    "change an iteration (KL)": {"KL": "policy/kl"},
     "action noise (std)": {"std": "policy/std"},
 }
 

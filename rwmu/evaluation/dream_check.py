@@ -24,14 +24,18 @@ from rwmu.interfaces import Actor
 from rwmu.tasks.velocity import VelocityTask
 
 
-def level_starts(episodes: Episodes, ids: Tensor, level: str | None, history: int) -> Tensor:
+def level_starts(episodes: Episodes, ids: Tensor, level: str | None, history: int, before_fall: int = 50) -> Tensor:
     """Return the first rows of all histories of H rows in the episodes ``ids`` of one policy level.
 
-    Any level serves if ``level`` is None or has no long enough episode among ``ids``.
+    Any level serves if ``level`` is None or has no long enough episode among ``ids``. Histories that end less than ``before_fall``
+    rows before a fall are left out where there are others: the simulator's episodes do not begin with a robot that topples.
     """
     ids = ids[episodes.lengths[ids] >= history]
     own = torch.tensor([i for i in ids.tolist() if episodes.levels[i] == level], dtype=torch.int64)
-    return window_starts(episodes.lengths, own if len(own) else ids, history)
+    starts = window_starts(episodes.lengths, own if len(own) else ids, history)
+    last_of_episode = (episodes.offsets + episodes.lengths - 1)[episodes.episode_of_row[starts]]
+    topples = episodes.termination[last_of_episode] & (last_of_episode - (starts + history - 1) < before_fall)
+    return starts[~topples] if bool((~topples).any()) else starts
 
 
 def dream(

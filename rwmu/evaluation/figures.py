@@ -126,15 +126,16 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
 
 
 def uncertainty_against_error(points: Mapping[str, Mapping[str, Sequence[float]]], spearman: Mapping[str, float | None]) -> Figure:
-    """Scatter the members' disagreement against the error made, a panel a horizon, both on logarithmic axes."""
+    """Scatter the members' disagreement against the error made, a panel a horizon."""
     figure, axes = _figure(2.6 * len(points) + 0.4, 3.0, 1, len(points))
     for i, (axis, (k, pairs)) in enumerate(zip(axes, points.items(), strict=True)):
-        axis.loglog(pairs["epistemic"], pairs["error"], ".", color=BLUE, alpha=0.45, markersize=4)
+        axis.plot(pairs["epistemic"], pairs["error"], ".", color=BLUE, alpha=0.45, markersize=5)
         value = spearman.get(k)
-        _title(axis, f"{_steps(k)}" + ("" if value is None or value != value else f" · rank corr. {value:.2f}"))
+        _title(axis, _steps(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
+        axis.set_ylim(bottom=0.0)
+        axis.locator_params(nbins=4)
         if i == 0:
             axis.set_ylabel("error made (standard deviations)")
-        axis.tick_params(labelsize=8, which="both")
     figure.supxlabel("members' disagreement (what the penalty sees)", fontsize=10)
     return figure
 
@@ -213,7 +214,7 @@ def survival(lived_s: Mapping[str, Sequence[float]], episode_length_s: float) ->
             100.0 * standing,
             linestyle=styles[i % 4],
             color=(BLUE, ORANGE, GREEN, PURPLE, RED, SKY)[i % 6],
-            linewidth=1.8,
+            linewidth=2.4 if i == 0 else 1.6,
             label=name,
         )
     axis.set_ylim(-3.0, 103.0)
@@ -244,9 +245,11 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
         _title(axis, level)
     for axis in axes[len(levels) :]:
         axis.set_visible(False)
+    for axis in axes[max(0, len(levels) - columns) : len(levels)]:
+        axis.tick_params(labelbottom=True)
     figure.supxlabel("weighted reward per second of life", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return figure
 
 

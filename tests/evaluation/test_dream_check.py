@@ -21,6 +21,13 @@ def test_starts_come_from_the_level_where_it_has_episodes() -> None:
     assert len(level_starts(episodes, ids, None, history=4)) == 7 + 9 + 17
 
 
+def test_a_robot_that_topples_is_no_start() -> None:
+    episodes = random_episodes([80, 30], terminated=(0, 1))
+    # The last history of episode 0 that may serve ends at row 29, 50 rows before its fall; episode 1 falls too soon for any.
+    assert level_starts(episodes, torch.arange(2), None, history=4).tolist() == list(range(27))
+    assert len(level_starts(episodes, torch.tensor([1]), None, history=4)) == 27
+
+
 def test_a_dream_is_deployed_like_a_simulator() -> None:
     task, episodes = quiet_task(), random_episodes([30, 30])
     model = known_world_model(2, history=4, drift=1e-4)
