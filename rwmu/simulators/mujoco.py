@@ -144,12 +144,15 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         self.diverged[:] = False
         self._begin(self._all)
         self.final_state, self.final_contact = self.state.clone(), self.contact.clone()
-        self._observation = self._observe()
         return self.get_observations(), {}
 
     def get_observations(self) -> TensorDict:
-        """Return the current observations, ``policy: [B, O]``; the same ones however often asked."""
-        return TensorDict({"policy": self._observation}, batch_size=[self.num_envs])
+        """Return the current observations, ``policy: [B, O]``; asking again draws no new noise."""
+        noise = None
+        if self.task.observation_noise > 0.0:
+            noise = torch.from_numpy(self._uniform("noise", self._all, self.task.num_observations))
+        observation = self.task.observe(self.state.double(), self.memory.command, self.memory.last_action, noise).float()
+        return TensorDict({"policy": observation}, batch_size=[self.num_envs])
 
     def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
         """Apply actions ``[B, A]`` for one control step.
@@ -179,7 +182,6 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
             ended = done.nonzero()[:, 0]
             extras["log"] = self._episode_log(ended)
             self._begin(ended.numpy())
-        self._observation = self._observe()
         return self.get_observations(), self.last_reward.total.clone(), done, extras
 
     def _checked(self, actions: Tensor) -> Tensor:
@@ -261,12 +263,6 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         self.episode_length_buf[rows] = 0
         self._episode_terms[:, rows] = 0.0
         self._draw_commands(envs)
-
-    def _observe(self) -> Tensor:
-        noise = None
-        if self.task.observation_noise > 0.0:
-            noise = torch.from_numpy(self._uniform("noise", self._all, self.task.num_observations))
-        return self.task.observe(self.state.double(), self.memory.command, self.memory.last_action, noise).float()
 
     def _episode_log(self, ended: Tensor) -> dict[str, float]:
         """Summarise the episodes that just ended: weighted terms a second of a full episode, as Isaac Lab logs them."""

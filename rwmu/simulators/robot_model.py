@@ -132,8 +132,11 @@ def _options(settings: ModelSettings) -> list[str]:
 
 def _scenery() -> list[str]:
     return [
-        '<visual><global offwidth="960" offheight="640"/><headlight ambient=".4 .4 .4"/></visual>',
-        '<asset><texture name="grid" type="2d" builtin="checker" rgb1=".85 .87 .9" rgb2=".7 .74 .8" width="256" height="256"/>',
+        '<visual><global offwidth="960" offheight="640"/><quality offsamples="1"/>',
+        '<headlight ambient=".5 .5 .5" diffuse=".5 .5 .5"/></visual>',
+        "<asset>",
+        '<texture type="skybox" builtin="gradient" rgb1="1 1 1" rgb2=".75 .82 .9" width="32" height="192"/>',
+        '<texture name="grid" type="2d" builtin="checker" rgb1=".85 .87 .9" rgb2=".7 .74 .8" width="256" height="256"/>',
         '<material name="grid" texture="grid" texrepeat="20 20" reflectance="0"/></asset>',
     ]
 
@@ -146,8 +149,8 @@ def build_xml(settings: ModelSettings | None = None) -> str:
     lines += _options(s) + (_scenery() if s.visual else [])
     lines.append("<worldbody>")
     if s.visual:
-        lines.append('<light pos="1 1 4" dir="-.2 -.2 -1" directional="true"/>')
-    material = ' material="grid"' if s.visual else ""
+        lines.append('<light pos="0 0 6" dir="-.3 -.4 -1" type="directional" diffuse=".6 .6 .6" castshadow="false"/>')
+    material = ' material="grid" rgba="1 1 1 1"' if s.visual else ""
     lines.append(f'<geom name="floor" type="plane" size="0 0 1" contype="1" conaffinity="0"{material}/>')
     lines += ['<body name="base" pos="0 0 0.6"><freejoint name="root"/>', _inertial(_BASE)]
     lines.append('<geom name="base" type="box" size="0.42 0.12 0.09" rgba=".75 .12 .1 1"/>')

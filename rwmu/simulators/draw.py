@@ -1,0 +1,53 @@
+"""Draw recorded poses to an animated GIF: ``python -m rwmu.simulators.draw POSES.npz VIDEO.gif``, with ``MUJOCO_GL`` set.
+
+Started by :mod:`rwmu.simulators.render` in a process of its own; it imports no more than it needs, to start fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rwmu.simulators.physics import import_mujoco
+from rwmu.simulators.robot_model import ModelSettings, build_xml
+
+
+def _frames(mujoco: Any, poses: NDArray[np.float64], width: int, height: int) -> list[Image.Image]:
+    """Draw every pose from the side, the camera following the base."""
+    model = mujoco.MjModel.from_xml_string(build_xml(ModelSettings(visual=True)))
+    data = mujoco.MjData(model)
+    camera = mujoco.MjvCamera()
+    camera.distance, camera.azimuth, camera.elevation = 2.2, 125.0, -18.0
+    images = []
+    with mujoco.Renderer(model, height, width) as renderer:
+        for pose in poses:
+            data.qpos[:] = pose
+            mujoco.mj_forward(model, data)
+            camera.lookat[:] = (pose[0], pose[1], 0.4)
+            renderer.update_scene(data, camera)
+            renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # most of the time on a machine without a GPU
+            images.append(Image.fromarray(renderer.render()))
+    return images
+
+
+def _draw(frames: Path, path: Path) -> None:
+    """Draw the poses of ``frames`` to ``path``, in this process."""
+    mujoco = import_mujoco()
+    with np.load(frames) as stored:
+        width, height = (int(side) for side in stored["size"])
+        images = _frames(mujoco, stored["poses"], width, height)
+        frame_ms = round(1000 * float(stored["frame_s"]))
+    palette = images[len(images) // 2].quantize(64)
+    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    partial = path.with_name(path.name + ".part")
+    images[0].save(partial, format="GIF", save_all=True, append_images=images[1:], duration=frame_ms, loop=0)
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    _draw(Path(sys.argv[1]), Path(sys.argv[2]))

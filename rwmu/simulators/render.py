@@ -1,0 +1,99 @@
+"""Film one simulated robot: record its poses, then draw them to a GIF, if the machine can draw.
+
+Drawing happens in a process of its own, because a broken OpenGL installation may raise anything, or crash, as soon as MuJoCo is
+imported. EGL is tried first, then OSMesa.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rwmu.errors import ConfigError
+from rwmu.interfaces import Actor
+from rwmu.simulators.mujoco import MujocoEnv
+
+BACKENDS = ("egl", "osmesa")
+# Forwards, left turn, sideways, backwards with a right turn.
+TOUR: tuple[tuple[float, float, float], ...] = ((1.0, 0.0, 0.0), (0.6, 0.0, 1.0), (0.0, 0.6, 0.0), (-0.7, 0.0, -0.6))
+_TIMEOUT_S = 300
+
+_log = logging.getLogger(__name__)
+
+
+def film(
+    env: MujocoEnv, actor: Actor, duration_s: float, commands: Sequence[tuple[float, float, float]] | None = TOUR, index: int = 0
+) -> NDArray[np.float64]:
+    """Let an actor move and return the poses ``[T, 19]`` of environment ``index``, one a control step, up to its first fall.
+
+    Args:
+        commands: given one after another for equal times; None keeps the task's own.
+    """
+    num_steps = max(1, round(duration_s / env.task.step_dt))
+    poses = []
+    with torch.no_grad():
+        for step in range(num_steps):
+            if commands is not None:
+                env.memory.command[index] = torch.tensor(commands[step * len(commands) // num_steps]).double()
+            poses.append(env.physics.qpos[index].copy())
+            _, _, done, _ = env.step(actor(env.get_observations()["policy"]))
+            if bool(done[index]):
+                break
+    return np.stack(poses)
+
+
+def save_video(
+    poses: NDArray[np.float64],
+    path: str | Path,
+    step_dt: float = 0.02,
+    frames_per_s: float = 20.0,
+    size: tuple[int, int] = (480, 320),
+) -> Path | None:
+    """Draw poses ``[T, 19]`` to an animated GIF; return its path, or None (and log why) where nothing can be drawn.
+
+    Args:
+        step_dt: time between two poses, s.
+        frames_per_s: of the video; poses in between are left out.
+        size: width and height, pixels.
+    """
+    path = Path(path)
+    if path.suffix != ".gif":
+        raise ConfigError(f"A video can only be written as .gif, not as '{path.name}'.")
+    stride = max(1, round(1.0 / (frames_per_s * step_dt)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    with tempfile.TemporaryDirectory() as folder:
+        frames = Path(folder) / "poses.npz"
+        np.savez(frames, poses=poses[::stride], size=np.array(size), frame_s=stride * step_dt)
+        for backend in BACKENDS:
+            failure = _draw_in_new_process(backend, frames, path)
+            if failure is None:
+                return path
+            failures.append(f"{backend}: {failure}")
+    _log.warning("No video was rendered, because neither EGL nor OSMesa works here (%s).", "; ".join(failures))
+    return None
+
+
+def _draw_in_new_process(backend: str, frames: Path, path: Path) -> str | None:
+    """Run :mod:`rwmu.simulators.draw` with an OpenGL backend; return None, or the last line of what went wrong."""
+    command = [sys.executable, "-m", "rwmu.simulators.draw", str(frames), str(path)]
+    environment = os.environ | {"MUJOCO_GL": backend, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    if backend == "osmesa":
+        environment["PYOPENGL_PLATFORM"] = "osmesa"
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no picture within {_TIMEOUT_S} s"
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit status {done.returncode}"

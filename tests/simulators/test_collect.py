@@ -1,0 +1,136 @@
+"""Collection: every row in its place, the same bits for the same seed, and what the recipe promises."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rwmu.data.episodes import Episodes
+from rwmu.errors import ConfigError
+from rwmu.simulators import collect
+from rwmu.simulators.actors import ExactActor, PolicyLevels
+from rwmu.simulators.collect import collect_dataset
+from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.recipes import RECIPES, Recipe
+from rwmu.tasks.anymal_d import STATE_LAYOUT, anymal_d
+from rwmu.tasks.velocity import VelocityTask
+
+BUSY = Recipe({"bold": 0.5, "timid": 0.5}, switching=0.5, switch_interval_s=0.2, falls=0.3, burst_levels=("bold",), rest_s=0.2)
+
+
+@pytest.fixture(autouse=True)
+def _small_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put two small networks in place of the shipped policies: tests of collection do not need a robot that walks."""
+    for seed, (name, size) in enumerate({"timid": 0.02, "bold": 0.6}.items()):
+        draws = np.random.default_rng(seed)
+        layers = [(size * draws.normal(size=(48, 16)), np.zeros(16)), (size * draws.normal(size=(16, 12)), np.zeros(12))]
+        ExactActor.round(layers, np.full(12, size)).save(tmp_path / f"{name}.npz")
+    levels = PolicyLevels(tmp_path, ({"name": "timid"}, {"name": "bold"}))
+    monkeypatch.setattr(collect, "policy_levels", lambda folder: levels)
+
+
+def task(episode_s: float = 0.8) -> VelocityTask:
+    return VelocityTask(anymal_d(), episode_length_s=episode_s, command_resample_s=0.3)
+
+
+def collected(number: int = 1600, seed: int = 0, recipe: Recipe = BUSY, **arguments: Any) -> Episodes:
+    return collect_dataset(task(), recipe, number, seed=seed, **arguments)
+
+
+def test_the_same_seed_gives_the_same_bits_with_any_number_of_threads() -> None:
+    reference = collected()
+    assert collected().content_hash() == reference.content_hash()
+    assert collected(num_threads=2).content_hash() == reference.content_hash()
+    assert collected(seed=1).content_hash() != reference.content_hash()
+
+
+def test_the_number_of_transitions_is_reached_at_any_size() -> None:
+    for number in (1, 39, 1601):
+        episodes = collected(number)
+        transitions = episodes.num_rows - episodes.num_episodes
+        assert number <= transitions < number + 256
+
+
+def test_episodes_begin_after_a_reset_and_end_by_fall_or_time_out() -> None:
+    episodes = collected(4000)
+    first, last = episodes.offsets, episodes.offsets + episodes.lengths - 1
+    for name in ("action", "reward", "contact", "termination"):
+        assert not getattr(episodes, name)[first].any(), name
+    speed = STATE_LAYOUT["joint_vel"]
+    assert episodes.state[first, speed].abs().max() < 1e-6  # joints are at rest after a reset, and only then
+    assert (episodes.state[first + 1][:, speed].abs().amax(-1) > 1e-3).all()
+    assert episodes.termination.sum() == episodes.termination[last].sum()
+    assert int(episodes.lengths.max()) == 41  # 40 steps and the row they start from
+    assert len(set(episodes.seeds.tolist())) == episodes.num_episodes
+
+
+def test_actions_stand_in_the_row_of_the_state_that_they_produced() -> None:
+    """Replay an episode's actions from its first state: only this pairing reproduces the rest."""
+    calm = Recipe({"bold": 1.0}, noise_scales=(1.0,))
+    episodes = collect_dataset(task(20.0), calm, 60, seed=3)
+    env = MujocoEnv(task(20.0), 1, seed=3)
+    assert torch.equal(env.state[0], episodes.state[0])
+    for row in range(1, 30):
+        command = env.memory.command[0].float()
+        assert torch.equal(command, episodes.command[row - 1])
+        env.step(episodes.action[row : row + 1])
+        assert torch.equal(env.final_state[0], episodes.state[row])
+        assert torch.equal(env.final_contact[0], episodes.contact[row])
+        assert torch.equal(env.last_reward.total[0], episodes.reward[row])
+
+
+def test_switched_episodes_are_labelled_and_the_others_are_not() -> None:
+    episodes = collected(8000)
+    assert set(episodes.levels) == {"bold", "timid", "mixed"}
+    never = collected(2000, recipe=dataclasses.replace(BUSY, switching=0.0))
+    assert "mixed" not in never.levels
+
+
+def test_action_noise_follows_the_recipe() -> None:
+    quiet = collected(2000, recipe=Recipe({"timid": 1.0}, noise_scales=(0.0,)))
+    loud = collected(2000, recipe=Recipe({"timid": 1.0}, noise_scales=(10.0,)))
+    assert loud.action.std() > 4 * quiet.action.std()
+
+
+def test_falls_become_frequent_where_the_recipe_asks_for_them() -> None:
+    calm = Recipe({"timid": 1.0, "bold": 0.0}, noise_scales=(0.0,))
+    stormy = dataclasses.replace(calm, falls=1.0, burst_levels=("timid",), burst_scale=(60.0, 80.0), burst_s=1.0, rest_s=0.1)
+    rates = [collect_dataset(task(2.0), recipe, 4000).termination.float().mean() for recipe in (calm, stormy)]
+    assert rates[0] == 0.0
+    assert rates[1] > 1e-3
+
+
+def test_a_diverged_simulation_leaves_no_false_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = MujocoEnv.step
+
+    def disturbed(self: MujocoEnv, actions: torch.Tensor) -> Any:
+        if int(self.episode_length_buf[0]) == 15:
+            self.physics.qvel[0, 6:] = 1e12
+        return original(self, actions)
+
+    monkeypatch.setattr(MujocoEnv, "step", disturbed)
+    episodes = collected(400)
+    assert episodes.attributes["num_diverged"] == 2
+    assert torch.isfinite(episodes.state).all()
+    assert 16 in episodes.lengths.tolist()  # 15 steps were sound
+    repeated = (episodes.state[1:] == episodes.state[:-1]).all(-1)
+    assert not repeated.any()
+
+
+def test_user_mistakes_are_named() -> None:
+    with pytest.raises(ConfigError, match="num_transitions is 0"):
+        collected(0)
+    with pytest.raises(ConfigError, match="no data recipe 'mixd'; there are random, medium, expert, mixed"):
+        collect_dataset(task(), "mixd", 100)
+
+
+def test_recipes_name_shipped_levels() -> None:
+    shipped = {"random", "stand", "poor", "medium", "good", "expert"}
+    for recipe in RECIPES.values():
+        assert set(recipe.levels) <= shipped
+        assert recipe.falls == 0.0 or set(recipe.burst_levels) <= set(recipe.levels)

@@ -1,0 +1,71 @@
+"""Filming: poses of one robot up to its fall, and a video only where the machine can draw."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rwmu.errors import ConfigError
+from rwmu.simulators import render
+from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.render import film, save_video
+from rwmu.tasks.anymal_d import anymal_d
+from rwmu.tasks.velocity import VelocityTask
+
+
+def stand(observation: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(observation), 12)
+
+
+def test_film_gives_commands_in_turn_and_one_pose_a_step() -> None:
+    env = MujocoEnv(VelocityTask(anymal_d(), observation_noise=0.0), 2)
+    seen = []
+
+    def watch(observation: torch.Tensor) -> torch.Tensor:
+        seen.append(observation[1, 9:12].tolist())
+        return stand(observation)
+
+    poses = film(env, watch, 0.2, commands=((1.0, 0.0, 0.0), (0.0, 0.5, 0.0)), index=1)
+    assert poses.shape == (10, 19)
+    assert seen == [[1.0, 0.0, 0.0]] * 5 + [[0.0, 0.5, 0.0]] * 5
+    assert (np.diff(poses[:, 2]) != 0).all()
+
+
+def test_film_ends_with_a_fall() -> None:
+    env = MujocoEnv(VelocityTask(anymal_d()), 1)
+    env.physics.qpos[0, 2:7] = (0.2, 0.0, 1.0, 0.0, 0.0)  # on its back
+    assert len(film(env, stand, 2.0)) < 20
+
+
+def test_a_video_is_written_whole_or_its_absence_explained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    env = MujocoEnv(VelocityTask(anymal_d()), 1)
+    path = tmp_path / "new" / "robot.gif"
+    written = save_video(film(env, stand, 0.2), path, size=(64, 48))
+    if written is None:  # a machine without EGL and OSMesa
+        assert "neither EGL nor OSMesa works" in caplog.text
+        assert not path.exists()
+    else:
+        with Image.open(path) as image:
+            assert image.size == (64, 48)
+            assert image.n_frames > 1
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_without_a_backend_it_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(render, "BACKENDS", ("no_such_backend",))
+    with caplog.at_level(logging.WARNING):
+        assert save_video(np.zeros((2, 19)), tmp_path / "robot.gif") is None
+    assert "no_such_backend" in caplog.text
+    assert not (tmp_path / "robot.gif").exists()
+
+
+def test_other_formats_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"only be written as \.gif, not as 'robot.mp4'"):
+        save_video(np.zeros((1, 19)), tmp_path / "robot.mp4")
