@@ -144,7 +144,7 @@ def _dream(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         parts.append(_imagined_return(report))
     if levels:
         policies = list(levels)
-        terms = list(next(iter(levels.values()))["terms"])
+        terms = [term for term in next(iter(levels.values()))["terms"] if _ever_counts(levels, term)]
         rows = [[term, *(_both(levels[p]["terms"].get(term, {}), 2) for p in policies)] for term in terms]
         rows.append(["falls per minute", *(_both(levels[p]["falls_per_minute"], 1) for p in policies)])
         parts.append(
@@ -174,6 +174,11 @@ def _imagined_return(report: Mapping[str, Any]) -> str:
     return page.table(header, rows)
 
 
+def _ever_counts(levels: Mapping[str, Any], term: str) -> bool:
+    sides = (number(row, "terms", term, side) for row in levels.values() for side in ("dream", "simulator"))
+    return term == "total" or any(abs(value or 0.0) > 1e-9 for value in sides)
+
+
 def _both(sides: Mapping[str, Any], digits: int) -> str:
     return f"{shown(sides, 'dream', digits=digits)} / {shown(sides, 'simulator', digits=digits)}"
 
@@ -183,6 +188,7 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     dynamics = report["dynamics"]
     if all(value is None for value in dynamics["normalized_error"].values()):
         return page.section(title, page.absent(report, "dynamics"))
+    step_dt = number(dynamics, "step_dt") or 0.0
     windows, episodes = shown(dynamics, "windows", digits=0), shown(dynamics, "episodes", digits=0)
     intro = (
         f"Forecasts on {windows} separate windows of {episodes} episodes that the model never saw, "
@@ -191,7 +197,7 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     )
     rows = [
         [
-            f"{k} ({0.02 * int(k):g} s)",
+            f"{k} ({step_dt * int(k):g} s)",
             f"{shown(dynamics, 'normalized_error', k, digits=3)} ± {shown(dynamics, 'standard_error', k, digits=3)}",
             shown(dynamics, "hold_last_error", k, digits=3),
         ]

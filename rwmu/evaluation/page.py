@@ -113,4 +113,7 @@ def absent(report: Mapping[str, Any], part: str) -> str:
 def shown(report: Mapping[str, Any], *path: str, digits: int = 2, scale: float = 1.0) -> str:
     """Return the number at ``path`` as text, a dash where there is none."""
     value = number(report, *path)
-    return "–" if value is None else f"{scale * value:.{digits}f}".replace("-", "−")
+    if value is None:
+        return "–"
+    # Adding zero turns a negative zero, left over by rounding, into a plain one.
+    return f"{round(scale * value, digits) + 0.0:.{digits}f}".replace("-", "−")

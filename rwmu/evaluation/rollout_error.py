@@ -149,6 +149,7 @@ def rollout_error(
     physical = error * world_model.normalizer.std.square()
     return {
         "feedback": feedback,
+        "step_dt": float(episodes.attributes["step_dt"]),
         "windows": len(starts),
         "episodes": len(torch.unique(forecast.episode)),
         "normalized_error": {str(k): root_mean_square(error[k - 1]) for k in horizons},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+FEWEST_WINDOWS = 20  # below it a correlation says nothing
 TONES = ("good", "middling", "bad", "unknown")
 
 
@@ -85,6 +86,9 @@ def knows(report: Mapping[str, Any]) -> Verdict:
     known = {int(k): value for k, value in ranks.items() if isinstance(value, (int, float)) and value == value}
     if members < 2 or not known:
         return Verdict(question, "unknown", "It cannot: a single member has nobody to disagree with.")
+    windows = number(report, "dynamics", "epistemic_correlation", "windows")
+    if windows is not None and windows < FEWEST_WINDOWS:
+        return Verdict(question, "unknown", f"Too little to tell: there are only {windows:.0f} separate test windows.")
     first, last = min(known), max(known)
     figures = (
         f"rank correlation of disagreement with the error made is {known[first]:.2f} at {_steps(first)} and "

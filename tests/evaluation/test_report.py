@@ -148,8 +148,10 @@ def test_verdict_on_the_data() -> None:
 
 @pytest.mark.parametrize(("first", "last", "tone"), [(0.9, 0.5, "good"), (0.9, 0.2, "middling"), (0.3, 0.5, "bad")])
 def test_verdict_on_knowing(first: float, last: float, tone: str) -> None:
-    report = {"dynamics": {"num_members": 5, "epistemic_correlation": {"spearman": {"1": first, "100": last}}}}
+    report: dict[str, Any] = {"dynamics": {"num_members": 5, "epistemic_correlation": {"spearman": {"1": first, "100": last}}}}
     assert verdicts(report)[2].tone == tone
+    report["dynamics"]["epistemic_correlation"]["windows"] = 3
+    assert verdicts(report)[2].tone == "unknown"
 
 
 @pytest.mark.parametrize(("imagined", "tone"), [(16.0, "good"), (20.0, "middling"), (30.0, "bad"), (8.0, "bad")])
