@@ -54,8 +54,9 @@ def feet_air_time(last_air_time_s: Tensor, contact_time_s: Tensor, command: Tens
     A foot has just touched down when its time in contact is one step. Seconds.
     """
     touched_down = (contact_time_s > 0.0) & (contact_time_s < step_dt + 1e-8)
-    moving = command[..., :2].norm(dim=-1) > 0.1
-    return ((last_air_time_s - threshold_s) * touched_down).sum(-1) * moving
+    moving = torch.linalg.vector_norm(command[..., :2], dim=-1) > 0.1
+    reward: Tensor = ((last_air_time_s - threshold_s) * touched_down).sum(-1) * moving
+    return reward
 
 
 def undesired_contacts(thigh_contact: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ def flat_orientation_l2(projected_gravity: Tensor) -> Tensor:
 
 def stand_still(joint_pos: Tensor, command: Tensor) -> Tensor:
     """Sum the joints' absolute distance from the default posture (rad) where nearly nothing is commanded."""
-    return joint_pos.abs().sum(-1) * (command.norm(dim=-1) < 0.05)
+    distance: Tensor = joint_pos.abs().sum(-1) * (torch.linalg.vector_norm(command, dim=-1) < 0.05)
+    return distance
 
 
 def dof_pos_limits(joint_pos: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

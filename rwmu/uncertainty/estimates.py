@@ -25,7 +25,5 @@ def epistemic(prediction: Prediction) -> Tensor:
 
 
 def aleatoric(prediction: Prediction) -> Tensor:
-    """Return the noise that the members expect: the root mean square over members of their sigma, summed over dimensions."""
-    if prediction.num_members == 1:
-        return prediction.log_std[0].exp().sum(dim=-1)
-    return torch.exp(2.0 * prediction.log_std).mean(dim=0).sqrt().sum(dim=-1)
+    """Return the noise that the members expect: the mean over members of sigma, summed over dimensions, as published."""
+    return prediction.log_std.exp().mean(dim=0).sum(dim=-1)

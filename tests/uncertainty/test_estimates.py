@@ -25,7 +25,7 @@ def test_one_member_never_disagrees():
 
 
 def test_aleatoric_by_hand():
-    # Variances 1 and 9 of two members average to 5.
+    # Standard deviations 1 and 3 of two members average to 2.
     log_std = torch.log(torch.tensor([[[1.0]], [[3.0]]]))
-    torch.testing.assert_close(aleatoric(prediction(torch.zeros(2, 1, 1), log_std)), torch.tensor([5.0**0.5]))
+    torch.testing.assert_close(aleatoric(prediction(torch.zeros(2, 1, 1), log_std)), torch.tensor([2.0]))
     torch.testing.assert_close(aleatoric(prediction(torch.zeros(1, 1, 1), log_std[1:])), torch.tensor([3.0]))
