@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rwmu.data.episodes import Episodes
+from rwmu.data.windows import require_long_enough
 from rwmu.evaluation import diagnostics
 from rwmu.evaluation.cache import DeploymentCache
 from rwmu.evaluation.deployment import DeployableEnv, Deployment, deploy
@@ -43,7 +44,13 @@ def measure_dynamics(
     number: int | None = 400,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure a world model on the episodes ``ids``; returns the parts ``dynamics`` and ``figure_data``."""
+    """Measure a world model on the episodes ``ids``; returns the parts ``dynamics`` and ``figure_data``.
+
+    Horizons beyond the longest of these episodes are left out.
+    """
+    require_long_enough(episodes.lengths, ids, world_model.history + min(horizons), "evaluation")
+    longest = int(episodes.lengths[ids].max())
+    horizons = [k for k in horizons if world_model.history + k <= longest]
     correlation = diagnostics.epistemic_correlation(world_model, episodes, ids, horizons, number, seed)
     points = correlation.pop("points")
     section = rollout_error(world_model, episodes, ids, horizons, number, seed=seed)
@@ -102,10 +109,9 @@ def measure_imagination(dream: Deployment, simulator: Deployment | None) -> dict
 
 
 def merge(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Join parts of the results; their ``figure_data`` are joined too."""
+    """Join parts of the results; their ``figure_data`` and ``missing`` are joined too."""
     joined: dict[str, Any] = {}
     for part in parts:
-        figure_data = {**joined.get("figure_data", {}), **part.get("figure_data", {})}
-        joined |= part
-        joined["figure_data"] = figure_data
+        shared = {name: {**joined.get(name, {}), **part.get(name, {})} for name in ("figure_data", "missing")}
+        joined |= {**part, **shared}
     return joined

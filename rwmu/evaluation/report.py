@@ -50,7 +50,8 @@ def with_stable_keys(plain: Mapping[str, Any]) -> dict[str, Any]:
     empty_errors = {str(k): None for k in HORIZONS}
     dynamics, deployment = plain.get("dynamics") or {}, plain.get("deployment") or {}
     stable: dict[str, Any] = {name: plain.get(name) for name in ("experiment", "seed", "wall_clock_s")}
-    stable["dynamics"] = {"normalized_error": empty_errors, "hold_last_error": empty_errors} | dynamics
+    errors = {name: empty_errors | (dynamics.get(name) or {}) for name in ("normalized_error", "hold_last_error")}
+    stable["dynamics"] = {**dynamics, **errors}
     nothing = dict.fromkeys(STABLE_DEPLOYMENT)
     stable["deployment"] = {"deterministic": nothing, "sampled": nothing} | deployment
     stable["imagination"] = {"return": None} | (plain.get("imagination") or {})
@@ -60,10 +61,11 @@ def with_stable_keys(plain: Mapping[str, Any]) -> dict[str, Any]:
 def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapping[str, curves.Curve]) -> dict[str, bytes]:
     """Return the PNG of every figure that there are data for."""
     dynamics, deployment = report["dynamics"], report["deployment"]
+    measured_errors = {k: error for k, error in dynamics["normalized_error"].items() if error is not None}
     wanted: dict[str, tuple[Any, Callable[[], Figure]]] = {
         "error_by_horizon": (
             dynamics.get("curve"),
-            lambda: figures.error_by_horizon(dynamics["curve"], dynamics["normalized_error"], dynamics.get("standard_error") or {}),
+            lambda: figures.error_by_horizon(dynamics["curve"], measured_errors, dynamics.get("standard_error") or {}),
         ),
         "error_by_field": (dynamics.get("by_field"), lambda: figures.error_by_field(dynamics["by_field"])),
         "rollout_against_truth": (

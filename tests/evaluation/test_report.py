@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rwmu.evaluation import page
+from rwmu.evaluation.measure import measure_dynamics, merge
 from rwmu.evaluation.report import STABLE_DEPLOYMENT, build_report
 from rwmu.evaluation.verdict import verdicts
 from tests.evaluation.fakes import results
+from tests.fakes import known_world_model, random_episodes
 
 HORIZONS = ["1", "8", "24", "100"]
 FIGURES = {
@@ -103,6 +106,18 @@ def test_a_part_without_the_others_reports_alone(tmp_path: Path) -> None:
     for part in ("dynamics", "deployment", "imagination", "dream_reality", "dataset"):
         build_report({"experiment": part, "seed": 0, "wall_clock_s": 1.0, part: whole[part]}, tmp_path / part)
         assert "Run report" in read(tmp_path / part)[1]
+
+
+def test_horizons_that_no_test_episode_holds_are_null(tmp_path: Path) -> None:
+    part = measure_dynamics(known_world_model(2), random_episodes([40, 30]), torch.arange(2))
+    build_report({"experiment": "short", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)
+    errors = read(tmp_path)[0]["dynamics"]["normalized_error"]
+    assert [k for k, error in errors.items() if error is None] == ["100"]
+
+
+def test_reasons_of_several_stages_are_kept() -> None:
+    joined = merge({"missing": {"video": "a"}}, {"dataset": {}, "missing": {"deployment": "b"}}, {"experiment": "e"})
+    assert joined["missing"] == {"video": "a", "deployment": "b"}
 
 
 def test_text_is_escaped(tmp_path: Path) -> None:
