@@ -61,9 +61,9 @@ def config_directory() -> Path:
 
 
 def groups(directory: Path) -> dict[str, list[str]]:
-    """Return the options of every configuration group, by group."""
+    """Return the options of every configuration group, by group; a leading underscore marks what options share."""
     return {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        folder.name: sorted(file.stem for file in folder.glob("[!_]*.yaml"))
         for folder in sorted(directory.iterdir())
         if folder.is_dir()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -169,4 +170,5 @@ class Parts:
 
     def loggers(self, logs: Path, stage: str) -> list[Any]:
         """Return the stage's own loggers, each in a folder of its own."""
-        return [factory(spec)(save_dir=str(logs / name), name=stage) for name, spec in self.config.logger.items()]
+        os.environ.setdefault("WANDB_MODE", "offline")  # no login, no upload, unless the user says so
+        return [factory(spec)(save_dir=str(logs.resolve() / name), name=stage) for name, spec in self.config.logger.items()]

@@ -28,9 +28,13 @@ _BATCH = 256  # windows forecast at once
 class FittedModel(Protocol):
     """What the evaluation needs of a world model."""
 
-    dynamics: Dynamics
     normalizer: Normalizer
     history: int
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """Return the ensemble."""
+        ...
 
 
 @dataclass(frozen=True)

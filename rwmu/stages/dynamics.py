@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.errors import ConfigError
+from rwmu.stages.loggers import EveryLogger
 
 MONITORED = "validation/rollout_error"
 
@@ -75,6 +77,13 @@ class StepProgress(Callback):
             self.bar.close()
 
 
+def _quiet_lightning() -> None:
+    """Silence what Lightning says at every start; what it warns of stays, but for two that do not concern a user."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # ours gather from memory: workers only cost
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
+
+
 def fit(
     module: DynamicsModule, data: OfflineDataModule, settings: TrainerSettings, checkpoints: Path, loggers: list[Any]
 ) -> nn.Module:
@@ -88,9 +97,7 @@ def fit(
     Raises:
         KeyboardInterrupt: on Ctrl-C; ``last.ckpt`` is that of the last validation.
     """
-    # Lightning introduces itself and its advice at every start; what it warns of stays.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # our loaders gather from memory: workers only cost
+    _quiet_lightning()
     best = ModelCheckpoint(
         checkpoints,
         filename="best",
@@ -113,14 +120,16 @@ def fit(
         enable_model_summary=False,
     )
     last = checkpoints / "last.ckpt"
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
     except SystemExit:
         if trainer.state.status == TrainerStatus.INTERRUPTED:
             raise KeyboardInterrupt from None
         raise
-    for logger in loggers:
-        logger.finalize("success")
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it ignored after an interruption
+    EveryLogger(loggers).close()
     if not best.best_model_path:
         raise ConfigError(
             f"The world model was never validated: trainer.max_steps ({settings.max_steps}) is less than trainer.validate_every "

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rsl_rl.algorithms import PPO
 
@@ -15,35 +15,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.rsl_rl import PpoSettings, build_ppo, load_actor, load_checkpoint, save_checkpoint
-
-
-class MetricsLogger(Protocol):
-    """Where metrics go; every Lightning logger is one."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Record the metrics of one step."""
-        ...
-
-    def finalize(self, status: str) -> None:
-        """Write what is not yet written."""
-        ...
-
-
-class EveryLogger:
-    """Give the same metrics to several loggers."""
-
-    def __init__(self, loggers: list[MetricsLogger]) -> None:
-        self.loggers = loggers
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Record the metrics of one step."""
-        for logger in self.loggers:
-            logger.log_metrics(metrics, step)
-
-    def finalize(self, status: str) -> None:
-        """Write what is not yet written."""
-        for logger in self.loggers:
-            logger.finalize(status)
+from rwmu.stages.loggers import EveryLogger
 
 
 @dataclass(frozen=True)
@@ -73,7 +45,7 @@ def optimise(
     data: OfflineDataModule,
     settings: PolicySettings,
     checkpoints: Path,
-    loggers: list[MetricsLogger],
+    loggers: list[Any],
     seed: int,
     progress: bool = True,
 ) -> Path:
@@ -104,7 +76,7 @@ def optimise(
         progress=progress,
         infos=infos,
     )
-    logger.finalize("success")
+    logger.close()
     return checkpoints / f"model_{settings.iterations}.pt"
 
 

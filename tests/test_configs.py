@@ -1,0 +1,172 @@
+"""Every configuration composes, builds its objects, and a mistake in one is named."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import hydra
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from rwmu.configuration import (
+    CHOICES,
+    OVERLAYS,
+    check_config,
+    check_overrides,
+    close_match,
+    compose_config,
+    config_directory,
+    groups,
+    leaves,
+)
+from rwmu.errors import ConfigError
+from rwmu.parts import Parts
+from rwmu.pipeline import STAGES
+
+OPTIONS = groups(config_directory())
+EVERY_OPTION = [f"{group}={option}" for group, names in OPTIONS.items() if group != "experiment" for option in names]
+EXPERIMENTS = [f"+experiment={name}" for name in OPTIONS["experiment"]]
+COMMANDS = ["train", "collect", "evaluate", "play"]
+
+
+def choices(**changed: str) -> dict[str, str | None]:
+    return dict.fromkeys(OVERLAYS) | {"scale": "laptop"} | changed
+
+
+def targets(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every mapping with a ``_target_``, however deep."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+
+
+@pytest.mark.parametrize("override", EVERY_OPTION + EXPERIMENTS)
+def test_every_option_composes_without_unknown_keys_or_values(override: str) -> None:
+    config = compose_config("train", [override])
+    group, option = override.lstrip("+").split("=")
+    check_config(config, "train", choices(**{group: option}) if group in OVERLAYS else {group: option})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_compose_alone(name: str) -> None:
+    check_config(compose_config(name), name, {})
+
+
+@pytest.mark.parametrize("override", EVERY_OPTION)
+def test_arguments_in_the_files_exist(override: str) -> None:
+    """Every value beside a ``_target_`` is an argument that the target takes, or one that rwmu/parts.py takes away."""
+    taken_away = {"recipe", "num_transitions", "path", "seed", "checkpoint", "loss", "optimizer", "_target_", "_partial_"}
+    plain = OmegaConf.to_container(compose_config("train", [override]), resolve=True)
+    for node in targets(plain):
+        parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue  # checked where the keywords arrive, by test_parts_are_built
+        assert set(node) - taken_away <= set(parameters), node["_target_"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_parts_are_built(experiment: str) -> None:
+    parts = Parts(compose_config("train", [experiment, "scale=smoke"]))
+    model, architecture = parts.new_dynamics()
+    assert model.num_members == architecture["num_members"] == (1 if "rwm_base" in experiment else 5)
+    assert architecture["kind"] == ("shared" if "shared" in experiment else "independent")
+    assert parts.penalty.weight == (0.0 if "rwm_base" in experiment else 1.0)  # type: ignore[attr-defined]
+    assert parts.loss.history == 8
+    assert parts.task.weights["flat_orientation_l2"] == -5.0
+
+
+def test_experiments_differ_in_models_and_penalty_only() -> None:
+    one, other = (leaves(OmegaConf.to_container(compose_config("train", [e]), resolve=True)) for e in EXPERIMENTS[:2])
+    different = {key.split(".")[0] for key in one | other if one.get(key) != other.get(key)}
+    assert different <= {"name", "dynamics", "penalty"}
+
+
+@pytest.mark.parametrize("scale", OPTIONS["scale"])
+def test_scales_change_sizes_only(scale: str) -> None:
+    """A scale sets numbers (and the smoke data's own file), never a choice of method."""
+    base, scaled = (
+        leaves(OmegaConf.to_container(compose_config("train", [f"scale={s}"]), resolve=True)) for s in ("laptop", scale)
+    )
+    for key in base:
+        if base[key] != scaled[key] and key not in ("data.path", "evaluation.cache"):
+            assert isinstance(base[key], int | float), key
+
+
+def test_choices_of_stages_are_the_stages() -> None:
+    assert CHOICES["stages"] == STAGES
+
+
+def refusal(*arguments: str, name: str = "train") -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_overrides(name, arguments, OPTIONS)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "names"),
+    [
+        ("dynamics.hiden_size=3", "dynamics.hidden_size"),
+        ("+dynamics.hiden_size=3", "dynamics.hidden_size"),
+        ("hidden_size=3", "dynamics.hidden_size"),
+        ("sede=1", "seed"),
+        ("+experiment=mopo_ensembl5", "mopo_ensemble5"),
+        ("experiment=mopo_ensemble5", "+experiment=mopo_ensemble5"),
+        ("dynamics=independant", "independent"),
+        ("+dynamics=shared", "dynamics=shared"),
+        ("experimnt=rwm_base", "experiment"),
+        ("polcy.init=clone", "policy.init"),
+        ("dynamics=shared,independant", "independent"),
+        ("seed 3", "key=value"),
+        ("~dynamics.loss.weights.sate", "dynamics.loss.weights.state"),
+    ],
+)
+def test_a_mistyped_override_names_the_close_match(argument: str, names: str) -> None:
+    message = refusal(argument)
+    assert names in message
+    assert "\n" not in message
+
+
+def test_right_overrides_pass() -> None:
+    right = ["+experiment=rwm_base", "dynamics.hidden_size=3", "seed=1,2,3", "logger=wandb", "scale=smoke", "hydra.verbose=true"]
+    check_overrides("train", [*right, "stages=[dynamics]", "dynamics.checkpoint=a/b.pt"], OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["dynamics.hidden_size=abc"], ("dynamics.hidden_size", "'abc'", "whole number")),
+        (["dynamics.hidden_size=2.5"], ("dynamics.hidden_size", "2.5", "whole number")),
+        (["dynamics.hidden_size=-3"], ("dynamics.hidden_size", "-3", "at least 1")),
+        (["dynamics.num_members=0"], ("dynamics.num_members", "at least 1")),
+        (["penalty.weight=-1"], ("penalty.weight", "at least 0")),
+        (["penalty.weight=nan"], ("penalty.weight", "finite")),
+        (["data.history=0"], ("data.history", "at least 1")),
+        (["dynamics.optimizer.learning_rate=0"], ("learning_rate", "above 0")),
+        (["task.standing_fraction=1.5"], ("standing_fraction", "at most 1")),
+        (["imagination.random_start=3"], ("imagination.random_start", "true or false")),
+        (["policy.init=clon"], ("policy.init", "'clone'")),
+        (["stages=[data,dynamic]"], ("stages", "'dynamics'")),
+        (["stages=data"], ("stages", "list")),
+        (["seed=-1"], ("seed", "at least 0")),
+    ],
+)
+def test_a_wrong_value_is_named(overrides: list[str], words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_config(compose_config("train", overrides), "train", choices())
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_of_an_experiment_is_named() -> None:
+    config: DictConfig = compose_config("train", ["+dynamics.hiden_size=3"])
+    with pytest.raises(ConfigError, match=r"dynamics\.hiden_size.*dynamics\.hidden_size"):
+        check_config(config, "train", choices())
+
+
+def test_close_match_prefers_the_whole_key_and_gives_up_on_nonsense() -> None:
+    assert close_match("dynamics.num_layer", ["dynamics.num_layers", "other.num_layer"]) == "; did you mean 'dynamics.num_layers'?"
+    assert close_match("qqqqqq", ["dynamics.num_layers"]) == ""
