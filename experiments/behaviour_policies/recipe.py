@@ -33,13 +33,15 @@ class Phase:
 
     Attributes:
         name: ``easy`` or ``exact``.
-        iterations: of PPO.
+        iterations: of PPO, at most.
         curriculum: start with a small command range and widen it while the commands are tracked.
+        settle: with a curriculum, end the phase this many iterations after the full range was reached.
     """
 
     name: str
     iterations: int
     curriculum: bool
+    settle: int = 0
 
 
 def task_of(phase: str, robot: Robot, noise: float) -> VelocityTask:
@@ -94,35 +96,50 @@ class Trainer:
         folder: where candidates and ``learning_curves.csv`` go.
         seed: of simulator and networks.
         noise: scale of the observation noise.
+        resume: a candidate to go on from, in its phase and with its command range; the curves are appended to.
         num_envs, steps: of a PPO iteration.
         keep_every: iterations between two candidates.
     """
 
-    def __init__(self, folder: Path, seed: int, noise: float, num_envs: int = 512, steps: int = 24, keep_every: int = 12) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        noise: float,
+        resume: dict[str, Any] | None = None,
+        num_envs: int = 512,
+        steps: int = 24,
+        keep_every: int = 12,
+    ) -> None:
         self.folder, self.seed, self.noise = folder, seed, noise
         self.num_envs, self.steps, self.keep_every = num_envs, steps, keep_every
         self.robot = anymal_d()
         torch.manual_seed(seed)
         folder.mkdir(parents=True, exist_ok=True)
-        self._curves = (folder / "learning_curves.csv").open("w", newline="")
+        self._curves = (folder / "learning_curves.csv").open("a" if resume else "w", newline="")
         self._writer: csv.DictWriter[str] | None = None
+        self._checkpoint = resume
         self._cpu_start = time.process_time()
-        self.iteration = 0
+        self.iteration = resume["iter"] if resume else 0
         self.ppo: PPO | None = None
 
-    def run(self, phase: Phase, resume: dict[str, Any] | None = None) -> None:
+    def run(self, phase: Phase) -> None:
         """Train one phase, going on with the networks of the phase before."""
         task = task_of(phase.name, self.robot, self.noise)
         half_width = FIRST_COMMAND_RANGE if phase.curriculum else 1.0
+        if self._checkpoint is not None and phase.curriculum:
+            half_width = self._checkpoint["infos"]["command_range"]
         task.command_range = (half_width,) * 3
         env = MujocoEnv(task, self.num_envs, seed=self.seed + self.iteration, random_start=True)
         if self.ppo is None:
             with contextlib.redirect_stdout(io.StringIO()):
                 self.ppo = PPO.construct_algorithm(env.get_observations(), env, ppo_config(0.6, self.steps), "cpu")
-            if resume is not None:
-                self.ppo.load(resume, None, strict=True)
-            self._keep()
+            if self._checkpoint is not None:
+                self.ppo.load(self._checkpoint, None, strict=True)
+            else:
+                self._keep(half_width)
         self.ppo.train_mode()
+        settled = 0
         for _ in range(phase.iterations):
             row = self._iterate(env)
             self.iteration += 1
@@ -132,8 +149,11 @@ class Trainer:
                 task.command_range = (half_width,) * 3
             self._log({"phase": phase.name, "command_range": half_width} | row)
             if self.iteration % self.keep_every == 0:
-                self._keep()
-        self._keep()
+                self._keep(half_width)
+            settled += half_width == 1.0
+            if phase.curriculum and settled > phase.settle:
+                break
+        self._keep(half_width)
 
     def _iterate(self, env: MujocoEnv) -> dict[str, float]:
         """Collect one batch and learn from it; return the mean of every reward term over the batch."""
@@ -166,14 +186,15 @@ class Trainer:
         row = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
         if self._writer is None:
             self._writer = csv.DictWriter(self._curves, list(row))
-            self._writer.writeheader()
+            if self._curves.tell() == 0:
+                self._writer.writeheader()
         self._writer.writerow(row)
         self._curves.flush()
         if self.iteration % 10 == 0:
             shown = ("reward_rate", "track_lin_vel_xy_exp", "track_ang_vel_z_exp", "terminated", "command_range", "action_std")
             print(f"{self.iteration:4d} {steps / 1e6:.2f}M {cpu:5.0f}s " + " ".join(f"{n} {row[n]}" for n in shown), flush=True)
 
-    def _keep(self) -> None:
+    def _keep(self, command_range: float) -> None:
         assert self.ppo is not None
-        checkpoint = self.ppo.save() | {"iter": self.iteration, "infos": None}
+        checkpoint = self.ppo.save() | {"iter": self.iteration, "infos": {"command_range": command_range}}
         torch.save(checkpoint, self.folder / f"candidate_{self.iteration:04d}.pt")

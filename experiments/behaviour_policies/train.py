@@ -15,12 +15,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for candidates and learning curves")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--noise", type=float, default=1.0, help="scale of Isaac Lab's observation noise")
-    parser.add_argument("--easy", type=int, default=204, help="iterations of 12,288 steps on the easy weights")
+    parser.add_argument("--easy", type=int, default=400, help="largest number of iterations of 12,288 steps on the easy weights")
+    parser.add_argument("--settle", type=int, default=20, help="iterations on the easy weights over the full command range")
     parser.add_argument("--exact", type=int, default=130, help="iterations on the exact weights")
+    parser.add_argument("--resume", type=Path, help="candidate of the easy phase to go on from")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    trainer = Trainer(arguments.out, arguments.seed, arguments.noise)
-    trainer.run(Phase("easy", arguments.easy, curriculum=True))
+    candidate = torch.load(arguments.resume, weights_only=True) if arguments.resume else None
+    trainer = Trainer(arguments.out, arguments.seed, arguments.noise, candidate)
+    trainer.run(Phase("easy", arguments.easy, curriculum=True, settle=arguments.settle))
     trainer.run(Phase("exact", arguments.exact, curriculum=False))
 
 
