@@ -52,6 +52,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                 failures.append(error)
 
         def main() -> None:
+            failures.clear()
             # Hydra then hands exceptions on instead of printing them its own way.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             try:

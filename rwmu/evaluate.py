@@ -22,9 +22,9 @@ def main(config: DictConfig) -> None:
         if value is not None:
             run_config.evaluation[name] = value
     run = Run(run_config, folder)
-    if run.world_model_path.is_file():
+    if run.world_model_path is not None:
         run.measure_dynamics()
-    stages = [name for name in ("deployment", "report") if name == "report" or run.policy_path.is_file()]
+    stages = [name for name in ("deployment", "report") if name == "report" or run.policy_path is not None]
     run.stages(stages, again=stages)
     print(f"Report: {folder.path / 'report.html'}")
 

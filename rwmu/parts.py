@@ -21,10 +21,14 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.sources import obtain
 from rwmu.dynamics.losses import LossSettings
+from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel, kind_of
 from rwmu.imagination.env import ImaginedEnv
+from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Penalty
 from rwmu.simulators.collect import collect_dataset
+from rwmu.stages.dynamics import TrainerSettings
+from rwmu.stages.policy import PolicySettings
 from rwmu.tasks.anymal_d import Robot
 from rwmu.tasks.velocity import VelocityTask
 
@@ -33,7 +37,7 @@ _OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
 _OF_THE_TRAINING = ("checkpoint", "loss", "optimizer")
 
 
-def factory(node: DictConfig, target: str | None = None, without: Sequence[str] = ()) -> partial[Any]:
+def factory(node: DictConfig, target: type | None = None, without: Sequence[str] = ()) -> partial[Any]:
     """Return what a node describes, with the node's values as arguments and nested objects built, but not yet called.
 
     Args:
@@ -43,7 +47,7 @@ def factory(node: DictConfig, target: str | None = None, without: Sequence[str] 
     plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     kept = {key: value for key, value in plain.items() if key not in without}
     if target is not None:
-        kept["_target_"] = target
+        kept["_target_"] = f"{target.__module__}.{target.__qualname__}"
     made: partial[Any] = hydra.utils.instantiate(kept | {"_partial_": True}, _convert_="all")
     return made
 
@@ -73,6 +77,12 @@ class Parts:
     def simulator(self) -> partial[Any]:
         """Return the simulator's constructor, to be called with ``num_envs``, ``seed`` and ``num_threads``."""
         return partial(factory(self.config.simulator), self.task)
+
+    def check(self) -> None:
+        """Build whatever needs no data, so that a value that makes no sense stops a run before it starts."""
+        _ = (self.task, self.simulator, self.loss, self.penalty, self.policy_settings, self.trainer_settings)
+        self.new_dynamics()
+        DreamRules(**factory(self.config.imagination, without=("num_envs",)).keywords)
 
     # -- data -------------------------------------------------------------------------------------------------------------
 
@@ -150,6 +160,23 @@ class Parts:
         settings: LossSettings = factory(self.config.dynamics.loss)(history=self.config.data.history)
         return settings
 
+    def trained(self, model: nn.Module) -> DynamicsModule:
+        """Return the Lightning module that trains ``model``."""
+        return DynamicsModule(
+            model,
+            self.loss,
+            max_steps=self.config.trainer.max_steps,
+            validation_horizon=self.config.data.validation_horizon,
+            seed=self.config.seed,
+            **self.config.dynamics.optimizer,
+        )
+
+    @cached_property
+    def trainer_settings(self) -> TrainerSettings:
+        """Return how long the world model is trained."""
+        settings: TrainerSettings = factory(self.config.trainer, TrainerSettings, without=("num_threads",))()
+        return settings
+
     # -- imagination ------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -165,6 +192,14 @@ class Parts:
             world_model=world_model, task=self.task, episodes=self.episodes, start_rows=start_rows, **arguments
         )
         return env
+
+    # -- policy -----------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def policy_settings(self) -> PolicySettings:
+        """Return how the policy is optimised."""
+        settings: PolicySettings = factory(self.config.policy, PolicySettings, without=("checkpoint",))()
+        return settings
 
     # -- logging ----------------------------------------------------------------------------------------------------------
 

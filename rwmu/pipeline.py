@@ -11,14 +11,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.data.windows import window_starts
-from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.evaluation.dataset import dataset_statistics
 from rwmu.evaluation.json_files import write_json
 from rwmu.evaluation.measure import measure_dynamics, merge
 from rwmu.evaluation.report import build_report
-from rwmu.parts import Parts, factory
+from rwmu.parts import Parts
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.provenance import run_card, write_run_card
 from rwmu.run_folder import RunFolder, StageClock
@@ -28,6 +27,23 @@ from rwmu.stages import deployment, dynamics, policy
 
 STAGES = ("data", "dynamics", "policy", "deployment", "report")
 _DREAM_RULES = ("termination", "max_tilt", "sample_aleatoric", "clip")
+
+
+def check_stages(config: DictConfig) -> None:
+    """Refuse a choice of stages that lacks what one of them needs, and checkpoints that are not there."""
+    for group, user in (("dynamics", "policy"), ("policy", "deployment")):
+        given = config[group].checkpoint
+        if given is not None and not Path(given).is_file():
+            raise CheckpointError(f"There is no checkpoint at {given}; mend {group}.checkpoint, or leave it out to train anew.")
+        taken_over = user == "policy" and config.policy.checkpoint is not None
+        if user in config.stages and group not in config.stages and given is None and not taken_over:
+            raise ConfigError(f"The stage {user} needs the result of {group}: add it to stages, or give {group}.checkpoint=PATH.")
+
+
+def _own_or_given(own: Path, given: str | None) -> Path | None:
+    if own.is_file():
+        return own
+    return None if given is None else Path(given)
 
 
 class Run:
@@ -42,6 +58,7 @@ class Run:
         self.config, self.folder = config, folder
         self.parts = Parts(config)
         self.seed, self.progress = config.seed, config.trainer.progress
+        self._own_world_model, self._own_policy = folder.checkpoints / "dynamics.pt", folder.checkpoints / "policy.pt"
 
     def stages(self, names: Sequence[str], again: Sequence[str] = ()) -> None:
         """Run the stages ``names`` in their order, those that are finished only if they are to run ``again``."""
@@ -62,7 +79,7 @@ class Run:
         """Fit a world model, or take the one that the configuration names, and measure it on test episodes."""
         given = self.config.dynamics.checkpoint
         world_model = self._fit_world_model() if given is None else self._load_world_model(Path(given))
-        world_model.save(self.world_model_path)
+        world_model.save(self._own_world_model)
         self.measure_dynamics()
 
     def measure_dynamics(self) -> None:
@@ -76,26 +93,25 @@ class Run:
         given = self.config.policy.checkpoint
         if given is not None:
             load_actor(Path(given), self.parts.robot)  # refuses what does not fit
-            policy.keep(Path(given), self.policy_path)
+            policy.keep(Path(given), self._own_policy)
             return
-        settings, data, world_model = self.config.policy, self.parts.data, self.world_model()
+        data, world_model = self.parts.data, self.world_model()
         starts = window_starts(data.episodes.lengths, data.splits["train"], world_model.history)
         checkpoint = policy.optimise(
             self.parts.imagined(world_model, starts, self.seed),
             data,
-            factory(settings, target="rwmu.stages.policy.PolicySettings", without=("checkpoint",))(),
+            self.parts.policy_settings,
             self.folder.checkpoints / "policy",
             self.parts.loggers(self.folder.logs, "policy"),
             self.seed,
             self.progress,
         )
-        policy.keep(checkpoint, self.policy_path)
+        policy.keep(checkpoint, self._own_policy)
 
     def deployment(self) -> None:
         """Deploy the policy in the simulator, beside the behaviour policies and its own dream, and film it."""
-        evaluation, task = self.config.evaluation, self.parts.task
-        if not self.policy_path.is_file():
-            raise ConfigError("The stage deployment needs a policy: add the stage policy, or give policy.checkpoint=PATH with it.")
+        evaluation, task, checkpoint = self.config.evaluation, self.parts.task, self.policy_path
+        assert checkpoint is not None, "check_stages has seen to it"
         simulator = OmegaConf.to_container(self.config.simulator, resolve=True)
         settings = deployment.DeploymentSettings(
             num_envs=evaluation.num_envs,
@@ -108,15 +124,15 @@ class Run:
             progress=self.progress,
         )
         clone = self.folder.checkpoints / "policy" / "clone.pt"
-        policies = deployment.candidates(self.policy_path, clone if clone.is_file() else None, policy_levels(), task, settings)
+        policies = deployment.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(), task, settings)
         threads = self.config.trainer.num_threads
 
         def simulate() -> Any:
             return self.parts.simulator(num_envs=settings.num_envs, seed=settings.seed, num_threads=threads)
 
-        world_model = self.world_model() if self._has_world_model() else None
+        world_model = None if self.world_model_path is None else self.world_model()
         results = deployment.measure(simulate, policies, world_model, self.parts.data, task, settings)
-        self._write("deployment", results | self.film(self.policy_path, self.folder.path / "video.gif", evaluation.video_s))
+        self._write("deployment", results | self.film(checkpoint, self.folder.path / "video.gif", evaluation.video_s))
 
     def report(self) -> None:
         """Write ``report.json`` and ``report.html`` from what the other stages measured."""
@@ -148,46 +164,28 @@ class Run:
     # -- what they share --------------------------------------------------------------------------------------------------
 
     @property
-    def world_model_path(self) -> Path:
-        """Return where this run's world model lies."""
-        return self.folder.checkpoints / "dynamics.pt"
+    def world_model_path(self) -> Path | None:
+        """Return this run's world model, or the one that the configuration names, or None."""
+        return _own_or_given(self._own_world_model, self.config.dynamics.checkpoint)
 
     @property
-    def policy_path(self) -> Path:
-        """Return where this run's policy lies."""
-        return self.folder.checkpoints / "policy.pt"
+    def policy_path(self) -> Path | None:
+        """Return this run's policy, or the one that the configuration names, or None."""
+        return _own_or_given(self._own_policy, self.config.policy.checkpoint)
 
     def world_model(self) -> WorldModel:
-        """Return this run's world model, or the one that the configuration names, frozen."""
-        given = self.config.dynamics.checkpoint
-        if self.world_model_path.is_file():
-            return self._load_world_model(self.world_model_path)
-        if given is not None:
-            return self._load_world_model(Path(given))
-        raise ConfigError("The stage policy needs a world model: add the stage dynamics, or give dynamics.checkpoint=PATH.")
+        """Return the world model at ``world_model_path``, frozen."""
+        assert self.world_model_path is not None, "check_stages has seen to it"
+        return self._load_world_model(self.world_model_path)
 
     def write_card(self, **details: Any) -> None:
         """Write the run card."""
         write_run_card(self.folder.path, run_card(self.seed, experiment=self.config.name, **details))
 
-    def _has_world_model(self) -> bool:
-        return self.world_model_path.is_file() or self.config.dynamics.checkpoint is not None
-
     def _fit_world_model(self) -> WorldModel:
         model, architecture = self.parts.new_dynamics()
-        data, trainer = self.parts.data, self.config.trainer
-        optimizer: dict[str, Any] = OmegaConf.to_container(self.config.dynamics.optimizer)  # type: ignore[assignment]
-        module = DynamicsModule(
-            model,
-            self.parts.loss,
-            max_steps=trainer.max_steps,
-            validation_horizon=self.config.data.validation_horizon,
-            seed=self.seed,
-            **optimizer,
-        )
-        settings = dynamics.TrainerSettings(
-            trainer.max_steps, trainer.validate_every, trainer.patience, trainer.accelerator, self.progress
-        )
+        data = self.parts.data
+        module, settings = self.parts.trained(model), self.parts.trainer_settings
         loggers = self.parts.loggers(self.folder.logs, "dynamics")
         fitted: Any = dynamics.fit(module, data, settings, self.folder.checkpoints / "dynamics", loggers)
         robot = self.parts.robot

@@ -26,6 +26,8 @@ def main(config: DictConfig) -> None:
     folder = RunFolder.resume(Path(config.run))
     run = Run(folder.config(), folder)
     checkpoint = Path(config.checkpoint) if config.checkpoint is not None else run.policy_path
+    if checkpoint is None:
+        raise ConfigError(f"The run in {folder.path} has no policy yet; give checkpoint=PATH of one.")
     actor = load_actor(checkpoint, run.parts.robot)
     env = run.parts.simulator(num_envs=1, seed=config.seed, num_threads=1)
     commands = TOUR if config.command is None else [tuple(config.command)]

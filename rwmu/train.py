@@ -12,9 +12,10 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from rwmu.command_line import command
+from rwmu.command_line import STATUS_INTERRUPTED, command, stop
 from rwmu.errors import ConfigError
-from rwmu.pipeline import Run
+from rwmu.parts import Parts
+from rwmu.pipeline import Run, check_stages
 from rwmu.run_folder import RunFolder
 
 
@@ -24,14 +25,18 @@ def main(config: DictConfig) -> None:
     config, folder = open_run(config)
     torch.set_num_threads(config.trainer.num_threads)
     print(f"Run folder: {folder.path}", flush=True)
-    run = Run(config, folder)
-    run.stages(config.stages)
+    try:
+        Run(config, folder).stages(config.stages)
+    except KeyboardInterrupt:
+        stop(f"Interrupted; go on with: python -m rwmu.train resume={folder.path}", STATUS_INTERRUPTED)
     print_summary(folder)
 
 
 def open_run(config: DictConfig) -> tuple[DictConfig, RunFolder]:
     """Make the folder of a new run, or open that of an earlier one, whose configuration then counts."""
     if config.resume is None:
+        check_stages(config)
+        Parts(config).check()
         folder = RunFolder.create(Path(config.runs_dir), config.name, config.seed)
         OmegaConf.save(config, folder.path / "config.yaml", resolve=True)
         Run(config, folder).write_card()

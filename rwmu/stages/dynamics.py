@@ -43,6 +43,13 @@ class TrainerSettings:
     accelerator: str = "auto"
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        if self.max_steps < self.validate_every:
+            raise ConfigError(
+                f"trainer.max_steps is {self.max_steps}, but must be at least trainer.validate_every ({self.validate_every}): "
+                "weights are chosen by validation."
+            )
+
 
 class StepProgress(Callback):
     """Show one bar over all steps, with the time left, the loss and the validation error.
@@ -78,9 +85,10 @@ class StepProgress(Callback):
 
 
 def _quiet_lightning() -> None:
-    """Silence what Lightning says at every start; what it warns of stays, but for two that do not concern a user."""
+    """Silence what Lightning says at every start; what it warns of stays, but for what does not concern a user."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # ours gather from memory: workers only cost
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # that is what resuming means
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
 
 
@@ -103,10 +111,11 @@ def fit(
         filename="best",
         monitor=MONITORED,
         save_last=True,
+        save_on_train_epoch_end=False,
         auto_insert_metric_name=False,
         enable_version_counter=False,
     )
-    stop = EarlyStopping(MONITORED, patience=settings.patience, check_finite=True)
+    stop = EarlyStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
     trainer = Trainer(
         max_steps=settings.max_steps,
         max_epochs=-1,
@@ -130,11 +139,6 @@ def fit(
     finally:
         signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it ignored after an interruption
     EveryLogger(loggers).close()
-    if not best.best_model_path:
-        raise ConfigError(
-            f"The world model was never validated: trainer.max_steps ({settings.max_steps}) is less than trainer.validate_every "
-            f"({settings.validate_every})."
-        )
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(weights)
     model: nn.Module = module.model.cpu()

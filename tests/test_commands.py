@@ -1,0 +1,250 @@
+"""The commands as a user meets them: the whole loop, its stages alone, resuming, and one clear sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from rwmu.dynamics.module import DynamicsModule
+from rwmu.imagination.env import ImaginedEnv
+from tests.conftest import Command
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def finished(workplace: Path, command: Command, smoke: list[str]) -> Path:
+    """Return the folder of a run whose world model and policy are trained."""
+    outcome = command("train", "+experiment=rwm_base", *smoke, "stages=[data,dynamics,policy]")
+    assert outcome.status == 0, outcome.err
+    return (workplace / "runs" / "latest").resolve()
+
+
+def fails(outcome: Any, *words: str) -> None:
+    """Check that a command ended with status 2 and one sentence that holds the words."""
+    assert outcome.status == 2, outcome.err
+    lines = outcome.err.strip().splitlines()
+    assert len(lines) == 1, outcome.err
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+# -- the whole loop -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("experiment", ["rwm_base", "mopo_ensemble5", "mopo_shared5"])
+def test_an_experiment_goes_from_data_to_report(experiment: str, workplace: Path, command: Command, smoke: list[str]) -> None:
+    outcome = command("train", f"+experiment={experiment}", *smoke, "seed=3")
+    assert outcome.status == 0, outcome.err
+    (run,) = (path for path in (workplace / "runs").iterdir() if not path.is_symlink())
+    assert run.name.endswith(f"{experiment}-seed3")
+    assert (workplace / "runs" / "latest").resolve() == run
+    report = json.loads((run / "report.json").read_text())
+    assert (report["experiment"], report["seed"]) == (experiment, 3)
+    assert report["wall_clock_s"] > 0.0
+    for measured in ("normalized_error", "hold_last_error"):
+        assert list(report["dynamics"][measured]) == ["1", "8", "24", "100"]
+        assert all(value > 0.0 for value in report["dynamics"][measured].values())
+    for way in ("deterministic", "sampled"):
+        summary = report["deployment"][way]
+        assert 0.0 <= summary["track_lin_vel_xy"] <= 1.0
+        assert {"track_ang_vel_z", "return", "fall_fraction", "episode_length_s"} <= set(summary)
+    assert report["imagination"]["return"] is not None
+    levels = ("random", "stand", "poor", "medium", "good", "expert")
+    assert set(report["deployment"]["behaviour"]) == set(levels)
+    assert report["dream_reality"]["levels"]
+    assert "<html" in (run / "report.html").read_text()
+    for name in ("dynamics.pt", "policy.pt"):
+        torch.load(run / "checkpoints" / name, weights_only=True)
+    assert list((run / "logs" / "tensorboard" / "policy").rglob("events.*"))
+    assert "imagined/reward" in (run / "logs/csv/policy/version_0/metrics.csv").read_text()
+    assert "validation/rollout_error" in (run / "logs/csv/dynamics/version_0/metrics.csv").read_text()
+    card = json.loads((run / "run_card.json").read_text())
+    assert card["data_hash"] == report["dataset"]["hash"]
+    assert card["versions"]["torch"] == torch.__version__
+    assert OmegaConf.load(run / "config.yaml").dynamics.num_members == (1 if experiment == "rwm_base" else 5)
+    assert {path.name for path in workplace.iterdir()} == {"runs"}, "a run leaves nothing but its folder"
+
+
+def test_the_same_seed_gives_the_same_run(workplace: Path, command: Command, smoke: list[str]) -> None:
+    arguments = ("+experiment=mopo_ensemble5", *smoke, "stages=[dynamics,policy]")
+    policies = []
+    for seed in (0, 0, 1):
+        assert command("train", *arguments, f"seed={seed}").status == 0
+        policies.append(torch.load(workplace / "runs/latest/checkpoints/policy.pt", weights_only=True)["actor_state_dict"])
+    first, again, other = policies
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+    assert len([path for path in (workplace / "runs").iterdir() if not path.is_symlink()]) == 3, "no run overwrites another"
+
+
+def test_stages_alone_reuse_checkpoints(finished: Path, command: Command, smoke: list[str]) -> None:
+    given = [f"dynamics.checkpoint={finished}/checkpoints/dynamics.pt", f"policy.checkpoint={finished}/checkpoints/policy.pt"]
+    alone = command("train", "+experiment=rwm_base", *smoke, "seed=7", "stages=[policy,deployment,report]", *given)
+    assert alone.status == 0, alone.err
+    run = finished.parent / "latest"
+    assert not (run / "logs" / "csv").exists(), "nothing is trained where everything is given"
+    assert json.loads((run / "report.json").read_text())["imagination"]["return"] is not None
+    same = [torch.load(path / "checkpoints" / "policy.pt", weights_only=True)["actor_state_dict"] for path in (run, finished)]
+    assert all(torch.equal(same[0][name], same[1][name]) for name in same[0])
+
+
+def test_evaluate_and_play_use_a_finished_run(finished: Path, command: Command) -> None:
+    evaluated = command("evaluate", "evaluation.num_envs=4", "evaluation.seed=5")
+    assert evaluated.status == 0, evaluated.err
+    report = json.loads((finished / "report.json").read_text())
+    assert report["deployment"]["deterministic"]["num_episodes"] == 4
+    played = command("play", "duration_s=0.1", "command=[0.5,0,0]", "path=walk.gif")
+    assert played.status == 0, played.err
+    assert "0.1 s" in played.out
+
+
+def test_wandb_works_offline_without_a_login(
+    workplace: Path, command: Command, smoke: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    outcome = command("train", "+experiment=rwm_base", *smoke, "logger=wandb", "stages=[dynamics,policy]")
+    assert outcome.status == 0, outcome.err
+    runs = list((workplace / "runs/latest/logs/wandb").rglob("*.wandb"))
+    assert len(runs) == 2, "one offline run each for the world model and the policy"
+    assert os.environ["WANDB_MODE"] == "offline"
+    monkeypatch.delenv("WANDB_MODE")
+
+
+# -- interruption -------------------------------------------------------------------------------------------------------------
+
+
+def policy_of(run: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(run / "checkpoints/policy.pt", weights_only=True)["actor_state_dict"]
+    return weights
+
+
+@pytest.mark.parametrize("where", ["dynamics", "policy"])
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    where: str, workplace: Path, command: Command, smoke: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("+experiment=mopo_ensemble5", *smoke, "stages=[data,dynamics,policy]")
+    assert command("train", *arguments).status == 0
+    whole = policy_of((workplace / "runs/latest").resolve())
+
+    owner, name = {"dynamics": (DynamicsModule, "training_step"), "policy": (ImaginedEnv, "step")}[where]
+    original, calls = getattr(owner, name), [0]
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == {"dynamics": 8, "policy": 20}[where]:  # after the first checkpoint, before the end
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        stopped = command("train", *arguments)
+    assert stopped.status == 130
+    assert "resume=" in stopped.err, "the user is told how to go on"
+    run = (workplace / "runs/latest").resolve()
+    assert not (run / "checkpoints/policy.pt").exists()
+
+    resumed = command("train", "resume=runs/latest")
+    assert resumed.status == 0, resumed.err
+    assert (workplace / "runs/latest").resolve() == run, "resuming makes no new folder"
+    parts = policy_of(run)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_resuming_a_finished_run_repeats_nothing(finished: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(DynamicsModule, "training_step", refuse)
+    monkeypatch.setattr(ImaginedEnv, "step", refuse)
+    assert command("train", f"resume={finished}").status == 0
+
+
+# -- mistakes -----------------------------------------------------------------------------------------------------------------
+
+
+def test_mistyped_settings(workplace: Path, command: Command) -> None:
+    fails(command("train", "+experiment=mopo_ensembl5"), "mopo_ensemble5")
+    fails(command("train", "dynamics.hiden_size=3"), "dynamics.hidden_size")
+    fails(command("collect", "data=mixt"), "'mixed'")
+    fails(command("train", "dynamics.hidden_size=-1"), "dynamics.hidden_size", "-1")
+    fails(command("train", "policy.ppo.schedule=cosine"), "schedule", "cosine")
+    fails(command("train", "imagination.termination=sampled"), "termination", "sampled")
+    fails(command("train", "trainer.max_steps=50"), "trainer.max_steps", "trainer.validate_every")
+    fails(command("play", "comand=[1,0,0]"), "command")
+    assert list(workplace.iterdir()) == [], "nothing is begun"
+
+
+def test_an_error_of_an_interpolation_is_one_sentence(workplace: Path, command: Command) -> None:
+    fails(command("train", "name=${no_such_key}"), "no_such_key")
+
+
+def test_unwritable_output(workplace: Path, command: Command, smoke: list[str]) -> None:
+    (workplace / "file").write_text("in the way")
+    fails(command("train", *smoke, "runs_dir=file/runs"), "file/runs", "runs_dir")
+
+
+def test_latest_that_is_not_ours_is_left_alone(workplace: Path, command: Command, smoke: list[str]) -> None:
+    (workplace / "runs" / "latest").mkdir(parents=True)
+    fails(command("train", *smoke), "latest")
+    assert not (workplace / "runs" / "latest").is_symlink()
+
+
+def test_missing_parts(workplace: Path, command: Command, smoke: list[str]) -> None:
+    fails(command("train", *smoke, "stages=[policy]"), "dynamics.checkpoint")
+    fails(command("train", *smoke, "stages=[deployment]"), "policy.checkpoint")
+    fails(command("train", *smoke, "stages=[policy]", "dynamics.checkpoint=none.pt"), "none.pt")
+    fails(command("train", *smoke, "stages=[policy]", "policy.checkpoint=none.pt"), "none.pt")
+    fails(command("train", "resume=none"), "none")
+    fails(command("evaluate", "run=none"), "none")
+
+
+def test_resume_takes_no_other_settings(finished: Path, command: Command) -> None:
+    fails(command("train", f"resume={finished}", "seed=4"), "seed=4")
+
+
+def test_data_are_not_overwritten(workplace: Path, command: Command, smoke: list[str]) -> None:
+    path = workplace / "mine.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n truncated")
+    fails(command("collect", "scale=smoke", f"data.path={path}"), "mine.h5", "overwrite=true")
+    fails(command("train", *smoke, f"data.path={path}"), "mine.h5", "truncated")
+    assert path.read_bytes().endswith(b"truncated")
+
+
+def test_data_of_other_settings_are_refused(workplace: Path, command: Command, smoke: list[str]) -> None:
+    assert command("train", *smoke, "stages=[data]").status == 0
+    fails(command("train", *smoke, "stages=[data]", "simulator.model.friction=0.3"), "settings")
+    fails(command("train", *smoke, "stages=[data]", "data.seed=5"), "seed")
+
+
+def test_checkpoints_that_do_not_fit_are_refused(finished: Path, command: Command, smoke: list[str]) -> None:
+    given = f"dynamics.checkpoint={finished}/checkpoints/dynamics.pt"
+    arguments = ("train", "+experiment=rwm_base", *smoke, "stages=[dynamics]", given)
+    fails(command(*arguments, "dynamics.num_members=2"), "num_members", "1", "2")
+    fails(command(*arguments, "dynamics.hidden_size=8"), "hidden_size")
+    fails(command(*arguments, "data.history=9"), "history")
+    fails(command(*arguments, "data.fractions.train=0.7", "data.fractions.test=0.17"), "normaliser")
+    fails(command("train", *smoke, "stages=[dynamics]", f"dynamics.checkpoint={finished}/checkpoints/policy.pt"), "policy.pt")
+
+
+def test_episodes_shorter_than_a_window(workplace: Path, command: Command, smoke: list[str]) -> None:
+    fails(command("train", *smoke, "stages=[dynamics]", "data.history=200"), "204")
+
+
+def test_a_fresh_process_tells_a_mistake_in_one_sentence(workplace: Path) -> None:
+    arguments = [sys.executable, "-m", "rwmu.train", "+experiment=mopo_ensembl5"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(arguments, cwd=workplace, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [done.stderr.strip()]
+    assert "did you mean 'mopo_ensemble5'?" in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,53 @@
+"""The built wheel, installed in an empty folder, does what a clone does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> str:
+    """Run this Python with arguments, from ``cwd``, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel, without the network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder), str(REPOSITORY), cwd=folder)
+    (built,) = folder.glob("rwmu-*.whl")
+    return built
+
+
+def test_the_wheel_holds_configurations_assets_and_notices(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"rwmu/configs/train.yaml", "rwmu/configs/experiment/rwm_base.yaml", "rwmu/simulators/assets/anymal_d.xml"} <= names
+    assert {"rwmu/simulators/assets/policies/levels.json", "rwmu/simulators/assets/policies/expert.npz"} <= names
+    assert {name.rsplit("/", 1)[-1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
+    assert not [name for name in names if name.split("/")[0] not in ("rwmu",) and ".dist-info" not in name]
+    assert sum(file.file_size for file in zipfile.ZipFile(wheel).infolist()) < 3_000_000
+
+
+def test_an_installed_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    installed, empty = tmp_path / "installed", tmp_path / "empty"
+    empty.mkdir()
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(installed), str(wheel), cwd=tmp_path)
+    where = {"PYTHONPATH": str(installed)}
+    assert Path(run("-c", "import rwmu; print(rwmu.__file__)", cwd=empty, **where).strip()).is_relative_to(installed)
+    arguments = ("+experiment=rwm_base", "scale=smoke", "trainer.progress=false", "evaluation.video_s=null")
+    printed = run("-m", "rwmu.train", *arguments, cwd=empty, **where)
+    assert "Report: " in printed
+    assert (empty / "runs/latest/report.html").is_file()
+    assert {path.name for path in empty.iterdir()} == {"runs", "data"}
