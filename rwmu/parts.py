@@ -116,9 +116,10 @@ class Parts:
     def episodes(self) -> Episodes:
         """Return the dataset, collected if there is none."""
         data = self.config.data
+        if data.recipe is None:  # somebody's own data
+            return obtain(self.data_path, robot=self.robot)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
-        expected["settings"] = self.collection_settings
-        return obtain(self.data_path, self.collect, self.robot, expected if data.recipe else None)
+        return obtain(self.data_path, self.collect, self.robot, expected | {"settings": self.collection_settings})
 
     @cached_property
     def data(self) -> OfflineDataModule:

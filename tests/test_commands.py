@@ -226,6 +226,18 @@ def test_data_of_other_settings_are_refused(workplace: Path, command: Command, s
     fails(command("train", *smoke, "stages=[data]", "data.seed=5"), "seed")
 
 
+def test_somebodys_own_data_are_taken_as_they_are(workplace: Path, command: Command, smoke: list[str]) -> None:
+    assert command("train", *smoke, "stages=[data]").status == 0
+    own = command("train", *smoke, "stages=[data]", "data.recipe=null", "simulator.model.friction=0.3", "data.seed=5")
+    assert own.status == 0, own.err
+    fails(command("train", "scale=smoke", "stages=[data]", "data.recipe=null", "data.path=none.h5"), "none.h5")
+
+
+def test_without_mujoco_the_extra_is_named(workplace: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    fails(command("collect", "scale=smoke", "trainer.progress=false"), "pip install 'rwmu[mujoco]'")
+
+
 def test_checkpoints_that_do_not_fit_are_refused(finished: Path, command: Command, smoke: list[str]) -> None:
     given = f"dynamics.checkpoint={finished}/checkpoints/dynamics.pt"
     arguments = ("train", "+experiment=rwm_base", *smoke, "stages=[dynamics]", given)
