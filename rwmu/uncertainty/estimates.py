@@ -5,7 +5,6 @@ Everything is in normalised state space, so that dimensions of different units m
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from rwmu.records import Prediction
