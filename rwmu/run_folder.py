@@ -45,7 +45,7 @@ class RunFolder:
     def resume(cls, path: Path) -> RunFolder:
         """Open the folder of an earlier run; ``runs/latest`` will do."""
         if not (path / "config.yaml").is_file():
-            raise ConfigError(f"{path} is no run folder: it has no config.yaml; give the folder of a run, runs/<date>-<experiment>-seed<k>.")
+            raise ConfigError(f"{path} is no run folder: it has no config.yaml; give runs/<date>-<experiment>-seed<k>.")
         return cls(path.resolve())
 
     @property
