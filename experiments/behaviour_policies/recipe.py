@@ -119,7 +119,7 @@ class Trainer:
         self._curves = (folder / "learning_curves.csv").open("a" if resume else "w", newline="")
         self._writer: csv.DictWriter[str] | None = None
         self._checkpoint = resume
-        self._cpu_start = time.process_time()
+        self._cpu_start = time.process_time() - (resume["infos"]["cpu_s"] if resume else 0.0)
         self.iteration = resume["iter"] if resume else 0
         self.ppo: PPO | None = None
 
@@ -196,5 +196,6 @@ class Trainer:
 
     def _keep(self, command_range: float) -> None:
         assert self.ppo is not None
-        checkpoint = self.ppo.save() | {"iter": self.iteration, "infos": {"command_range": command_range}}
+        infos = {"command_range": command_range, "cpu_s": time.process_time() - self._cpu_start}
+        checkpoint = self.ppo.save() | {"iter": self.iteration, "infos": infos}
         torch.save(checkpoint, self.folder / f"candidate_{self.iteration:04d}.pt")
