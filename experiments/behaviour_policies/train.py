@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--noise", type=float, default=1.0, help="scale of Isaac Lab's observation noise")
     parser.add_argument("--easy", type=int, default=400, help="largest number of iterations of 12,288 steps on the easy weights")
-    parser.add_argument("--settle", type=int, default=20, help="iterations on the easy weights over the full command range")
+    parser.add_argument("--settle", type=int, default=36, help="iterations on the easy weights over the full command range")
     parser.add_argument("--exact", type=int, default=130, help="iterations on the exact weights")
     parser.add_argument("--resume", type=Path, help="candidate to go on from; with --easy 0, in the exact phase")
     arguments = parser.parse_args()
