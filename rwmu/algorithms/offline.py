@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +19,7 @@ from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
-from rwmu.errors import ConfigError
-from rwmu.policy.rsl_rl import PolicyActor, load_checkpoint, read_checkpoint, save_checkpoint, write_whole
+from rwmu.policy.rsl_rl import load_checkpoint, read_checkpoint, save_checkpoint, write_whole
 
 RESUME_FILE = "resume.pt"
 
@@ -56,33 +54,6 @@ class MetricsLogger(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A pull towards a frozen policy: each step the reward loses ``weight * log(policy(a) / reference(a)) * step_dt``.
-
-    Its mean over the policy's actions is KL(policy || reference). It is taken at the action drawn: the divergence in closed form
-    depends on the state alone and would credit no action. With a behaviour clone as reference this is behaviour regularisation;
-    it enters through the reward, so that PPO stays rsl-rl's.
-    """
-
-    policy: PolicyActor
-    weight: float
-    step_dt: float
-
-    def __post_init__(self) -> None:
-        if not self.weight >= 0.0:
-            raise ConfigError(f"policy.reference_weight is {self.weight}, but must be 0 or above.")
-
-    @torch.no_grad()
-    def log_ratio(self, observation: Tensor, action: Tensor, log_prob: Tensor) -> Tensor:
-        """Return log(policy(a) / reference(a)) ``[B]`` of actions ``[B, A]`` to which the policy gives ``log_prob [B]``."""
-        std = self.policy.std
-        distance = (action - self.policy(observation)) / std
-        peak = -(std.log() + 0.5 * math.log(2.0 * math.pi)).sum()
-        ratio: Tensor = log_prob - (peak - 0.5 * distance.square().sum(dim=-1))
-        return ratio
-
-
 def optimise_policy(
     env: ResumableEnv,
     ppo: PPO,
@@ -92,7 +63,6 @@ def optimise_policy(
     checkpoint_dir: Path | None = None,
     save_every: int = 25,
     resume: bool = False,
-    reference: Reference | None = None,
     progress: bool = False,
     infos: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]]:
@@ -104,7 +74,6 @@ def optimise_policy(
         critic_warmup_iterations: how many of the first leave the actor as it is.
         checkpoint_dir: gets ``model_<iteration>.pt`` for rsl-rl's runner and ``resume.pt``; None saves nothing.
         resume: go on from ``resume.pt`` if there is one. An interrupted run (Ctrl-C) has written it at its last whole iteration.
-        reference: optional pull towards a frozen policy.
         infos: plain values saved with each ``model_<iteration>.pt``.
 
     Returns:
@@ -119,7 +88,7 @@ def optimise_policy(
             for iteration in range(first, iterations):
                 if checkpoint_dir is not None:
                     snapshot = _snapshot(env, ppo, iteration)
-                row = _iterate(env, ppo, reference, freeze_actor=iteration < critic_warmup_iterations)
+                row = _iterate(env, ppo, freeze_actor=iteration < critic_warmup_iterations)
                 rows.append(row)
                 if logger is not None:
                     logger.log_metrics(row, iteration)
@@ -136,22 +105,17 @@ def optimise_policy(
     return rows
 
 
-def _iterate(env: ResumableEnv, ppo: PPO, reference: Reference | None, freeze_actor: bool) -> dict[str, float]:
+def _iterate(env: ResumableEnv, ppo: PPO, freeze_actor: bool) -> dict[str, float]:
     """Collect one rollout and update once; returns the metrics."""
     started = time.perf_counter()
     ppo.train_mode()
     with torch.inference_mode():
         observation = env.get_observations()
         logs: list[dict[str, Any]] = []
-        pull = torch.zeros(())
         for _ in range(ppo.storage.num_transitions_per_env):
             # The storage copies the very tensor that act() returned only after the step: the environment gets its own.
             action = ppo.act(observation)
             following, reward, done, extras = env.step(action.clone())
-            if reference is not None:
-                log_ratio = reference.log_ratio(observation["policy"], action, ppo.transition.actions_log_prob)
-                reward = reward - reference.weight * reference.step_dt * log_ratio
-                pull = pull + log_ratio.mean()
             ppo.process_env_step(following, reward, done, extras)
             logs.append(extras["log"])
             observation = following
@@ -161,17 +125,17 @@ def _iterate(env: ResumableEnv, ppo: PPO, reference: Reference | None, freeze_ac
     collected = time.perf_counter()
     losses = _update(ppo, freeze_actor)
     row = _mean_logs(logs)
+    divergence = losses.pop("symmetry", 0.0)  # the extension's place in rsl-rl, see RegularisedBatches
     row |= {f"loss/{name}": float(value) for name, value in losses.items()}
     row |= {
         "policy/kl": _policy_change(ppo),
+        "policy/anchor_kl": float(divergence),
         "policy/learning_rate": float(ppo.learning_rate),
         "policy/std": float(ppo.actor.output_std.detach().mean()),
         "policy/explained_variance": float(explained),
         "time/collect_s": collected - started,
         "time/update_s": time.perf_counter() - collected,
     }
-    if reference is not None:
-        row["policy/reference_kl"] = float(pull) / len(logs)
     return row
 
 

@@ -35,6 +35,7 @@ class BootstrapWindows(IterableDataset[Window]):
         mirrors: augmentation beside the identity; each window is drawn as it is or in one of these mirrors, all equally likely.
         bootstrap: whether members have resamples; else each draws from all training episodes, still its own windows.
         beginnings: fraction of each batch that starts at the first row of an episode.
+        endings: fraction of each batch that ends in a termination. Falls are rare; a model that is to foresee them must see them.
         batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one
             it fetches one batch ahead, which a resumed run then skips).
         device: where the rows lie and the batches are made.
@@ -52,23 +53,27 @@ class BootstrapWindows(IterableDataset[Window]):
         mirrors: Sequence[Mirror] = (),
         bootstrap: bool = True,
         beginnings: float = 0.0,
+        endings: float = 0.0,
         batches_per_epoch: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         for name, value in (("num_members", num_members), ("batch_size", batch_size)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}, but must be at least 1.")
-        if not 0.0 <= beginnings <= 1.0:
-            raise ConfigError(f"data.beginnings is {beginnings}, but must be a fraction in 0..1.")
+        for name, fraction in (("beginnings", beginnings), ("endings", endings), ("beginnings + endings", beginnings + endings)):
+            if not 0.0 <= fraction <= 1.0:
+                raise ConfigError(f"data.{name} is {fraction}, but must be a fraction in 0..1.")
         require_long_enough(episodes.lengths, ids, length)
         ids = ids[episodes.lengths[ids] >= length]
         train = episodes.select(ids)
-        self.length, self.batch_size, self.beginnings, self.batches_per_epoch = length, batch_size, beginnings, batches_per_epoch
+        self.length, self.batch_size, self.batches_per_epoch = length, batch_size, batches_per_epoch
+        self.beginnings, self.endings = beginnings, endings
         self._generators = [_generator(seed, member, "windows") for member in range(num_members)]
         everything = torch.arange(train.num_episodes)
         resamples = [_resample(train.num_episodes, seed, m) if bootstrap else everything for m in range(num_members)]
         self.member_episodes = [ids[resample] for resample in resamples]
-        self._samplers = [WindowSampler(train.lengths, resample, length) for resample in resamples]
+        terminated = train.termination[train.offsets + train.lengths - 1]
+        self._samplers = [WindowSampler(train.lengths, resample, length, terminated) for resample in resamples]
         self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
         self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
 
@@ -98,7 +103,7 @@ class BootstrapWindows(IterableDataset[Window]):
 
     def _draw(self, sampler: WindowSampler, generator: torch.Generator) -> Tensor:
         """Return one member's starts ``[B]``; copy m of the data lies m * R rows further on."""
-        starts = sampler.sample(self.batch_size, generator, self.beginnings)
+        starts = sampler.sample(self.batch_size, generator, self.beginnings, self.endings)
         copies = torch.randint(self._num_copies, (self.batch_size,), generator=generator)
         return starts + copies * self._num_rows
 

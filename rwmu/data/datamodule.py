@@ -38,7 +38,7 @@ class OfflineDataModule(LightningDataModule):
         batch_size: B, windows a member.
         mirrors: names of ``robot.mirrors`` used as augmentation of the dynamics data.
         bootstrap: whether every member has its own resample of the training episodes.
-        beginnings: fraction of each batch that starts at an episode's first row.
+        beginnings: fraction of each batch that starts at an episode's first row; endings: that ends in a termination.
         validation_horizon: K', rows predicted in validation.
         validation_windows: at most so many.
         batches_per_epoch: see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
@@ -64,6 +64,7 @@ class OfflineDataModule(LightningDataModule):
         mirrors: Sequence[str] = ("left_right",),
         bootstrap: bool = True,
         beginnings: float = 0.0,
+        endings: float = 0.0,
         validation_horizon: int = 24,
         validation_windows: int = 512,
         batches_per_epoch: int | None = None,
@@ -85,7 +86,7 @@ class OfflineDataModule(LightningDataModule):
         _report_short(episodes.lengths, history + forecast)
         self.normalizer = normalizer or Normalizer.fit(episodes.state[episodes.rows_of(self.splits["train"])], robot.state_layout)
         self._num_members, self._batch_size, self._bootstrap = num_members, batch_size, bootstrap
-        self._mirrors, self._beginnings, self._batches_per_epoch = tuple(mirrors), beginnings, batches_per_epoch
+        self._mirrors, self._emphasis, self._batches_per_epoch = tuple(mirrors), (beginnings, endings), batches_per_epoch
         self._train: BootstrapWindows | None = None
         self._saved_stream: dict[str, Any] | None = None
 
@@ -103,7 +104,7 @@ class OfflineDataModule(LightningDataModule):
                 self.seed,
                 [self.robot.mirrors[name] for name in self._mirrors],
                 self._bootstrap,
-                self._beginnings,
+                *self._emphasis,
                 self._batches_per_epoch,
                 device=self.trainer.strategy.root_device if self.trainer is not None else "cpu",
             )

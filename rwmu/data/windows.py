@@ -66,16 +66,20 @@ def gather(episodes: Episodes, starts: Tensor, length: int) -> Window:
 class WindowSampler:
     """Draw windows uniformly from some episodes, without listing them all.
 
+    Uniform draws hit an episode's first row rarely, and its last row, which is the only one that can be a fall, as rarely: callers
+    may ask for a fraction of each.
+
     Args:
         lengths: ``[N]`` rows of all episodes.
         ids: int64, the episodes to draw from; one that comes twice counts twice.
         length: rows of a window.
+        terminated: ``[N]`` bool, the episodes that end in a termination; None for none.
 
     Raises:
         DataError: if none of the episodes is long enough.
     """
 
-    def __init__(self, lengths: Tensor, ids: Tensor, length: int) -> None:
+    def __init__(self, lengths: Tensor, ids: Tensor, length: int, terminated: Tensor | None = None) -> None:
         counts = (lengths[ids] - length + 1).clamp(min=0)
         require_long_enough(lengths, ids, length)
         self._last = counts.cumsum(0)
@@ -83,19 +87,24 @@ class WindowSampler:
         self._shift = self._first_row - (self._last - counts)
         self._beginnings = self._first_row[counts > 0]
         self.num_windows = int(self._last[-1])
+        fallen = (counts > 0) & (torch.zeros(len(ids), dtype=torch.bool) if terminated is None else terminated[ids])
+        self._endings = (self._first_row + counts - 1)[fallen]
 
-    def sample(self, number: int, generator: torch.Generator, beginnings: float = 0.0) -> Tensor:
-        """Return ``number`` starts, int64; the fraction ``beginnings`` of them are first rows of episodes."""
+    def sample(self, number: int, generator: torch.Generator, beginnings: float = 0.0, endings: float = 0.0) -> Tensor:
+        """Return ``number`` starts, int64.
+
+        The fraction ``beginnings`` of them are first rows of episodes; the windows of the fraction ``endings`` end in a
+        termination, where there is one.
+        """
         draws = torch.randint(self.num_windows, (number,), generator=generator)
         starts = draws + self._shift[torch.searchsorted(self._last, draws, right=True)]
-        return self.with_episode_beginnings(starts, round(beginnings * number), generator)
-
-    def with_episode_beginnings(self, starts: Tensor, number: int, generator: torch.Generator) -> Tensor:
-        """Replace the first ``number`` of ``starts`` by first rows of episodes, which uniform draws rarely hit."""
-        if number == 0:
-            return starts
-        drawn = torch.randint(len(self._beginnings), (number,), generator=generator)
-        return torch.cat([self._beginnings[drawn], starts[number:]])
+        first, last = round(beginnings * number), round(endings * number) if len(self._endings) else 0
+        parts = [starts[first : number - last]]
+        if first:
+            parts.insert(0, self._beginnings[torch.randint(len(self._beginnings), (first,), generator=generator)])
+        if last:
+            parts.append(self._endings[torch.randint(len(self._endings), (last,), generator=generator)])
+        return torch.cat(parts)
 
 
 def require_long_enough(lengths: Tensor, ids: Tensor, length: int, what: str = "training") -> None:

@@ -21,7 +21,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.policy.mirroring import MirrorAugmentation, MirroredBatches
+from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.tasks.anymal_d import Robot
 
 _PPO_OWN = (
@@ -106,9 +106,14 @@ def build_ppo(env: VecEnv, settings: PpoSettings, robot: Robot | None = None) ->
     with contextlib.redirect_stdout(io.StringIO()):  # it prints the networks
         ppo = PPO.construct_algorithm(env.get_observations(), env, config, str(env.device))
     per_batch = len(settings.mirrors) if settings.mirrors_per_batch is None else settings.mirrors_per_batch
-    if per_batch:
-        ppo.symmetry = MirroredBatches(env, MirrorAugmentation(robot or env.task.robot, settings.mirrors, per_batch))
+    ppo.symmetry = RegularisedBatches(env, MirrorAugmentation(robot or env.task.robot, settings.mirrors, per_batch))
     return ppo
+
+
+def anchor(ppo: PPO, policy: PolicyActor, weight: float) -> None:
+    """Pull ``ppo``'s actor towards a frozen ``policy`` from now on; see :class:`~rwmu.policy.regularisation.Anchor`."""
+    ppo.symmetry.anchor = Anchor(policy, policy.std.detach(), weight)
+    ppo.symmetry.use_mirror_loss, ppo.symmetry.mirror_loss_coeff = weight > 0.0, weight
 
 
 # -- actors ---------------------------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from typing import Any
 
 from rsl_rl.algorithms import PPO
 
-from rwmu.algorithms.offline import RESUME_FILE, Reference, optimise_policy
+from rwmu.algorithms.offline import RESUME_FILE, optimise_policy
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.policy.clone import CloneSettings, clone_actor
-from rwmu.policy.rsl_rl import PpoSettings, build_ppo, load_actor, load_checkpoint, save_checkpoint
+from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, save_checkpoint
 from rwmu.stages.loggers import EveryLogger
 
 
@@ -26,7 +26,7 @@ class PolicySettings:
         init: ``clone`` starts from the dataset's best episodes, ``scratch`` from random weights.
         iterations: of PPO.
         critic_warmup_iterations: how many of them leave a cloned actor as it is.
-        reference_weight: pull towards the clone; 0 for none.
+        anchor_weight: pull towards the clone; 0 for none.
         save_every: iterations between two checkpoints.
         ppo, clone: of the two algorithms.
     """
@@ -34,7 +34,7 @@ class PolicySettings:
     init: str
     iterations: int
     critic_warmup_iterations: int
-    reference_weight: float
+    anchor_weight: float
     save_every: int
     ppo: PpoSettings
     clone: CloneSettings
@@ -58,11 +58,9 @@ def optimise(
     infos: dict[str, Any] = {"robot": robot.name, "activation": settings.ppo.activation}
     logger = EveryLogger(loggers)
     ppo = build_ppo(env, settings.ppo, robot)
-    reference = None
     if settings.init == "clone":
         clone = _clone(ppo, env, data, settings, checkpoints / "clone.pt", seed, infos)
-        if settings.reference_weight > 0.0:
-            reference = Reference(load_actor(clone, robot), settings.reference_weight, env.task.step_dt)
+        anchor(ppo, load_actor(clone, robot), settings.anchor_weight)
     optimise_policy(
         env,
         ppo,
@@ -72,7 +70,6 @@ def optimise(
         checkpoint_dir=checkpoints,
         save_every=settings.save_every,
         resume=(checkpoints / RESUME_FILE).is_file(),
-        reference=reference,
         progress=progress,
         infos=infos,
     )

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
-from rwmu.algorithms.offline import RESUME_FILE, Reference, optimise_policy
+from rwmu.algorithms.offline import RESUME_FILE, optimise_policy
 from rwmu.errors import ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
-from rwmu.policy.rsl_rl import PolicyActor, PpoSettings, build_actor, build_ppo, load_actor, set_actor_std
+from rwmu.policy.regularisation import Anchor
+from rwmu.policy.rsl_rl import PolicyActor, PpoSettings, anchor, build_actor, build_ppo, load_actor, set_actor_std
 from rwmu.tasks.velocity import VelocityTask
 from tests.fakes import anymal_d, known_world_model, random_episodes
 
@@ -134,40 +136,40 @@ def test_the_critic_warms_up_alone():
     assert not torch.equal(after["actor.mlp.0.weight"], before["actor.mlp.0.weight"])
 
 
-def reference(weight, seed=9):
+def reference(seed=9):
     torch.manual_seed(seed)
     model = build_actor(SETTINGS, 48, 12)
     model.requires_grad_(False)
     set_actor_std(model, 0.5)
     model.mlp[-1].bias.fill_(0.5)
-    return Reference(PolicyActor(model), weight, 0.02)
+    return PolicyActor(model)
 
 
-def test_the_log_ratio_to_the_reference_by_hand():
-    # At the reference's mean its density is (1 / (0.5 sqrt(2 pi)))^12; one off, exp(-2) of that in each dimension.
-    pull = reference(1.0)
-    observation = torch.randn(3, 48)
-    mean = pull.policy(observation)
-    peak = -12 * math.log(0.5 * math.sqrt(2 * math.pi))
-    torch.testing.assert_close(pull.log_ratio(observation, mean, torch.full((3,), peak)), torch.zeros(3), rtol=0, atol=1e-4)
-    torch.testing.assert_close(pull.log_ratio(observation, mean + 1.0, torch.zeros(3)), torch.full((3,), 24.0 - peak))
+def test_the_divergence_from_the_anchor_is_that_of_torch():
+    pull, observation = Anchor(reference(), reference().std, 1.0), torch.randn(3, 48)
+    mean, std = torch.randn(3, 12), torch.rand(3, 12) + 0.1
+    expected = kl_divergence(Normal(mean, std), Normal(pull.reference(observation), pull.std)).sum(-1)
+    torch.testing.assert_close(pull.divergence(observation, mean, std), expected)
 
 
-def test_a_reference_without_weight_changes_no_bit():
-    results = []
-    for pull in (None, reference(0.0)):
+def test_an_anchor_without_weight_changes_no_bit():
+    results, frozen = [], reference()
+    for weight in (None, 0.0):
         env, ppo = build()
-        optimise_policy(env, ppo, 2, reference=pull)
+        if weight is not None:
+            anchor(ppo, frozen, weight)
+        optimise_policy(env, ppo, 2)
         results.append(copy.deepcopy(weights(ppo)))
     assert_same(*results)
-    with pytest.raises(ConfigError, match="reference_weight"):
-        reference(-1.0)
+    with pytest.raises(ConfigError, match="anchor_weight"):
+        anchor(ppo, frozen, -1.0)
 
 
-def test_ppo_learns_to_stay_near_the_reference():
+def test_an_anchor_holds_the_policy_near():
     env, ppo = build(num_envs=128, settings=replace(SETTINGS, mirrors_per_batch=0, entropy_coef=0.0))
-    rows = optimise_policy(env, ppo, 30, reference=reference(50.0))
-    assert rows[-1]["policy/reference_kl"] < 0.6 * rows[0]["policy/reference_kl"]
+    anchor(ppo, reference(), 10.0)
+    rows = optimise_policy(env, ppo, 30)
+    assert rows[-1]["policy/anchor_kl"] < 0.6 * rows[0]["policy/anchor_kl"]
 
 
 def test_the_last_checkpoint_is_the_policy(tmp_path):

@@ -116,6 +116,17 @@ def test_sampler_puts_the_asked_share_at_the_beginning_of_episodes() -> None:
     assert first_rows[250:].float().mean() < 0.2
 
 
+def test_sampler_puts_the_asked_share_at_the_falls() -> None:
+    terminated = torch.zeros(EPISODES.num_episodes, dtype=torch.bool)
+    terminated[[0, 1, 3]] = True
+    sampler = WindowSampler(EPISODES.lengths, torch.tensor([0, 3, 5, 2]), 12, terminated)
+    last_rows = numbers(sampler.sample(1000, torch.Generator().manual_seed(0), endings=0.25), 12)[750:, -1]
+    fallen = {1000.0 * episode + int(EPISODES.lengths[episode]) - 1 for episode in (0, 3)}
+    assert set(last_rows.tolist()) == fallen
+    none = WindowSampler(EPISODES.lengths, torch.tensor([2]), 12, terminated)
+    assert len(none.sample(10, torch.Generator().manual_seed(0), endings=0.5)) == 10
+
+
 def test_sampler_of_short_episodes_says_what_lengths_there_are() -> None:
     with pytest.raises(DataError, match=r"windows of 40 rows .*: the longest of 7 has 30; shorten") as error:
         WindowSampler(EPISODES.lengths, ALL, 40)

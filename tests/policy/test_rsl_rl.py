@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
-from rwmu.policy.mirroring import MirrorAugmentation
+from rwmu.policy.regularisation import MirrorAugmentation
 from rwmu.policy.rsl_rl import PpoSettings, actor_std, build_ppo, load_actor, load_checkpoint, runner_config, save_checkpoint
 from tests.fakes import anymal_d, known_world_model, quiet_task, random_episodes
 
@@ -44,7 +44,7 @@ def test_building_prints_nothing_and_obeys_the_settings(env, capsys):
     assert capsys.readouterr().out == ""
     assert [tuple(p.shape) for n, p in ppo.actor.mlp.named_parameters() if "weight" in n] == [(16, 48), (8, 16), (12, 8)]
     assert ppo.gamma == 0.9
-    assert ppo.symmetry is None
+    assert ppo.symmetry.data_augmentation_func.per_batch == 0
     torch.testing.assert_close(actor_std(ppo.actor), torch.full((12,), 0.4))
 
 

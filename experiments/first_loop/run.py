@@ -1,0 +1,96 @@
+"""Run the whole loop for every experiment, start and seed of the study, and keep what each measured.
+
+    python -m experiments.first_loop.run --seeds 0 1 2 --jobs 2
+
+Resumable: a run whose result is in results/ is skipped, an interrupted one goes on in its folder. Runs from scratch reuse
+the world model of the run of the same experiment and seed that started from a clone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+EXPERIMENTS = ("mopo_ensemble5", "mopo_shared5", "rwm_base")
+# What of a report is kept: everything measured; not figures, nor the machine's paths.
+KEPT = ("experiment", "seed", "wall_clock_s", "stages", "dataset", "dynamics", "deployment", "imagination", "dream_reality")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the study."""
+
+    experiment: str
+    init: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of its result."""
+        return f"{self.experiment}-{self.init}-seed{self.seed}"
+
+    @property
+    def result(self) -> Path:
+        """Return where its result is kept."""
+        return RESULTS / f"{self.name}.json"
+
+
+def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
+    """Run one job to its end and keep its result."""
+    if job.result.is_file():
+        print(f"{job.name}: done before", flush=True)
+        return
+    folder = runs / job.name
+    command = [sys.executable, "-m", "rwmu.train", f"+experiment={job.experiment}", f"seed={job.seed}", f"policy.init={job.init}"]
+    command += [f"runs_dir={folder}", f"trainer.num_threads={threads}", "trainer.progress=false", *overrides]
+    latest = folder / "latest"
+    if (latest / "config.yaml").is_file():
+        command = [sys.executable, "-m", "rwmu.train", f"resume={latest}"]
+    elif job.init == "scratch":
+        fitted = runs / Job(job.experiment, "clone", job.seed).name / "latest" / "checkpoints" / "dynamics.pt"
+        command.append(f"dynamics.checkpoint={fitted.resolve()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a") as log:
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    if code != 0:
+        print(f"{job.name}: failed with status {code}, see {folder / 'log.txt'}", flush=True)
+        return
+    report = json.loads((latest / "report.json").read_text())
+    job.result.parent.mkdir(exist_ok=True)
+    job.result.write_text(json.dumps(kept(report, job), indent=1) + "\n")
+    print(f"{job.name}: {report['deployment']['deterministic']}", flush=True)
+
+
+def kept(report: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Return what is kept of a report."""
+    provenance = report.get("provenance") or {}
+    return {"init": job.init, "commit": provenance.get("commit")} | {name: report.get(name) for name in KEPT}
+
+
+def main() -> None:
+    """Parse the command line and run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--experiments", nargs="+", default=list(EXPERIMENTS), choices=EXPERIMENTS)
+    parser.add_argument("--inits", nargs="+", default=["clone", "scratch"], choices=["clone", "scratch"])
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, on one thread each")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each run")
+    parser.add_argument("--runs", type=Path, default=Path("runs/first_loop"), help="where the runs' folders go")
+    parser.add_argument("overrides", nargs="*", help="settings for every run, such as scale=smoke")
+    arguments = parser.parse_args()
+    for init in sorted(arguments.inits):  # clones first: they fit the world models
+        jobs = [Job(experiment, init, seed) for seed in arguments.seeds for experiment in arguments.experiments]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            list(pool.map(lambda job: run(job, arguments.runs, arguments.threads, arguments.overrides), jobs))
+
+
+if __name__ == "__main__":
+    main()
