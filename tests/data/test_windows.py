@@ -123,7 +123,7 @@ def test_sampler_puts_the_asked_share_at_the_falls() -> None:
     last_rows = numbers(sampler.sample(1000, torch.Generator().manual_seed(0), endings=0.25), 12)[750:, -1]
     fallen = {1000.0 * episode + int(EPISODES.lengths[episode]) - 1 for episode in (0, 3)}
     assert set(last_rows.tolist()) == fallen
-    none = WindowSampler(EPISODES.lengths, torch.tensor([2]), 12, terminated)
+    none = WindowSampler(EPISODES.lengths, torch.tensor([5]), 12, terminated)
     assert len(none.sample(10, torch.Generator().manual_seed(0), endings=0.5)) == 10
 
 
