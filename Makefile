@@ -6,9 +6,6 @@ EXPERIMENT ?= mopo_ensemble5
 ARGS ?=
 BIN = $(VENV)/bin
 
-# Idle OpenMP threads sleep instead of spinning: with two cores and several pools, spinning costs more than it saves.
-export OMP_WAIT_POLICY = PASSIVE
-
 .PHONY: train test lint install clean
 
 train: install
