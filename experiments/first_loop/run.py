@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings for every run, such as scale=smoke")
     arguments = parser.parse_args()
     for init in sorted(arguments.inits):  # clones first: they fit the world models
-        jobs = [Job(experiment, init, seed) for seed in arguments.seeds for experiment in arguments.experiments]
+        jobs = [Job(experiment, init, seed) for experiment in arguments.experiments for seed in arguments.seeds]
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda job: run(job, arguments.runs, arguments.threads, arguments.overrides), jobs))
 
