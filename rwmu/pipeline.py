@@ -66,6 +66,8 @@ class Run:
             if name in names and (name not in self.folder.finished() or name in again):
                 torch.manual_seed(self.seed)  # for what draws from torch's own stream, so that each stage starts the same
                 with StageClock(self.folder, name):
+                    if name != "report":
+                        self._note_data()
                     getattr(self, name)()
 
     # -- the stages -------------------------------------------------------------------------------------------------------
@@ -73,7 +75,6 @@ class Run:
     def data(self) -> None:
         """Get the dataset and say what it is."""
         self._write("data", {"dataset": dataset_statistics(self.parts.episodes)})
-        self.write_card(data_hash=self.parts.data_hash)
 
     def dynamics(self) -> None:
         """Fit a world model, or take the one that the configuration names, and measure it on test episodes."""
@@ -178,6 +179,12 @@ class Run:
         assert self.world_model_path is not None, "check_stages has seen to it"
         return self._load_world_model(self.world_model_path)
 
+    def _note_data(self) -> None:
+        """Put the data's hash on the run card, if it is not there."""
+        card = self.folder.path / "run_card.json"
+        if not card.is_file() or json.loads(card.read_text()).get("data_hash") is None:
+            self.write_card(data_hash=self.parts.data_hash)
+
     def write_card(self, **details: Any) -> None:
         """Write the run card."""
         write_run_card(self.folder.path, run_card(self.seed, experiment=self.config.name, **details))
@@ -187,7 +194,10 @@ class Run:
         data = self.parts.data
         module, settings = self.parts.trained(model), self.parts.trainer_settings
         loggers = self.parts.loggers(self.folder.logs, "dynamics")
+        scored_rows = data.history - self.parts.loss.history_burn_in + data.forecast - 1
         fitted: Any = dynamics.fit(module, data, settings, self.folder.checkpoints / "dynamics", loggers)
+        if hasattr(fitted, "correct_termination_odds"):
+            fitted.correct_termination_odds(data.train_windows.termination_odds_ratio(scored_rows))
         robot = self.parts.robot
         return WorldModel(
             fitted,

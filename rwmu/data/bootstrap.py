@@ -74,6 +74,8 @@ class BootstrapWindows(IterableDataset[Window]):
         self.member_episodes = [ids[resample] for resample in resamples]
         terminated = train.termination[train.offsets + train.lengths - 1]
         self._samplers = [WindowSampler(train.lengths, resample, length, terminated) for resample in resamples]
+        windows = int((train.lengths - length + 1).sum())
+        self._falls_rows_windows = (int(terminated.sum()), train.num_rows - train.num_episodes, windows)
         self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
         self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
 
@@ -81,6 +83,22 @@ class BootstrapWindows(IterableDataset[Window]):
     def num_members(self) -> int:
         """Return E."""
         return len(self._samplers)
+
+    def termination_odds_ratio(self, scored_rows: int) -> float:
+        """Return how many times as often a scored row of a batch is a termination as a row of the training episodes.
+
+        A termination fits only one place of a window, which makes it rare; ``endings`` make it frequent. A head trained on these
+        batches is off by this factor in the odds.
+
+        Args:
+            scored_rows: rows of a window that the termination head is scored on.
+        """
+        falls, rows, windows = self._falls_rows_windows
+        if falls == 0:
+            return 1.0
+        chosen = round(self.endings * self.batch_size) / self.batch_size
+        in_a_window = chosen + (1.0 - chosen) * falls / windows
+        return in_a_window / scored_rows / (falls / rows)
 
     def __len__(self) -> int:
         if self.batches_per_epoch is None:

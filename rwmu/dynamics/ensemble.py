@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -70,6 +72,11 @@ class RecurrentEnsemble(nn.Module):
         )
         self.contact_head = MemberMLP(features, side, contact_dim, generators)
         self.termination_head = MemberMLP(features, side, 1, generators)
+
+    def correct_termination_odds(self, ratio: float) -> None:
+        """Lower the termination head's odds by ``ratio``: how much more frequent terminations were in training than they are."""
+        with torch.no_grad():
+            self.termination_head.bias_output -= math.log(ratio)
 
     def initial_carry(self, num_inputs: int, batch: int) -> Carry:
         """Return zeros; see :class:`~rwmu.interfaces.Dynamics`."""

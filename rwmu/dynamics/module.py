@@ -100,18 +100,27 @@ class DynamicsModule(lightning.LightningModule):
         growing = self.forecast_growth * self.max_steps
         return longest if step >= growing else 1 + int((longest - 1) * step / growing)
 
-    def training_step(self, window: Window, batch_index: int) -> Tensor:
-        """Return the loss of one batch and log its terms."""
+    def _cut(self, window: Window) -> Window:
+        """Cut the windows to the forecast of this step: every other time at their end, else at their beginning.
+
+        A fall is always an episode's last row, so it can only be a window's last row, and cutting it off would hide every fall.
+        """
         rows = self.loss.history + self.forecast_at(self.global_step, window.length - self.loss.history)
-        window = window.map(lambda tensor: tensor[:, :, :rows])
+        first = window.length - rows if self.global_step % 2 else 0
+        return window.map(lambda tensor: tensor[:, :, first : first + rows])
+
+    def training_step(self, window: Window, batch_index: int) -> Tensor:
+        """Return the loss of one batch, summed over members so that a member's gradient does not depend on E, and log its terms."""
+        window = self._cut(window)
         losses = member_losses(self.model, window, self.loss, self._draw_noise(window))
         loss = total_loss(losses, self.loss.weights)
         if not torch.isfinite(loss):
             bad = [f"{name} of member {m}" for name, term in losses.items() for m, x in enumerate(term) if not torch.isfinite(x)]
             raise FloatingPointError(f"The training loss became non-finite at step {self.global_step} ({', '.join(bad)}).")
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": term.mean() for name, term in losses.items()})
-        return loss
+        summed: Tensor = loss * self.model.num_members
+        return summed
 
     def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
         """Clip per member, whatever the trainer says."""

@@ -176,8 +176,8 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         """Move to the next state of the member that each environment follows; returns its termination probability ``[B]``."""
         followed = prediction.follow(self.member)
         state = followed.mean[0]
-        if not bool(state.sum().isfinite()):
-            self._explain_non_finite(state)
+        if not bool(prediction.mean.sum().isfinite()):  # of any member: all of them enter the penalty
+            self._explain_non_finite(prediction.mean)
         if self.rules.sample_aleatoric:
             noise = torch.randn(state.shape, generator=self._generator)
             state = state + self.rules.sample_aleatoric * followed.log_std[0].exp() * noise
@@ -245,14 +245,12 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             if len(bad):
                 raise ValueError(f"the action of environment {int(bad[0])} is not finite")
 
-    def _explain_non_finite(self, state: Tensor) -> None:
-        bad = (~state.isfinite()).any(dim=1).nonzero()[:, 0]
+    def _explain_non_finite(self, mean: Tensor) -> None:
+        bad = (~mean.isfinite()).any(dim=2).nonzero()
         if len(bad):
-            env = int(bad[0])
-            step, member = int(self.episode_length_buf[env]) + 1, int(self.member[env])
-            raise FloatingPointError(
-                f"environment {env}, following member {member}, imagined a state that is not finite at step {step}"
-            )
+            member, env = bad[0].tolist()
+            step = int(self.episode_length_buf[env]) + 1
+            raise FloatingPointError(f"member {member} imagined a state that is not finite in environment {env} at step {step}")
 
     # -- resuming ---------------------------------------------------------------------------------------------------------
 

@@ -75,16 +75,18 @@ def demonstrations(episodes: Episodes, ids: Tensor) -> Demonstrations:
     return Demonstrations(episodes.state[before], episodes.command[before], episodes.action[before], episodes.action[before + 1])
 
 
-def merit(episodes: Episodes) -> Tensor:
+def merit(episodes: Episodes, ids: Tensor | None = None) -> Tensor:
     """Return how good each episode is for what it was asked to do, ``[N]`` float64.
 
-    The reward per step, less what a least-squares fit over all episodes expects of its commands: slow commands are rewarded
-    for standing still, and ranking by the bare reward would pick them. A fallen robot's later steps count as zero reward:
-    terminated episodes are divided by the longest episode's length.
+    The reward per step, less what a least-squares fit over the episodes ``ids`` (None: all) expects of its commands: slow commands
+    are rewarded for standing still, and ranking by the bare reward would pick them. A fallen robot's later steps count as zero
+    reward: terminated episodes are divided by the longest of those episodes' length.
     """
+    fitted = torch.arange(episodes.num_episodes) if ids is None else ids
+    longest = (episodes.lengths[fitted].max() - 1).clamp(min=1).double()
     steps = (episodes.lengths - 1).clamp(min=1).double()
     ended = episodes.termination[episodes.offsets + episodes.lengths - 1]
-    steps = torch.where(ended, (episodes.lengths.max() - 1).clamp(min=1).double(), steps)
+    steps = torch.where(ended, torch.maximum(steps, longest), steps)
     rate = episodes.returns() / steps
     speed = torch.stack([episodes.command[:, :2].norm(dim=1), episodes.command[:, 2].abs()], dim=1).double()
     features = torch.cat([speed, speed.square(), speed.prod(dim=1, keepdim=True)], dim=1)
@@ -92,8 +94,9 @@ def merit(episodes: Episodes) -> Tensor:
     means.index_add_(0, episodes.episode_of_row, features)
     design = torch.cat([torch.ones(episodes.num_episodes, 1, dtype=torch.float64), means / episodes.lengths.unsqueeze(1)], dim=1)
     # Ridge, so that constant commands or few episodes leave a solution.
-    gram = design.T @ design + 1e-6 * episodes.num_episodes * torch.eye(design.shape[1], dtype=torch.float64)
-    expected = design @ torch.linalg.solve(gram, design.T @ rate)
+    known, known_rate = design[fitted], rate[fitted]
+    gram = known.T @ known + 1e-6 * len(fitted) * torch.eye(design.shape[1], dtype=torch.float64)
+    expected = design @ torch.linalg.solve(gram, known.T @ known_rate)
     above: Tensor = rate - expected
     return above
 
@@ -107,8 +110,15 @@ def best_episodes(episodes: Episodes, ids: Tensor, settings: CloneSettings) -> T
             "lower it, collect longer episodes or start with policy.init=scratch."
         )
     number = max(1, round(settings.fraction * len(long_enough)))
-    order = merit(episodes)[long_enough].argsort(descending=True, stable=True)
+    order = merit(episodes, ids)[long_enough].argsort(descending=True, stable=True)
     return long_enough[order[:number]].sort().values
+
+
+def _as_good(episodes: Episodes, ids: Tensor, train_ids: Tensor, chosen: Tensor, settings: CloneSettings) -> Tensor:
+    """Return the episodes of ``ids`` that are as good as the chosen training episodes; the best one if none is."""
+    merits = merit(episodes, train_ids)
+    eligible = ids[(episodes.lengths[ids] > settings.minimum_steps) & (merits[ids] >= merits[chosen].min())]
+    return eligible if len(eligible) else best_episodes(episodes, ids, settings)[:1]
 
 
 def clone_actor(
@@ -131,7 +141,7 @@ def clone_actor(
     settings = settings or CloneSettings()
     chosen = best_episodes(episodes, train_ids, settings)
     train = demonstrations(episodes, chosen)
-    validation = demonstrations(episodes, best_episodes(episodes, validation_ids, settings))
+    validation = demonstrations(episodes, _as_good(episodes, validation_ids, train_ids, chosen, settings))
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(actor.parameters(), lr=settings.learning_rate)
     best, best_weights, best_epoch, train_error, epoch = float("inf"), copy.deepcopy(actor.state_dict()), 0, 0.0, 0

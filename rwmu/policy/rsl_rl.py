@@ -231,7 +231,9 @@ def load_actor(path: Path, robot: Robot | None = None, activation: str | None = 
                 f"but {robot.name} has {robot.observation_layout.size} and {robot.num_joints}."
             )
     settings = PpoSettings(
-        hidden_dims=tuple(tensor.shape[0] for tensor in weights[:-1]), activation=activation or infos.get("activation", "elu")
+        hidden_dims=tuple(tensor.shape[0] for tensor in weights[:-1]),
+        activation=activation or infos.get("activation", "elu"),
+        std_range=tuple(infos.get("std_range", PpoSettings.std_range)),
     )
     model = build_actor(settings, num_observations, num_actions)
     try:

@@ -55,7 +55,11 @@ def optimise(
     make it, and an offline method may not ask.
     """
     robot = env.task.robot
-    infos: dict[str, Any] = {"robot": robot.name, "activation": settings.ppo.activation}
+    infos: dict[str, Any] = {
+        "robot": robot.name,
+        "activation": settings.ppo.activation,
+        "std_range": list(settings.ppo.std_range),
+    }
     logger = EveryLogger(loggers)
     ppo = build_ppo(env, settings.ppo, robot)
     if settings.init == "clone":

@@ -165,3 +165,12 @@ def test_impossible_sizes_are_refused(options: dict[str, Any], message: str) -> 
 def test_too_short_episodes_are_refused() -> None:
     with pytest.raises(DataError, match="No training episode is long enough for windows of 50 rows"):
         BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, 50, 1, 4)
+
+
+@pytest.mark.parametrize("endings", [0.0, 0.25])
+def test_how_much_more_frequent_falls_are_in_batches_is_known(endings: float) -> None:
+    windows = stream(endings=endings, bootstrap=False)
+    in_batches = take(windows, 1000).termination[:, :, -5:].mean().item()
+    lengths = [LENGTHS[episode] for episode in TRAIN.tolist() if LENGTHS[episode] >= LENGTH]
+    in_episodes = 2 / (sum(lengths) - len(lengths))
+    assert windows.termination_odds_ratio(5) == pytest.approx(in_batches / in_episodes, rel=0.1)

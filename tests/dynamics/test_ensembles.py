@@ -111,6 +111,14 @@ def test_a_nan_in_one_member_stays_there():
     assert not rollout.mean[:, [0, 2]].isnan().any()
 
 
+def test_odds_of_termination_are_corrected():
+    model, rows = build(SharedEnsemble, 2), window(1)
+    before = unroll(model, rows, history=5).termination
+    model.correct_termination_odds(6.0)
+    odds = (before - unroll(model, rows, history=5).termination).exp()
+    torch.testing.assert_close(odds, torch.full_like(odds, 6.0))
+
+
 def test_gaussian_nll_against_torch_distributions():
     mean, log_std, target = torch.randn(3, 7, 4, dtype=torch.double)
     expected = -torch.distributions.Normal(mean, log_std.exp()).log_prob(target).sum(-1)

@@ -25,6 +25,31 @@ def test_the_forecast_grows():
     assert DynamicsModule(model(), SETTINGS, max_steps=100).forecast_at(0, 8) == 8
 
 
+def test_growing_forecasts_see_both_ends_of_the_windows():
+    module = DynamicsModule(model(), SETTINGS, max_steps=100, forecast_growth=0.5)
+    rows = Window(*(torch.arange(13.0).view(1, 1, 13, 1).expand(2, 3, 13, size) for size in (4, 2, 3, 1)))
+    seen = []
+    for step in (8, 9):
+        module.__class__ = type("At", (DynamicsModule,), {"global_step": step})
+        cut = module._cut(rows)
+        assert cut.length == 5 + 2
+        seen.append(cut.termination[0, 0, [0, -1], 0].tolist())
+    assert seen == [[0.0, 6.0], [6.0, 12.0]]
+
+
+def test_the_backward_pass_sums_over_members():
+    """A member's gradient does not depend on how many members there are."""
+    torch.manual_seed(0)
+    rows = Window(*(torch.randn(2, 3, 9, size) for size in (4, 2, 3)), torch.zeros(2, 3, 9, 1))
+    gradients = []
+    for members in (1, 2):
+        module = DynamicsModule(model(members=members), SETTINGS, max_steps=10)
+        module.log = module.log_dict = lambda *_, **__: None
+        module.training_step(rows.map(lambda tensor, members=members: tensor[:members]), 0).backward()
+        gradients.append(module.model.state_base.weight_hh[0].grad[0])
+    torch.testing.assert_close(*gradients)
+
+
 def test_the_learning_rate_warms_up_and_decays():
     module = DynamicsModule(model(), SETTINGS, max_steps=100, warmup_steps=10, final_fraction=0.1)
     rates = [module._schedule(step) for step in range(101)]

@@ -298,7 +298,7 @@ def test_non_finite_values_are_named():
         env.step(bad)
     env.step(actions(1)[0])
     env.state[7, 0] = torch.inf
-    with pytest.raises(FloatingPointError, match=rf"environment 7, following member {int(env.member[7])}, .* step 2"):
+    with pytest.raises(FloatingPointError, match="not finite in environment 7 at step 2"):
         env.step(actions(1)[0])
 
 
