@@ -24,6 +24,7 @@ from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel, kind_of
 from rwmu.imagination.env import ImaginedEnv
+from rwmu.imagination.penalty import typical_disagreement
 from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Penalty
 from rwmu.simulators.collect import collect_dataset
@@ -80,7 +81,7 @@ class Parts:
 
     def check(self) -> None:
         """Build whatever needs no data, so that a value that makes no sense stops a run before it starts."""
-        _ = (self.task, self.simulator, self.loss, self.penalty, self.policy_settings, self.trainer_settings)
+        _ = (self.task, self.simulator, self.loss, self.penalty(), self.policy_settings, self.trainer_settings)
         self.new_dynamics()
         DreamRules(**factory(self.config.imagination, without=("num_envs",)).keywords)
 
@@ -180,15 +181,18 @@ class Parts:
 
     # -- imagination ------------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def penalty(self) -> Penalty:
-        """Return the penalty of the imagined reward."""
-        penalty: Penalty = factory(self.config.penalty)(step_dt=self.task.step_dt)
+    def penalty(self, world_model: WorldModel | None = None) -> Penalty:
+        """Return the penalty, centred (if so configured) on how much this model's members disagree on validation episodes."""
+        typical = {}
+        if self.config.penalty.get("centred") and world_model is not None:
+            length = world_model.history + self.config.data.forecast
+            typical["typical"] = typical_disagreement(world_model, self.data.windows("validation", length, 256))
+        penalty: Penalty = factory(self.config.penalty, without=("centred",))(step_dt=self.task.step_dt, **typical)
         return penalty
 
     def imagined(self, world_model: WorldModel, start_rows: torch.Tensor, seed: int, **changes: Any) -> ImaginedEnv:
         """Return the imagined environment of the configuration, with ``changes`` of its arguments."""
-        arguments = {"penalty": self.penalty, "seed": seed} | changes
+        arguments = {"penalty": self.penalty(world_model), "seed": seed} | changes
         env: ImaginedEnv = factory(self.config.imagination)(
             world_model=world_model, task=self.task, episodes=self.episodes, start_rows=start_rows, **arguments
         )

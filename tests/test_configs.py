@@ -59,7 +59,18 @@ def test_commands_compose_alone(name: str) -> None:
 @pytest.mark.parametrize("override", EVERY_OPTION)
 def test_arguments_in_the_files_exist(override: str) -> None:
     """Every value beside a ``_target_`` is an argument that the target takes, or one that rwmu/parts.py takes away."""
-    taken_away = {"recipe", "num_transitions", "path", "seed", "checkpoint", "loss", "optimizer", "_target_", "_partial_"}
+    taken_away = {
+        "recipe",
+        "num_transitions",
+        "path",
+        "seed",
+        "checkpoint",
+        "loss",
+        "optimizer",
+        "centred",
+        "_target_",
+        "_partial_",
+    }
     plain = OmegaConf.to_container(compose_config("train", [override]), resolve=True)
     for node in targets(plain):
         parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
@@ -74,7 +85,7 @@ def test_parts_are_built(experiment: str) -> None:
     model, architecture = parts.new_dynamics()
     assert model.num_members == architecture["num_members"] == (1 if "rwm_base" in experiment else 5)
     assert architecture["kind"] == ("shared" if "shared" in experiment else "independent")
-    assert parts.penalty.weight == (0.0 if "rwm_base" in experiment else 1.0)  # type: ignore[attr-defined]
+    assert parts.penalty().weight == (0.0 if "rwm_base" in experiment else 1.0)  # type: ignore[attr-defined]
     assert parts.loss.history == 8
     assert parts.task.weights["flat_orientation_l2"] == -5.0
 

@@ -76,7 +76,7 @@ class RecurrentEnsemble(nn.Module):
     def correct_termination_odds(self, ratio: float) -> None:
         """Lower the termination head's odds by ``ratio``: how much more frequent terminations were in training than they are."""
         with torch.no_grad():
-            self.termination_head.bias_output -= math.log(ratio)
+            self.termination_head.bias_output.sub_(math.log(ratio))
 
     def initial_carry(self, num_inputs: int, batch: int) -> Carry:
         """Return zeros; see :class:`~rwmu.interfaces.Dynamics`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from rwmu.dynamics.unroll import unroll
+from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
-from rwmu.records import Prediction
+from rwmu.records import Prediction, Window
 from rwmu.uncertainty.estimates import epistemic
 
 
@@ -15,16 +18,25 @@ class MopoPenalty:
     Args:
         weight: lambda; 0 gives exactly zero, so that base RWM is this class too.
         step_dt: duration of a control step, s; penalties are rates, as the reward terms are.
+        typical: disagreement that costs nothing, see :func:`typical_disagreement`; 0 as published. A penalty that is larger than
+            the task's reward makes falling attractive, for it ends the penalty. A constant taken off it changes nothing else.
     """
 
-    def __init__(self, weight: float, step_dt: float) -> None:
+    def __init__(self, weight: float, step_dt: float, typical: float = 0.0) -> None:
         if not weight >= 0.0:
             raise ConfigError(f"penalty.weight is {weight}, but must be 0 or above: it is subtracted from the reward.")
-        self.weight = float(weight)
-        self.step_dt = float(step_dt)
+        self.weight, self.step_dt, self.typical = float(weight), float(step_dt), float(typical)
 
     def __call__(self, prediction: Prediction) -> Tensor:
-        """Return ``-weight * epistemic * step_dt``, ``[B]``."""
+        """Return ``-weight * (epistemic - typical) * step_dt``, ``[B]``."""
         if self.weight == 0.0:
             return prediction.mean.new_zeros(prediction.mean.shape[1])
-        return (-self.weight * self.step_dt) * epistemic(prediction)
+        return (-self.weight * self.step_dt) * (epistemic(prediction) - self.typical)
+
+
+@torch.no_grad()
+def typical_disagreement(world_model: WorldModel, window: Window) -> float:
+    """Return the members' mean disagreement in predicting what follows the histories of ``window [B, T, .]``, normalised."""
+    rows = window.map(lambda tensor: tensor.unsqueeze(0))
+    rollout = unroll(world_model.dynamics, rows, world_model.history)
+    return float(torch.stack([epistemic(rollout.at(k)) for k in range(len(rollout.mean))]).mean())
