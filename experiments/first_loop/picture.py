@@ -1,0 +1,31 @@
+"""Make the README's animation from a run's video: ``python -m experiments.first_loop.picture RUN_DIR``.
+
+Takes the first seconds, every other frame, at two thirds of the size, so that a clone of the repository stays small.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageSequence
+
+TARGET = Path(__file__).parent / "figures" / "walking.gif"
+SECONDS, EVERY, WIDTH, COLOURS = 5.0, 3, 320, 48
+
+
+def main() -> None:
+    """Shrink the video of the run named on the command line."""
+    with Image.open(Path(sys.argv[1]) / "video.gif") as video:
+        duration_ms = video.info["duration"]
+        frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(video)]
+    kept = frames[: round(SECONDS * 1000 / duration_ms) : EVERY]
+    height = round(WIDTH * kept[0].height / kept[0].width)
+    small = [frame.resize((WIDTH, height), Image.Resampling.LANCZOS).quantize(COLOURS) for frame in kept]
+    TARGET.parent.mkdir(exist_ok=True)
+    small[0].save(TARGET, save_all=True, append_images=small[1:], duration=duration_ms * EVERY, loop=0, optimize=True)
+    print(f"{TARGET}: {len(small)} frames, {TARGET.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
