@@ -1,4 +1,4 @@
-"""Make the study's table from results/, into table.md, results.json and the README's results section.
+"""Make the study's table from results/, into table.md and the README's results section.
 
 python -m experiments.first_loop.summarise
 """
