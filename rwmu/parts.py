@@ -19,10 +19,11 @@ from torch import nn
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
-from rwmu.data.sources import obtain
+from rwmu.data.sources import is_table, obtain
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel, kind_of
+from rwmu.errors import ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import typical_disagreement
 from rwmu.imagination.rules import DreamRules
@@ -94,6 +95,8 @@ class Parts:
 
     def collect(self, path: Path) -> None:
         """Collect the dataset that the configuration describes and write it."""
+        if is_table(path):
+            raise ConfigError(f"data.path is {path}, but collected data are written as HDF5; give a path that ends in .h5.")
         data, trainer = self.config.data, self.config.trainer
         episodes = collect_dataset(
             self.task,
@@ -117,7 +120,7 @@ class Parts:
     def episodes(self) -> Episodes:
         """Return the dataset, collected if there is none."""
         data = self.config.data
-        if data.recipe is None:  # somebody's own data
+        if data.recipe is None or is_table(self.data_path):  # somebody's own data
             return obtain(self.data_path, robot=self.robot)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
         return obtain(self.data_path, self.collect, self.robot, expected | {"settings": self.collection_settings})

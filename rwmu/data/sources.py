@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats import hdf5
+from rwmu.data.formats import csv, hdf5
 from rwmu.errors import DataError
 from rwmu.tasks.anymal_d import Robot
 
 _log = logging.getLogger(__name__)
+
+
+def is_table(path: Path) -> bool:
+    """Tell by its ending whether a file is a published table, which is always somebody's own data: none is collected as such."""
+    return path.suffix.lower() == ".csv"
 
 
 def obtain(
@@ -27,7 +32,7 @@ def obtain(
     one, since writers give a file its name last (see :func:`rwmu.data.formats.hdf5.save`).
 
     Args:
-        path: of the HDF5 file.
+        path: of the file: a published table if it ends in ``.csv``, else HDF5.
         collect: writes the file; None if there must be one already.
         robot: whose data are expected.
         expected: attributes that the data must have, such as the number of transitions and the seed of their collection.
@@ -36,10 +41,10 @@ def obtain(
         DataError: one sentence.
     """
     path = Path(path)
-    if collect is not None and not path.exists():
+    if collect is not None and not path.exists() and not is_table(path):
         _log.info("There is no %s yet: collecting it.", path)
         collect(path)
-    episodes = hdf5.load(path, robot)
+    episodes = csv.load(path, robot) if is_table(path) else hdf5.load(path, robot)
     for key, wanted in (expected or {}).items():
         found = episodes.attributes.get(key)
         if found != wanted:

@@ -1,0 +1,338 @@
+"""Read and write the flat table of the published RWM datasets: CSV without header, one row a step.
+
+::
+
+    45 state columns | 12 action columns | 8 contact columns (4 thigh, 4 foot) | 1 termination column
+
+The sizes are the robot's. A row holds the state and the action that *produced* it, as :mod:`rwmu.records` has it.
+
+What the table leaves open, and what is done about it:
+
+- **Where episodes end.** The released file is ten episodes of 1000 rows behind one another, and its termination column is zero
+  throughout: windows cut across its seams would teach a model that a walking robot may vanish and reappear elsewhere.
+  :func:`~rwmu.data.seams.find_seams` finds them in the joints, the file is split there, and the :class:`ImportReport` says so.
+- **Commands and rewards.** There are none. :class:`~rwmu.data.episodes.Episodes` has a place for them, which holds zeros, and the
+  attribute ``unknown`` names what is not known: ``["command", "reward", "seeds"]``. The dynamics and the imagination use neither; a
+  behaviour clone, which needs commands, cannot be made of these data, and returns of these data mean nothing.
+- **The action of an episode's first row** produced nothing that is known; it is zero in ``Episodes``, and no window uses it.
+- **Terminations in the first row of an episode**, as a simulator writes them that resets before it observes, belong to a state
+  that the file does not hold; they are dropped, and the report counts them.
+
+``python -m rwmu.data.formats.csv SOURCE.csv TARGET.h5`` converts, and back, by the endings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import uuid
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rwmu.data.audit import audit
+from rwmu.data.episodes import Episodes
+from rwmu.data.formats import hdf5
+from rwmu.data.seams import find_seams, joints_follow
+from rwmu.errors import DataError, UserError
+from rwmu.tasks.anymal_d import Robot, anymal_d
+
+STEP_DT = 0.02  # s, of the published datasets
+UNKNOWN = ("command", "reward", "seeds")
+
+_LISTED = 20  # seams that the report names one by one
+_CHUNK_ROWS = 4096  # written at once
+
+_log = logging.getLogger(__name__)
+
+
+# -- import ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What was found in a table and what was done to it.
+
+    Attributes:
+        num_rows: R. num_episodes: N, after splitting.
+        seams: first rows (0 is the first of the file) of episodes that begin without a mark.
+        num_terminations: rows in which the termination column is 1.
+        num_dropped_terminations: those of them that stand in first rows.
+        num_dropped_actions: first rows whose action was not zero.
+        joints_follow: see :func:`~rwmu.data.seams.joints_follow`.
+    """
+
+    num_rows: int
+    num_episodes: int
+    seams: tuple[int, ...]
+    num_terminations: int
+    num_dropped_terminations: int
+    num_dropped_actions: int
+    joints_follow: bool
+
+    def sentences(self) -> list[str]:
+        """Return the report in words."""
+        said = [f"{self.num_rows} rows make {self.num_episodes} episodes."]
+        if self.num_terminations == 0:
+            said.append("The termination column never fires: these data teach nothing about falls.")
+        else:
+            said.append(f"The termination column fires in {self.num_terminations} rows.")
+        if self.seams:
+            more = f" ... (and {len(self.seams) - _LISTED} more)" if len(self.seams) > _LISTED else ""
+            listed = ", ".join(str(row) for row in self.seams[:_LISTED])
+            said.append(
+                f"{len(self.seams)} seams that no column marks were found where joints jump, and the file was split there; "
+                f"new episodes begin in rows {listed}{more} (row 0 is the first)."
+            )
+        else:
+            said.append("No unmarked seam was found.")
+        if not self.joints_follow:
+            said.append(
+                "The joint positions do not follow from the joint velocities: rows or columns are out of order, or the step is "
+                "another, so that seams cannot be found and the data should not be trusted."
+            )
+        if self.num_dropped_terminations:
+            said.append(
+                f"{self.num_dropped_terminations} terminations in first rows of episodes, which nothing led to, were dropped."
+            )
+        if self.num_dropped_actions:
+            said.append(
+                f"{self.num_dropped_actions} actions of first rows of episodes, which led to nothing known, were set to zero."
+            )
+        return [*said, "Commands, rewards and seeds are not in the file: zeros stand in their place, never to be used."]
+
+
+def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> Episodes:
+    """Read a table and split it into episodes; the report goes to the log and, in words, to the attribute ``import_report``.
+
+    Args:
+        path: of the CSV file.
+        robot: gives the columns; ANYmal D by default.
+        step_dt: seconds between rows.
+
+    Raises:
+        DataError: one sentence that names line and column, for a file that is missing, empty, or not such a table.
+    """
+    episodes, report = import_table(path, robot, step_dt)
+    for sentence in report.sentences():
+        _log.info("%s: %s", path, sentence)
+    return episodes
+
+
+def import_table(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> tuple[Episodes, ImportReport]:
+    """Read a table as :func:`load` does; returns the episodes and the report."""
+    path, robot = Path(path), robot or anymal_d()
+    table = torch.from_numpy(_read(path, robot))
+    episodes, report = split_table(table, robot, step_dt)
+    audit(episodes, robot, f"The data file {path}")
+    return episodes, report
+
+
+def split_table(table: Tensor, robot: Robot, step_dt: float) -> tuple[Episodes, ImportReport]:
+    """Return the episodes in the rows ``[R, D + A + C + 1]`` of a table, and what was found in it."""
+    layout = robot.state_layout
+    state, action, contact, last = torch.split(table, [layout.size, robot.num_joints, robot.contact_layout.size, 1], dim=-1)
+    found = last.squeeze(-1).bool()
+    jumps = torch.zeros(len(table), dtype=torch.bool)
+    jumps[find_seams(state, layout, step_dt)] = True
+    begins = jumps.clone()
+    begins[0] = True
+    # A flag beside a state that has just jumped speaks of a state before the jump, which the file does not hold.
+    marked = (found & ~begins).roll(1)
+    begins |= marked
+    first = begins.nonzero().squeeze(-1)
+    action, termination = action.clone(), found & ~begins
+    report = ImportReport(
+        num_rows=len(table),
+        num_episodes=len(first),
+        seams=tuple((jumps & ~marked).nonzero().squeeze(-1).tolist()),
+        num_terminations=int(found.sum()),
+        num_dropped_terminations=int((found & begins).sum()),
+        num_dropped_actions=int(action[first].any(-1).sum()),
+        joints_follow=joints_follow(state, layout, step_dt),
+    )
+    action[first] = 0.0
+    episodes = Episodes(
+        state=state.contiguous(),
+        action=action,
+        contact=contact.bool(),
+        termination=termination,
+        command=torch.zeros(len(table), 3),
+        reward=torch.zeros(len(table)),
+        lengths=torch.diff(first, append=torch.tensor([len(table)])),
+        levels=["unknown"] * len(first),
+        seeds=torch.zeros(len(first), dtype=torch.int64),
+        attributes={
+            "robot": robot.name,
+            "layout": layout.describe(),
+            "step_dt": step_dt,
+            "unknown": list(UNKNOWN),
+            "import_report": report.sentences(),
+        },
+    )
+    return episodes, report
+
+
+# -- export ---------------------------------------------------------------------------------------------------------------
+
+
+def save(episodes: Episodes, path: str | Path) -> None:
+    """Write ``episodes`` as a table, whole or not at all.
+
+    Every float32 is written with nine digits, which name it exactly. Commands, rewards, levels, seeds and the places where episodes
+    end without a termination are lost; :func:`load` finds the last again where the joints jump.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    numbers = torch.cat([episodes.state, episodes.action], dim=-1)
+    flags = torch.cat([episodes.contact, episodes.termination.unsqueeze(-1)], dim=-1).int()
+    line = ",".join(["%.9g"] * numbers.shape[-1] + ["%d"] * flags.shape[-1]) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="ascii") as file:
+            for values, bits in zip(torch.split(numbers, _CHUNK_ROWS), torch.split(flags, _CHUNK_ROWS), strict=True):
+                file.writelines(line % (*v, *b) for v, b in zip(values.tolist(), bits.tolist(), strict=True))
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+# -- reading --------------------------------------------------------------------------------------------------------------
+
+
+def column_names(robot: Robot) -> list[str]:
+    """Return one name a column of the table."""
+    actions = [f"action[{i}]" for i in range(robot.num_joints)]
+    return [*robot.state_layout.names(), *actions, *robot.contact_layout.names(), "termination"]
+
+
+def _read(path: Path, robot: Robot) -> NDArray[np.float32]:
+    """Return the table ``[R, D + A + C + 1]``, all of it finite and the flags 0 or 1."""
+    if not path.is_file():
+        raise DataError(f"The data file {path} does not exist; give the path of a CSV file in data.path.")
+    names = column_names(robot)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
+            table = np.loadtxt(path, dtype=np.float32, delimiter=",", comments=None, ndmin=2, encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"The data file {path} cannot be read ({error.strerror or error}).") from error
+    except ValueError as error:
+        _explain(path, names, robot)
+        raise DataError(f"The data file {path} is not a table of numbers ({error}).") from error
+    if not table.size:
+        raise DataError(f"The data file {path} is empty; give a CSV file with at least one row.")
+    if table.shape[1] != len(names):
+        _explain(path, names, robot)
+    _check_values(table, path, names, len(names) - robot.contact_layout.size - 1)
+    return table
+
+
+def _explain(path: Path, names: Sequence[str], robot: Robot) -> None:
+    """Raise :class:`DataError` for the first line that is no row of ``names``; numpy counts rows, and names no column."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip("\r\n"):
+                continue
+            cells = text.strip("\r\n").split(",")
+            if len(cells) != len(names):
+                sizes = (robot.state_layout.size, robot.num_joints, robot.contact_layout.size)
+                raise DataError(
+                    f"The data file {path} must have {len(names)} columns ({sizes[0]} state + {sizes[1]} action + {sizes[2]} "
+                    f"contact + 1 termination, for the robot '{robot.name}'), but line {line} has {len(cells)}."
+                )
+            for name, cell in zip(names, cells, strict=True):
+                if not _is_number(cell):
+                    raise DataError(
+                        f"The data file {path} has {cell.strip()[:20]!r} in line {line}, column {name}, where a number is "
+                        "expected; the table has no header and no empty cells."
+                    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _check_values(table: NDArray[np.float32], path: Path, names: Sequence[str], num_numbers: int) -> None:
+    """Refuse values that are not finite, and flags (the columns from ``num_numbers`` on) that are neither 0 nor 1."""
+    # A sum is not finite if any addend is not: no mask of the whole table where all is well.
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(table.sum(dtype=np.float64))
+    if not finite:
+        bad = np.argwhere(~np.isfinite(table))
+        row, column = bad[0]
+        raise DataError(
+            f"The data file {path} has the value {table[row, column]} in line {_line(path, row)}, column {names[column]} "
+            f"({len(bad)} such values in all); remove these rows."
+        )
+    flags = table[:, num_numbers:]
+    odd = np.argwhere((flags != 0.0) & (flags != 1.0))
+    if len(odd):
+        row, column = odd[0][0], odd[0][1] + num_numbers
+        raise DataError(
+            f"The data file {path} has the value {table[row, column]:g} in line {_line(path, row)}, column {names[column]}, where "
+            "0 or 1 is expected; check the order of its columns."
+        )
+
+
+def _line(path: Path, row: int) -> int:
+    """Return the line (from 1) of the row (from 0): blank lines are no rows."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        lines = (line for line, text in enumerate(file, start=1) if text.strip("\r\n"))
+        return next(line for i, line in enumerate(lines) if i == row)
+
+
+# -- command --------------------------------------------------------------------------------------------------------------
+
+
+def convert(source: str | Path, target: str | Path) -> list[str]:
+    """Convert a table to HDF5, or back, by the endings; returns what is to be said about it.
+
+    Raises:
+        DataError: for other endings, or data that cannot be read or written.
+    """
+    endings = Path(source).suffix.lower(), Path(target).suffix.lower()
+    if endings == (".csv", ".h5"):
+        episodes, report = import_table(source)
+        hdf5.save(episodes, target)
+        return report.sentences()
+    if endings == (".h5", ".csv"):
+        episodes = hdf5.load(source, anymal_d())
+        save(episodes, target)
+        return [
+            f"{episodes.num_rows} rows of {episodes.num_episodes} episodes written; their boundaries, commands and rewards are not."
+        ]
+    raise DataError(f"Convert a .csv file to an .h5 file or back, not '{source}' to '{target}'.")
+
+
+def main() -> None:
+    """Convert the two paths on the command line."""
+    try:
+        if len(sys.argv) != 3:
+            raise DataError("Give two paths: python -m rwmu.data.formats.csv SOURCE.csv TARGET.h5, or the other way round.")
+        print("\n".join(convert(*sys.argv[1:])))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()
