@@ -17,5 +17,9 @@ class ConfigError(UserError):
     """Report a configuration value that makes no sense."""
 
 
+class TrainingError(UserError):
+    """Report a training that cannot go on: what became non-finite, and what to change."""
+
+
 class MissingExtraError(UserError):
     """Report an optional dependency that is not installed, with the line that installs it."""

@@ -7,14 +7,15 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from rwmu.records import Carry, Prediction
+from rwmu.records import Carry, Features, Followed, Prediction
 
 
 @runtime_checkable
 class Dynamics(Protocol):
-    """An ensemble of recurrent dynamics models in normalised state space; see ``rwmu.dynamics.unroll`` for its use.
+    """An ensemble of dynamics models in normalised state space; ``rwmu.dynamics.unroll`` puts these calls together.
 
-    Inputs carry a leading axis M: 1 where every member sees the same rows, E where each sees its own. Outputs always carry E.
+    A model is a base, which reads rows and carries what it remembers of them, and heads on its features. Inputs have a leading
+    axis M: 1 where every member sees the same rows, E where each sees its own. What the heads return always has E.
     """
 
     num_members: int
@@ -26,28 +27,41 @@ class Dynamics(Protocol):
         """Return the carry before any row, for inputs ``[num_inputs, batch, ...]``."""
         ...
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Tensor, Tensor, Carry]:
-        """Run the recurrent base over true rows (teacher forcing).
+    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Features, Carry]:
+        """Read true rows at once (teacher forcing).
 
         Args:
             state: ``[M, B, T, D]`` rows ``s_t``.
             action: ``[M, B, T, A]``, the actions that *follow* them, ``a_{t+1}``.
 
         Returns:
-            Features of the state heads and of the auxiliary heads after each row, ``[M', B, T, F]`` (M' is 1 or E), and the carry
-            after the last.
+            Features after each row, ``[M', B, T, .]`` (M' is 1 or E), and the carry after the last.
         """
         ...
 
-    def step(self, state: Tensor, action: Tensor, carry: Carry, true_state: Tensor | None = None) -> tuple[Prediction, Carry]:
-        """Predict the next row from ``state [M, B, D]`` and the action that follows it ``[M, B, A]``.
+    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:
+        """Read true rows with a separate auxiliary base alone; returns its features ``[M', B, T, F]``."""
+        ...
 
-        ``true_state [M, B, D]`` is what a separate auxiliary base consumes in training; None lets it consume ``state``.
+    def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
+        """Read one row, ``state [M, B, D]`` and the action that follows it ``[M, B, A]``.
+
+        A separate auxiliary base is run only where the carry has a part for it; with ``followed``, that part is ``[L, 1, B, W]``
+        and only the member that a row follows is run for it.
         """
         ...
 
-    def predict(self, features: Tensor, auxiliary_features: Tensor, state: Tensor) -> Prediction:
-        """Apply the heads to features ``[M', N, F]`` of states ``[M, N, D]``; N is any flattened batch."""
+    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [M, N, D]``; N is any flattened batch."""
+        ...
+
+    def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return contact logits ``[E, N, C]``, termination logits ``[E, N, 1]`` and any extension ``[E, N, X]``.
+
+        Args:
+            side: ``Features.side``, ``[M', N, F]``.
+            followed: evaluate only the member that each row follows, and return ``[1, N, .]``.
+        """
         ...
 
 

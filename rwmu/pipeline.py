@@ -194,7 +194,7 @@ class Run:
         data = self.parts.data
         module, settings = self.parts.trained(model), self.parts.trainer_settings
         loggers = self.parts.loggers(self.folder.logs, "dynamics")
-        scored_rows = data.history - self.parts.loss.history_burn_in + data.forecast - 1
+        scored_rows = self.parts.loss.scored_rows(data.forecast)
         fitted: Any = dynamics.fit(module, data, settings, self.folder.checkpoints / "dynamics", loggers)
         if hasattr(fitted, "correct_termination_odds"):
             fitted.correct_termination_odds(data.train_windows.termination_odds_ratio(scored_rows))

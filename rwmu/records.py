@@ -34,9 +34,10 @@ class _TensorRecord:
     """Give a dataclass of tensors the few operations that apply to all of them at once."""
 
     def map(self, function: Any) -> Self:
-        """Apply ``function`` to every tensor of the record, leaving absent ones absent."""
-        changes = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return replace(self, **{name: function(value) for name, value in changes.items() if value is not None})  # type: ignore[type-var]
+        """Apply ``function`` to every tensor of the record and of records within, leaving absent ones absent."""
+        present = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}  # type: ignore[arg-type]
+        changes = {k: v.map(function) if isinstance(v, _TensorRecord) else function(v) for k, v in present.items()}
+        return replace(self, **changes)  # type: ignore[type-var]
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast every tensor of the record, as ``Tensor.to``."""
@@ -56,17 +57,64 @@ class Window(_TensorRecord):
         action: ``[..., T, A]``, the action that produced the state of the same row.
         contact: ``[..., T, C]``, 0 or 1.
         termination: ``[..., T, 1]``, 1 where the episode terminated on reaching the row.
+        extension: ``[..., T, X]``, other privileged quantities to be predicted, or None.
     """
 
     state: Tensor
     action: Tensor
     contact: Tensor
     termination: Tensor
+    extension: Tensor | None = None
 
     @property
     def length(self) -> int:
         """Return the number of rows T."""
         return self.state.shape[-2]
+
+
+@dataclass(frozen=True)
+class Batch(_TensorRecord):
+    """What a training step sees: windows, and which of them, or how much of each, a member trains on.
+
+    Attributes:
+        window: ``[M, B, H + K, .]``, normalised; M is E where members have rows of their own, else 1.
+        rows: ``[E, B']`` int64, the rows of a common batch (M = 1) that each member trains on; None for all.
+        weight: ``[E, B']``, weight of each row in the member's loss, 1 on average; None for 1.
+    """
+
+    window: Window
+    rows: Tensor | None = None
+    weight: Tensor | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Return B', the rows that a member trains on."""
+        return self.window.state.shape[1] if self.rows is None else self.rows.shape[1]
+
+    def of_member(self, member: int) -> Batch:
+        """Return what one member sees, as a batch for a single model."""
+        window = self.window if self.window.state.shape[0] == 1 else self.window.map(lambda t: t[member : member + 1])
+        rows, weight = (None if t is None else t[member : member + 1] for t in (self.rows, self.weight))
+        return Batch(window, rows, weight)
+
+
+@dataclass(frozen=True)
+class Noise(_TensorRecord):
+    """Standard normal draws of one training step, of each member's own stream, ``[K, E, B', D]`` each.
+
+    Attributes:
+        feedback: for the sample that is fed back; None where means are.
+        loss: for the sample whose squared error is the published loss; None for losses without one.
+        history: the same for the one-step predictions of the history, ``[R, E, B', D]`` (R scored rows).
+    """
+
+    feedback: Tensor | None = None
+    loss: Tensor | None = None
+    history: Tensor | None = None
+
+    def of_member(self, member: int) -> Noise:
+        """Return one member's draws."""
+        return self.map(lambda tensor: tensor[:, member : member + 1])
 
 
 @dataclass(frozen=True)
@@ -76,11 +124,51 @@ class Carry(_TensorRecord):
     Attributes:
         state: ``[L, M, B, W]`` hidden state of the state base (L layers, W units); M is E where members have their own
             bases or their own inputs, else 1.
-        auxiliary: the same of a separate auxiliary base (contacts, termination), or None where the heads share one base.
+        auxiliary: the same of a separate auxiliary base (contacts, termination), or None where the heads share one base or where
+            that base is not to be run. M is 1 where each row follows one member.
     """
 
     state: Tensor
     auxiliary: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Features(_TensorRecord):
+    """What the bases make of the rows so far, ready for the heads; leading axes ``[M, B]`` or ``[M, B, T]``.
+
+    Attributes:
+        state: ``[..., F]`` of the state heads; M is E, or 1 where all members have it in common.
+        inputs: ``[..., D + A]``, the rows themselves.
+        auxiliary: ``[..., F]`` of a separate auxiliary base, or None where there is none (or it was not run).
+    """
+
+    state: Tensor
+    inputs: Tensor
+    auxiliary: Tensor | None = None
+
+    @property
+    def side(self) -> Tensor:
+        """Return the features of the contact and termination heads."""
+        return self.state if self.auxiliary is None else self.auxiliary
+
+
+class Followed:
+    """Which member each of B rows follows, with the rows in the order of their members, so that each member's lie together.
+
+    Args:
+        member: ``[B]`` int64.
+        num_members: E.
+
+    Attributes:
+        member: as given. order: ``[B]``, rows sorted by member. inverse: ``[B]``, the way back.
+        sizes: rows of each member, E integers.
+    """
+
+    def __init__(self, member: Tensor, num_members: int) -> None:
+        self.member = member
+        self.order = torch.argsort(member, stable=True)
+        self.inverse = torch.empty_like(self.order).scatter_(0, self.order, torch.arange(len(member), device=member.device))
+        self.sizes: list[int] = torch.bincount(member, minlength=num_members).tolist()
 
 
 @dataclass(frozen=True)
@@ -90,14 +178,16 @@ class Prediction(_TensorRecord):
     Attributes:
         mean: ``[E, B, D]``, mean of the next state.
         log_std: ``[E, B, D]``, logarithm of its aleatoric standard deviation.
-        contact: ``[E, B, C]``, logits.
-        termination: ``[E, B, 1]``, logits.
+        contact: ``[E, B, C]``, logits; ``[1, B, C]`` of the member followed where a row follows one.
+        termination: ``[E, B, 1]``, logits; the same.
+        extension: ``[E, B, X]``, other privileged quantities, or None; the same.
     """
 
     mean: Tensor
     log_std: Tensor
     contact: Tensor
     termination: Tensor
+    extension: Tensor | None = None
 
     @property
     def num_members(self) -> int:
@@ -125,6 +215,7 @@ class Rollout(_TensorRecord):
         mean, log_std: ``[K, E, B, D]``, normalised.
         contact: ``[K, E, B, C]`` logits. termination: ``[K, E, B, 1]`` logits.
         feedback: ``[K, M, B, D]``, the normalised state that was fed back after each step (M is E or 1).
+        extension: ``[K, E, B, X]``, or None.
     """
 
     mean: Tensor
@@ -132,17 +223,12 @@ class Rollout(_TensorRecord):
     contact: Tensor
     termination: Tensor
     feedback: Tensor
-
-    @classmethod
-    def stack(cls, predictions: list[Prediction], feedback: list[Tensor]) -> Rollout:
-        """Stack one prediction and one fed-back state a step."""
-        names = [f.name for f in fields(Prediction)]
-        stacked = {name: torch.stack([getattr(prediction, name) for prediction in predictions]) for name in names}
-        return cls(**stacked, feedback=torch.stack(feedback))
+    extension: Tensor | None = None
 
     def at(self, k: int) -> Prediction:
         """Return the prediction of step ``k`` (0 is the first step after the history)."""
-        return Prediction(self.mean[k], self.log_std[k], self.contact[k], self.termination[k])
+        extension = None if self.extension is None else self.extension[k]
+        return Prediction(self.mean[k], self.log_std[k], self.contact[k], self.termination[k], extension)
 
 
 @dataclass(frozen=True)

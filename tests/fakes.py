@@ -10,7 +10,7 @@ from torch import Tensor
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.records import Carry, Prediction
+from rwmu.records import Carry, Features, Followed, follow
 from rwmu.tasks.anymal_d import Robot, anymal_d
 from rwmu.tasks.velocity import VelocityTask
 
@@ -29,24 +29,33 @@ class KnownDynamics:
     def initial_carry(self, num_inputs: int, batch: int) -> Carry:
         return Carry(torch.zeros(1, num_inputs, batch, 2))
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Tensor, Tensor, Carry]:
+    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Features, Carry]:
         consumed = torch.full(state.shape[:2], float(state.shape[2]))
         total = state.sum(dim=(2, 3)) + action.sum(dim=(2, 3))
-        features = state.new_zeros(*state.shape[:3], 1)
-        return features, features, Carry(carry.state + torch.stack([consumed, total], dim=-1)[None])
+        features = Features(state, torch.cat([state, action.expand(*state.shape[:-1], -1)], dim=-1))
+        return features, Carry(carry.state + torch.stack([consumed, total], dim=-1)[None])
 
-    def step(self, state: Tensor, action: Tensor, carry: Carry, true_state: Tensor | None = None) -> tuple[Prediction, Carry]:
-        _, _, carry = self.sequence(state.unsqueeze(2), action.unsqueeze(2), carry)
-        features = state.new_zeros(*state.shape[:2], 1)
-        return self.predict(features, features, state), carry
+    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:
+        raise NotImplementedError
 
-    def predict(self, features: Tensor, auxiliary_features: Tensor, state: Tensor) -> Prediction:
-        members, batch = self.num_members, state.shape[1]
-        steps = self.drift * torch.arange(1, members + 1, dtype=state.dtype).view(-1, 1, 1)
-        mean = state + steps
+    def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
+        features, carry = self.sequence(state.unsqueeze(2), action.unsqueeze(2), carry)
+        return features.map(lambda tensor: tensor[:, :, 0]), carry
+
+    def _means(self, state: Tensor) -> Tensor:
+        return state + self.drift * torch.arange(1, self.num_members + 1, dtype=state.dtype).view(-1, 1, 1)
+
+    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self._means(state)
+        return mean, torch.full_like(mean, -3.0)
+
+    def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, None]:
+        mean = self._means(side)
         contact = torch.where(mean[..., : self.contact_dim] > 0.0, 5.0, -5.0)
-        termination = torch.full((members, batch, 1), self.termination_logit)
-        return Prediction(mean, torch.full_like(mean, -3.0), contact, termination)
+        termination = torch.full((*mean.shape[:2], 1), self.termination_logit)
+        if followed is not None:
+            return follow(contact, followed.member), follow(termination, followed.member), None
+        return contact, termination, None
 
 
 def known_world_model(num_members: int, history: int = 4, **known: float) -> WorldModel:

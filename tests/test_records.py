@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from rwmu.records import Carry, Prediction, Rollout, Window, follow
+from rwmu.records import Batch, Carry, Followed, Prediction, Rollout, Window, follow
 
 
 def prediction(members: int, batch: int, offset: float = 0.0) -> Prediction:
@@ -40,13 +40,34 @@ def test_detach_cuts_every_tensor() -> None:
     assert not any(tensor.requires_grad for tensor in (window.state, window.action, window.contact, window.termination))
 
 
+def test_a_member_sees_its_rows_of_a_batch() -> None:
+    common = Window(*(torch.randn(1, 4, 3, size) for size in (3, 2, 2, 1)))
+    batch = Batch(common, rows=torch.tensor([[0, 1], [2, 3]]), weight=torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert batch.num_rows == 2
+    one = batch.of_member(1)
+    assert one.window is common
+    assert one.rows.tolist() == [[2, 3]]  # type: ignore[union-attr]
+    assert one.weight.tolist() == [[3.0, 4.0]]  # type: ignore[union-attr]
+    own = Batch(common.map(lambda tensor: torch.cat([tensor, tensor + 1.0])))
+    assert torch.equal(own.of_member(1).window.state, common.state + 1.0)
+
+
+def test_rows_are_sorted_by_the_member_that_they_follow() -> None:
+    followed = Followed(torch.tensor([2, 0, 2, 1, 0]), 4)
+    assert followed.sizes == [2, 1, 2, 0]
+    assert followed.order.tolist() == [1, 4, 3, 0, 2]
+    rows = torch.arange(5)
+    assert torch.equal(rows[followed.order][followed.inverse], rows)
+
+
 def test_window_length_is_its_time_axis() -> None:
     assert Window(torch.zeros(5, 7, 32, 3), torch.zeros(0), torch.zeros(0), torch.zeros(0)).length == 32
 
 
-def test_rollout_stacks_steps_and_gives_them_back() -> None:
+def test_a_rollout_gives_its_steps_back() -> None:
     steps = [prediction(2, 3, offset=100.0 * k) for k in range(4)]
-    rollout = Rollout.stack(steps, [step.mean for step in steps])
+    stacked = {name: torch.stack([getattr(step, name) for step in steps]) for name in ("mean", "log_std", "contact", "termination")}
+    rollout = Rollout(**stacked, feedback=stacked["mean"])
     assert rollout.mean.shape == (4, 2, 3, 3)
     assert rollout.feedback.shape == (4, 2, 3, 3)
     for k, step in enumerate(steps):

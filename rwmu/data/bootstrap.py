@@ -14,15 +14,26 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.records import Window
+from rwmu.records import Batch, Window
 from rwmu.tasks.symmetry import Mirror
 
 
-class BootstrapWindows(IterableDataset[Window]):
-    """Yield windows ``[E, B, T, ·]`` with normalised states.
+BOOTSTRAPS = ("episodes", "windows", "weights", "in_batch", "none")
 
-    A member's episodes are drawn once, with replacement, from ``(seed, member)``; so are its windows, so that they do not depend
-    on the number of members. Only episodes of at least ``length`` rows take part.
+
+class BootstrapWindows(IterableDataset[Batch]):
+    """Yield batches of windows with normalised states; how members' data differ is a choice (``bootstrap``):
+
+    - ``episodes``: every member draws its own windows ``[E, B, T, ·]`` from its own resample of the episodes.
+    - ``windows``: every member draws its own windows from all episodes.
+    - ``weights``: all members see the same windows ``[1, B, T, ·]``; each weighs them by how often their episode is in its resample.
+    - ``in_batch``: all see the same windows and each trains on a fresh resample of them, as published (which lets every member see
+      all data in the end).
+    - ``none``: all train on the same windows.
+
+    A member's resample of the episodes is drawn once, with replacement, from ``(seed, member)``; so are its windows, so that they
+    do not depend on the number of members. Where windows are common, a shared base reads each history once for all members. Only
+    episodes of at least ``length`` rows take part.
 
     Args:
         episodes: all of them, in physical units.
@@ -33,7 +44,7 @@ class BootstrapWindows(IterableDataset[Window]):
         batch_size: B, windows a member.
         seed: of the resamples and of the batches.
         mirrors: augmentation beside the identity; each window is drawn as it is or in one of these mirrors, all equally likely.
-        bootstrap: whether members have resamples; else each draws from all training episodes, still its own windows.
+        bootstrap: a name of ``BOOTSTRAPS``.
         beginnings: fraction of each batch that starts at the first row of an episode.
         endings: fraction of each batch that ends in a termination. Falls are rare; a model that is to foresee them must see them.
         batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one
@@ -51,12 +62,14 @@ class BootstrapWindows(IterableDataset[Window]):
         batch_size: int,
         seed: int = 0,
         mirrors: Sequence[Mirror] = (),
-        bootstrap: bool = True,
+        bootstrap: str = "episodes",
         beginnings: float = 0.0,
         endings: float = 0.0,
         batches_per_epoch: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        if bootstrap not in BOOTSTRAPS:
+            raise ConfigError(f"data.bootstrap is '{bootstrap}', but must be one of {list(BOOTSTRAPS)}.")
         for name, value in (("num_members", num_members), ("batch_size", batch_size)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}, but must be at least 1.")
@@ -68,21 +81,25 @@ class BootstrapWindows(IterableDataset[Window]):
         train = episodes.select(ids)
         self.length, self.batch_size, self.batches_per_epoch = length, batch_size, batches_per_epoch
         self.beginnings, self.endings = beginnings, endings
-        self._generators = [_generator(seed, member, "windows") for member in range(num_members)]
+        self._bootstrap, self.num_members = bootstrap, num_members
         everything = torch.arange(train.num_episodes)
-        resamples = [_resample(train.num_episodes, seed, m) if bootstrap else everything for m in range(num_members)]
+        resampled = bootstrap in ("episodes", "weights")
+        resamples = [_resample(train.num_episodes, seed, m) if resampled else everything for m in range(num_members)]
         self.member_episodes = [ids[resample] for resample in resamples]
         terminated = train.termination[train.offsets + train.lengths - 1]
-        self._samplers = [WindowSampler(train.lengths, resample, length, terminated) for resample in resamples]
+        own = bootstrap in ("episodes", "windows")
+        sources = resamples if own else [everything]
+        self._samplers = [WindowSampler(train.lengths, source, length, terminated) for source in sources]
+        self._generators = [_generator(seed, member, "windows") for member in range(len(sources))]
+        if bootstrap == "in_batch":
+            self._generators += [_generator(seed, member, "rows") for member in range(num_members)]
+        elif bootstrap == "weights":
+            self._weights = _episode_weights(resamples, train.lengths, length)
+            self._episode_of_row = train.episode_of_row
         windows = int((train.lengths - length + 1).sum())
         self._falls_rows_windows = (int(terminated.sum()), train.num_rows - train.num_episodes, windows)
         self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
         self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
-
-    @property
-    def num_members(self) -> int:
-        """Return E."""
-        return len(self._samplers)
 
     def termination_odds_ratio(self, scored_rows: int) -> float:
         """Return how many times as often a scored row of a batch is a termination as a row of the training episodes.
@@ -105,19 +122,27 @@ class BootstrapWindows(IterableDataset[Window]):
             raise TypeError("These batches have no end.")
         return self.batches_per_epoch
 
-    def __iter__(self) -> Iterator[Window]:
+    def __iter__(self) -> Iterator[Batch]:
         drawn = 0
         while self.batches_per_epoch is None or drawn < self.batches_per_epoch:
             yield self.batch()
             drawn += 1
 
-    def batch(self) -> Window:
+    def batch(self) -> Batch:
         """Draw the next batch."""
-        members = zip(self._samplers, self._generators, strict=True)
-        starts = torch.stack([self._draw(sampler, generator) for sampler, generator in members])
-        starts = starts.to(self._tables[0].device)
-        state, action, contact, termination = (gather_rows(table, starts, self.length) for table in self._tables)
-        return Window(state, action, contact.float(), termination.float())
+        sources = zip(self._samplers, self._generators, strict=False)
+        starts = torch.stack([self._draw(sampler, generator) for sampler, generator in sources])
+        device = self._tables[0].device
+        state, action, contact, termination = (gather_rows(table, starts.to(device), self.length) for table in self._tables)
+        window = Window(state, action, contact.float(), termination.float())
+        if self._bootstrap == "in_batch":
+            size = (self.batch_size,)
+            rows = [torch.randint(self.batch_size, size, generator=generator) for generator in self._generators[1:]]
+            return Batch(window, rows=torch.stack(rows).to(device))
+        if self._bootstrap == "weights":
+            episode = self._episode_of_row[starts[0] % self._num_rows]
+            return Batch(window, weight=self._weights[:, episode].to(device))
+        return Batch(window)
 
     def _draw(self, sampler: WindowSampler, generator: torch.Generator) -> Tensor:
         """Return one member's starts ``[B]``; copy m of the data lies m * R rows further on."""
@@ -131,9 +156,10 @@ class BootstrapWindows(IterableDataset[Window]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken."""
-        if len(state["generators"]) != self.num_members:
+        if len(state["generators"]) != len(self._generators):
             raise CheckpointError(
-                f"The checkpoint has the data streams of {len(state['generators'])} members, but this run has {self.num_members}."
+                f"The checkpoint has {len(state['generators'])} streams of data, but this run has {len(self._generators)}: "
+                "it had another number of members or another data.bootstrap."
             )
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.set_state(saved.cpu().clone())  # a copy: torch crashes on a view of a larger tensor
@@ -154,6 +180,13 @@ def _tables(episodes: Episodes, normalizer: Normalizer, mirrors: Sequence[Mirror
         torch.cat(contacts),
         torch.cat(terminations),
     ]
+
+
+def _episode_weights(resamples: list[Tensor], lengths: Tensor, window: int) -> Tensor:
+    """Return ``[E, N]``, how often each episode is in each member's resample, so scaled that a window weighs 1 on average."""
+    counts = torch.stack([torch.bincount(resample, minlength=len(lengths)) for resample in resamples]).float()
+    windows = (lengths - window + 1).float()
+    return counts * windows.sum() / (counts @ windows).unsqueeze(1)
 
 
 def _resample(number: int, seed: int, member: int) -> Tensor:

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class OfflineDataModule(LightningDataModule):
-    """Serve training batches ``[E, B, H + K, ·]`` without end and one fixed validation batch ``[B, H + K', ·]``.
+    """Serve training batches ``[E or 1, B, H + K, ·]`` without end and one fixed validation batch ``[B, H + K', ·]``.
 
     Args:
         episodes: the data, in physical units.
@@ -37,7 +37,7 @@ class OfflineDataModule(LightningDataModule):
         num_members: E.
         batch_size: B, windows a member.
         mirrors: names of ``robot.mirrors`` used as augmentation of the dynamics data.
-        bootstrap: whether every member has its own resample of the training episodes.
+        bootstrap: how the members' data differ, see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
         beginnings: fraction of each batch that starts at an episode's first row; endings: that ends in a termination.
         validation_horizon: K', rows predicted in validation.
         validation_windows: at most so many.
@@ -62,7 +62,7 @@ class OfflineDataModule(LightningDataModule):
         num_members: int = 1,
         batch_size: int = 256,
         mirrors: Sequence[str] = ("left_right",),
-        bootstrap: bool = True,
+        bootstrap: str = "episodes",
         beginnings: float = 0.0,
         endings: float = 0.0,
         validation_horizon: int = 24,
@@ -113,7 +113,7 @@ class OfflineDataModule(LightningDataModule):
         return self._train
 
     def train_dataloader(self) -> BootstrapWindows:
-        """Return the batches ``[E, B, H + K, ·]`` themselves: they come whole from memory and need no DataLoader."""
+        """Return the batches ``[E or 1, B, H + K, ·]`` themselves: they come whole from memory and need no DataLoader."""
         return self.train_windows
 
     def val_dataloader(self) -> DataLoader[Window]:

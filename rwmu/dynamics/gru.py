@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rwmu.records import Followed
+
 
 def fast_tanh(x: Tensor) -> Tensor:
     """Return tanh(x) as 2 sigmoid(2x) - 1: the same function, about four times as fast on CPUs."""
@@ -42,21 +44,21 @@ def gru_cell(projected: Tensor, hidden: Tensor, weight_hh: Tensor, bias_hh: Tens
 
 
 class SequenceGRU(torch.autograd.Function):
-    """One GRU layer over a whole sequence: ``x [G, T, N, I], hidden [G, N, W] -> outputs [G, T, N, W]``.
+    """One GRU layer over a whole sequence: ``x [G, T, N, I], hidden [G, N, W] -> outputs [G, T, N, W], gates [G, T, N, 4W]``.
 
-    The forward pass keeps n, r, z and the recurrent part of n side by side in one buffer. The backward pass writes the gradients
-    of their pre-activations in the same order, in which the gates of the input (n, r, z) and those of the recurrence
-    (r, z, recurrent n) are both contiguous columns: each weight's gradient is then one matrix product.
+    The forward pass keeps n, r, z and the recurrent part of n side by side in one buffer (the second output, without gradient).
+    The backward pass writes the gradients of their pre-activations in the same order, in which the gates of the input (n, r, z)
+    and those of the recurrence (r, z, recurrent n) are both contiguous columns: each weight's gradient is then one matrix product.
+    ``torch.func.vmap`` folds its axis into the groups.
     """
 
     @staticmethod
     def forward(  # noqa: D102 - torch names and documents it
-        ctx: Any, x: Tensor, hidden: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
-    ) -> Tensor:
+        x: Tensor, hidden: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+    ) -> tuple[Tensor, Tensor]:
         groups, steps, rows, _ = x.shape
         width = hidden.shape[-1]
-        initial = hidden
-        rotated = torch.cat([weight_ih[:, 2 * width :], weight_ih[:, : 2 * width]], dim=1)  # r, z, n -> n, r, z
+        rotated = _rotate(weight_ih, width)
         bias = torch.cat([bias_ih[:, 2 * width :], bias_ih[:, : 2 * width] + bias_hh[:, : 2 * width]], dim=1)
         bias_n = bias_hh[:, None, 2 * width :]
         gates = x.new_empty(groups, steps, rows, 4 * width)
@@ -71,15 +73,47 @@ class SequenceGRU(torch.autograd.Function):
             torch.addcmul(projected[..., :width], reset, recurrent_n, out=candidate)
             candidate.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)  # tanh, see fast_tanh
             hidden = torch.lerp(candidate, hidden, update, out=outputs[:, t])
-        ctx.save_for_backward(x, initial, rotated, weight_hh, outputs, gates)
-        return outputs
+        return outputs, gates
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
-        x, initial, rotated, weight_hh, outputs, gates = ctx.saved_tensors
-        groups, steps, rows, width = outputs.shape
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: D102
+        x, hidden, weight_ih, weight_hh, _, _ = inputs
+        outputs, gates = output
+        ctx.mark_non_differentiable(gates)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, hidden, weight_ih, weight_hh, outputs, gates)
+
+    @staticmethod
+    def backward(ctx: Any, grad_outputs: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
+        if grad_outputs is None:
+            return (None,) * 6
         need_x, need_hidden = ctx.needs_input_grad[:2]
+        gradients = _SequenceGRUGradient.apply(grad_outputs, *ctx.saved_tensors, need_x, need_hidden)  # type: ignore[no-untyped-call]
+        return gradients[0] if need_x else None, gradients[1] if need_hidden else None, *gradients[2:]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Any, Any]:  # noqa: D102
+        folded = _fold_members(info.batch_size, in_dims, tensors)
+        outputs = SequenceGRU.apply(*folded)  # type: ignore[no-untyped-call]
+        return _unfold_members(info.batch_size, outputs), (0, 0)
+
+
+class _SequenceGRUGradient(torch.autograd.Function):
+    """The backward pass of :class:`SequenceGRU`; a function of its own so that ``torch.func`` can batch it too."""
+
+    @staticmethod
+    def forward(
+        grad_outputs: Tensor,
+        x: Tensor,
+        initial: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        outputs: Tensor,
+        gates: Tensor,
+        need_x: bool,
+        need_hidden: bool,
+    ) -> tuple[Tensor, ...]:
+        groups, steps, rows, width = outputs.shape
         grads = torch.empty_like(gates)
         grad_hidden = grad_outputs[:, -1].clone()
         for t in range(steps - 1, -1, -1):
@@ -102,13 +136,48 @@ class SequenceGRU(torch.autograd.Function):
         of_input, of_recurrence = flat[..., : 3 * width], flat[..., width:]
         previous_all = torch.cat([initial[:, None], outputs[:, :-1]], dim=1).view(groups, steps * rows, width)
         grad_rotated = torch.bmm(of_input.transpose(1, 2), x.reshape(groups, steps * rows, -1))
-        grad_weight_ih = torch.cat([grad_rotated[:, width:], grad_rotated[:, :width]], dim=1)
-        grad_weight_hh = torch.bmm(of_recurrence.transpose(1, 2), previous_all)
         bias = flat.sum(dim=1)
-        grad_bias_ih = torch.cat([bias[:, width : 3 * width], bias[:, :width]], dim=1)
-        grad_bias_hh = bias[:, width:].contiguous()
-        grad_x = torch.bmm(of_input, rotated).view_as(x) if need_x else None
-        return grad_x, (grad_hidden if need_hidden else None), grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh
+        grad_x = torch.bmm(of_input, _rotate(weight_ih, width)).view_as(x) if need_x else x.new_empty(groups, 0)
+        return (
+            grad_x,
+            grad_hidden if need_hidden else x.new_empty(groups, 0),
+            torch.cat([grad_rotated[:, width:], grad_rotated[:, :width]], dim=1),
+            torch.bmm(of_recurrence.transpose(1, 2), previous_all),
+            torch.cat([bias[:, width : 3 * width], bias[:, :width]], dim=1),
+            bias[:, width:].contiguous(),
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise NotImplementedError("the GRU over a sequence can be differentiated once, not twice")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        folded = _fold_members(info.batch_size, in_dims[:-2], arguments[:-2])
+        gradients = _SequenceGRUGradient.apply(*folded, *arguments[-2:])  # type: ignore[no-untyped-call]
+        return _unfold_members(info.batch_size, gradients), (0,) * 6
+
+
+def _rotate(weight_ih: Tensor, width: int) -> Tensor:
+    """Order the gates r, z, n of ``[G, 3W, I]`` as n, r, z."""
+    return torch.cat([weight_ih[:, 2 * width :], weight_ih[:, : 2 * width]], dim=1)
+
+
+def _fold_members(members: int, in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """Bring the axis of ``vmap`` to the front of every ``[G, ...]`` and merge it with the groups."""
+    moved = [
+        tensor.expand(members, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(tensors, in_dims, strict=True)
+    ]
+    return [tensor.flatten(0, 1) for tensor in moved]
+
+
+def _unfold_members(members: int, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(torch.unflatten(tensor, 0, (members, -1)) for tensor in tensors)
 
 
 class GRU(nn.Module):
@@ -175,7 +244,7 @@ class GRU(nn.Module):
         last = []
         for layer in range(self.num_layers):
             start = self._fold(hidden[layer])
-            x = SequenceGRU.apply(  # type: ignore[no-untyped-call]
+            x, _ = SequenceGRU.apply(  # type: ignore[no-untyped-call]
                 x, start, self.weight_ih[layer], self.weight_hh[layer], self.bias_ih[layer], self.bias_hh[layer]
             )
             last.append(self._unfold(x[:, -1], members))
@@ -192,3 +261,21 @@ class GRU(nn.Module):
             x = gru_cell(projected, self._fold(hidden[layer]), self.weight_hh[layer], self.bias_hh[layer])
             new.append(self._unfold(x, members))
         return new[-1], torch.stack(new)
+
+    def step_followed(self, x: Tensor, hidden: Tensor, followed: Followed) -> tuple[Tensor, Tensor]:
+        """Advance only the copy that each row follows: ``x [1, B, I], hidden [L, 1, B, W] -> [1, B, W]`` and the new hidden."""
+        if self.num_groups == 1:
+            return self.step(x, hidden)
+        x, hidden = x[:, followed.order], hidden[:, :, followed.order]
+        parts = zip(torch.split(x, followed.sizes, 1), torch.split(hidden, followed.sizes, 2), strict=True)
+        stepped = [self._copy_step(group, part, own) for group, (part, own) in enumerate(parts)]
+        new = torch.cat(stepped, dim=2)[:, :, followed.inverse]
+        return new[-1], new
+
+    def _copy_step(self, group: int, x: Tensor, hidden: Tensor) -> Tensor:
+        one, new = slice(group, group + 1), []
+        for layer in range(self.num_layers):
+            projected = torch.baddbmm(self.bias_ih[layer][one].unsqueeze(1), x, self.weight_ih[layer][one].transpose(1, 2))
+            x = gru_cell(projected, hidden[layer], self.weight_hh[layer][one], self.bias_hh[layer][one])
+            new.append(x)
+        return torch.stack(new)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rwmu.records import Followed, follow
+
 
 class MemberMLP(nn.Module):
     """E perceptrons of one hidden layer (ReLU): ``[E or 1, N, F] -> [E, N, O]``.
@@ -45,6 +47,42 @@ class MemberMLP(nn.Module):
         hidden = functional.relu(torch.baddbmm(self.bias_hidden.unsqueeze(1), features, self.weight_hidden.transpose(1, 2)))
         return torch.baddbmm(self.bias_output.unsqueeze(1), hidden, self.weight_output.transpose(1, 2))
 
+    def followed(self, features: Tensor, followed: Followed) -> Tensor:
+        """Apply to each row only the perceptron of the member that it follows: ``[E or 1, B, F] -> [1, B, O]``."""
+        if self.weight_hidden.shape[0] == 1:
+            return self(features)  # type: ignore[no-any-return]
+        rows = follow(features, followed.member)[0, followed.order]
+        outputs = []
+        for member, own in enumerate(torch.split(rows, followed.sizes)):
+            hidden = functional.relu(torch.addmm(self.bias_hidden[member], own, self.weight_hidden[member].T))
+            outputs.append(torch.addmm(self.bias_output[member], hidden, self.weight_output[member].T))
+        return torch.cat(outputs)[followed.inverse].unsqueeze(0)
+
+
+class Prior(nn.Module):
+    """Randomised prior functions: a fixed random function of each member's own (Osband et al. 2018, arXiv:1806.03335).
+
+    It is added to what the member predicts. Training on data cancels it there; away from data it stays, and the members disagree.
+    It is a function of the latest row alone, not of what a base makes of the rows, for that is trained and may be shared.
+
+    Args:
+        num_inputs: D + A. hidden_size, num_outputs: of each member's perceptron.
+        scale: its weight, in units of the normalised state.
+        generators: one a member.
+    """
+
+    def __init__(
+        self, num_inputs: int, hidden_size: int, num_outputs: int, scale: float, generators: list[torch.Generator]
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.function = MemberMLP(num_inputs, hidden_size, num_outputs, generators).requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return ``[E, N, O]`` for inputs ``[E or 1, N, I]``."""
+        value: Tensor = self.function(inputs)
+        return self.scale * value
+
 
 class StateHead(nn.Module):
     """Mean (residual) and bounded log standard deviation of the next state, for E members.
@@ -56,6 +94,9 @@ class StateHead(nn.Module):
         hidden_sizes: of the hidden layers of the mean's and the log standard deviation's perceptrons.
         learn_bounds: whether the bounds are trained; then the loss needs its bound term.
         min_log_std, max_log_std: the initial bounds.
+
+    Attributes:
+        prior: added to the mean if set, see :class:`Prior`.
     """
 
     def __init__(
@@ -70,6 +111,7 @@ class StateHead(nn.Module):
     ) -> None:
         super().__init__()
         members = len(generators)
+        self.prior: Prior | None = None
         # A small start: the first prediction is nearly "nothing changes", with the spread of a step.
         self.mean = MemberMLP(num_features, hidden_sizes[0], state_dim, generators, output_scale=0.3, output_bias=0.0)
         self.log_std = MemberMLP(num_features, hidden_sizes[1], state_dim, generators, output_scale=0.3, output_bias=-1.5)
@@ -77,9 +119,12 @@ class StateHead(nn.Module):
         self.min_log_std = nn.Parameter(torch.full((members, 1, state_dim), min_log_std), requires_grad=learn_bounds)
         self.log_delta_log_std = nn.Parameter(torch.full((members, 1, state_dim), delta), requires_grad=learn_bounds)
 
-    def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [E or 1, N, D]``."""
+    def forward(self, features: Tensor, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [E or 1, N, D]``, read with its action."""
         low = self.min_log_std
         high = low + self.log_delta_log_std.exp()
         log_std = high - functional.softplus(high - self.log_std(features))
-        return state + self.mean(features), low + functional.softplus(log_std - low)
+        change = self.mean(features)
+        if self.prior is not None:
+            change = change + self.prior(inputs)
+        return state + change, low + functional.softplus(log_std - low)

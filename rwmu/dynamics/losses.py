@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rwmu.dynamics.unroll import Feedback, encode, forecast
+from rwmu.dynamics.unroll import Feedback, History, encode, forecast, gather
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
-from rwmu.records import Window
+from rwmu.records import Batch, Noise, Prediction, Rollout, Window
 
 TERMS = ("state", "history", "bound", "contact", "termination")
+EXTENSION = "extension"  # a further term, of models that predict an extension
+
+StateLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def gaussian_nll(mean: Tensor, log_std: Tensor, target: Tensor, noise: Tensor | None = None) -> Tensor:
     """Return the negative log-likelihood under N(mean, exp(log_std)^2), summed over dimensions: ``[..., D] -> [...]``."""
-    return (log_std + 0.5 * ((target - mean) * torch.exp(-log_std)).square()).sum(-1) + 0.5 * math.log(2 * math.pi) * mean.shape[-1]
+    return _nll_by_dimension(mean, log_std, target).sum(-1)
 
 
 def squared_error(mean: Tensor, log_std: Tensor, target: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -32,8 +35,35 @@ def squared_error(mean: Tensor, log_std: Tensor, target: Tensor, noise: Tensor |
     return (target - mean).square().sum(-1)
 
 
-StateLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-STATE_LOSSES: dict[str, StateLoss] = {"gaussian_nll": gaussian_nll, "squared_error": squared_error}
+def sampled_squared_error(mean: Tensor, log_std: Tensor, target: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Return the squared error of a reparameterised sample, summed over dimensions, as published.
+
+    Its expectation is the squared error of the mean plus sigma^2, whose optimum is sigma = 0: it teaches no uncertainty.
+    """
+    if noise is None:
+        raise ValueError("the squared error of a sample needs standard normal noise")
+    return (target - torch.addcmul(mean, log_std.exp(), noise)).square().sum(-1)
+
+
+def beta_nll(mean: Tensor, log_std: Tensor, target: Tensor, noise: Tensor | None = None, beta: float = 0.5) -> Tensor:
+    """Return the NLL of each dimension weighted by sigma^(2 beta), which is not differentiated (Seitzer et al., arXiv:2203.09168).
+
+    At beta 0 it is the NLL; at 1 the mean is learnt as under the squared error, however large sigma is.
+    """
+    weight = torch.exp(2.0 * beta * log_std.detach())
+    return (weight * _nll_by_dimension(mean, log_std, target)).sum(-1)
+
+
+def _nll_by_dimension(mean: Tensor, log_std: Tensor, target: Tensor) -> Tensor:
+    return log_std + 0.5 * ((target - mean) * torch.exp(-log_std)).square() + 0.5 * math.log(2.0 * math.pi)
+
+
+STATE_LOSSES: dict[str, StateLoss] = {
+    "gaussian_nll": gaussian_nll,
+    "sampled_squared_error": sampled_squared_error,
+    "squared_error": squared_error,
+    "beta_nll": beta_nll,
+}
 
 
 @dataclass(frozen=True)
@@ -42,86 +72,176 @@ class LossSettings:
 
     Attributes:
         history: H. The forecast K is what remains of the windows.
+        weights: one weight a term of ``TERMS``, and of ``extension`` if the model has one. A weight of 0 for ``history`` leaves the
+            history unscored by any head, as published.
         state_loss: a name of ``STATE_LOSSES``.
-        weights: one weight a term of ``TERMS``.
+        beta: of ``beta_nll``.
         decay: alpha, the weight of forecast step k being alpha^k (RWM, Eq. 3).
-        feedback: what is fed back, ``sample`` (as published) or ``mean``.
+        feedback: what is fed back, ``sample`` (as published), ``mean``, or ``truth`` (teacher forcing, for comparison).
         history_burn_in: history rows whose one-step predictions are not scored, the carry being still cold.
     """
 
     history: int
     weights: Mapping[str, float]
     state_loss: str = "gaussian_nll"
+    beta: float = 0.5
     decay: float = 1.0
     feedback: Feedback = "mean"
     history_burn_in: int = 4
+    loss: StateLoss = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if set(self.weights) != set(TERMS):
+        if set(self.weights) - {EXTENSION} != set(TERMS):
             raise ConfigError(f"dynamics.loss.weights names {sorted(self.weights)}, but the loss has the terms {sorted(TERMS)}.")
         if self.state_loss not in STATE_LOSSES:
             raise ConfigError(f"dynamics.loss.state_loss is '{self.state_loss}', but must be one of {sorted(STATE_LOSSES)}.")
-        if self.feedback not in ("sample", "mean"):
-            raise ConfigError(f"dynamics.loss.feedback is '{self.feedback}', but must be 'sample' or 'mean'.")
+        if self.feedback not in ("sample", "mean", "truth"):
+            raise ConfigError(f"dynamics.loss.feedback is '{self.feedback}', but must be 'sample', 'mean' or 'truth'.")
         if not 0 <= self.history_burn_in < self.history:
             raise ConfigError(f"dynamics.loss.history_burn_in is {self.history_burn_in}, but must be in 0..{self.history - 1}.")
+        for name, value in (("decay", self.decay), ("beta", self.beta)):
+            if not 0.0 <= value <= 1.0:
+                raise ConfigError(f"dynamics.loss.{name} is {value}, but must be in 0..1.")
+        beta = self.beta
+        chosen = STATE_LOSSES[self.state_loss]
+        object.__setattr__(self, "loss", chosen if chosen is not beta_nll else lambda m, s, t, n: beta_nll(m, s, t, n, beta))
+
+    @property
+    def scored_history(self) -> int:
+        """Return R, how many rows of the history are scored before the first forecast step."""
+        return self.history - self.history_burn_in - 1 if self.weights["history"] else 0
+
+    def scored_rows(self, forecast: int) -> int:
+        """Return how many rows of a window the contact and termination heads are scored on."""
+        return self.scored_history + forecast
+
+    @property
+    def needs_sample(self) -> bool:
+        """Return whether the state loss is that of a sample."""
+        return self.state_loss == "sampled_squared_error"
 
 
-def _step_weights(steps: int, decay: float, like: Tensor) -> Tensor:
-    weights = decay ** torch.arange(steps, device=like.device, dtype=like.dtype)
-    return weights / weights.sum()
+def member_losses(
+    dynamics: Dynamics, batch: Batch | Window, settings: LossSettings, noise: Noise | None = None
+) -> dict[str, Tensor]:
+    """Return every term of every member (RWM, Eq. 3).
 
-
-def member_losses(dynamics: Dynamics, window: Window, settings: LossSettings, noise: Tensor | None = None) -> dict[str, Tensor]:
-    """Return every term of every member.
+    The history is read once for all members that have it in common; each then forecasts its own rows.
 
     Args:
-        window: ``[M, B, H + K, .]``, normalised; M is E where members have rows of their own, else 1.
-        noise: ``[K, E, B, D]`` standard normal draws, for feedback ``sample``.
+        batch: windows ``[M, B, H + K, .]``, normalised.
+        noise: see :class:`~rwmu.records.Noise`; needed for feedback ``sample`` and for the sampled squared error.
 
     Returns:
         term -> ``[E]``.
     """
-    state_loss = STATE_LOSSES[settings.state_loss]
-    history, burn_in = settings.history, settings.history_burn_in
-    steps = window.length - history
-    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1])
-    members, rows, dim = dynamics.num_members, window.state.shape[1], window.state.shape[-1]
+    batch = batch if isinstance(batch, Batch) else Batch(batch)
+    noise = noise or Noise()
+    taught, rollout = _predictions(dynamics, batch, settings, noise)
+    return _scores(dynamics, batch, settings, noise, taught, rollout)
 
-    # One-step predictions of history rows burn_in + 1 .. H, the last of which is the first forecast step.
-    taught = encoded.predict(dynamics, slice(burn_in, history)).map(lambda tensor: tensor.unflatten(1, (rows, -1)))
-    first = taught.map(lambda tensor: tensor[:, :, -1])
-    rollout = forecast(
-        dynamics,
-        first,
-        encoded.carry,
-        window.action[:, :, history + 1 :],
-        settings.feedback,
-        noise,
-        true_state=window.state[:, :, history:-1],
-    )
-    weights = _step_weights(steps, settings.decay, rollout.mean)
-    target = window.state[:, :, history:].movedim(2, 0)  # [K, M, B, D]
-    per_step = state_loss(rollout.mean, rollout.log_std, target.expand(steps, members, rows, dim), None).mean(-1)  # [K, E]
-    history_target = window.state[:, :, burn_in + 1 : history + 1]
 
-    # The auxiliary heads are scored on the teacher-forced rows and on the forecast alike.
-    contact = torch.cat([taught.contact, rollout.contact[1:].movedim(0, 2)], dim=2)  # [E, B, H - burn_in + K - 1, C]
-    termination = torch.cat([taught.termination, rollout.termination[1:].movedim(0, 2)], dim=2)
-    scored = slice(burn_in + 1, None)
-    return {
-        "state": weights @ per_step,
-        "history": state_loss(taught.mean, taught.log_std, history_target.expand_as(taught.mean), None).mean((1, 2)),
+def _predictions(dynamics: Dynamics, batch: Batch, settings: LossSettings, noise: Noise) -> tuple[Prediction | None, Rollout]:
+    """Return the one-step predictions of the scored history ``[E, B', R, .]``, if any is, and the forecast."""
+    window, length = batch.window, settings.history
+    if settings.feedback == "truth":
+        length = window.length - 1
+    encoded = encode(dynamics, window.state[:, :, :length], window.action[:, :, 1 : length + 1])
+    side = _side_over_truth(dynamics, window, encoded, length)
+    action = window.action[:, :, length + 1 :]
+    encoded = encoded.last(settings.scored_history + 1 + length - settings.history)
+    if batch.rows is not None:
+        encoded = encoded.gather(batch.rows)
+        action = action[0][batch.rows]
+        side = None if side is None else gather(side, batch.rows)
+    if settings.feedback == "truth":
+        return _split(encoded.predict(dynamics), settings.scored_history)
+    taught = None
+    if settings.scored_history:
+        before = encoded.state.shape[2] - 1
+        earlier = History(encoded.features.map(lambda t: t[:, :, :before]), encoded.state[:, :, :before], encoded.carry)
+        taught = earlier.predict(dynamics)
+    return taught, forecast(dynamics, encoded, action, settings.feedback, noise.feedback, side=side)
+
+
+def _side_over_truth(dynamics: Dynamics, window: Window, encoded: History, length: int) -> Tensor | None:
+    """Let a separate auxiliary base read the true rows of the forecast, all at once (it needs no feedback to train)."""
+    if encoded.carry.auxiliary is None or window.length - length < 2:
+        return None
+    return dynamics.auxiliary_sequence(window.state[:, :, length:-1], window.action[:, :, length + 1 :], encoded.carry)
+
+
+def _split(predicted: Prediction, scored_history: int) -> tuple[Prediction | None, Rollout]:
+    """Take teacher-forced predictions ``[E, B', R + K, .]`` for those of the history and a forecast."""
+    ahead = predicted.map(lambda tensor: tensor[:, :, scored_history:].movedim(2, 0))
+    rollout = Rollout(ahead.mean, ahead.log_std, ahead.contact, ahead.termination, ahead.mean, ahead.extension)
+    return (predicted.map(lambda tensor: tensor[:, :, :scored_history]) if scored_history else None), rollout
+
+
+def _scores(
+    dynamics: Dynamics, batch: Batch, settings: LossSettings, noise: Noise, taught: Prediction | None, rollout: Rollout
+) -> dict[str, Tensor]:
+    window, scored = batch.window, slice(settings.history - settings.scored_history, settings.history)
+    if batch.rows is not None:
+        rows = batch.rows
+        window = window.map(lambda tensor: tensor[0][rows])
+    mean_of_rows = _RowMean(batch.weight)
+    steps = decay_weights(rollout.mean.shape[0], settings.decay, rollout.mean)
+
+    def targets(name: str, like: Tensor) -> Tensor:  # [K, M, B', .] -> [K, E, B', .]
+        target: Tensor = getattr(window, name)
+        return target[:, :, settings.history :].movedim(2, 0).to(like.dtype).expand_as(like)
+
+    def forecast_loss(losses: Tensor) -> Tensor:  # [K, E, B'] -> [E]
+        return (steps / steps.sum()) @ mean_of_rows(losses)
+
+    def side_loss(name: str, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Score the taught rows and the forecast alike: a head that reads true rows is not a matter of how far ahead."""
+        logits = getattr(rollout, name)
+        by_step, weights = mean_of_rows(score(logits, targets(name, logits))), steps  # [K, E]
+        if taught is not None:
+            known = getattr(taught, name).movedim(2, 0)  # [R, E, B', .]
+            truth = getattr(window, name)[:, :, scored].movedim(2, 0).to(known.dtype).expand_as(known)
+            by_step = torch.cat([mean_of_rows(score(known, truth)), by_step])
+            weights = torch.cat([steps.new_ones(len(known)), steps])
+        return (weights / weights.sum()) @ by_step
+
+    members = rollout.mean.shape[1]
+    state = settings.loss(rollout.mean, rollout.log_std, targets("state", rollout.mean), noise.loss)
+    losses = {
+        "state": forecast_loss(state),
+        "history": rollout.mean.new_zeros(members),
         "bound": _bound(dynamics, members, rollout.mean),
-        "contact": _binary_cross_entropy(contact, window.contact[:, :, scored]),
-        "termination": _binary_cross_entropy(termination, window.termination[:, :, scored]),
+        "contact": side_loss("contact", _binary_cross_entropy),
+        "termination": side_loss("termination", _binary_cross_entropy),
     }
+    if taught is not None:
+        mean, log_std = taught.mean.movedim(2, 0), taught.log_std.movedim(2, 0)
+        target = window.state[:, :, scored].movedim(2, 0).expand_as(mean)
+        losses["history"] = mean_of_rows(settings.loss(mean, log_std, target, noise.history)).mean(0)
+    if rollout.extension is not None:
+        losses[EXTENSION] = side_loss(EXTENSION, lambda predicted, truth: (predicted - truth).square().sum(-1))
+    return losses
+
+
+class _RowMean:
+    """Average ``[..., E, B']`` over rows, each member's weighted by its own ``[E, B']`` (1 on average, so not divided by)."""
+
+    def __init__(self, weight: Tensor | None) -> None:
+        self.weight = weight
+
+    def __call__(self, losses: Tensor) -> Tensor:
+        return (losses if self.weight is None else losses * self.weight).mean(-1)
+
+
+def decay_weights(steps: int, decay: float, like: Tensor) -> Tensor:
+    """Return ``[K]``, alpha^k for the forecast steps k = 0..K-1."""
+    return decay ** torch.arange(steps, device=like.device, dtype=like.dtype)
 
 
 def _binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of each member, ``[E]``."""
-    target = target.to(logits.dtype).expand_as(logits)
-    return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3))
+    """Return the binary cross-entropy, averaged over flags: ``[..., C] -> [...]``."""
+    return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
 
 
 def _bound(dynamics: Dynamics, members: int, like: Tensor) -> Tensor:
@@ -136,5 +256,5 @@ def _bound(dynamics: Dynamics, members: int, like: Tensor) -> Tensor:
 def total_loss(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Return the weighted sum of all terms, each the mean over members."""
     if set(losses) != set(weights):
-        raise ConfigError(f"The loss has the terms {sorted(losses)}, but weights are given for {sorted(weights)}.")
+        raise ConfigError(f"The loss has the terms {sorted(losses)}, but dynamics.loss.weights names {sorted(weights)}.")
     return torch.stack([weights[name] * loss.mean() for name, loss in losses.items()]).sum()

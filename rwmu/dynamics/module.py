@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import lightning
 import torch
 from torch import Tensor, nn
 
+from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.losses import LossSettings, member_losses, total_loss
+from rwmu.dynamics.members import MemberViews
 from rwmu.dynamics.unroll import unroll
-from rwmu.errors import ConfigError
-from rwmu.records import Window
+from rwmu.errors import ConfigError, TrainingError
+from rwmu.records import Batch, Noise, Window
 
 
 def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members: int) -> Tensor:
@@ -39,7 +43,10 @@ def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members
 
 
 class DynamicsModule(lightning.LightningModule):
-    """Train an ensemble on windows ``[E, B, H + K, .]`` of normalised rows.
+    """Train an ensemble on batches of normalised windows ``[E or 1, B, H + K, .]``.
+
+    Members that share nothing are trained one after the other within a step, each through its own backward pass (``one_by_one``):
+    the same gradients from a fraction of the memory, and on a CPU in less time, because a member's activations stay in the cache.
 
     Args:
         model: the ensemble.
@@ -52,6 +59,7 @@ class DynamicsModule(lightning.LightningModule):
             from the start. One-step training is cheap and comes first; the model learns to live with its own errors thereafter.
         validation_horizon: steps of the validation rollout.
         seed: of the noise that is fed back.
+        one_by_one: whether to train independent members in turn; None does so on CPUs.
     """
 
     def __init__(
@@ -67,8 +75,10 @@ class DynamicsModule(lightning.LightningModule):
         forecast_growth: float = 0.0,
         validation_horizon: int = 24,
         seed: int = 0,
+        one_by_one: bool | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # for one_by_one
         self._refuse_impossible(max_steps, learning_rate, forecast_growth)
         self.model: Any = model
         self.loss = loss
@@ -76,6 +86,7 @@ class DynamicsModule(lightning.LightningModule):
         self.gradient_clip, self.warmup_steps, self.final_fraction = gradient_clip, warmup_steps, final_fraction
         self.forecast_growth, self.validation_horizon = forecast_growth, validation_horizon
         members: int = self.model.num_members  # type: ignore[assignment]
+        self._one_by_one = one_by_one
         self._noise = [torch.Generator().manual_seed((seed + 1) * 7_368_787 + member) for member in range(members)]
 
     @staticmethod
@@ -87,45 +98,83 @@ class DynamicsModule(lightning.LightningModule):
         if not learning_rate > 0.0:
             raise ConfigError(f"dynamics.learning_rate is {learning_rate}, but must be above 0.")
 
-    def _draw_noise(self, window: Window) -> Tensor | None:
-        """Draw ``[K, E, B, D]`` standard normals, each member from its own stream."""
-        if self.loss.feedback != "sample":
-            return None
-        shape = (window.length - self.loss.history, window.state.shape[1], window.state.shape[-1])
-        draws = [torch.randn(shape, generator=generator) for generator in self._noise]
-        return torch.stack(draws, dim=1).to(window.state)
+    def _draw_noise(self, batch: Batch) -> Noise:
+        """Draw the standard normals that the loss needs, each member's from its own stream."""
+        state, forecast = batch.window.state, batch.window.length - self.loss.history
+
+        def draw(steps: int, needed: bool) -> Tensor | None:
+            if not (needed and steps):
+                return None
+            shape = (steps, batch.num_rows, state.shape[-1])
+            return torch.stack([torch.randn(shape, generator=generator) for generator in self._noise], dim=1).to(state)
+
+        sampled = self.loss.needs_sample
+        return Noise(
+            draw(forecast, self.loss.feedback == "sample"), draw(forecast, sampled), draw(self.loss.scored_history, sampled)
+        )
 
     def forecast_at(self, step: int, longest: int) -> int:
         """Return K at a training step."""
         growing = self.forecast_growth * self.max_steps
         return longest if step >= growing else 1 + int((longest - 1) * step / growing)
 
-    def _cut(self, window: Window) -> Window:
+    def _cut(self, batch: Batch) -> Batch:
         """Cut the windows to the forecast of this step: every other time at their end, else at their beginning.
 
         A fall is always an episode's last row, so it can only be a window's last row, and cutting it off would hide every fall.
         """
+        window = batch.window
         rows = self.loss.history + self.forecast_at(self.global_step, window.length - self.loss.history)
         first = window.length - rows if self.global_step % 2 else 0
-        return window.map(lambda tensor: tensor[:, :, first : first + rows])
+        return replace(batch, window=window.map(lambda tensor: tensor[:, :, first : first + rows]))
 
-    def training_step(self, window: Window, batch_index: int) -> Tensor:
-        """Return the loss of one batch, summed over members so that a member's gradient does not depend on E, and log its terms."""
-        window = self._cut(window)
-        losses = member_losses(self.model, window, self.loss, self._draw_noise(window))
-        loss = total_loss(losses, self.loss.weights)
-        if not torch.isfinite(loss):
-            bad = [f"{name} of member {m}" for name, term in losses.items() for m, x in enumerate(term) if not torch.isfinite(x)]
-            raise FloatingPointError(f"The training loss became non-finite at step {self.global_step} ({', '.join(bad)}).")
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"train/{name}": term.mean() for name, term in losses.items()})
-        summed: Tensor = loss * self.model.num_members
-        return summed
-
-    def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
-        """Clip per member, whatever the trainer says."""
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """Take one step of the optimiser and of its schedule, and log the terms of the loss."""
+        batch = self._cut(batch)
+        losses = self.gradients(batch, self._draw_noise(batch))
         norms = clip_gradient_norm_per_member(self.model, self.gradient_clip, self.model.num_members)
+        self._refuse_non_finite(losses, norms)
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        optimizer.step()  # type: ignore[union-attr]
+        schedule.step()  # type: ignore[union-attr]
+        self.log("train/loss", total_loss(losses, self.loss.weights), prog_bar=True)
+        self.log_dict({f"train/{name}": term.mean() for name, term in losses.items()})
         self.log("train/gradient_norm", norms.mean())
+
+    def gradients(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Leave in ``.grad`` the gradient of the loss, summed over members so that a member's does not depend on E.
+
+        Returns:
+            term -> ``[E]``, without gradient.
+        """
+        if self._members is None:
+            self.model.zero_grad(set_to_none=True)
+            losses = member_losses(self.model, batch, self.loss, noise)
+            self.manual_backward(total_loss(losses, self.loss.weights) * self.model.num_members)
+            return {name: term.detach() for name, term in losses.items()}
+        self._members.zero_grad()
+        parts = []
+        for index, member in enumerate(self._members):
+            losses = member_losses(member, batch.of_member(index), self.loss, noise.of_member(index))
+            self.manual_backward(total_loss(losses, self.loss.weights))
+            parts.append({name: term.detach() for name, term in losses.items()})
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    @cached_property
+    def _members(self) -> MemberViews | None:
+        """Return the members one by one, if they are to be trained so."""
+        wanted = self.device.type == "cpu" if self._one_by_one is None else self._one_by_one
+        independent = isinstance(self.model, RecurrentEnsemble) and self.model.num_bases == self.model.num_members > 1
+        return MemberViews(self.model) if wanted and independent else None
+
+    def _refuse_non_finite(self, losses: dict[str, Tensor], norms: Tensor) -> None:
+        if all(bool(term.isfinite().all()) for term in (*losses.values(), norms)):
+            return
+        bad = [f"{name} of member {m}" for name, term in losses.items() for m, x in enumerate(term) if not torch.isfinite(x)]
+        raise TrainingError(
+            f"The training of the world model became non-finite at step {self.global_step} ({', '.join(bad) or 'its gradient'}); "
+            "the last good checkpoint is kept. Lower dynamics.optimizer.learning_rate, or look for outliers in the data."
+        )
 
     def validation_step(self, window: Window, batch_index: int) -> None:
         """Log the normalised error of the ensemble-mean rollout, the figure that stops training early."""

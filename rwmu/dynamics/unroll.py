@@ -5,16 +5,30 @@ Pairs follow the action-time convention of ``rwmu.records``: row t of an episode
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rwmu.interfaces import Dynamics
-from rwmu.records import Carry, Prediction, Rollout, Window, follow
+from rwmu.records import Carry, Features, Followed, Prediction, Rollout, Window, follow
 
-Feedback = Literal["sample", "mean", "ensemble_mean", "member"]
+Feedback = Literal["sample", "mean", "ensemble_mean", "member", "truth"]
+
+
+def predict(dynamics: Dynamics, features: Features, state: Tensor, followed: Followed | None = None) -> Prediction:
+    """Apply all heads to the features of ``state [M, N, D]``; with ``followed``, those of contact and termination to one member."""
+    mean, log_std = dynamics.predict_state(features, state)
+    return Prediction(mean, log_std, *dynamics.predict_side(features.side, followed))
+
+
+def step(
+    dynamics: Dynamics, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None
+) -> tuple[Prediction, Carry]:
+    """Predict what follows ``state [M, B, D]`` and the action ``[M, B, A]`` taken there."""
+    features, carry = dynamics.advance(state, action, carry, followed)
+    return predict(dynamics, features, state, followed), carry
 
 
 @dataclass(frozen=True)
@@ -22,28 +36,45 @@ class History:
     """What a model makes of H true rows.
 
     Attributes:
-        features, auxiliary_features: ``[M, B, H, F]`` after each row, ready for the heads.
-        state: ``[M, B, H, D]``, the rows themselves.
+        features: ``[M', B, H, .]`` after each row. state: ``[M, B, H, D]``, the rows themselves.
         carry: after the last row and the action that follows it.
     """
 
-    features: Tensor
-    auxiliary_features: Tensor
+    features: Features
     state: Tensor
     carry: Carry
 
-    def predict(self, dynamics: Dynamics, rows: slice) -> Prediction:
-        """Predict what follows each of ``rows``, teacher-forced; returns ``[E, B * rows, ...]``, rows fastest."""
-        flat = [tensor[:, :, rows].flatten(1, 2) for tensor in (self.features, self.auxiliary_features, self.state)]
-        return dynamics.predict(*flat)
+    def last(self, number: int) -> History:
+        """Keep the last ``number`` rows."""
+        kept = slice(self.state.shape[2] - number, None)
+        return replace(self, features=self.features.map(lambda tensor: tensor[:, :, kept]), state=self.state[:, :, kept])
+
+    def gather(self, rows: Tensor) -> History:
+        """Give each member its rows ``[E, B']`` of a common batch."""
+        features = self.features.map(lambda tensor: gather(tensor, rows))
+        carry = self.carry.map(lambda tensor: torch.stack([gather(layer, rows) for layer in tensor]))
+        return History(features, gather(self.state, rows), carry)
+
+    def predict(self, dynamics: Dynamics) -> Prediction:
+        """Predict what follows each row, teacher-forced; returns ``[E, B, H, .]``."""
+        rows = self.state.shape[1]
+        flat = predict(dynamics, self.features.map(lambda tensor: tensor.flatten(1, 2)), self.state.flatten(1, 2))
+        return flat.map(lambda tensor: torch.unflatten(tensor, 1, (rows, -1)))
+
+
+def gather(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Take from ``[M, B, ...]`` (M is 1 or E) the rows ``[E, B']`` of each member: ``[E, B', ...]``."""
+    if tensor.shape[0] == 1:
+        return tensor[0][rows]
+    return tensor[torch.arange(len(rows), device=rows.device).unsqueeze(1), rows]
 
 
 def encode(dynamics: Dynamics, state: Tensor, action: Tensor, carry: Carry | None = None) -> History:
     """Run over true rows ``state [M, B, H, D]``, each with the action that *follows* it ``[M, B, H, A]``."""
     if carry is None:
         carry = dynamics.initial_carry(state.shape[0], state.shape[1])
-    features, auxiliary_features, carry = dynamics.sequence(state, action, carry)
-    return History(features, auxiliary_features, state, carry)
+    features, carry = dynamics.sequence(state, action, carry)
+    return History(features, state, carry)
 
 
 def warm_up(dynamics: Dynamics, state: Tensor, action: Tensor) -> Carry:
@@ -51,15 +82,17 @@ def warm_up(dynamics: Dynamics, state: Tensor, action: Tensor) -> Carry:
 
     Args:
         state, action: ``[M, B, H, .]`` rows of an episode (``action`` produced ``state``), normalised. All rows but the last are
-            consumed, each with the action of the next; the last is left to the first :meth:`Dynamics.step`.
+            consumed, each with the action of the next; the last is left to the first :func:`step`.
     """
     if state.shape[2] < 2:
         return dynamics.initial_carry(state.shape[0], state.shape[1])
     return encode(dynamics, state[:, :, :-1], action[:, :, 1:]).carry
 
 
-def feed_back(prediction: Prediction, feedback: Feedback, noise: Tensor | None = None, member: Tensor | None = None) -> Tensor:
-    """Return the state ``[M, B, D]`` that the next step starts from.
+def feed_back(
+    mean: Tensor, log_std: Tensor, feedback: Feedback, noise: Tensor | None = None, member: Tensor | None = None
+) -> Tensor:
+    """Return the state ``[M, B, D]`` that the next step starts from, given means and log standard deviations ``[E, B, D]``.
 
     Args:
         feedback: ``sample`` (each member its own reparameterised sample; needs ``noise [E, B, D]``), ``mean`` (each member its
@@ -67,43 +100,67 @@ def feed_back(prediction: Prediction, feedback: Feedback, noise: Tensor | None =
             ``member [B]``).
     """
     if feedback == "mean":
-        return prediction.mean
+        return mean
     if feedback == "ensemble_mean":
-        return prediction.mean.mean(dim=0, keepdim=True)
+        return mean.mean(dim=0, keepdim=True)
     if feedback == "member":
         if member is None:
             raise ValueError("feedback 'member' needs the member that each row follows")
-        return follow(prediction.mean, member)
+        return follow(mean, member)
+    if feedback == "truth":
+        raise ValueError("feedback 'truth' feeds nothing back: encode the true rows and predict from them")
     if noise is None:
         raise ValueError("feedback 'sample' needs standard normal noise")
-    return torch.addcmul(prediction.mean, prediction.log_std.exp(), noise)
+    return torch.addcmul(mean, log_std.exp(), noise)
 
 
 def forecast(
     dynamics: Dynamics,
-    first: Prediction,
-    carry: Carry,
+    history: History,
     action: Tensor,
     feedback: Feedback,
     noise: Tensor | None = None,
     member: Tensor | None = None,
-    true_state: Tensor | None = None,
+    side: Tensor | None = None,
 ) -> Rollout:
-    """Go on from a first prediction.
+    """Go on from the last row of a history.
+
+    The heads of contact and termination need no feedback, so they are applied to all steps at once.
 
     Args:
-        first: what follows the history's last row.
-        carry: after that row.
         action: ``[M, B, K - 1, A]``, the actions that follow the predicted rows 1..K-1.
         noise: ``[K, E, B, D]`` for feedback ``sample``.
-        true_state: ``[M, B, K - 1, D]``, consumed by a separate auxiliary base in training.
+        side: ``[M', B, K - 1, F]``, features of a separate auxiliary base that has read the truth (training); None lets it read
+            what is fed back.
     """
-    predictions, fed = [first], [feed_back(first, feedback, None if noise is None else noise[0], member)]
-    for k in range(action.shape[2]):
-        prediction, carry = dynamics.step(fed[-1], action[:, :, k], carry, None if true_state is None else true_state[:, :, k])
-        predictions.append(prediction)
-        fed.append(feed_back(prediction, feedback, None if noise is None else noise[k + 1], member))
-    return Rollout.stack(predictions, fed)
+    last = history.last(1)
+    features, state = last.features.map(lambda tensor: tensor[:, :, 0]), last.state[:, :, 0]
+    carry = history.carry if side is None else Carry(history.carry.state)
+    means, log_stds, fed, sides = [], [], [], [features.side]
+    for k in range(action.shape[2] + 1):
+        if k:
+            features, carry = dynamics.advance(state, action[:, :, k - 1], carry)
+            sides.append(features.side if side is None else side[:, :, k - 1])
+        mean, log_std = dynamics.predict_state(features, state)
+        state = feed_back(mean, log_std, feedback, None if noise is None else noise[k], member)
+        means.append(mean)
+        log_stds.append(log_std)
+        fed.append(state)
+    stacked = _stack(sides).flatten(1, 2)  # [M', K * B, F]
+    contact, termination, extension = dynamics.predict_side(stacked)
+
+    def by_step(outputs: Tensor) -> Tensor:  # [E, K * B, .] -> [K, E, B, .]
+        return torch.unflatten(outputs, 1, (len(means), -1)).transpose(0, 1)
+
+    side_outputs = by_step(contact), by_step(termination)
+    further = None if extension is None else by_step(extension)
+    return Rollout(torch.stack(means), torch.stack(log_stds), *side_outputs, torch.stack(fed), further)
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    """Stack ``[M, B, F]`` along a step axis, ``[M, K, B, F]``, where M may grow from 1 to E once inputs part."""
+    most = max(tensor.shape[0] for tensor in tensors)
+    return torch.stack([tensor.expand(most, -1, -1) for tensor in tensors], dim=1)
 
 
 def unroll(
@@ -126,5 +183,4 @@ def unroll(
     if not 1 <= history < window.length:
         raise ValueError(f"a window of {window.length} rows has no forecast after a history of {history}")
     encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1])
-    first = encoded.predict(dynamics, slice(history - 1, history))
-    return forecast(dynamics, first, encoded.carry, window.action[:, :, history + 1 :], feedback, noise, member)
+    return forecast(dynamics, encoded, window.action[:, :, history + 1 :], feedback, noise, member)

@@ -15,9 +15,9 @@ from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.unroll import warm_up
+from rwmu.dynamics.unroll import step, warm_up
 from rwmu.errors import CheckpointError
-from rwmu.records import Carry, Prediction, Window
+from rwmu.records import Carry, Followed, Prediction, Window
 from rwmu.tasks.anymal_d import Robot
 
 FORMAT = "rwmu-dynamics-1"
@@ -68,9 +68,12 @@ class WorldModel:
         state = self.normalizer.normalize(history.state)
         return warm_up(self.dynamics, state.unsqueeze(0), history.action.unsqueeze(0))
 
-    def step(self, carry: Carry, state: Tensor, action: Tensor) -> tuple[Prediction, Carry]:
-        """Predict, in normalised space, what follows ``state [B, D]`` (physical units) and the action ``[B, A]`` taken there."""
-        return self.dynamics.step(self.normalizer.normalize(state).unsqueeze(0), action.unsqueeze(0), carry)
+    def step(self, carry: Carry, state: Tensor, action: Tensor, followed: Followed | None = None) -> tuple[Prediction, Carry]:
+        """Predict, in normalised space, what follows ``state [B, D]`` (physical units) and the action ``[B, A]`` taken there.
+
+        With ``followed``, contacts and termination are those of the member that each row follows, and so is any auxiliary carry.
+        """
+        return step(self.dynamics, self.normalizer.normalize(state).unsqueeze(0), action.unsqueeze(0), carry, followed)
 
     def check_fits(self, robot: Robot, data_hash: str | None = None) -> None:
         """Raise a CheckpointError that names the first item in which this model differs from what it is to be used with."""

@@ -67,7 +67,7 @@ def termination_probabilities(world_model: FittedModel, episodes: Episodes, ids:
     for batch in torch.split(torch.cat(starts), 256):
         window = normalized_window(world_model, episodes, batch, length)
         encoded = encode(world_model.dynamics, window.state[:, :, :-1], window.action[:, :, 1:])
-        logits = encoded.predict(world_model.dynamics, slice(history - 1, None)).termination
+        logits = encoded.last(_CHUNK).predict(world_model.dynamics).termination.flatten(1, 2)
         rows_predicted = batch[:, None] + torch.arange(history, length)
         probability[rows_predicted.flatten()] = logits.sigmoid().mean(dim=0)[:, 0]
     return probability

@@ -18,7 +18,7 @@ from rwmu.errors import ConfigError
 from rwmu.imagination.rules import DreamRules
 from rwmu.imagination.starts import StartPool
 from rwmu.interfaces import Penalty
-from rwmu.records import Carry, Prediction, Reward
+from rwmu.records import Carry, Followed, Prediction, Reward, follow
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 from rwmu.uncertainty.estimates import epistemic
 
@@ -91,7 +91,12 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self.disagreement = torch.zeros(batch)
         self.last_reward = Reward(torch.zeros(batch), {name: torch.zeros(batch) for name in self.task.weights})
         self._finished_length = torch.full((batch,), torch.nan)  # of the latest finished episode of each environment, steps
-        self._carry = starts.carry.map(lambda tensor: tensor.new_zeros(*tensor.shape[:2], batch, tensor.shape[3]))
+        # Every member's recurrent state goes on, for the penalty; of a separate auxiliary base only the followed member's.
+        auxiliary = starts.carry.auxiliary
+        self._carry = Carry(
+            starts.carry.state.new_zeros(*starts.carry.state.shape[:2], batch, starts.carry.state.shape[3]),
+            None if auxiliary is None else auxiliary.new_zeros(auxiliary.shape[0], 1, batch, auxiliary.shape[3]),
+        )
 
     # -- starting ---------------------------------------------------------------------------------------------------------
 
@@ -107,22 +112,18 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
     def _start(self, rows: Tensor) -> None:
         """Put the environments ``rows`` (indices) at the end of histories drawn from the pool."""
         starts, picks = self._pool.starts, self._pool.draw(len(rows))
-        for target, source in self._pairs(self._carry, starts.carry):
-            target[:, :, rows] = source[:, :, picks]
+        self._carry.state[:, :, rows] = starts.carry.state[:, :, picks]
         self.state[rows] = starts.state[picks]
         self.contact[rows] = starts.contact[picks]
         for name in _MEMORY[1:]:
             getattr(self.memory, name)[rows] = getattr(starts.memory, name)[picks]
         self.member[rows] = torch.randint(self.world_model.num_members, (len(rows),), generator=self._generator)
+        self._followed = Followed(self.member, self.world_model.num_members)
+        if self._carry.auxiliary is not None and starts.carry.auxiliary is not None:
+            for own, pool in zip(self._carry.auxiliary, starts.carry.auxiliary, strict=True):
+                own[:, rows] = follow(pool[:, picks], self.member[rows])
         self.episode_length_buf[rows] = 0
         self._command(rows)
-
-    @staticmethod
-    def _pairs(one: Carry, other: Carry) -> list[tuple[Tensor, Tensor]]:
-        pairs = [(one.state, other.state)]
-        if one.auxiliary is not None and other.auxiliary is not None:
-            pairs.append((one.auxiliary, other.auxiliary))
-        return pairs
 
     def _command(self, rows: Tensor) -> None:
         self.memory.command[rows] = self.task.command(self._uniform(len(rows), 4))
@@ -153,7 +154,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self._refuse_non_finite(action)
         if self._num_steps and self._num_steps % self.rules.pool_refresh_steps == 0:
             self._pool.refresh()
-        prediction, self._carry = self.world_model.step(self._carry, self.state, action)
+        prediction, self._carry = self.world_model.step(self._carry, self.state, action, self._followed)
         probability = self._advance(prediction)
         reward = self.task.reward(self.memory, self.state, action, self.contact)
         self.last_reward = reward
@@ -280,6 +281,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             setattr(self.memory, name, saved[f"memory.{name}"].clone())
         auxiliary = saved.get("carry.auxiliary")
         self._carry = Carry(saved["carry.state"].clone(), None if auxiliary is None else auxiliary.clone())
+        self._followed = Followed(self.member, self.world_model.num_members)
         self._pool.load(saved["pool.rows"].clone())
         self._generator.set_state(saved["generator"])
         self._num_steps = saved["num_steps"]

@@ -29,7 +29,7 @@ def take(windows: BootstrapWindows, number: int) -> Window:
     """Return ``number`` batches joined along the batch axis, ``[E, number * B, T, ·]``."""
     batches = list(islice(windows, number))
     names = ("state", "action", "contact", "termination")
-    return Window(*(torch.cat([getattr(batch, name) for batch in batches], dim=1) for name in names))
+    return Window(*(torch.cat([getattr(batch.window, name) for batch in batches], dim=1) for name in names))
 
 
 def episodes_seen(window: Window) -> list[set[int]]:
@@ -75,9 +75,45 @@ def test_episodes_drawn_twice_are_seen_twice_as_often() -> None:
 
 
 def test_without_bootstrap_all_members_see_all_episodes_in_their_own_order() -> None:
-    window = take(stream(bootstrap=False), 200)
+    window = take(stream(bootstrap="windows"), 200)
     assert episodes_seen(window) == [set(TRAIN.tolist()) - {1}] * 3
     assert not torch.equal(window.state[0], window.state[1])
+
+
+def test_common_windows_are_weighted_by_each_members_resample() -> None:
+    windows = stream(bootstrap="weights", batch_size=400)
+    batch = windows.batch()
+    assert batch.window.state.shape[:2] == (1, 400)
+    assert batch.rows is None
+    assert batch.weight is not None
+    episode = (batch.window.state[0, :, 0, 0] // 1000).long()
+    for member, ids in enumerate(windows.member_episodes):
+        drawn = torch.bincount(ids, minlength=12).float()
+        sizes = (EPISODES.lengths - LENGTH + 1).clamp(min=0).float()
+        usable = torch.isin(torch.arange(12), TRAIN) & (sizes > 0)
+        scale = sizes[usable].sum() / (drawn * sizes).sum()  # so that a window of the data weighs 1 on average
+        torch.testing.assert_close(batch.weight[member], (drawn * scale)[episode])
+
+
+def test_in_batch_resamples_are_fresh_as_published() -> None:
+    windows = stream(bootstrap="in_batch")
+    first, second = windows.batch(), windows.batch()
+    for batch in (first, second):
+        assert batch.window.state.shape[0] == 1
+        assert batch.rows is not None
+        assert batch.rows.shape == (3, 16)
+        assert batch.rows.min() >= 0
+        assert batch.rows.max() < 16
+    assert not torch.equal(first.rows, second.rows)  # type: ignore[arg-type]
+    assert not torch.equal(first.rows[0], first.rows[1])  # type: ignore[index]
+    alone = stream(bootstrap="in_batch", num_members=1).batch()
+    assert torch.equal(alone.rows[0], first.rows[0])  # type: ignore[index]
+    assert torch.equal(alone.window.state, first.window.state)
+
+
+def test_an_unknown_bootstrap_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data.bootstrap is 'own'.*in_batch"):
+        stream(bootstrap="own")
 
 
 def test_the_seed_decides_the_batches() -> None:
@@ -106,8 +142,8 @@ def test_mirrored_windows_are_mirrored_whole_and_before_normalisation() -> None:
     normalizer = Normalizer.fit(episodes.state, ROBOT.state_layout)
     names = ["identity", "left_right", "front_back", "both"]
     mirrors = [ROBOT.mirrors[name] for name in names]
-    windows = BootstrapWindows(episodes, ids, normalizer, LENGTH, 1, 400, mirrors=mirrors[1:], bootstrap=False)
-    window = windows.batch()
+    windows = BootstrapWindows(episodes, ids, normalizer, LENGTH, 1, 400, mirrors=mirrors[1:], bootstrap="windows")
+    window = windows.batch().window
     true = gather(episodes, window_starts(episodes.lengths, ids, LENGTH), LENGTH)
     images = [
         torch.cat([normalizer.normalize(m.state(true.state)), m.action(true.action), m.contact(true.contact)], -1) for m in mirrors
@@ -123,8 +159,8 @@ def test_mirrored_windows_are_mirrored_whole_and_before_normalisation() -> None:
 
 def test_states_are_normalised_and_actions_are_not() -> None:
     normalizer = Normalizer(torch.full((45,), 1000.0), torch.full((45,), 4.0))
-    plain = BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, LENGTH, 2, 8).batch()
-    scaled = BootstrapWindows(EPISODES, TRAIN, normalizer, LENGTH, 2, 8).batch()
+    plain = BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, LENGTH, 2, 8).batch().window
+    scaled = BootstrapWindows(EPISODES, TRAIN, normalizer, LENGTH, 2, 8).batch().window
     assert torch.equal(scaled.state, (plain.state - 1000.0) / 4.0)
     assert torch.equal(scaled.action, plain.action)
 
@@ -140,7 +176,7 @@ def test_a_restored_stream_goes_on_where_it_was() -> None:
 
 
 def test_the_stream_of_another_number_of_members_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="data streams of 3 members, but this run has 2"):
+    with pytest.raises(CheckpointError, match="3 streams of data, but this run has 2"):
         stream(num_members=2).load_state_dict(stream().state_dict())
 
 
@@ -169,7 +205,7 @@ def test_too_short_episodes_are_refused() -> None:
 
 @pytest.mark.parametrize("endings", [0.0, 0.25])
 def test_how_much_more_frequent_falls_are_in_batches_is_known(endings: float) -> None:
-    windows = stream(endings=endings, bootstrap=False)
+    windows = stream(endings=endings, bootstrap="windows")
     in_batches = take(windows, 1000).termination[:, :, -5:].mean().item()
     lengths = [LENGTHS[episode] for episode in TRAIN.tolist() if LENGTHS[episode] >= LENGTH]
     in_episodes = 2 / (sum(lengths) - len(lengths))

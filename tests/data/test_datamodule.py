@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import ConfigError, DataError
-from rwmu.records import Window
+from rwmu.records import Batch, Window
 from tests.data.synthetic import ROBOT, numbered_episodes, varied_episodes
 
 LENGTHS = [30, 45, 12, 60, 38, 51, 44, 29, 33, 70] * 4
@@ -42,7 +42,7 @@ def test_another_seed_draws_other_batches_from_the_same_splits() -> None:
     one, other, otherwise = module(seed=1, split_seed=4), module(seed=2, split_seed=4), module(seed=1, split_seed=9)
     assert torch.equal(one.splits["test"], other.splits["test"])
     assert torch.equal(one.test_windows(9).state, other.test_windows(9).state)
-    assert not torch.equal(one.train_windows.batch().state, other.train_windows.batch().state)
+    assert not torch.equal(one.train_windows.batch().window.state, other.train_windows.batch().window.state)
     assert not torch.equal(one.splits["test"], otherwise.splits["test"])
 
 
@@ -69,7 +69,7 @@ def test_a_given_normaliser_is_used() -> None:
 
 def test_batches_have_the_stated_shapes() -> None:
     data = module()
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.train_dataloader())).window
     assert batch.state.shape == (2, 6, 12, 45)
     assert batch.termination.shape == (2, 6, 12, 1)
     (validation,) = list(data.val_dataloader())
@@ -154,8 +154,8 @@ class Recorder(LightningModule):
         self.seen: list[Tensor] = []
         self.validated: list[Tensor] = []
 
-    def training_step(self, batch: Window, batch_idx: int) -> Tensor:
-        self.seen.append(batch.state.clone())
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.seen.append(batch.window.state.clone())
         return self.weight.sum()
 
     def validation_step(self, batch: Window, batch_idx: int) -> None:

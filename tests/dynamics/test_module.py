@@ -9,8 +9,8 @@ from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.errors import ConfigError
-from rwmu.records import Window
+from rwmu.errors import ConfigError, TrainingError
+from rwmu.records import Batch, Noise, Window
 
 SETTINGS = LossSettings(history=5, weights=dict.fromkeys(TERMS, 1.0))
 
@@ -27,11 +27,11 @@ def test_the_forecast_grows():
 
 def test_growing_forecasts_see_both_ends_of_the_windows():
     module = DynamicsModule(model(), SETTINGS, max_steps=100, forecast_growth=0.5)
-    rows = Window(*(torch.arange(13.0).view(1, 1, 13, 1).expand(2, 3, 13, size) for size in (4, 2, 3, 1)))
+    rows = Batch(Window(*(torch.arange(13.0).view(1, 1, 13, 1).expand(2, 3, 13, size) for size in (4, 2, 3, 1))))
     seen = []
     for step in (8, 9):
         module.__class__ = type("At", (DynamicsModule,), {"global_step": step})
-        cut = module._cut(rows)
+        cut = module._cut(rows).window
         assert cut.length == 5 + 2
         seen.append(cut.termination[0, 0, [0, -1], 0].tolist())
     assert seen == [[0.0, 6.0], [6.0, 12.0]]
@@ -44,8 +44,8 @@ def test_the_backward_pass_sums_over_members():
     gradients = []
     for members in (1, 2):
         module = DynamicsModule(model(members=members), SETTINGS, max_steps=10)
-        module.log = module.log_dict = lambda *_, **__: None
-        module.training_step(rows.map(lambda tensor, members=members: tensor[:members]), 0).backward()
+        module.manual_backward = torch.Tensor.backward
+        module.gradients(Batch(rows.map(lambda tensor, members=members: tensor[:members])), Noise())
         gradients.append(module.model.state_base.weight_hh[0].grad[0])
     torch.testing.assert_close(*gradients)
 
@@ -82,9 +82,11 @@ def test_a_shared_base_is_clipped_as_one_group():
 def test_a_non_finite_loss_stops_training_and_names_the_member():
     module = DynamicsModule(model(), SETTINGS, max_steps=10)
     module.model.state_head.mean.bias_output.data[1] = torch.nan
-    rows = Window(*(torch.zeros(2, 3, 9, size) for size in (4, 2, 3, 1)))
-    with pytest.raises(FloatingPointError, match=r"state of member 1"):
+    module.manual_backward = torch.Tensor.backward
+    rows = Batch(Window(*(torch.zeros(2, 3, 9, size) for size in (4, 2, 3, 1))))
+    with pytest.raises(TrainingError, match=r"state of member 1.*learning_rate"):
         module.training_step(rows, 0)
+    assert not any(parameter.isnan().any() for parameter in module.model.state_base.parameters())  # no step was taken
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rwmu.evaluation import diagnostics
-from rwmu.records import Prediction
+from rwmu.records import Features
 from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
 
 
@@ -38,11 +38,10 @@ def test_head_that_says_the_same_everywhere() -> None:
 class Tipping(KnownDynamics):
     """Forecast a fall from states whose forward speed is high, by turning gravity over."""
 
-    def predict(self, features: torch.Tensor, auxiliary_features: torch.Tensor, state: torch.Tensor) -> Prediction:
-        known = super().predict(features, auxiliary_features, state)
+    def predict_state(self, features: Features, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean = state.expand(self.num_members, *state.shape[1:]).clone()
         mean[..., 8] = torch.where(state[..., 0] > 2.0, 3.0, state[..., 8])
-        return Prediction(mean, known.log_std, known.contact, known.termination)
+        return mean, torch.zeros_like(mean)
 
 
 def test_falls_are_foreseen_where_the_forecast_lies_down() -> None:
@@ -67,10 +66,9 @@ def test_disagreement_that_follows_the_error_correlates_with_it() -> None:
     class Honest(KnownDynamics):
         """Members that are wrong, and disagree, in proportion to the forward speed."""
 
-        def predict(self, features: torch.Tensor, auxiliary_features: torch.Tensor, state: torch.Tensor) -> Prediction:
-            known = super().predict(features, auxiliary_features, state)
-            step = torch.tensor([1.0, 2.0]).view(2, 1, 1) * state[..., :1].abs()
-            return Prediction(state + step, known.log_std, known.contact, known.termination)
+        def predict_state(self, features: Features, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            mean = state + torch.tensor([1.0, 2.0]).view(2, 1, 1) * state[..., :1].abs()
+            return mean, torch.zeros_like(mean)
 
     episodes = random_episodes([200] * 4)
     for first in range(0, 800, 20):

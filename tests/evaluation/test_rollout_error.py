@@ -10,7 +10,7 @@ from torch import Tensor
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
 from rwmu.evaluation.rollout_error import episode_bootstrap, open_loop, rollout_error, separate_starts
-from rwmu.records import Prediction
+from rwmu.records import Features
 from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
 
 DRIFT, SIZE = 0.01, 45
@@ -49,17 +49,9 @@ def test_disagreement_is_the_scalar_of_the_penalty() -> None:
 class AddsActions(KnownDynamics):
     """Next state = state + the mean of the action given with it, in every column."""
 
-    def sequence(self, state: Tensor, action: Tensor, carry):  # type: ignore[no-untyped-def]
-        features = action.mean(-1, keepdim=True)
-        return features, features, carry
-
-    def step(self, state: Tensor, action: Tensor, carry, true_state: Tensor | None = None):  # type: ignore[no-untyped-def]
-        features = action.mean(-1, keepdim=True)
-        return self.predict(features, features, state), carry
-
-    def predict(self, features: Tensor, auxiliary_features: Tensor, state: Tensor) -> Prediction:
-        known = super().predict(features, auxiliary_features, state)
-        return Prediction(state + features, known.log_std, known.contact, known.termination)
+    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
+        mean = state + features.inputs[..., SIZE:].mean(-1, keepdim=True)
+        return mean, torch.zeros_like(mean)
 
 
 @dataclass

@@ -1,0 +1,136 @@
+"""The published world model's weights, read and written: ``SystemDynamicsEnsemble`` of rsl_rl_rwm.
+
+Published checkpoints hold them under ``system_dynamics_state_dict``: two GRU bases (``state_base``, ``auxiliary_base``, PyTorch's
+gate order) and E heads on each. They are a :class:`~rwmu.dynamics.shared.SharedEnsemble` with a separate auxiliary base, no skip
+and learnt bounds; all sizes are read off the weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.dynamics.ensemble import RecurrentEnsemble
+from rwmu.dynamics.shared import SharedEnsemble
+from rwmu.errors import CheckpointError
+
+KEY = "system_dynamics_state_dict"
+_GRU_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# Our perceptrons -> theirs; a perceptron's layers 0 and 2 (1 is the ReLU).
+_PERCEPTRONS = {
+    "state_head.mean": ("state_heads", "state_mean_layers"),
+    "state_head.log_std": ("state_heads", "state_logstd_layers"),
+    "contact_head": ("auxiliary_heads", "contact_layers"),
+    "termination_head": ("auxiliary_heads", "termination_layers"),
+    "extension_head": ("auxiliary_heads", "extension_layers"),
+}
+_BOUNDS = {"state_head.min_log_std": "state_min_logstd", "state_head.log_delta_log_std": "state_log_delta_logstd"}
+_LAYERS = {"weight_hidden": "0.weight", "bias_hidden": "0.bias", "weight_output": "2.weight", "bias_output": "2.bias"}
+
+
+def from_published(weights: Mapping[str, Tensor]) -> SharedEnsemble:
+    """Build the ensemble that a published state dict describes, with its weights (and their dtype).
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape than the others imply; names it, with both shapes.
+    """
+    model = SharedEnsemble(**_architecture(weights))
+    model.to(weights["state_base.memory.rnn.weight_ih_l0"].dtype)
+    left = dict(weights)
+    with torch.no_grad():
+        for name, keys in _published_keys(model).items():
+            found = torch.stack([_take(left, key, tuple(model.get_parameter(name).shape[1:])) for key in keys])
+            model.get_parameter(name).copy_(found)
+    if left:
+        raise CheckpointError(f"The published world model has the unknown tensor '{sorted(left)[0]}'; it is of another form.")
+    return model
+
+
+def to_published(model: RecurrentEnsemble) -> dict[str, Tensor]:
+    """Return the published state dict of a shared ensemble of the published form; :func:`from_published` is its inverse.
+
+    Raises:
+        CheckpointError: the model has a part that the published form has no place for.
+    """
+    wanted = {"num_bases": 1, "skip": False, "auxiliary_base": "separate", "backbone": "gru", "prior_scale": 0.0}
+    for name, value in wanted.items():
+        if model.arguments[name] != value:
+            raise CheckpointError(f"The published form needs {name} = {value}, but the model has {model.arguments[name]}.")
+    return {
+        key: model.get_parameter(name).detach()[member].clone()
+        for name, keys in _published_keys(model).items()
+        for member, key in enumerate(keys)
+    }
+
+
+def load_published(path: Path) -> SharedEnsemble:
+    """Read the world model of a published checkpoint file; code in the file is never run (``weights_only``)."""
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated.") from error
+    if not isinstance(content, Mapping) or KEY not in content:
+        raise CheckpointError(f"{path} is not a published checkpoint: it has no '{KEY}'.")
+    return from_published(content[KEY])
+
+
+def _architecture(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    def shape(key: str) -> torch.Size:
+        if key not in weights:
+            raise CheckpointError(f"The published world model lacks the tensor '{key}'.")
+        return weights[key].shape
+
+    def count(pattern: str) -> int:
+        return len({found[1] for key in weights if (found := re.match(pattern, key))})
+
+    hidden_size = shape("state_base.memory.rnn.weight_hh_l0")[1]
+    state_dim = shape("state_heads.0.state_min_logstd")[-1]
+    extension = "auxiliary_heads.0.extension_layers.2.weight"
+    return {
+        "state_dim": state_dim,
+        "action_dim": shape("state_base.memory.rnn.weight_ih_l0")[1] - state_dim,
+        "contact_dim": shape("auxiliary_heads.0.contact_layers.2.weight")[0],
+        "extension_dim": shape(extension)[0] if extension in weights else 0,
+        "num_members": count(r"state_heads\.(\d+)\."),
+        "num_layers": count(r"state_base\.memory\.rnn\.weight_hh_l(\d+)$"),
+        "hidden_size": hidden_size,
+        "head_hidden_size": shape("state_heads.0.state_mean_layers.0.weight")[0],
+        "side_head_hidden_size": shape("state_heads.0.state_logstd_layers.0.weight")[0],
+        "auxiliary_base": "separate",
+        "skip": False,
+        "learn_bounds": True,
+    }
+
+
+def _published_keys(model: RecurrentEnsemble) -> dict[str, list[str]]:
+    """Return, for each of our parameters ``[G, ...]``, the names of the tensors that it is stacked from."""
+    keys: dict[str, list[str]] = {}
+    for base in ("state_base", "auxiliary_base"):
+        for layer in range(model.state_base.num_layers):
+            for weight in _GRU_WEIGHTS:
+                keys[f"{base}.{weight}.{layer}"] = [f"{base}.memory.rnn.{weight}_l{layer}"]
+    members = range(model.num_members)
+    for own, bound in _BOUNDS.items():
+        keys[own] = [f"state_heads.{member}.{bound}" for member in members]
+    for own, (heads, layers) in _PERCEPTRONS.items():
+        if own == "extension_head" and model.extension_head is None:
+            continue
+        for parameter, place in _LAYERS.items():
+            keys[f"{own}.{parameter}"] = [f"{heads}.{member}.{layers}.{place}" for member in members]
+    return keys
+
+
+def _take(weights: dict[str, Tensor], key: str, expected: tuple[int, ...]) -> Tensor:
+    if key not in weights:
+        raise CheckpointError(f"The published world model lacks the tensor '{key}' of shape {expected}.")
+    tensor = weights.pop(key)
+    if tuple(tensor.shape) != expected:
+        raise CheckpointError(f"'{key}' of the published world model has shape {tuple(tensor.shape)}, but should have {expected}.")
+    return tensor
