@@ -1,0 +1,101 @@
+"""What the benchmark measures of this project: the same two steps as in plain.py, by ``rwmu.dynamics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY
+from experiments.benchmarks.sizes import Kind, Sizes, random_rows
+from rwmu.dynamics.ensemble import RecurrentEnsemble
+from rwmu.dynamics.independent import IndependentEnsemble
+from rwmu.dynamics.losses import LossSettings, member_losses, total_loss
+from rwmu.dynamics.members import MemberViews
+from rwmu.dynamics.module import clip_gradient_norm_per_member
+from rwmu.dynamics.shared import SharedEnsemble
+from rwmu.dynamics.unroll import step as predict_step
+from rwmu.records import Batch, Carry, Followed, Noise, Prediction, Window, follow
+from rwmu.uncertainty.estimates import epistemic
+
+ENSEMBLES: dict[Kind, type[SharedEnsemble] | type[IndependentEnsemble]] = {
+    "shared": SharedEnsemble,
+    "independent": IndependentEnsemble,
+}
+
+
+def build_ensemble(kind: Kind, sizes: Sizes, device: str = "cpu") -> RecurrentEnsemble:
+    """Return an ensemble of the published architecture: an auxiliary base of its own, no skip, learnt bounds."""
+    return ENSEMBLES[kind](
+        sizes.state,
+        sizes.action,
+        sizes.contact,
+        sizes.members,
+        hidden_size=sizes.hidden,
+        num_layers=sizes.layers,
+        head_hidden_size=sizes.head,
+        auxiliary_base="separate",
+        skip=False,
+        learn_bounds=True,
+    ).to(device)
+
+
+def loss_settings(sizes: Sizes) -> LossSettings:
+    """Return the settings of the published loss: the forecast alone, by a sample's squared error."""
+    return LossSettings(
+        history=sizes.history,
+        weights={"state": 1.0, "history": 0.0, "bound": 1.0, "contact": 1.0, "termination": 1.0},
+        state_loss="sampled_squared_error",
+        feedback="sample",
+        history_burn_in=0,
+    )
+
+
+def training_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu") -> Callable[[], None]:
+    """Return a function that trains all members on one batch: forward, backward, clip, Adam.
+
+    Independent members take turns on a CPU, as :class:`~rwmu.dynamics.module.DynamicsModule` lets them.
+    """
+    model, settings = build_ensemble(kind, sizes, device), loss_settings(sizes)
+    in_turn = MemberViews(model) if kind == "independent" and sizes.members > 1 and torch.device(device).type == "cpu" else None
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    window = Window(*(tensor.unsqueeze(0) for tensor in random_rows(sizes, batch, device)))
+    noise_shape = (sizes.forecast, sizes.members, batch, sizes.state)
+
+    def backward(model: RecurrentEnsemble, rows: Batch, noise: Noise) -> None:
+        loss = total_loss(member_losses(model, rows, settings, noise), settings.weights) * model.num_members
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step() -> None:
+        rows = Batch(window, torch.randint(batch, (sizes.members, batch), device=device))
+        noise = Noise(torch.randn(noise_shape, device=device), torch.randn(noise_shape, device=device))
+        if in_turn is None:
+            optimizer.zero_grad()
+            backward(model, rows, noise)
+        else:
+            in_turn.zero_grad()
+            for index, member in enumerate(in_turn):
+                backward(member, rows.of_member(index), noise.of_member(index))
+        clip_gradient_norm_per_member(model, LARGEST_NORM, sizes.members)
+        optimizer.step()
+
+    return step
+
+
+def imagination_step(kind: Kind, sizes: Sizes, envs: int, device: str = "cpu") -> Callable[[], object]:
+    """Return a function that advances ``envs`` environments by one step, always the same one, each following one member."""
+    model = build_ensemble(kind, sizes, device).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    member = torch.randint(sizes.members, (envs,), generator=generator).to(device)
+    state = torch.randn(1, envs, sizes.state, generator=generator).to(device)
+    action = torch.randn(1, envs, sizes.action, generator=generator).to(device)
+    followed, start = Followed(member, sizes.members), model.initial_carry(1, envs)
+    # As in rwmu/imagination/env.py: of the auxiliary base, only the followed member's hidden state goes on.
+    carry = Carry(start.state, None if start.auxiliary is None else start.auxiliary[:, :1].contiguous())
+
+    @torch.no_grad()
+    def step() -> tuple[torch.Tensor, Prediction, torch.Tensor, Carry]:
+        prediction, after = predict_step(model, state, action, carry, followed)
+        return follow(prediction.mean, member), prediction, epistemic(prediction), after
+
+    return step
