@@ -36,7 +36,7 @@ from rwmu.tasks.velocity import VelocityTask
 
 # Keys of the groups that are not arguments of their ``_target_``.
 _OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
-_OF_THE_TRAINING = ("checkpoint", "loss", "optimizer")
+_OF_THE_TRAINING = ("checkpoint", "start_from", "freeze_auxiliary", "loss", "optimizer")
 
 
 def factory(node: DictConfig, target: type | None = None, without: Sequence[str] = ()) -> partial[Any]:
@@ -163,6 +163,8 @@ class Parts:
     def loss(self) -> LossSettings:
         """Return the settings of the world model's loss."""
         settings: LossSettings = factory(self.config.dynamics.loss)(history=self.config.data.history)
+        if self.config.dynamics.freeze_auxiliary and self.config.dynamics.start_from is None:
+            raise ConfigError("dynamics.freeze_auxiliary keeps weights as they are, so dynamics.start_from must say whose.")
         return settings
 
     def trained(self, model: nn.Module) -> DynamicsModule:

@@ -191,12 +191,16 @@ class Run:
 
     def _fit_world_model(self) -> WorldModel:
         model, architecture = self.parts.new_dynamics()
-        data = self.parts.data
+        data, settings = self.parts.data, self.config.dynamics
+        if settings.start_from is not None:
+            model.load_state_dict(self._load_world_model(Path(settings.start_from)).dynamics.state_dict())
+        if settings.freeze_auxiliary:
+            model.freeze_auxiliary()  # type: ignore[operator]
         module, settings = self.parts.trained(model), self.parts.trainer_settings
         loggers = self.parts.loggers(self.folder.logs, "dynamics")
         scored_rows = self.parts.loss.scored_rows(data.forecast)
         fitted: Any = dynamics.fit(module, data, settings, self.folder.checkpoints / "dynamics", loggers)
-        if hasattr(fitted, "correct_termination_odds"):
+        if hasattr(fitted, "correct_termination_odds") and not self.config.dynamics.freeze_auxiliary:
             fitted.correct_termination_odds(data.train_windows.termination_odds_ratio(scored_rows))
         robot = self.parts.robot
         return WorldModel(
@@ -214,7 +218,7 @@ class Run:
         world_model = WorldModel.load(path)
         world_model.check_fits(self.parts.robot, self.parts.data_hash)
         _, wanted = self.parts.new_dynamics()
-        found = world_model.architecture | {"history": world_model.history}
+        found = {**world_model.dynamics.arguments, **world_model.architecture, "history": world_model.history}
         for name, value in (wanted | {"history": self.config.data.history}).items():
             if name != "seed" and found.get(name) != value:
                 raise CheckpointError(

@@ -17,16 +17,17 @@ from rwmu.errors import CheckpointError, ConfigError
 from rwmu.records import Batch, Window
 from rwmu.tasks.symmetry import Mirror
 
-
 BOOTSTRAPS = ("episodes", "windows", "weights", "in_batch", "none")
 
 
 class BootstrapWindows(IterableDataset[Batch]):
-    """Yield batches of windows with normalised states; how members' data differ is a choice (``bootstrap``):
+    """Yield batches of windows with normalised states.
+
+    How members' data differ is a choice (``bootstrap``):
 
     - ``episodes``: every member draws its own windows ``[E, B, T, ·]`` from its own resample of the episodes.
     - ``windows``: every member draws its own windows from all episodes.
-    - ``weights``: all members see the same windows ``[1, B, T, ·]``; each weighs them by how often their episode is in its resample.
+    - ``weights``: all members see the same windows ``[1, B, T, ·]``; each weighs them by how often the episode is in its resample.
     - ``in_batch``: all see the same windows and each trains on a fresh resample of them, as published (which lets every member see
       all data in the end).
     - ``none``: all train on the same windows.

@@ -106,6 +106,12 @@ class RecurrentEnsemble(nn.Module):
         if prior_scale:
             self.state_head.prior = Prior(inputs, prior_hidden_size, state_dim, prior_scale, generators)
 
+    def freeze_auxiliary(self) -> None:
+        """Train neither the heads of contact, termination and extension nor a base of their own (a shared base is trained on)."""
+        for part in (self.auxiliary_base, self.contact_head, self.termination_head, self.extension_head):
+            if part is not None:
+                part.requires_grad_(False)
+
     def correct_termination_odds(self, ratio: float) -> None:
         """Lower the termination head's odds by ``ratio``: how much more frequent terminations were in training than they are."""
         with torch.no_grad():

@@ -42,6 +42,9 @@ def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members
     return torch.cat(norms)
 
 
+_ROWS_IN_TURN = 128
+
+
 class DynamicsModule(lightning.LightningModule):
     """Train an ensemble on batches of normalised windows ``[E or 1, B, H + K, .]``.
 
@@ -59,7 +62,7 @@ class DynamicsModule(lightning.LightningModule):
             from the start. One-step training is cheap and comes first; the model learns to live with its own errors thereafter.
         validation_horizon: steps of the validation rollout.
         seed: of the noise that is fed back.
-        one_by_one: whether to train independent members in turn; None does so on CPUs.
+        one_by_one: whether to train independent members in turn; None does so on CPUs, unless batches are small.
     """
 
     def __init__(
@@ -147,25 +150,30 @@ class DynamicsModule(lightning.LightningModule):
         Returns:
             term -> ``[E]``, without gradient.
         """
-        if self._members is None:
+        members = self._in_turn(batch.num_rows)
+        if members is None:
             self.model.zero_grad(set_to_none=True)
             losses = member_losses(self.model, batch, self.loss, noise)
             self.manual_backward(total_loss(losses, self.loss.weights) * self.model.num_members)
             return {name: term.detach() for name, term in losses.items()}
-        self._members.zero_grad()
+        members.zero_grad()
         parts = []
-        for index, member in enumerate(self._members):
+        for index, member in enumerate(members):
             losses = member_losses(member, batch.of_member(index), self.loss, noise.of_member(index))
             self.manual_backward(total_loss(losses, self.loss.weights))
             parts.append({name: term.detach() for name, term in losses.items()})
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    @cached_property
-    def _members(self) -> MemberViews | None:
-        """Return the members one by one, if they are to be trained so."""
-        wanted = self.device.type == "cpu" if self._one_by_one is None else self._one_by_one
+    def _in_turn(self, rows: int) -> MemberViews | None:
+        """Return the members, if they are to be trained one by one on ``rows`` rows each."""
         independent = isinstance(self.model, RecurrentEnsemble) and self.model.num_bases == self.model.num_members > 1
-        return MemberViews(self.model) if wanted and independent else None
+        # With few rows, the calls cost more than the sums: one call for all members then pays.
+        wanted = (self.device.type == "cpu" and rows >= _ROWS_IN_TURN) if self._one_by_one is None else self._one_by_one
+        return self._members if wanted and independent else None
+
+    @cached_property
+    def _members(self) -> MemberViews:
+        return MemberViews(self.model)
 
     def _refuse_non_finite(self, losses: dict[str, Tensor], norms: Tensor) -> None:
         if all(bool(term.isfinite().all()) for term in (*losses.values(), norms)):
