@@ -186,7 +186,7 @@ class DynamicsModule(lightning.LightningModule):
 
     def validation_step(self, window: Window, batch_index: int) -> None:
         """Log the normalised error of the ensemble-mean rollout, the figure that stops training early."""
-        rows = Window(*(tensor[:, : self.loss.history + self.validation_horizon] for tensor in vars(window).values()))
+        rows = window.map(lambda tensor: tensor[:, : self.loss.history + self.validation_horizon])
         rollout = unroll(self.model, rows.map(lambda tensor: tensor.unsqueeze(0)), self.loss.history)
         error = rollout.feedback[:, 0] - rows.state[:, self.loss.history :].transpose(0, 1)
         by_step = error.square().mean((1, 2)).sqrt()  # [K]
