@@ -1,0 +1,203 @@
+"""What every metric shares: the shapes it takes, the axes it keeps, and sums or rows that any number of processes may add up.
+
+A *cell* is one member, one step of the forecast and one state dimension: ``[E, K, D]``. Streaming metrics hold one sum a cell;
+those that must order rows hold the rows. ``keep`` names the axes of the result; over the others, rows are pooled (so a step with
+twice as many valid rows counts twice), never means averaged. Every state is a float64 sum or a concatenation, so that torchmetrics
+reduces it over processes, and ``merge_state`` over parts, to exactly what one metric would hold.
+
+``compute`` returns a :class:`rwmu.uncertainty.measure.Measure`, whose cells say why where they are not numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from rwmu.errors import ConfigError
+from rwmu.uncertainty.measure import Measure, require_finite
+
+AXES = ("member", "step", "dim")
+_SHARED = ("truth", "error")  # what all members may have in common; whatever else is given must have its member axis
+
+
+def axes_to_keep(keep: Collection[str], known: Collection[str] = AXES) -> tuple[str, ...]:
+    """Return the axes in their fixed order.
+
+    Raises:
+        ConfigError: if one is unknown.
+    """
+    unknown = [name for name in keep if name not in known]
+    if isinstance(keep, str) or unknown:
+        raise ConfigError(f"keep is {keep!r}, but must be a list of names of axes out of {', '.join(known)}.")
+    return tuple(name for name in known if name in keep)
+
+
+def pool(cells: Tensor, keep: Collection[str]) -> Tensor:
+    """Sum ``[..., E, K, D]`` over the axes that are not kept."""
+    dropped = [index - 3 for index, name in enumerate(AXES) if name not in keep]
+    return cells.sum(dim=dropped) if dropped else cells
+
+
+class CellMetric(Metric):
+    """The shapes of a metric of forecasts; subclasses say what they hold and compute.
+
+    Args:
+        steps: K. dims: D. members: E of the forecasts, 1 where they have no member axis.
+        keep: which of ``member``, ``step``, ``dim`` the result keeps as axes, in this order.
+        kwargs: those of ``torchmetrics.Metric``.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better: bool | None = False
+    axes: tuple[str, ...] = AXES
+
+    def __init__(self, steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if min(steps, dims, members) < 1:
+            raise ConfigError(f"steps, dims and members are {steps}, {dims}, {members}, but must be at least 1.")
+        self.steps, self.dims, self.members = steps, dims, members
+        self.keep = axes_to_keep(keep, self.axes)
+
+    @property
+    def cells(self) -> tuple[int, int, int]:
+        """Return E, K, D."""
+        return self.members, self.steps, self.dims
+
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        """Return the shape of the kept axes."""
+        return tuple(size for name, size in zip(AXES, self.cells, strict=True) if name in self.keep)
+
+    def forecast(self, name: str, values: Tensor) -> Tensor:
+        """Return ``[K, B]``, ``[K, B, D]`` or ``[E, K, B, D]`` as ``[E, K, B, D]`` (E is 1 without a member axis).
+
+        Raises:
+            ValueError: if the shape does not fit.
+        """
+        full = values
+        if full.ndim == 2 and self.dims == 1:
+            full = full[..., None]
+        if full.ndim == 3:
+            full = full[None]
+        members, steps, dims = self.cells
+        allowed = (1, members) if name in _SHARED else (members,)
+        if full.ndim != 4 or full.shape[0] not in allowed or full.shape[1] != steps or full.shape[3] != dims:
+            raise ValueError(
+                f"{type(self).__name__} takes '{name}' as [E, K, B, D] = [{members}, {steps}, B, {dims}]"
+                f"{', E left out' if 1 in allowed else ''}, not {tuple(values.shape)}"
+            )
+        return full
+
+    def which_count(self, valid: Tensor | None, batch: int, device: torch.device) -> Tensor:
+        """Return which rows count, ``[K, B]`` bool; all where ``valid`` is None.
+
+        Raises:
+            ValueError: if the shape does not fit.
+        """
+        if valid is None:
+            return torch.ones(self.steps, batch, dtype=torch.bool, device=device)
+        if valid.shape != (self.steps, batch):
+            raise ValueError(f"'valid' is {tuple(valid.shape)}, but must be [K, B] = {(self.steps, batch)}")
+        return valid.bool()
+
+    def aligned(self, valid: Tensor | None, **values: Tensor) -> tuple[Tensor, ...]:
+        """Return ``valid [K, B]`` and every tensor as ``[E, K, B, D]`` (E or 1), with 1 in place of what does not count.
+
+        Raises:
+            ValueError: if a shape does not fit.
+            DataError: if what counts is not finite.
+        """
+        full = [self.forecast(name, tensor) for name, tensor in values.items()]
+        batches = {tensor.shape[2] for tensor in full}
+        if len(batches) != 1:
+            raise ValueError(f"{', '.join(values)} have batches of {sorted(batches)} rows")
+        counts = self.which_count(valid, batches.pop(), full[0].device)
+        if valid is not None:
+            # Whatever stands in rows that do not count must not spoil a sum: 0 times infinity is no number.
+            full = [torch.where(counts[None, :, :, None], tensor, torch.ones_like(tensor)) for tensor in full]
+        require_finite(**dict(zip(values, full, strict=True)))
+        return counts, *full
+
+
+class SumMetric(CellMetric):
+    """A metric that holds a sum a cell, ``[*leading, E, K, D]``, and how many rows it is of, ``[K]``."""
+
+    total: Tensor
+    rows: Tensor
+
+    def __init__(
+        self,
+        steps: int,
+        dims: int = 1,
+        members: int = 1,
+        keep: Collection[str] = (),
+        leading: tuple[int, ...] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(steps, dims, members, keep, **kwargs)
+        self.leading = leading
+        self.add_state("total", torch.zeros(*leading, *self.cells, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("rows", torch.zeros(steps, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def add(self, values: Tensor, counts: Tensor) -> None:
+        """Add values ``[*leading, E, K, B, D]`` of the rows ``[K, B]`` that count."""
+        values = torch.where(counts[:, :, None], values.double(), 0.0)
+        self.total = self.total + values.sum(dim=-2)
+        self.rows = self.rows + counts.double().sum(dim=1)
+
+    def mean(self) -> tuple[Tensor, Tensor]:
+        """Return the pooled mean ``[*leading, *kept]``, and where no row was pooled."""
+        number = pool(self.rows[None, :, None].expand(self.cells), self.keep)
+        return pool(self.total, self.keep) / number.clamp(min=1.0), (number == 0).expand((*self.leading, *number.shape))
+
+    def compute(self) -> Measure:
+        """Return the mean of the kept cells."""
+        mean, empty = self.mean()
+        return Measure.of(mean, (empty, "no rows"))
+
+
+class RowMetric(CellMetric):
+    """A metric that must see all rows at once: it holds columns ``[N, E, K, D]`` and which rows count ``[N, K]``.
+
+    They are concatenated over batches and processes. Memory grows with the rows: choose steps and dimensions accordingly.
+    """
+
+    columns: tuple[str, ...] = ()
+    counts: list[Tensor]
+
+    def __init__(self, steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init__(steps, dims, members, keep, **kwargs)
+        for name in (*self.columns, "counts"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def store(self, counts: Tensor, *columns: Tensor) -> None:
+        """Keep columns ``[E, K, B, D]`` (E or 1) of a batch whose rows ``[K, B]`` count."""
+        for name, values in zip(self.columns, columns, strict=True):
+            getattr(self, name).append(values.expand(self.members, -1, -1, -1).permute(2, 0, 1, 3).contiguous())
+        self.counts.append(counts.T.contiguous())
+
+    def stored(self, *, apart: Collection[str]) -> tuple[Tensor, ...]:
+        """Return which rows count and every column as ``[*apart axes, rows]``: what is not apart is pooled.
+
+        The step index of each row follows last.
+        """
+        counts = dim_zero_cat(self.counts)
+        shape = (len(counts), *self.cells)
+        index = torch.arange(self.steps, device=counts.device)[None, None, :, None].expand(shape)
+        full = [counts[:, None, :, None].expand(shape)]
+        full += [dim_zero_cat(getattr(self, name)) for name in self.columns] + [index]
+        front = [1 + place for place, name in enumerate(AXES) if name in apart]
+        behind = [place for place in range(4) if place not in front]
+        sizes = [shape[place] for place in front]
+        return tuple(tensor.permute(*front, *behind).reshape(*sizes, -1) for tensor in full)
+
+    @property
+    def empty(self) -> bool:
+        """Return whether no row was seen."""
+        return len(self.counts) == 0

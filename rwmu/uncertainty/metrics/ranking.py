@@ -1,0 +1,217 @@
+"""Streaming ranking: correlation of uncertainty with error, sparsification, and foresight of falls.
+
+Uncertainty and error are ``[K, B]`` (the scalar of a penalty), ``[K, B, D]`` or ``[E, K, B, D]``; the error may lack the member
+axis. Ranks need all rows at once, so these hold rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from rwmu.errors import ConfigError, DataError
+from rwmu.uncertainty.functional import falls, ranking, sparsification
+from rwmu.uncertainty.measure import Measure, require_finite
+from rwmu.uncertainty.metrics.cells import RowMetric
+
+Depth = Literal["overall", "within_step", "partial", "step_counter"]
+REMOVED = tuple(index / 20 for index in range(20))
+DEPTHS = ("overall", "within_step", "partial", "step_counter")
+ONE_MEMBER = "one member: it cannot disagree, so there is no epistemic uncertainty to judge"
+
+
+class ErrorMetric(RowMetric):
+    """What metrics of uncertainty beside error hold."""
+
+    columns = ("uncertainty", "error")
+
+    def update(self, uncertainty: Tensor, error: Tensor, valid: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Raises:
+            DataError: if an error is negative, or something that counts is not finite.
+        """
+        counts, uncertainty, error = self.aligned(valid, uncertainty=uncertainty, error=error)
+        if not bool((error >= 0).all()):
+            raise DataError("'error' holds negative values: give its absolute value, or its square.")
+        self.store(counts, uncertainty, error)
+
+
+class ErrorCorrelation(ErrorMetric):
+    """Correlation of uncertainty with error, ``[*kept]``, from -1 to 1.
+
+    Args:
+        relation: ``rank`` (Spearman) or ``linear`` (Pearson).
+        depth: ``overall`` pools the steps; ``within_step`` correlates at each step and averages; ``partial`` takes the step index
+            out; ``step_counter`` correlates the mere step index with the error, the baseline to print beside the others.
+        weights: of the steps ``[K]`` in the average within steps; None weighs with valid rows.
+        needed: fewest rows of a correlation.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        steps: int,
+        dims: int = 1,
+        members: int = 1,
+        keep: Collection[str] = (),
+        relation: ranking.Relation = "rank",
+        depth: Depth = "overall",
+        weights: Sequence[float] | None = None,
+        needed: int = ranking.NEEDED,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(steps, dims, members, keep, **kwargs)
+        if relation not in ranking.RELATIONS or depth not in DEPTHS:
+            raise ConfigError(
+                f"relation and depth are {relation!r} and {depth!r}, but must be of {ranking.RELATIONS} and {DEPTHS}."
+            )
+        if depth != "overall" and "step" in self.keep:
+            raise ConfigError(
+                f"Within one step there is nothing to hold constant: keep 'step' with depth 'overall', not {depth!r}."
+            )
+        if weights is not None and (len(weights) != steps or min(weights) < 0):
+            raise ConfigError(f"weights must be {steps} numbers of at least 0, one a step.")
+        self.relation: ranking.Relation = relation
+        self.depth: Depth = depth
+        self.weights, self.needed = weights, needed
+
+    def compute(self) -> Measure:
+        """Return the correlation."""
+        if self.empty:
+            return Measure.missing("no rows", self.kept_shape)
+        if self.depth == "within_step":
+            return self._within_step()
+        counts, uncertainty, error, step = self.stored(apart=self.keep)
+        if self.depth == "partial":
+            return ranking.partial_correlation(uncertainty, error, step, counts, self.relation, self.needed)
+        if self.depth == "step_counter":
+            uncertainty = step.double()
+        return ranking.correlation(uncertainty, error, counts, self.relation, self.needed)
+
+    def _within_step(self) -> Measure:
+        counts, uncertainty, error, _ = self.stored(apart=(*self.keep, "step"))
+        # The axis of steps lies between those of members and dimensions; the average is over the last but one.
+        if "dim" in self.keep:
+            counts, uncertainty, error = (tensor.transpose(-3, -2) for tensor in (counts, uncertainty, error))
+        weights = None if self.weights is None else torch.tensor(self.weights, dtype=torch.float64)
+        return ranking.within_step_correlation(uncertainty, error, counts, self.relation, weights, self.needed)
+
+
+class AUSE(ErrorMetric):
+    """Area under the sparsification error, ``[*kept]``: 0 where the uncertainty orders rows as their errors do.
+
+    Args:
+        order: ``uncertainty``, or ``random`` for the area that chance would have.
+        norm: how remaining errors are pooled, ``mean`` or ``root_mean_square``.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        *arguments: Any,
+        order: sparsification.Order = "uncertainty",
+        norm: sparsification.ErrorNorm = "mean",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(steps, *arguments, **kwargs)
+        self.order: sparsification.Order = order
+        self.norm: sparsification.ErrorNorm = norm
+
+    def compute(self) -> Measure:
+        """Return the area."""
+        if self.empty:
+            return Measure.missing("no rows", self.kept_shape)
+        counts, uncertainty, error, _ = self.stored(apart=self.keep)
+        return sparsification.ause(uncertainty, error, counts, self.order, self.norm)
+
+
+class SparsificationCurve(ErrorMetric):
+    """Part of the error that is left when a fraction of the rows is removed, ``[3, *kept, P]``.
+
+    First by uncertainty, then by the oracle, then at random (in expectation, 1 throughout with ``norm="mean"``).
+
+    Args:
+        removed: P fractions. norm: as in :class:`AUSE`.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        *arguments: Any,
+        removed: Sequence[float] = REMOVED,
+        norm: sparsification.ErrorNorm = "mean",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(steps, *arguments, **kwargs)
+        self.removed = tuple(removed)
+        self.norm: sparsification.ErrorNorm = norm
+
+    def compute(self) -> Measure:
+        """Return the three curves."""
+        if self.empty:
+            return Measure.missing("no rows", (3, *self.kept_shape, len(self.removed)))
+        counts, uncertainty, error, _ = self.stored(apart=self.keep)
+        orders: tuple[sparsification.Order, ...] = ("uncertainty", "oracle", "random")
+        return Measure.stack(
+            [sparsification.sparsification_curve(uncertainty, error, counts, self.removed, order, self.norm) for order in orders]
+        )
+
+
+class FallForesight(Metric):
+    """AUROC of a score for a fall within so many steps, ``[len(within)]``.
+
+    1 ranks every row before a fall above all others, 1/2 is chance.
+
+    Args:
+        within: numbers of steps. kwargs: those of ``torchmetrics.Metric``.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    score: list[Tensor]
+    steps: list[Tensor]
+
+    def __init__(self, within: Sequence[int] = (1, 5, 10, 25), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not within or min(within) < 1:
+            raise ConfigError(f"within is {tuple(within)}, but must be one or more numbers of steps, each at least 1.")
+        self.within = tuple(within)
+        self.add_state("score", [], dist_reduce_fx="cat")
+        self.add_state("steps", [], dist_reduce_fx="cat")
+
+    def update(self, score: Tensor, steps: Tensor, valid: Tensor | None = None) -> None:
+        """Add rows of one shape, any.
+
+        Args:
+            score: the uncertainty, or a forecast probability of falling.
+            steps: int64, steps to the next fall, as :func:`rwmu.uncertainty.functional.falls.steps_to_fall`.
+            valid: bool, which rows count; None for all.
+
+        Raises:
+            ValueError: if the shapes differ.
+        """
+        if score.shape != steps.shape or (valid is not None and valid.shape != score.shape):
+            raise ValueError(f"score is {tuple(score.shape)}, but steps are {tuple(steps.shape)} (or valid is of another shape)")
+        counts = torch.ones_like(steps, dtype=torch.bool) if valid is None else valid.bool()
+        require_finite(score=score[counts])
+        self.score.append(score[counts].reshape(-1))
+        self.steps.append(steps[counts].reshape(-1))
+
+    def compute(self) -> Measure:
+        """Return one AUROC for each of ``within``."""
+        if not len(self.score):
+            return Measure.missing("no rows", (len(self.within),))
+        score, steps = dim_zero_cat(self.score), dim_zero_cat(self.steps)
+        if not bool((steps >= 0).any()):
+            return Measure.missing("nothing ever falls", (len(self.within),))
+        if len(steps) > 1 and bool((score == score[0]).all()):
+            return Measure.missing("the score is the same in every row", (len(self.within),))
+        return Measure.stack([falls.fall_foresight(score, steps, within) for within in self.within])

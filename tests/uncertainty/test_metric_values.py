@@ -1,0 +1,209 @@
+"""What the streaming classes say: the means of their functions, torchmetrics' own numbers for heads, and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.functional.classification import binary_calibration_error, binary_recall
+
+from rwmu.errors import ConfigError, DataError
+from rwmu.uncertainty import metrics
+from rwmu.uncertainty.functional import calibration, diversity, falls, ranking, scores
+from tests.uncertainty.forecasts import ALL, LABELS, LEVELS, LOGITS, LOWER, MEAN, SIZES, STD, TRUTH, UPPER, VALID, B, D, E, K
+
+
+def pit() -> Tensor:
+    return calibration.gaussian_pit(MEAN, STD, TRUTH)
+
+
+def value(metric: Metric, *arguments: Tensor, **settings: Any) -> Tensor:
+    metric.update(*arguments, **settings)
+    return metric.compute().tensor()
+
+
+def test_scores_are_the_means_of_their_functions() -> None:
+    double = [tensor.double() for tensor in (MEAN, STD, TRUTH)]
+    keep = ("member", "dim")
+    torch.testing.assert_close(
+        value(metrics.GaussianNLL(K, D, E, keep), MEAN, STD, TRUTH), scores.gaussian_nll(*double).mean((1, 2))
+    )
+    torch.testing.assert_close(value(metrics.GaussianCRPS(K, D, E), MEAN, STD, TRUTH), scores.gaussian_crps(*double).mean())
+    torch.testing.assert_close(value(metrics.Sharpness(K, D, E, ("step",)), STD), double[1].square().mean((0, 2, 3)).sqrt())
+    sampled = scores.sample_crps(double[0], double[2])
+    torch.testing.assert_close(value(metrics.SampleCRPS(K, D, ("step",)), MEAN, TRUTH), sampled.mean((1, 2)))
+    energy = scores.energy_score(double[0], double[2])
+    torch.testing.assert_close(value(metrics.EnergyScore(K, D, ("step",)), MEAN, TRUTH), energy.mean(1))
+    inside = scores.inside(LOWER, UPPER, TRUTH).double().mean((2, 3, 4))
+    torch.testing.assert_close(value(metrics.Coverage(LEVELS, K, D, E, ("member",)), LOWER, UPPER, TRUTH), inside)
+    width = (UPPER - LOWER).double().mean((1, 3, 4))
+    torch.testing.assert_close(
+        value(metrics.IntervalWidth(LEVELS, K, D, E, ("step",)), LOWER, UPPER, TRUTH), width, rtol=1e-6, atol=1e-6
+    )
+
+
+def test_steps_with_more_rows_count_more() -> None:
+    metric = metrics.GaussianNLL(K, D, E)
+    metric.update(MEAN, STD, TRUTH, VALID)
+    every = scores.gaussian_nll(MEAN.double(), STD.double(), TRUTH.double())
+    assert float(metric.compute()) == pytest.approx(float(every[:, VALID].mean()), rel=1e-12)
+
+
+def test_calibration_metrics_are_their_functions_and_share_one_update() -> None:
+    settings = {**SIZES, "keep": ("dim",)}
+    together = MetricCollection(
+        {
+            "curve": metrics.CalibrationCurve(**settings),
+            "error": metrics.QuantileCalibrationError(**settings),
+            "area": metrics.MiscalibrationArea(**settings),
+        }
+    )
+    together.update(pit())
+    together.update(pit())
+    assert len(together.compute_groups) == 1
+    levels = torch.tensor(calibration.LEVELS, dtype=torch.float64)
+    place = (2.0 * pit() - 1.0).abs()
+    observed = (place[..., None] <= levels).double().mean((0, 1, 2)).T
+    result = together.compute()
+    torch.testing.assert_close(result["curve"].tensor(), observed)
+    torch.testing.assert_close(result["error"].tensor(), calibration.calibration_error(observed, levels))
+    torch.testing.assert_close(result["area"].tensor(), calibration.miscalibration_area(observed, levels))
+
+
+def test_adversarial_groups_end_at_the_error_of_all_rows() -> None:
+    found = value(metrics.AdversarialGroupCalibration(K, D, E, fractions=(0.05, 1.0), keep=("member",)), pit())
+    whole = value(metrics.QuantileCalibrationError(K, D, E, ("member",)), pit())
+    assert found.shape == (2, 2, E)
+    torch.testing.assert_close(found[0, 1], whole)
+    assert bool((found[0, 0] > whole).all())
+
+
+@pytest.mark.parametrize("relation", ranking.RELATIONS)
+def test_correlations_with_a_kept_axis_are_their_functions(relation: ranking.Relation) -> None:
+    error = (MEAN - TRUTH).abs()
+    settings = {**SIZES, "relation": relation}
+    flat = [tensor.permute(0, 3, 2, 1) for tensor in (STD, error, torch.arange(K)[None, :, None, None].expand(E, K, B, D))]
+    rows = [tensor.reshape(E, D, -1) for tensor in flat]
+    every = torch.ones(E, D, B * K, dtype=torch.bool)
+    keep = ("member", "dim")
+    overall = value(metrics.ErrorCorrelation(**settings, keep=keep), STD, error)
+    torch.testing.assert_close(overall, ranking.correlation(*rows[:2], every, relation).tensor())
+    partial = value(metrics.ErrorCorrelation(**settings, keep=keep, depth="partial"), STD, error)
+    torch.testing.assert_close(partial, ranking.partial_correlation(*rows, every, relation).tensor())
+    counter = value(metrics.ErrorCorrelation(**settings, keep=keep, depth="step_counter"), STD, error)
+    torch.testing.assert_close(counter, ranking.correlation(rows[2], rows[1], every, relation).tensor())
+    # Every step counts alike here, for all rows are valid: the mean of the correlations at each step.
+    by_step = value(metrics.ErrorCorrelation(**settings, keep=ALL), STD, error)
+    for kept_axes in ((), ("dim",), ("member", "dim")):
+        within = value(metrics.ErrorCorrelation(**settings, keep=kept_axes, depth="within_step"), STD, error)
+        if kept_axes == keep:
+            torch.testing.assert_close(within, by_step.mean(1))
+    weighted = metrics.ErrorCorrelation(**settings, keep=keep, depth="within_step", weights=(0.0, 1.0, 0.0, 0.0))
+    torch.testing.assert_close(value(weighted, STD, error), by_step[:, 1])
+
+
+def test_the_scalar_of_the_penalty_needs_no_axis_of_dimensions() -> None:
+    scalar, error = STD.sum((0, 3)), (MEAN.mean(0) - TRUTH).square().sum(-1)
+    expected = ranking.correlation(scalar, error, torch.ones(K, B, dtype=torch.bool)).tensor()
+    torch.testing.assert_close(value(metrics.ErrorCorrelation(K, keep=("step",)), scalar, error), expected)
+
+
+def test_one_member_does_not_disagree_and_says_so() -> None:
+    zero, error = torch.zeros(K, B), torch.rand(K, B)
+    correlation = metrics.ErrorCorrelation(K)
+    correlation.update(zero, error)
+    assert correlation.compute().plain() == "not measured: the uncertainty is the same in every row"
+    for metric in (metrics.SampleCRPS(K, D, ("step",)), metrics.EnergyScore(K, D, ("step",))):
+        metric.update(MEAN[:1], TRUTH)
+        assert set(metric.compute().plain()) == {"not measured: one sample (or member): the fair estimator compares two or more"}
+    plain = metrics.SampleCRPS(K, D, estimator="plain")
+    assert float(value(plain, MEAN[:1], TRUTH)) == pytest.approx(float((MEAN[0] - TRUTH).abs().double().mean()))
+    for pairs in (metrics.OutputCosine(1, K, D), metrics.PairwiseDisagreement(1, K, D)):
+        pairs.update(MEAN[:1])
+        assert pairs.compute().plain() == f"not measured: {diversity.ONE_MEMBER}"
+
+
+def test_a_policy_that_never_falls_has_no_foresight() -> None:
+    metric = metrics.FallForesight((1, 5))
+    metric.update(torch.rand(K, B), torch.full((K, B), falls.NO_FALL))
+    assert metric.compute().plain() == ["not measured: nothing ever falls"] * 2
+    metric.update(torch.rand(3), torch.tensor([4, 3, 2]))
+    first, second = metric.compute().plain()
+    assert first == "not measured: no fall within 1 steps of any row"
+    assert 0.0 <= second <= 1.0
+    constant = metrics.FallForesight((5,))
+    constant.update(torch.zeros(3), torch.tensor([7, 6, 5]))
+    assert constant.compute().plain() == ["not measured: the score is the same in every row"]
+
+
+def test_heads_are_judged_by_torchmetrics() -> None:
+    probability, truth = LOGITS.double().sigmoid(), LABELS.long().expand(E, K, B, D)
+    recall = value(metrics.HeadRate(K, D, E, ("dim",)), LOGITS, LABELS)
+    error = value(metrics.HeadCalibrationError(K, D, E, ("dim",)), LOGITS, LABELS)
+    for head in range(D):
+        flat = probability[..., head].flatten(), truth[..., head].flatten()
+        assert float(recall[head]) == pytest.approx(float(binary_recall(*flat)), rel=1e-6)
+        assert float(error[head]) == pytest.approx(
+            float(binary_calibration_error(*(x.contiguous() for x in flat), n_bins=15)), rel=1e-6
+        )
+
+
+def test_heads_by_hand() -> None:
+    # Of four true rows three are found; of two false ones, one is a false alarm. Probabilities 0.5 + 0.4 or 0.1.
+    truth = torch.tensor([1.0, 1, 1, 1, 0, 0]).reshape(1, 6, 1)
+    logits = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.9, 0.1]).logit().reshape(1, 6, 1)
+    for rate, expected in (("recall", 3 / 4), ("specificity", 1 / 2), ("precision", 3 / 4)):
+        assert float(value(metrics.HeadRate(1, rate=rate), logits, truth)) == pytest.approx(expected)
+    # 0.9 four times and right three times; 0.1 twice and true once.
+    assert float(value(metrics.HeadCalibrationError(1), logits, truth)) == pytest.approx((4 * 0.15 + 2 * 0.4) / 6)
+
+
+def test_a_head_with_nothing_to_find_says_so() -> None:
+    quiet = torch.zeros(K, B, D)
+    for rate, reason in (("recall", "no positive row, so nothing to be found"), ("precision", "never predicted")):
+        metric = metrics.HeadRate(K, D, E, rate=rate)
+        metric.update(-LOGITS.abs() - 1.0, quiet)
+        assert reason in metric.compute().plain()
+    with pytest.raises(ValueError, match="must be 0 or 1"):
+        metrics.HeadRate(K, D, E).update(LOGITS, quiet + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: metrics.GaussianNLL(0), "must be at least 1"),
+        (lambda: metrics.GaussianNLL(K, keep=("episode",)), "names of axes out of member, step, dim"),
+        (lambda: metrics.GaussianNLL(K, keep="step"), "must be a list"),
+        (lambda: metrics.EnergyScore(K, D, keep=("dim",)), "names of axes out of member, step"),
+        (lambda: metrics.SampleCRPS(K, estimator="best"), "must be one of fair, plain"),
+        (lambda: metrics.ErrorCorrelation(K, depth="deep"), "must be of"),
+        (lambda: metrics.ErrorCorrelation(K, depth="partial", keep=("step",)), "nothing to hold constant"),
+        (lambda: metrics.ErrorCorrelation(K, weights=(1.0,)), "weights must be 4 numbers"),
+        (lambda: metrics.FallForesight(()), "each at least 1"),
+        (lambda: metrics.HeadRate(K, rate="f1"), "recall, specificity, precision"),
+        (lambda: metrics.ENCE(K, num_bins=0), "num_bins is 0"),
+        (lambda: metrics.HeadCalibrationError(K, num_bins=0), "num_bins is 0"),
+        (lambda: metrics.AdversarialGroupCalibration(K, trials=1), "two trials or more"),
+        (lambda: metrics.OutputCosine(0), "must be at least 1"),
+    ],
+)
+def test_senseless_settings_are_refused(build: Callable[[], Metric], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build()
+
+
+def test_values_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(DataError, match="not above 0"):
+        metrics.GaussianNLL(K, D, E).update(MEAN, -STD, TRUTH)
+    with pytest.raises(DataError, match="negative values"):
+        metrics.AUSE(K, D, E).update(STD, MEAN - TRUTH)
+    with pytest.raises(ValueError, match="outside 0 and 1"):
+        metrics.CalibrationCurve(K, D, E).update(MEAN)
+    with pytest.raises(ValueError, match="above its upper end"):
+        metrics.Coverage(LEVELS, K, D, E).update(UPPER, LOWER, TRUTH)
+    with pytest.raises(ValueError, match=r"\[3, 4, B, 2\], not \(4, 24, 2\)"):
+        metrics.GaussianNLL(K, D, E).update(MEAN[0], STD, TRUTH)
