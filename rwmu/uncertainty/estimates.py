@@ -25,4 +25,6 @@ def epistemic(prediction: Prediction) -> Tensor:
 
 def aleatoric(prediction: Prediction) -> Tensor:
     """Return the noise that the members expect: the mean over members of sigma, summed over dimensions, as published."""
+    if prediction.log_std.shape[-1] != prediction.mean.shape[-1]:
+        raise ValueError("the prediction was made without log standard deviations")
     return prediction.log_std.exp().mean(dim=0).sum(dim=-1)

@@ -25,6 +25,8 @@ class NotMeasured(UserError):
 class Measure:
     """Cells of any shape, each a number or a reason; not a dataclass, so that torchmetrics hands it on untouched.
 
+    Results are few and go to reports: they are kept as float64 on the CPU, wherever they were computed.
+
     Attributes:
         why: int64, the shape of the cells: 0 where there is a number, else 1 + the index of the reason.
         reasons: the distinct reasons.
@@ -36,8 +38,8 @@ class Measure:
         if not bool(torch.isfinite(entries[why == 0]).all()):
             raise ValueError("a cell that counts as measured is not finite: it lacks a reason")
         # What lies under a reason is never read; zero keeps NaN out of whatever copies the tensor.
-        self._entries = torch.where(why == 0, entries, torch.zeros_like(entries))
-        self.why = why
+        self._entries = torch.where(why == 0, entries.detach().double(), 0.0).cpu()
+        self.why = why.cpu()
         self.reasons = reasons
 
     @classmethod
@@ -63,7 +65,7 @@ class Measure:
         reasons = tuple(dict.fromkeys(reason for measure in measures for reason in measure.reasons))
         # The index of each reason of each measure among all of them; 0 stays "there is a number".
         tables = [torch.tensor([0, *(1 + reasons.index(reason) for reason in measure.reasons)]) for measure in measures]
-        why = torch.stack([table.to(measure.why.device)[measure.why] for table, measure in zip(tables, measures, strict=True)])
+        why = torch.stack([table[measure.why] for table, measure in zip(tables, measures, strict=True)])
         return cls(torch.stack([measure._entries for measure in measures]), why, reasons)
 
     @property

@@ -42,6 +42,11 @@ def test_a_number_that_is_not_finite_needs_a_reason() -> None:
         Measure.of(torch.tensor([1.0, torch.nan]))
 
 
+def test_results_are_double_on_the_cpu_and_cut_from_the_graph() -> None:
+    result = Measure.of(torch.ones(2, requires_grad=True, dtype=torch.float32)).tensor()
+    assert (result.dtype, result.device.type, result.requires_grad) == (torch.float64, "cpu", False)
+
+
 def test_stacking_keeps_each_reason() -> None:
     stacked = Measure.stack([Measure.missing("a"), Measure.of(torch.tensor(2.0, dtype=torch.float64)), Measure.missing("b")])
     assert stacked.plain() == ["not measured: a", 2.0, "not measured: b"]

@@ -15,6 +15,7 @@ from rwmu.errors import ConfigError, DataError
 from rwmu.uncertainty import metrics
 from rwmu.uncertainty.functional import calibration, diversity, falls, ranking, scores
 from tests.uncertainty.forecasts import ALL, LABELS, LEVELS, LOGITS, LOWER, MEAN, SIZES, STD, TRUTH, UPPER, VALID, B, D, E, K
+from tests.uncertainty.oracles import outside
 
 
 def pit() -> Tensor:
@@ -44,6 +45,11 @@ def test_scores_are_the_means_of_their_functions() -> None:
     torch.testing.assert_close(
         value(metrics.IntervalWidth(LEVELS, K, D, E, ("step",)), LOWER, UPPER, TRUTH), width, rtol=1e-6, atol=1e-6
     )
+
+
+def test_sharpness_agrees_with_uncertainty_toolbox() -> None:
+    theirs = outside("uncertainty_toolbox.metrics_calibration").sharpness(STD.double().flatten().numpy())
+    assert float(value(metrics.Sharpness(K, D, E), STD)) == pytest.approx(theirs, rel=1e-12)
 
 
 def test_steps_with_more_rows_count_more() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat, dim_zero_sum
 
 from rwmu.errors import DataError
 from rwmu.uncertainty import metrics
@@ -114,6 +115,12 @@ def test_parts_and_processes_give_what_one_metric_gives(case: Case, every_axis: 
     here.dist_sync_fn = lambda own, group: [own, (lambda state: state[0] if isinstance(state, list) else state)(next(others))]
     here.distributed_available_fn = lambda: True
     same(here.compute(), whole)
+
+
+@EACH
+def test_every_state_is_a_sum_or_a_concatenation(case: Case) -> None:
+    assert set(case.metric()._reductions.values()) <= {dim_zero_sum, dim_zero_cat}
+    assert all(state.dtype == torch.float64 for state in case.metric().metric_state.values() if isinstance(state, Tensor))
 
 
 @EACH

@@ -82,8 +82,7 @@ def within_step_correlation(
         weights: ``[K]``; None weighs a step with its number of valid rows. Steps that have no correlation are left out.
     """
     step = correlation(uncertainty, error, valid, relation, needed)
-    weight = valid.sum(dim=-1).double() if weights is None else weights.to(error.device).double().expand(step.shape)
-    weight = weight * step.available.to(weight.device)
+    weight = (valid.sum(dim=-1) if weights is None else weights.expand(step.shape)).cpu().double() * step.available
     total = weight.sum(dim=-1)
     mean = (weight * step.filled(0.0)).sum(dim=-1) / torch.where(total > 0, total, torch.ones_like(total))
     return Measure.of(mean, (total <= 0, f"no step has a correlation ({step.reason() or 'all weights are 0'})"))
