@@ -72,12 +72,12 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"There is no reference file at {path}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:
         raise DataError(f"{path} cannot be read as a NumPy archive ({type(error).__name__}); it may be truncated.") from error
     return {
-        name: torch.from_numpy(array) if array.dtype.kind in "biuf" else [str(value) for value in array]
+        name: torch.from_numpy(array) if array.dtype.kind in "biuf" else [str(value) for value in array.reshape(-1)]
         for name, array in arrays.items()
     }
 
@@ -96,10 +96,13 @@ def compare(path: Path) -> list[Item]:
         DataError: the file is missing, broken or of neither form.
     """
     reference = _Reference(read(path))
-    if any(name.startswith("weights/") for name in reference):
-        return list(dynamics(reference))
-    if "weight_names" in reference:
-        return list(reward(reference))
+    try:
+        if any(name.startswith("weights/") for name in reference):
+            return list(dynamics(reference))
+        if "weight_names" in reference:
+            return list(reward(reference))
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        raise DataError(f"The arrays of {path} do not fit together ({str(error).splitlines()[0]}).") from error
     raise DataError(
         f"{path} is of neither form: it has neither 'weights/...' of a dynamics ensemble nor the 'weight_names' of a reward."
     )
@@ -124,7 +127,7 @@ def dynamics(reference: Mapping[str, Any]) -> Iterator[Item]:
 def _losses(reference: Mapping[str, Any], model: SharedEnsemble, window: Window, mode: str) -> Iterator[Item]:
     history = int(reference["history_horizon"])
     weights = {"state": 1.0, "history": 0.0, "bound": 1.0, "contact": 1.0, "termination": 1.0}
-    settings = LossSettings(history, weights, state_loss=MODES[mode], feedback="sample")
+    settings = LossSettings(history, weights, state_loss=MODES[mode], feedback="sample", history_burn_in=0)
     # Recorded in the order drawn: member by member, step by step, the loss's sample (if any) before the one fed back.
     draws = reference[f"{mode}/noise"].double()
     draws = draws.unflatten(0, (model.num_members, window.length - history, -1)).movedim(0, 1)  # [K, E, 1 or 2, B, D]
@@ -179,8 +182,11 @@ def reward(reference: Mapping[str, Any]) -> Iterator[Item]:
     """Compare observations, reward terms and totals of recorded imagined steps of the ANYmal D velocity task."""
     names, dt = reference["weight_names"], float(reference["step_dt"])
     weights = dict(zip(names, reference["weights"].tolist(), strict=True))
-    task = VelocityTask(anymal_d(), weights=weights)
+    task = VelocityTask(anymal_d(), weights=weights, step_dt=dt)
     state, action = reference["state"].double(), reference["action"].double()
+    for name, tensor, columns in (("state", state, task.robot.state_layout.size), ("action", action, task.num_actions)):
+        if tensor.shape[-1] != columns:
+            raise ValueError(f"'{name}' has {tensor.shape[-1]} columns, but {task.robot.name} has {columns}")
     contact = reference["contact_logits"] > 0.0
     memory = task.start(state.shape[1], dtype=torch.float64)
     memory.command = reference["command"].double()
@@ -189,7 +195,8 @@ def reward(reference: Mapping[str, Any]) -> Iterator[Item]:
         if t:
             observations.append(task.observe(state[t - 1], memory.command, memory.last_action))
         rewards.append(task.reward(memory, state[t], action[t], contact[t]))
-    yield difference("observation", torch.stack(observations), reference["observation"][1:])
+    if observations:
+        yield difference("observation", torch.stack(observations), reference["observation"][1:])
     terms = {name: torch.stack([step.terms[name] for step in rewards]) for name in names}
     recorded = {name: reference.get(f"term_corrected/{name}", reference[f"term/{name}"]) for name in names}
     for name in names:

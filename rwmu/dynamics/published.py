@@ -37,8 +37,10 @@ def from_published(weights: Mapping[str, Tensor]) -> SharedEnsemble:
     """Build the ensemble that a published state dict describes, with its weights (and their dtype).
 
     Raises:
-        CheckpointError: a tensor is missing, unknown or of another shape than the others imply; names it, with both shapes.
+        CheckpointError: a tensor is missing, unknown, of another shape than the others imply, or no number; names it, with both
+            shapes.
     """
+    _check_tensors(weights)
     model = SharedEnsemble(**_architecture(weights))
     model.to(weights["state_base.memory.rnn.weight_ih_l0"].dtype)
     left = dict(weights)
@@ -78,13 +80,31 @@ def load_published(path: Path) -> SharedEnsemble:
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated.") from error
     if not isinstance(content, Mapping) or KEY not in content:
         raise CheckpointError(f"{path} is not a published checkpoint: it has no '{KEY}'.")
+    if not isinstance(content[KEY], Mapping):
+        raise CheckpointError(f"{path} has a {type(content[KEY]).__name__} as '{KEY}', but named tensors were expected.")
     return from_published(content[KEY])
+
+
+def _check_tensors(weights: Mapping[str, Any]) -> None:
+    dtype = None
+    for key, tensor in weights.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise CheckpointError(f"'{key}' of the published world model is of {found}, but floating-point numbers were expected.")
+        dtype = dtype or tensor.dtype
+        if tensor.dtype != dtype:
+            raise CheckpointError(f"'{key}' of the published world model is of {tensor.dtype}, but others are of {dtype}.")
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"'{key}' of the published world model holds values that are no finite numbers.")
 
 
 def _architecture(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     def shape(key: str) -> torch.Size:
         if key not in weights:
             raise CheckpointError(f"The published world model lacks the tensor '{key}'.")
+        if weights[key].ndim != 2 or 0 in weights[key].shape:
+            found = tuple(weights[key].shape)
+            raise CheckpointError(f"'{key}' of the published world model has shape {found}, but should be a matrix.")
         return weights[key].shape
 
     def count(pattern: str) -> int:
@@ -92,10 +112,13 @@ def _architecture(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
     hidden_size = shape("state_base.memory.rnn.weight_hh_l0")[1]
     state_dim = shape("state_heads.0.state_min_logstd")[-1]
+    inputs = shape("state_base.memory.rnn.weight_ih_l0")[1]
+    if inputs <= state_dim:
+        raise CheckpointError(f"The published world model reads {inputs} columns, but has a state of {state_dim}, so no action.")
     extension = "auxiliary_heads.0.extension_layers.2.weight"
     return {
         "state_dim": state_dim,
-        "action_dim": shape("state_base.memory.rnn.weight_ih_l0")[1] - state_dim,
+        "action_dim": inputs - state_dim,
         "contact_dim": shape("auxiliary_heads.0.contact_layers.2.weight")[0],
         "extension_dim": shape(extension)[0] if extension in weights else 0,
         "num_members": count(r"state_heads\.(\d+)\."),
