@@ -92,10 +92,10 @@ class MemberViews:
                 continue
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-                for member, parameters in enumerate(per_view):
-                    parameters[position].grad = parameter.grad[member : member + 1]
             else:
                 parameter.grad.zero_()
+            for member, parameters in enumerate(per_view):  # anew: the ensemble may have got other gradients since
+                parameters[position].grad = parameter.grad[member : member + 1]
 
 
 class VmappedEnsemble:
