@@ -19,6 +19,7 @@ from torch import nn
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
+from rwmu.data.normalizer import Normalizer
 from rwmu.data.sources import is_table, obtain
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule
@@ -136,8 +137,15 @@ class Parts:
             split_seed=data.seed,
             num_members=self.config.dynamics.num_members,
             batches_per_epoch=trainer.validate_every,
+            normalizer=self._given_normalizer(),
         )
         return module
+
+    def _given_normalizer(self) -> Normalizer | None:
+        """Return the normaliser of the weights that training starts from, where they are of unknown data; else None: fit one."""
+        start = self.config.dynamics.start_from
+        world_model = None if start is None else WorldModel.load(Path(start))
+        return None if world_model is None or world_model.knows_its_data else world_model.normalizer
 
     @cached_property
     def data_hash(self) -> str:
@@ -191,7 +199,8 @@ class Parts:
         typical = {}
         if self.config.penalty.get("centred") and world_model is not None:
             length = world_model.history + self.config.data.forecast
-            typical["typical"] = typical_disagreement(world_model, self.data.windows("validation", length, 256))
+            window = self.data.windows("validation", length, 256, world_model.normalizer)
+            typical["typical"] = typical_disagreement(world_model, window)
         penalty: Penalty = factory(self.config.penalty, without=("centred",))(step_dt=self.task.step_dt, **typical)
         return penalty
 

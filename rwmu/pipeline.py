@@ -219,12 +219,15 @@ class Run:
         world_model.check_fits(self.parts.robot, self.parts.data_hash)
         _, wanted = self.parts.new_dynamics()
         found = {**world_model.dynamics.arguments, **world_model.architecture, "history": world_model.history}
-        for name, value in (wanted | {"history": self.config.data.history}).items():
+        for sizes in (found, wanted):
+            sizes["side_head_hidden_size"] = sizes.get("side_head_hidden_size") or sizes.get("head_hidden_size")
+        for name, value in ({"history": self.config.data.history} | wanted).items():
             if name != "seed" and found.get(name) != value:
                 raise CheckpointError(
                     f"The world model in {path} has {name} {found.get(name)!r}, but this run is configured for {value!r}."
                 )
-        world_model.normalizer.assert_matches(self.parts.data.normalizer)
+        if world_model.knows_its_data:
+            world_model.normalizer.assert_matches(self.parts.data.normalizer)
         return world_model.freeze()
 
     def _write(self, stage: str, results: dict[str, Any]) -> None:

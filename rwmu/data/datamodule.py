@@ -126,10 +126,10 @@ class OfflineDataModule(LightningDataModule):
         require_long_enough(self.episodes.lengths, self.splits[split], length, split)
         return spaced_starts(self.episodes.lengths, self.splits[split], length, number, self.split_seed)
 
-    def windows(self, split: str, length: int, number: int | None = None) -> Window:
-        """Return the windows of :meth:`starts`, ``[B, length, ·]``, states normalised."""
+    def windows(self, split: str, length: int, number: int | None = None, normalizer: Normalizer | None = None) -> Window:
+        """Return the windows of :meth:`starts`, ``[B, length, ·]``, states normalised, by ``normalizer`` if one is given."""
         window = gather(self.episodes, self.starts(split, length, number), length)
-        state = self.normalizer.normalize(window.state)
+        state = (normalizer or self.normalizer).normalize(window.state)
         return Window(state, window.action, window.contact, window.termination)
 
     def test_windows(self, length: int, number: int | None = None) -> Window:

@@ -3,11 +3,18 @@
 Published checkpoints hold them under ``system_dynamics_state_dict``: two GRU bases (``state_base``, ``auxiliary_base``, PyTorch's
 gate order) and E heads on each. They are a :class:`~rwmu.dynamics.shared.SharedEnsemble` with a separate auxiliary base, no skip
 and learnt bounds; all sizes are read off the weights.
+
+They say nothing of the normaliser, the history and the data. The published configuration of ANYmal D fixes the first two
+(:func:`published_normalizer`, 32 rows; actions are taken as they are); the third is marked as unknown.
+
+``python -m rwmu.dynamics.published SOURCE.pt TARGET.pt`` makes a ``dynamics.pt`` of a published checkpoint, or the reverse.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.errors import CheckpointError
+from rwmu.dynamics.world_model import FORMAT, WorldModel, write_whole
+from rwmu.errors import CheckpointError, UserError
+from rwmu.tasks.anymal_d import Robot, anymal_d
 
 KEY = "system_dynamics_state_dict"
+HISTORY = 32  # M, rows of history of the published configuration
 _GRU_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 # Our perceptrons -> theirs; a perceptron's layers 0 and 2 (1 is the ReLU).
 _PERCEPTRONS = {
@@ -72,17 +83,22 @@ def to_published(model: RecurrentEnsemble) -> dict[str, Tensor]:
 
 def load_published(path: Path) -> SharedEnsemble:
     """Read the world model of a published checkpoint file; code in the file is never run (``weights_only``)."""
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {path}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated.") from error
-    if not isinstance(content, Mapping) or KEY not in content:
+    content = _read(path)
+    if KEY not in content:
         raise CheckpointError(f"{path} is not a published checkpoint: it has no '{KEY}'.")
     if not isinstance(content[KEY], Mapping):
         raise CheckpointError(f"{path} has a {type(content[KEY]).__name__} as '{KEY}', but named tensors were expected.")
     return from_published(content[KEY])
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}; give the path of a model_*.pt or of a dynamics.pt.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated.") from error
+    return content if isinstance(content, Mapping) else {}
 
 
 def _check_tensors(weights: Mapping[str, Any]) -> None:
@@ -157,3 +173,115 @@ def _take(weights: dict[str, Tensor], key: str, expected: tuple[int, ...]) -> Te
     if tuple(tensor.shape) != expected:
         raise CheckpointError(f"'{key}' of the published world model has shape {tuple(tensor.shape)}, but should have {expected}.")
     return tensor
+
+
+# -- files ----------------------------------------------------------------------------------------------------------------
+
+
+def published_normalizer(robot: Robot) -> Normalizer:
+    """Return the normaliser of the published configuration of ANYmal D; it was set by hand, not fitted to data."""
+    layout = robot.state_layout
+    mean, std = torch.zeros(layout.size), torch.zeros(layout.size)
+    mean[layout["projected_gravity"]] = torch.tensor([0.0, 0.0, -1.0])
+    mean[layout["joint_torque"]] = torch.tensor([-2.0, -2.0, 2.0, 2.0, -6.0, 8.0, -6.0, 8.0, 12.0, -12.0, 12.0, -12.0])
+    std[layout["base_lin_vel"]] = torch.tensor([0.5, 0.5, 0.1])
+    std[layout["base_ang_vel"]] = torch.tensor([0.3, 0.3, 0.5])
+    std[layout["projected_gravity"]] = torch.tensor([0.02, 0.02, 0.04])
+    std[layout["joint_pos"]] = 0.15
+    std[layout["joint_vel"]] = torch.tensor([1.0, 1.5, 2.5]).repeat_interleave(4)  # HAA, HFE, KFE
+    std[layout["joint_torque"]] = 15.0
+    return Normalizer(mean, std, layout.names())
+
+
+def import_checkpoint(source: str | Path, target: str | Path, history: int = HISTORY) -> WorldModel:
+    """Write the world model of a published ANYmal D checkpoint as one that :meth:`WorldModel.load` reads, in float32.
+
+    Args:
+        source, target: paths.
+        history: M, the rows that it was trained with.
+
+    Raises:
+        CheckpointError: one sentence.
+    """
+    source, robot = Path(source), anymal_d()
+    if history < 1:
+        raise CheckpointError(f"The history is {history} rows, but must be at least 1.")
+    dynamics = load_published(source).float()
+    found = (dynamics.state_dim, dynamics.action_dim, dynamics.contact_dim)
+    wanted = (robot.state_layout.size, robot.num_joints, robot.contact_layout.size)
+    if found != wanted:
+        raise CheckpointError(
+            f"The world model in {source} has {found[0]} state, {found[1]} action and {found[2]} contact columns, but {robot.name} "
+            f"has {wanted[0]}, {wanted[1]} and {wanted[2]}."
+        )
+    dynamics.arguments["window"] = history
+    world_model = WorldModel(
+        dynamics=dynamics,
+        normalizer=published_normalizer(robot),
+        history=history,
+        robot=robot.name,
+        layout=robot.state_layout.describe(),
+        data_hash="",
+        architecture={"kind": "shared"} | {name: value for name, value in dynamics.arguments.items() if name != "num_bases"},
+        training={"imported": source.name},
+    )
+    world_model.save(Path(target))
+    return world_model
+
+
+def export_checkpoint(source: str | Path, target: str | Path) -> WorldModel:
+    """Write a world model of the published form as a published checkpoint of it alone; an imported one comes back bit for bit.
+
+    Raises:
+        CheckpointError: one sentence.
+    """
+    world_model = WorldModel.load(Path(source))
+    write_whole(Path(target), {KEY: to_published(world_model.dynamics)})
+    return world_model
+
+
+# -- command --------------------------------------------------------------------------------------------------------------
+
+
+def convert(source: str | Path, target: str | Path, history: int = HISTORY) -> str:
+    """Convert a checkpoint of either form into the other; returns what was done."""
+    if _read(Path(source)).get("format") != FORMAT:
+        model = import_checkpoint(source, target, history)
+        architecture = model.architecture
+        flags = {name: architecture[name] for name in ("num_members", "hidden_size", "num_layers", "head_hidden_size")}
+        flags |= {"side_head_hidden_size": architecture["side_head_hidden_size"]}
+        flags |= {"auxiliary_base": "separate", "skip": "false", "learn_bounds": "true"}
+        settings = " ".join(f"dynamics.{name}={value}" for name, value in flags.items())
+        return (
+            f"{target}: the world model of {source}, with the published normaliser.\nTo use it: dynamics.checkpoint={target} "
+            f"dynamics=shared {settings} data.history={history}"
+        )
+    model = export_checkpoint(source, target)
+    try:
+        model.normalizer.assert_matches(published_normalizer(anymal_d()))
+    except CheckpointError:
+        return (
+            f"{target}: the world model of {source} in the published form, which has no place for its normaliser: set "
+            f"mean {model.normalizer.mean.tolist()} and deviation {model.normalizer.std.tolist()}."
+        )
+    return f"{target}: the world model of {source} in the published form."
+
+
+def main() -> None:
+    """Convert the two paths on the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rwmu.dynamics.published", description="Convert a published world model, or back."
+    )
+    parser.add_argument("source", help="a published checkpoint, or a dynamics.pt")
+    parser.add_argument("target", help="where the other form is to be written")
+    parser.add_argument("--history", type=int, default=HISTORY, help=f"rows that it was trained with (default {HISTORY})")
+    options = parser.parse_args()
+    try:
+        print(convert(options.source, options.target, options.history))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from rwmu.errors import CheckpointError
 from rwmu.records import Carry, Followed, Prediction, Window
 from rwmu.tasks.anymal_d import Robot
 
+_log = logging.getLogger(__name__)
+
 FORMAT = "rwmu-dynamics-1"
 _KINDS: dict[str, type[RecurrentEnsemble]] = {"shared": SharedEnsemble, "independent": IndependentEnsemble}
 
@@ -33,7 +36,7 @@ class WorldModel:
         normalizer: between physical units and normalised space.
         history: H, the rows that it is warmed up with.
         robot: name of the robot; layout: its ``StateLayout.describe()``.
-        data_hash: of the dataset that it was trained on.
+        data_hash: of the dataset that it was trained on; empty where that is not known.
         architecture: ``kind`` and constructor arguments of the ensemble, plain values.
         training: what else is worth remembering (configuration, metrics), plain values.
     """
@@ -51,6 +54,11 @@ class WorldModel:
     def num_members(self) -> int:
         """Return E."""
         return self.dynamics.num_members
+
+    @property
+    def knows_its_data(self) -> bool:
+        """Return whether it is known what data it was trained on."""
+        return bool(self.data_hash)
 
     def freeze(self) -> WorldModel:
         """Put the ensemble into evaluation mode without gradients, and return self."""
@@ -76,7 +84,10 @@ class WorldModel:
         return step(self.dynamics, self.normalizer.normalize(state).unsqueeze(0), action.unsqueeze(0), carry, followed)
 
     def check_fits(self, robot: Robot, data_hash: str | None = None) -> None:
-        """Raise a CheckpointError that names the first item in which this model differs from what it is to be used with."""
+        """Raise a CheckpointError that names the first item in which this model differs from what it is to be used with.
+
+        A model of unknown data (an imported one) fits any data; whoever uses it must use its normaliser.
+        """
         if self.robot != robot.name:
             raise CheckpointError(f"The world model was trained on robot '{self.robot}', but the task is for '{robot.name}'.")
         for own, other in zip(self.layout, robot.state_layout.describe(), strict=False):
@@ -86,7 +97,9 @@ class WorldModel:
             raise CheckpointError(
                 f"The world model's state has {len(self.layout)} fields, but the task's has {len(robot.state_layout.fields)}."
             )
-        if data_hash is not None and data_hash != self.data_hash:
+        if data_hash is not None and not self.knows_its_data:
+            _log.info("It is not known what data the world model was trained on; it is used with its own normaliser.")
+        elif data_hash is not None and data_hash != self.data_hash:
             raise CheckpointError(
                 f"The world model was trained on the data with hash {self.data_hash[:12]}, but this run uses {data_hash[:12]}: "
                 "train it anew on these data (stages=[dynamics]), or point data.path to the file that it was trained on."
@@ -105,10 +118,7 @@ class WorldModel:
             "data_hash": self.data_hash,
             "training": self.training,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        torch.save(content, partial)
-        os.replace(partial, path)
+        write_whole(path, content)
 
     @classmethod
     def load(cls, path: Path) -> WorldModel:
@@ -143,6 +153,14 @@ def build_ensemble(architecture: Mapping[str, Any]) -> RecurrentEnsemble:
         return _KINDS[kind](**arguments)
     except TypeError as error:
         raise CheckpointError(f"The architecture of the world model is not understood: {error}.") from error
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Save ``content`` at ``path``; an interrupted write leaves what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
 
 
 def kind_of(dynamics: nn.Module) -> str:

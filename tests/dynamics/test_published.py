@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,15 @@ import torch
 from torch import Tensor
 
 from experiments.benchmarks.plain import load_published as load_plain
-from rwmu.dynamics.published import KEY, from_published, load_published, to_published
+from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics import published
+from rwmu.dynamics.published import KEY, from_published, import_checkpoint, load_published, published_normalizer, to_published
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import unroll
+from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError
 from rwmu.records import Window
+from rwmu.tasks.anymal_d import anymal_d
 from tests.reference import load
 
 FORM = {"auxiliary_base": "separate", "skip": False, "learn_bounds": True}
@@ -157,3 +162,81 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=words) as error:
             load_published(tmp_path / name)
         assert name in str(error.value)
+
+
+# -- files --------------------------------------------------------------------------------------------------------------------
+
+
+def anymal_checkpoint(path: Path, seed: int = 2, state: int = 45) -> dict[str, Tensor]:
+    """Write a published checkpoint of ANYmal D's sizes; returns its weights."""
+    weights = to_published(SharedEnsemble(state, 12, 8, 2, hidden_size=6, num_layers=2, head_hidden_size=5, seed=seed, **FORM))
+    torch.save({KEY: weights, "model_state_dict": {}, "iter": 1, "infos": None}, path)
+    return weights
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["published", *arguments])
+    published.main()
+
+
+def test_the_command_converts_and_converts_back_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = anymal_checkpoint(tmp_path / "model.pt")
+    called(monkeypatch, f"{tmp_path}/model.pt", f"{tmp_path}/dynamics.pt", "--history", "16")
+    said = capsys.readouterr().out
+    for setting in (
+        "dynamics.num_members=2",
+        "dynamics.hidden_size=6",
+        "dynamics.num_layers=2",
+        "dynamics.skip=false",
+        "data.history=16",
+    ):
+        assert setting in said
+    model = WorldModel.load(tmp_path / "dynamics.pt")
+    assert (model.history, model.data_hash, model.robot, model.num_members) == (16, "", "anymal_d", 2)
+    model.check_fits(anymal_d(), "the hash of any data")
+    called(monkeypatch, f"{tmp_path}/dynamics.pt", f"{tmp_path}/again.pt")
+    assert "mean" not in capsys.readouterr().out, "its normaliser is the published one"
+    again = torch.load(tmp_path / "again.pt", weights_only=True)[KEY]
+    assert set(again) == set(weights)
+    assert all(torch.equal(again[key], tensor) for key, tensor in weights.items())
+
+
+def test_the_published_normaliser_by_hand() -> None:
+    """Columns in the state's order: velocities 3 + 3, gravity 3, joints 12 + 12, torques 12."""
+    normalizer = published_normalizer(anymal_d())
+    mean, std = normalizer.mean.tolist(), normalizer.std.tolist()
+    assert mean[:33] == [0.0] * 8 + [-1.0] + [0.0] * 24
+    assert mean[33:] == [-2, -2, 2, 2, -6, 8, -6, 8, 12, -12, 12, -12]
+    expected = [0.5, 0.5, 0.1, 0.3, 0.3, 0.5, 0.02, 0.02, 0.04, *[0.15] * 12, *[1.0] * 4, *[1.5] * 4, *[2.5] * 4, *[15.0] * 12]
+    assert std == pytest.approx(expected)
+
+
+def test_a_model_with_another_normaliser_is_exported_with_a_word_on_it(tmp_path: Path) -> None:
+    anymal_checkpoint(tmp_path / "model.pt")
+    model = import_checkpoint(tmp_path / "model.pt", tmp_path / "dynamics.pt")
+    assert model.history == 32
+    model.normalizer = Normalizer(model.normalizer.mean + 0.5, model.normalizer.std, model.normalizer.names)
+    model.save(tmp_path / "dynamics.pt")
+    assert "no place for its normaliser" in published.convert(tmp_path / "dynamics.pt", tmp_path / "again.pt")
+
+
+def test_mistakes_with_files_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.pt").write_bytes(b"PK broken")
+    torch.save({"model_state_dict": {}}, tmp_path / "policy.pt")
+    anymal_checkpoint(tmp_path / "other.pt", state=40)
+    anymal_checkpoint(tmp_path / "good.pt")
+    mistakes = (["none.pt"], "no checkpoint"), (["broken.pt"], "truncated"), (["policy.pt"], KEY), (["other.pt"], "40 state")
+    for (name,), words in mistakes:
+        with pytest.raises(SystemExit) as stopped:
+            called(monkeypatch, f"{tmp_path}/{name}", f"{tmp_path}/out.pt")
+        err = capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert words in err
+        assert err.count("\n") == 1, err
+    with pytest.raises(CheckpointError, match="history is 0"):
+        import_checkpoint(tmp_path / "good.pt", tmp_path / "out.pt", history=0)
+    assert not (tmp_path / "out.pt").exists()

@@ -1,0 +1,81 @@
+"""A published checkpoint and a published table in a run: their own normaliser, and what they do not know is not made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rwmu import parts
+from rwmu.data.formats import hdf5
+from rwmu.dynamics.published import KEY, import_checkpoint, published_normalizer, to_published
+from rwmu.dynamics.shared import SharedEnsemble
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.tasks.anymal_d import anymal_d
+from tests.conftest import Command
+
+FORM = ["dynamics=shared", "dynamics.auxiliary_base=separate", "dynamics.skip=false", "dynamics.learn_bounds=true"]
+SIZES = [*FORM, "dynamics.num_members=2", "dynamics.hidden_size=10", "dynamics.head_hidden_size=6", "data.history=8"]
+
+
+@pytest.fixture
+def imported(workplace: Path) -> Path:
+    """Return the dynamics.pt of a published checkpoint."""
+    form = {"auxiliary_base": "separate", "skip": False, "learn_bounds": True}
+    model = SharedEnsemble(45, 12, 8, 2, hidden_size=10, num_layers=1, head_hidden_size=6, **form)
+    torch.save({KEY: to_published(model), "model_state_dict": {}, "iter": 7}, workplace / "model_7.pt")
+    import_checkpoint(workplace / "model_7.pt", workplace / "dynamics.pt", history=8)
+    return workplace / "dynamics.pt"
+
+
+def test_a_policy_is_optimised_in_an_imported_model(
+    imported: Path,
+    command: Command,
+    smoke: list[str],
+    shared_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def watched(world_model: WorldModel, window: Any) -> float:
+        seen.append(window.state)
+        return 0.1
+
+    monkeypatch.setattr(parts, "typical_disagreement", watched)
+    given = (f"dynamics.checkpoint={imported}", "imagination.clip=null", *SIZES)
+    outcome = command("train", *smoke, *given, "stages=[dynamics,policy]")
+    assert outcome.status == 0, outcome.err
+    assert "own normaliser" in outcome.out
+    run = imported.parent / "runs" / "latest"
+    assert (run / "checkpoints" / "policy.pt").is_file()
+    assert json.loads((run / "measured" / "dynamics.json").read_text())["dynamics"]["num_members"] == 2
+    kept = WorldModel.load(run / "checkpoints" / "dynamics.pt")
+    kept.normalizer.assert_matches(published_normalizer(anymal_d()))
+    assert not kept.knows_its_data
+    rows = published_normalizer(anymal_d()).normalize(hdf5.load(shared_data / "smoke.h5").state)
+    assert seen
+    assert all((rows == state[0, 0]).all(-1).any() for state in seen), "the penalty is centred in the model's own units"
+
+
+def test_training_goes_on_from_an_imported_model_in_its_units(imported: Path, command: Command, smoke: list[str]) -> None:
+    outcome = command("train", *smoke, *SIZES, f"dynamics.start_from={imported}", "stages=[dynamics,policy]")
+    assert outcome.status == 0, outcome.err
+    trained = WorldModel.load(imported.parent / "runs" / "latest" / "checkpoints" / "dynamics.pt")
+    assert trained.knows_its_data, "what it has been trained on since is known"
+    trained.normalizer.assert_matches(published_normalizer(anymal_d()))
+
+
+def test_another_architecture_is_named(imported: Path, command: Command, smoke: list[str]) -> None:
+    given = (f"dynamics.checkpoint={imported}", *SIZES, "stages=[policy]")
+    for changed, words in (
+        ("dynamics.skip=true", "skip"),
+        ("data.history=9", "history"),
+        ("dynamics.head_hidden_size=7", "head_hidden"),
+    ):
+        outcome = command("train", *smoke, *given, changed)
+        assert outcome.status == 2
+        assert words in outcome.err
+        assert outcome.err.count("\n") == 1, outcome.err
