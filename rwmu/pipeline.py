@@ -18,6 +18,7 @@ from rwmu.evaluation.json_files import write_json
 from rwmu.evaluation.measure import measure_dynamics, merge
 from rwmu.evaluation.report import build_report
 from rwmu.parts import Parts
+from rwmu.policy.clone import require_known
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.provenance import run_card, write_run_card
 from rwmu.run_folder import RunFolder, StageClock
@@ -68,6 +69,8 @@ class Run:
                 with StageClock(self.folder, name):
                     if name != "report":
                         self._note_data()
+                    if name in ("data", "dynamics", "policy"):  # not after hours of training the world model
+                        self._refuse_a_clone_of_unknown()
                     getattr(self, name)()
 
     # -- the stages -------------------------------------------------------------------------------------------------------
@@ -184,6 +187,11 @@ class Run:
         card = self.folder.path / "run_card.json"
         if not card.is_file() or json.loads(card.read_text()).get("data_hash") is None:
             self.write_card(data_hash=self.parts.data_hash)
+
+    def _refuse_a_clone_of_unknown(self) -> None:
+        policy_settings = self.config.policy
+        if "policy" in self.config.stages and policy_settings.init == "clone" and policy_settings.checkpoint is None:
+            require_known(self.parts.episodes)
 
     def write_card(self, **details: Any) -> None:
         """Write the run card."""

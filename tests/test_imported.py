@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from rwmu import parts
-from rwmu.data.formats import hdf5
+from rwmu.data.formats import csv, hdf5
 from rwmu.dynamics.published import KEY, import_checkpoint, published_normalizer, to_published
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.tasks.anymal_d import anymal_d
 from tests.conftest import Command
+from tests.data.walking import walking_episodes
 
 FORM = ["dynamics=shared", "dynamics.auxiliary_base=separate", "dynamics.skip=false", "dynamics.learn_bounds=true"]
 SIZES = [*FORM, "dynamics.num_members=2", "dynamics.hidden_size=10", "dynamics.head_hidden_size=6", "data.history=8"]
@@ -79,3 +80,46 @@ def test_another_architecture_is_named(imported: Path, command: Command, smoke: 
         assert outcome.status == 2
         assert words in outcome.err
         assert outcome.err.count("\n") == 1, outcome.err
+
+
+# -- the published table ------------------------------------------------------------------------------------------------------
+
+TEN = "data.fractions={train:0.7,validation:0.1,test:0.1,calibration:0.1}"
+
+
+@pytest.fixture
+def table(workplace: Path) -> list[str]:
+    """Return the overrides for ten episodes in a published table."""
+    csv.save(walking_episodes([120] * 10), workplace / "published.csv")
+    return ["scale=smoke", "trainer.progress=false", f"data.path={workplace}/published.csv"]
+
+
+def test_ten_episodes_of_a_table_are_split_as_asked_and_go_through_to_the_report(
+    workplace: Path, table: list[str], command: Command
+) -> None:
+    scratch = ("policy.init=scratch", "policy.anchor_weight=0")
+    outcome = command("train", *table, TEN, *scratch, "stages=[data,dynamics,policy,report]")
+    assert outcome.status == 0, outcome.err
+    assert "9 seams" in outcome.out
+    report = json.loads((workplace / "runs" / "latest" / "report.json").read_text())
+    assert report["dataset"]["episodes"] == 10
+    assert report["dataset"]["return_per_20s"] is None, "nobody knows it"
+    assert report["dataset"]["levels"]["unknown"]["return_per_episode"] is None
+    assert "<td>–" in (workplace / "runs" / "latest" / "report.html").read_text()
+
+
+def test_too_few_episodes_for_the_usual_split_are_told_what_to_give(table: list[str], command: Command) -> None:
+    outcome = command("train", *table, "stages=[dynamics]")
+    assert outcome.status == 2
+    assert "data.fractions" in outcome.err
+    assert outcome.err.count("\n") == 1, outcome.err
+
+
+def test_a_clone_of_unknown_commands_is_refused_before_anything_is_trained(
+    workplace: Path, table: list[str], command: Command
+) -> None:
+    outcome = command("train", *table, TEN, "stages=[dynamics,policy]")
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert all(words in outcome.err for words in ("commands", "policy.init=scratch", "policy.anchor_weight=0"))
+    assert not (workplace / "runs" / "latest" / "checkpoints" / "dynamics.pt").exists()

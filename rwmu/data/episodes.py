@@ -96,6 +96,11 @@ class Episodes:
         """Return the episode that each row belongs to, ``[R]`` int64."""
         return torch.repeat_interleave(torch.arange(self.num_episodes), self.lengths)
 
+    @property
+    def unknown(self) -> frozenset[str]:
+        """Return the names of the arrays that hold zeros because nobody knows them; see :mod:`rwmu.data.formats.csv`."""
+        return frozenset(self.attributes.get("unknown", ()))
+
     def returns(self) -> Tensor:
         """Return the sum of the rewards of each episode, ``[N]`` float64."""
         return torch.zeros(self.num_episodes, dtype=torch.float64).index_add_(0, self.episode_of_row, self.reward.double())

@@ -35,7 +35,7 @@ def split_episodes(
         if share > 0.0 and counts[name] == 0:
             raise DataError(
                 f"The split '{name}' would get none of the {num_episodes} episodes with a share of {share:g}; collect more "
-                "episodes or give it a larger share."
+                "episodes or give it a larger share in data.fractions."
             )
     order = torch.randperm(num_episodes, generator=generator)
     if levels is not None:

@@ -51,6 +51,16 @@ class CloneSettings:
                 raise ConfigError(f"policy.clone.{name} is {getattr(self, name)}, but must be above 0.")
 
 
+def require_known(episodes: Episodes) -> None:
+    """Refuse episodes whose commands or rewards nobody knows: neither what was asked for nor who did it well can be told."""
+    unknown = [name for name in ("command", "reward") if name in episodes.unknown]
+    if unknown:
+        raise DataError(
+            f"The data do not hold their {'s and '.join(unknown)}s, so that no behaviour can be cloned from them; start the policy "
+            "with policy.init=scratch policy.anchor_weight=0."
+        )
+
+
 @dataclass(frozen=True)
 class Demonstrations:
     """N pairs to be cloned.
@@ -139,6 +149,7 @@ def clone_actor(
         ``action_variance`` (of the validation actions, to compare with), ``epochs``, ``num_episodes``, ``num_transitions``.
     """
     settings = settings or CloneSettings()
+    require_known(episodes)
     chosen = best_episodes(episodes, train_ids, settings)
     train = demonstrations(episodes, chosen)
     validation = demonstrations(episodes, _as_good(episodes, validation_ids, train_ids, chosen, settings))

@@ -8,6 +8,16 @@ from rwmu.evaluation.dataset import dataset_statistics
 from tests.fakes import random_episodes
 
 
+def test_unknown_rewards_have_no_average() -> None:
+    episodes = random_episodes([101, 51])
+    episodes = replace(episodes, attributes={**episodes.attributes, "unknown": ["command", "reward"]})
+    result = dataset_statistics(episodes)
+    for part in (result, *result["levels"].values()):
+        assert part["return_per_episode"] is None
+        assert part["return_per_20s"] is None
+    assert result["transitions"] == 150
+
+
 def test_averages_by_hand() -> None:
     episodes = replace(random_episodes([101, 51], terminated=(1,)), levels=["good", "poor"])
     episodes.reward[:] = 0.5

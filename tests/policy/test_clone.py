@@ -57,6 +57,15 @@ def test_short_episodes_are_left_out():
         best_episodes(episodes, torch.tensor([1]), CloneSettings())
 
 
+@pytest.mark.parametrize(("unknown", "words"), [(["command", "reward", "seeds"], "commands and rewards"), (["reward"], "rewards")])
+def test_what_nobody_knows_is_not_cloned(unknown, words):
+    task, episodes = quiet_task(), random_episodes([61] * 4)
+    episodes = replace(episodes, attributes={**episodes.attributes, "unknown": unknown})
+    actor = build_actor(PpoSettings(), task.num_observations, task.num_actions)
+    with pytest.raises(DataError, match=rf"{words}.*policy\.init=scratch policy\.anchor_weight=0\.$"):
+        clone_actor(actor, episodes, torch.arange(2), torch.arange(2, 4), task)
+
+
 def symmetric_gain():
     """Return a linear policy ``[12, 48]`` that commutes with every mirror, as the robot's symmetry asks."""
     robot = anymal_d()
