@@ -145,7 +145,8 @@ class RecurrentEnsemble(nn.Module):
 
     def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
         """Read one row; see :class:`~rwmu.interfaces.Dynamics`."""
-        x = torch.cat([state, action.expand(*state.shape[:-1], -1)], dim=-1)
+        inputs = max(state.shape[0], action.shape[0])  # members may share a state and not the actions, or the other way round
+        x = torch.cat([state.expand(inputs, -1, -1), action.expand(inputs, -1, -1)], dim=-1)
         output, hidden = self.state_base.step(x, carry.state)
         features = self._features(output, x)
         if self.auxiliary_base is None or carry.auxiliary is None:

@@ -23,7 +23,6 @@ from tests.dynamics.small import (
     STATE,
     WEIGHTS,
     assert_all_close,
-    assert_close,
     assert_same_bits,
     bare,
     batches,
@@ -64,11 +63,12 @@ def present(record):
 
 def loop_rollout(models, window, feedback, noise, follows):
     """Step every single model by itself, in Python, and put together what the ensemble would."""
-    carries = [warm_up(model, window.state[:, :, :HISTORY], window.action[:, :, :HISTORY]) for model in models]
-    states, steps = [window.state[:, :, HISTORY - 1]] * len(models), []
+    own = [window.map(lambda t, e=e: t if len(t) == 1 else t[e : e + 1]) for e in range(len(models))]
+    carries = [warm_up(m, w.state[:, :, :HISTORY], w.action[:, :, :HISTORY]) for m, w in zip(models, own, strict=True)]
+    states, steps = [w.state[:, :, HISTORY - 1] for w in own], []
     for k in range(FORECAST):
-        pairs = zip(models, states, carries, strict=True)
-        stepped = [step(model, state, window.action[:, :, HISTORY + k], carry) for model, state, carry in pairs]
+        parts = zip(models, states, own, carries, strict=True)
+        stepped = [step(model, state, w.action[:, :, HISTORY + k], carry) for model, state, w, carry in parts]
         carries = [carry for _, carry in stepped]
         parts = [present(prediction) for prediction, _ in stepped]
         joined = Prediction(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
@@ -85,8 +85,9 @@ def loop_rollout(models, window, feedback, noise, follows):
 
 
 @architectures
-def test_rollouts_in_every_mode(options):
-    models, window = singles(options), windows()
+@pytest.mark.parametrize("copies", [1, MEMBERS])
+def test_rollouts_in_every_mode(options, copies):
+    models, window = singles(options), windows(copies)
     fast, mapped = stack_members(models), VmappedEnsemble(models)
     assert isinstance(fast, IndependentEnsemble)
     assert isinstance(mapped, Dynamics)
@@ -175,13 +176,14 @@ def test_stacking_undoes_taking(options):
     assert_same_bits(again.state_dict(), ensemble.state_dict())  # copies
 
 
-def test_a_member_of_a_shared_ensemble_predicts_alone_what_it_did():
-    ensemble = build(SharedEnsemble, MEMBERS, auxiliary_base="separate")
-    together = unroll(ensemble, windows(), HISTORY, "mean").detach()
-    for member in range(MEMBERS):
-        alone = unroll(take_member(ensemble, member), windows(), HISTORY, "mean").detach()
-        for name in ("mean", "log_std", "contact", "termination"):
-            assert_close(getattr(alone, name)[:, 0], getattr(together, name)[:, member])
+@pytest.mark.parametrize("copies", [1, MEMBERS])
+def test_a_member_of_a_shared_ensemble_predicts_alone_what_it_did(copies):
+    ensemble, window = build(SharedEnsemble, MEMBERS, auxiliary_base="separate"), windows(copies)
+    noise, follows = torch.randn(FORECAST, MEMBERS, 4, STATE, dtype=torch.double), torch.tensor([1, 0, 2, 1])
+    models = [take_member(ensemble, member) for member in range(MEMBERS)]
+    for feedback in ("sample", "mean", "ensemble_mean", "member"):
+        together = unroll(ensemble, window, HISTORY, feedback, noise, follows).detach()
+        assert_all_close(present(together), loop_rollout(models, window, feedback, noise, follows))
 
 
 def test_what_cannot_be_stacked_or_taken_is_refused():
