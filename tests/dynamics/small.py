@@ -115,6 +115,7 @@ def train(
 
 def assert_close(found: Tensor, expected: Tensor, relative: float = 1e-12) -> None:
     """Compare to within ``relative`` of the largest entry of what is expected."""
+    found, expected = found.detach(), expected.detach()
     torch.testing.assert_close(found, expected, rtol=0.0, atol=relative * float(expected.abs().max().clamp(min=1e-3)))
 
 

@@ -133,7 +133,7 @@ def test_it_trains_in_every_form(form):
 
 
 def test_impossible_ones_are_refused():
-    with pytest.raises(ConfigError, match="dynamics.backbone is 'rssm'"):
+    with pytest.raises(ConfigError, match=r"dynamics\.backbone is 'rssm'"):
         build("shared", 1, backbone="rssm")
-    with pytest.raises(ConfigError, match="dynamics.window is 0"):
+    with pytest.raises(ConfigError, match=r"dynamics\.window is 0"):
         build("shared", 1, backbone="mlp", window=0)
