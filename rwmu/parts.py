@@ -21,7 +21,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.sources import is_table, obtain
-from rwmu.dynamics.losses import LossSettings
+from rwmu.dynamics.losses import EXTENSION, LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel, kind_of
 from rwmu.errors import ConfigError
@@ -84,7 +84,7 @@ class Parts:
     def check(self) -> None:
         """Build whatever needs no data, so that a value that makes no sense stops a run before it starts."""
         _ = (self.task, self.simulator, self.loss, self.penalty(), self.policy_settings, self.trainer_settings)
-        self.new_dynamics()
+        self.new_dynamics(extension_dim=0)
         DreamRules(**factory(self.config.imagination, without=("num_envs",)).keywords)
 
     # -- data -------------------------------------------------------------------------------------------------------------
@@ -154,8 +154,12 @@ class Parts:
 
     # -- world model ------------------------------------------------------------------------------------------------------
 
-    def new_dynamics(self) -> tuple[nn.Module, dict[str, Any]]:
-        """Return an untrained ensemble and its architecture: kind and constructor arguments."""
+    def new_dynamics(self, extension_dim: int | None = None) -> tuple[nn.Module, dict[str, Any]]:
+        """Return an untrained ensemble and its architecture: kind and constructor arguments.
+
+        Args:
+            extension_dim: X; None for that of the data.
+        """
         make = factory(self.config.dynamics, without=_OF_THE_TRAINING)
         robot = self.robot
         arguments = dict(make.keywords) | {
@@ -164,19 +168,31 @@ class Parts:
             "contact_dim": robot.contact_layout.size,
             "seed": self.config.seed,
         }
+        extension_dim = self.episodes.extension_dim if extension_dim is None else extension_dim
+        if extension_dim:
+            arguments["extension_dim"] = extension_dim
         model: nn.Module = make.func(**arguments)
         return model, {"kind": kind_of(model)} | arguments
 
     @cached_property
     def loss(self) -> LossSettings:
         """Return the settings of the world model's loss."""
-        settings: LossSettings = factory(self.config.dynamics.loss)(history=self.config.data.history)
+        weights = {name: weight for name, weight in self.config.dynamics.loss.weights.items() if weight is not None}
+        settings: LossSettings = factory(self.config.dynamics.loss)(history=self.config.data.history, weights=weights)
         if self.config.dynamics.freeze_auxiliary and self.config.dynamics.start_from is None:
             raise ConfigError("dynamics.freeze_auxiliary keeps weights as they are, so dynamics.start_from must say whose.")
         return settings
 
     def trained(self, model: nn.Module) -> DynamicsModule:
         """Return the Lightning module that trains ``model``."""
+        columns, weighed = self.episodes.extension_dim, EXTENSION in self.loss.weights
+        if columns and not weighed:
+            raise ConfigError(
+                f"The data have an extension of {columns} columns, but its loss has no weight; give "
+                "dynamics.loss.weights.extension=1.0."
+            )
+        if weighed and not columns:
+            raise ConfigError("The data have no extension to be predicted; leave dynamics.loss.weights.extension at null.")
         return DynamicsModule(
             model,
             self.loss,

@@ -201,7 +201,14 @@ class Run:
         model, architecture = self.parts.new_dynamics()
         data, settings = self.parts.data, self.config.dynamics
         if settings.start_from is not None:
-            model.load_state_dict(self._load_world_model(Path(settings.start_from)).dynamics.state_dict())
+            start = self._load_world_model(Path(settings.start_from)).dynamics
+            predicted, known = start.arguments["extension_dim"], self.parts.episodes.extension_dim
+            if predicted != known:
+                raise CheckpointError(
+                    f"The world model in {settings.start_from} predicts an extension of {predicted} columns, but the data have "
+                    f"{known}; train a model from the start (dynamics.start_from=null)."
+                )
+            model.load_state_dict(start.state_dict())
         if settings.freeze_auxiliary:
             model.freeze_auxiliary()  # type: ignore[operator]
         module, settings = self.parts.trained(model), self.parts.trainer_settings
@@ -219,6 +226,7 @@ class Run:
             robot.state_layout.describe(),
             self.parts.data_hash,
             architecture,
+            extension_normalizer=data.extension_normalizer,
         )
 
     def _load_world_model(self, path: Path) -> WorldModel:
@@ -236,6 +244,8 @@ class Run:
                 )
         if world_model.knows_its_data:
             world_model.normalizer.assert_matches(self.parts.data.normalizer)
+            if world_model.extension_normalizer is not None and self.parts.data.extension_normalizer is not None:
+                world_model.extension_normalizer.assert_matches(self.parts.data.extension_normalizer)
         return world_model.freeze()
 
     def _write(self, stage: str, results: dict[str, Any]) -> None:

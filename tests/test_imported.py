@@ -82,6 +82,19 @@ def test_another_architecture_is_named(imported: Path, command: Command, smoke: 
         assert outcome.err.count("\n") == 1, outcome.err
 
 
+def test_an_extension_head_is_carried_along_but_not_trained_on_data_without_one(
+    workplace: Path, command: Command, smoke: list[str]
+) -> None:
+    form = {"auxiliary_base": "separate", "skip": False, "learn_bounds": True, "extension_dim": 2}
+    model = SharedEnsemble(45, 12, 8, 2, hidden_size=10, num_layers=1, head_hidden_size=6, **form)
+    torch.save({KEY: to_published(model)}, workplace / "model.pt")
+    import_checkpoint(workplace / "model.pt", workplace / "dynamics.pt", history=8)
+    assert command("train", *smoke, *SIZES, "dynamics.checkpoint=dynamics.pt", "stages=[policy]").status == 0
+    outcome = command("train", *smoke, *SIZES, "dynamics.start_from=dynamics.pt", "stages=[dynamics]")
+    assert outcome.status == 2
+    assert "extension of 2 columns, but the data have 0" in outcome.err
+
+
 # -- the published table ------------------------------------------------------------------------------------------------------
 
 TEN = "data.fractions={train:0.7,validation:0.1,test:0.1,calibration:0.1}"

@@ -50,7 +50,7 @@ def _field_names(description: list[list[str | int]]) -> str:
 
 
 def _check_finite(episodes: Episodes, source: str) -> None:
-    for array in ("state", "action", "command", "reward"):
+    for array in (name for name in episodes.row_arrays if getattr(episodes, name).is_floating_point()):
         values: Tensor = getattr(episodes, array)
         # A sum is not finite if any addend is not: cheaper than a mask of every value, and exact when it is finite.
         if torch.isfinite(values.sum(dtype=torch.float64)):

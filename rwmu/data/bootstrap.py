@@ -51,6 +51,7 @@ class BootstrapWindows(IterableDataset[Batch]):
         batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one
             it fetches one batch ahead, which a resumed run then skips).
         device: where the rows lie and the batches are made.
+        extension_normalizer: applied to the extension, if the data have one; None leaves it as it is.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class BootstrapWindows(IterableDataset[Batch]):
         endings: float = 0.0,
         batches_per_epoch: int | None = None,
         device: torch.device | str = "cpu",
+        extension_normalizer: Normalizer | None = None,
     ) -> None:
         if bootstrap not in BOOTSTRAPS:
             raise ConfigError(f"data.bootstrap is '{bootstrap}', but must be one of {list(BOOTSTRAPS)}.")
@@ -77,6 +79,7 @@ class BootstrapWindows(IterableDataset[Batch]):
         for name, fraction in (("beginnings", beginnings), ("endings", endings), ("beginnings + endings", beginnings + endings)):
             if not 0.0 <= fraction <= 1.0:
                 raise ConfigError(f"data.{name} is {fraction}, but must be a fraction in 0..1.")
+        require_mirrorable(episodes, mirrors)
         require_long_enough(episodes.lengths, ids, length)
         ids = ids[episodes.lengths[ids] >= length]
         train = episodes.select(ids)
@@ -101,6 +104,9 @@ class BootstrapWindows(IterableDataset[Batch]):
         self._falls_rows_windows = (int(terminated.sum()), train.num_rows - train.num_episodes, windows)
         self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
         self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
+        if train.extension is not None:
+            extension = train.extension if extension_normalizer is None else extension_normalizer.normalize(train.extension)
+            self._tables.append(extension.to(device))
 
     def termination_odds_ratio(self, scored_rows: int) -> float:
         """Return how many times as often a scored row of a batch is a termination as a row of the training episodes.
@@ -134,8 +140,8 @@ class BootstrapWindows(IterableDataset[Batch]):
         sources = zip(self._samplers, self._generators, strict=False)
         starts = torch.stack([self._draw(sampler, generator) for sampler, generator in sources])
         device = self._tables[0].device
-        state, action, contact, termination = (gather_rows(table, starts.to(device), self.length) for table in self._tables)
-        window = Window(state, action, contact.float(), termination.float())
+        tables = [gather_rows(table, starts.to(device), self.length) for table in self._tables]
+        window = Window(*(table.float() for table in tables))
         if self._bootstrap == "in_batch":
             size = (self.batch_size,)
             rows = [torch.randint(self.batch_size, size, generator=generator) for generator in self._generators[1:]]
@@ -164,6 +170,12 @@ class BootstrapWindows(IterableDataset[Batch]):
             )
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.set_state(saved.cpu().clone())  # a copy: torch crashes on a view of a larger tensor
+
+
+def require_mirrorable(episodes: Episodes, mirrors: Sequence[object]) -> None:
+    """Raise :class:`ConfigError` if the data are to be mirrored and have an extension, of which no mirror image is known."""
+    if mirrors and episodes.extension is not None:
+        raise ConfigError("The data have an extension, whose mirror image nobody knows; give data.mirrors=[].")
 
 
 def _tables(episodes: Episodes, normalizer: Normalizer, mirrors: Sequence[Mirror]) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rwmu.data.audit import audit
-from rwmu.data.bootstrap import BootstrapWindows
+from rwmu.data.bootstrap import BootstrapWindows, require_mirrorable
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.splits import DEFAULT_FRACTIONS, split_episodes
@@ -19,6 +20,7 @@ from rwmu.data.windows import gather, require_long_enough, spaced_starts
 from rwmu.errors import ConfigError, DataError
 from rwmu.records import Window
 from rwmu.tasks.anymal_d import Robot
+from rwmu.tasks.layout import Field, StateLayout
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class OfflineDataModule(LightningDataModule):
 
     Attributes:
         splits: name -> episode ids. normalizer: fitted on the training episodes alone.
+        extension_normalizer: the same of the extension, None where the data have none.
 
     Raises:
         DataError, ConfigError: one sentence, for data or sizes that cannot be used.
@@ -76,6 +79,7 @@ class OfflineDataModule(LightningDataModule):
         sizes |= {"validation_horizon": validation_horizon, "validation_windows": validation_windows}
         _check_options(sizes, mirrors, robot, fractions)
         audit(episodes, robot)
+        require_mirrorable(episodes, mirrors)
         self.episodes, self.robot, self.seed = episodes, robot, seed
         self.history, self.forecast = history, forecast
         self.validation_length, self.validation_windows = history + validation_horizon, validation_windows
@@ -85,10 +89,17 @@ class OfflineDataModule(LightningDataModule):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
         _report_short(episodes.lengths, history + forecast)
         self.normalizer = normalizer or Normalizer.fit(episodes.state[episodes.rows_of(self.splits["train"])], robot.state_layout)
+        self.extension_normalizer = self._fit_extension()
         self._num_members, self._batch_size, self._bootstrap = num_members, batch_size, bootstrap
         self._mirrors, self._emphasis, self._batches_per_epoch = tuple(mirrors), (beginnings, endings), batches_per_epoch
         self._train: BootstrapWindows | None = None
         self._saved_stream: dict[str, Any] | None = None
+
+    def _fit_extension(self) -> Normalizer | None:
+        if self.episodes.extension is None:
+            return None
+        layout = StateLayout([Field("extension", self.episodes.extension_dim, "1")])
+        return Normalizer.fit(self.episodes.extension[self.episodes.rows_of(self.splits["train"])], layout)
 
     @property
     def train_windows(self) -> BootstrapWindows:
@@ -107,6 +118,7 @@ class OfflineDataModule(LightningDataModule):
                 *self._emphasis,
                 self._batches_per_epoch,
                 device=self.trainer.strategy.root_device if self.trainer is not None else "cpu",
+                extension_normalizer=self.extension_normalizer,
             )
             if self._saved_stream is not None:
                 self._train.load_state_dict(self._saved_stream)
@@ -130,7 +142,10 @@ class OfflineDataModule(LightningDataModule):
         """Return the windows of :meth:`starts`, ``[B, length, ·]``, states normalised, by ``normalizer`` if one is given."""
         window = gather(self.episodes, self.starts(split, length, number), length)
         state = (normalizer or self.normalizer).normalize(window.state)
-        return Window(state, window.action, window.contact, window.termination)
+        extension = window.extension
+        if extension is not None and self.extension_normalizer is not None:
+            extension = self.extension_normalizer.normalize(extension)
+        return replace(window, state=state, extension=extension)
 
     def test_windows(self, length: int, number: int | None = None) -> Window:
         """Return windows of test episodes, as :meth:`windows`."""

@@ -21,10 +21,12 @@ _DTYPES = {
     "termination": torch.bool,
     "command": torch.float32,
     "reward": torch.float32,
+    "extension": torch.float32,
     "lengths": torch.int64,
     "seeds": torch.int64,
 }
 ROW_ARRAYS = ("state", "action", "contact", "termination", "command", "reward")
+EXTENSION = "extension"  # a further array of rows, of data that have it
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,7 @@ class Episodes:
         seeds: ``[N]`` int64.
         attributes: of the whole set, JSON-able: ``robot`` (name), ``layout`` (``StateLayout.describe()``), ``step_dt``, ``seed``,
             ``command_line`` ...
+        extension: ``[R, X]`` float32, other privileged quantities that are to be predicted but not fed back, or None.
     """
 
     state: Tensor
@@ -57,12 +60,16 @@ class Episodes:
     levels: Sequence[str]
     seeds: Tensor
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    extension: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, dtype in _DTYPES.items():
+        for name in (*self.row_arrays, "lengths", "seeds"):
+            dtype = _DTYPES[name]
             if getattr(self, name).dtype != dtype:
                 raise DataError(f"The episodes' '{name}' is of {getattr(self, name).dtype}, but {dtype} was expected.")
-        for name in ROW_ARRAYS:
+        if self.extension is not None and (self.extension.ndim != 2 or not self.extension.shape[1]):
+            raise DataError(f"The episodes' 'extension' has shape {tuple(self.extension.shape)}, but needs rows and columns.")
+        for name in self.row_arrays:
             rows = len(getattr(self, name))
             if rows != int(self.lengths.sum()):
                 raise DataError(f"The episodes' lengths add up to {int(self.lengths.sum())} rows, but '{name}' has {rows}.")
@@ -75,6 +82,16 @@ class Episodes:
             first = getattr(self, name)[self.offsets]
             if first.count_nonzero():
                 raise DataError(f"The first row of an episode has a non-zero {name}, but nothing led to it; see rwmu/records.py.")
+
+    @property
+    def row_arrays(self) -> tuple[str, ...]:
+        """Return the names of the arrays of rows that there are."""
+        return ROW_ARRAYS if self.extension is None else (*ROW_ARRAYS, EXTENSION)
+
+    @property
+    def extension_dim(self) -> int:
+        """Return X, 0 where there is no extension."""
+        return 0 if self.extension is None else self.extension.shape[1]
 
     @property
     def num_rows(self) -> int:
@@ -115,7 +132,7 @@ class Episodes:
         """Return a copy of the episodes ``ids`` (int64; an id may come twice), in their order."""
         rows = self.rows_of(ids)
         return Episodes(
-            **{name: getattr(self, name)[rows] for name in ROW_ARRAYS},
+            **{name: getattr(self, name)[rows] for name in self.row_arrays},
             lengths=self.lengths[ids],
             levels=[self.levels[i] for i in ids.tolist()],
             seeds=self.seeds[ids],
@@ -125,7 +142,7 @@ class Episodes:
     def content_hash(self) -> str:
         """Return the SHA-256 of all arrays and levels in a fixed order: it names the data, whatever file they lie in."""
         digest = hashlib.sha256()
-        for name in (*ROW_ARRAYS, "lengths", "seeds"):
+        for name in (*self.row_arrays, "lengths", "seeds"):
             array = getattr(self, name).contiguous().numpy()
             array = array.astype(array.dtype.newbyteorder("<"), copy=False)
             digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
@@ -142,8 +159,11 @@ def concatenate(parts: Sequence[Episodes]) -> Episodes:
         values = [part.attributes.get(key) for part in parts]
         if any(value != values[0] for value in values):
             raise DataError(f"Sets of episodes that differ in '{key}' cannot be joined: {values}.")
+    sizes = [part.extension_dim for part in parts]
+    if any(size != sizes[0] for size in sizes):
+        raise DataError(f"Sets of episodes whose extensions have different columns cannot be joined: {sizes}.")
     return Episodes(
-        **{name: torch.cat([getattr(part, name) for part in parts]) for name in (*ROW_ARRAYS, "lengths", "seeds")},
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in (*parts[0].row_arrays, "lengths", "seeds")},
         levels=[level for part in parts for level in part.levels],
         attributes=dict(parts[0].attributes),
     )

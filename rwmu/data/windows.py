@@ -60,6 +60,7 @@ def gather(episodes: Episodes, starts: Tensor, length: int) -> Window:
         action=gather_rows(episodes.action, starts, length),
         contact=gather_rows(episodes.contact, starts, length).float(),
         termination=gather_rows(episodes.termination.unsqueeze(-1), starts, length).float(),
+        extension=None if episodes.extension is None else gather_rows(episodes.extension, starts, length),
     )
 
 

@@ -39,6 +39,7 @@ class WorldModel:
         data_hash: of the dataset that it was trained on; empty where that is not known.
         architecture: ``kind`` and constructor arguments of the ensemble, plain values.
         training: what else is worth remembering (configuration, metrics), plain values.
+        extension_normalizer: between physical units and those of the predicted extension, where there is one.
     """
 
     dynamics: RecurrentEnsemble
@@ -49,6 +50,7 @@ class WorldModel:
     data_hash: str
     architecture: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
+    extension_normalizer: Normalizer | None = None
 
     @property
     def num_members(self) -> int:
@@ -69,6 +71,8 @@ class WorldModel:
         """Move the parameters, and return self."""
         self.dynamics.to(device)
         self.normalizer.to(device)
+        if self.extension_normalizer is not None:
+            self.extension_normalizer.to(device)
         return self
 
     def warm_up(self, history: Window) -> Carry:
@@ -117,6 +121,7 @@ class WorldModel:
             "layout": self.layout,
             "data_hash": self.data_hash,
             "training": self.training,
+            "extension_normalizer": None if self.extension_normalizer is None else self.extension_normalizer.to_dict(),
         }
         write_whole(path, content)
 
@@ -140,7 +145,9 @@ class WorldModel:
         except RuntimeError as error:
             raise CheckpointError(f"The weights in {path} do not fit the architecture stored with them: {error}") from error
         kept = {key: content[key] for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
-        return cls(dynamics, Normalizer.from_dict(content["normalizer"]), **kept)
+        extension = content.get("extension_normalizer")
+        extension_normalizer = None if extension is None else Normalizer.from_dict(extension)
+        return cls(dynamics, Normalizer.from_dict(content["normalizer"]), **kept, extension_normalizer=extension_normalizer)
 
 
 def build_ensemble(architecture: Mapping[str, Any]) -> RecurrentEnsemble:

@@ -187,8 +187,8 @@ def split_table(table: Tensor, robot: Robot, step_dt: float) -> tuple[Episodes, 
 def save(episodes: Episodes, path: str | Path) -> None:
     """Write ``episodes`` as a table, whole or not at all.
 
-    Every float32 is written with nine digits, which name it exactly. Commands, rewards, levels, seeds and the places where episodes
-    end without a termination are lost; :func:`load` finds the last again where the joints jump.
+    Every float32 is written with nine digits, which name it exactly. Commands, rewards, extensions, levels, seeds and the places
+    where episodes end without a termination are lost; :func:`load` finds the last again where the joints jump.
 
     Raises:
         DataError: if the file cannot be written.

@@ -15,6 +15,7 @@ whether an action stands beside the state before it or after it. HDF5 is also se
         truncations         [T] bool, true at the last step of an episode that did not terminate
         infos/contact       [T + 1, C] bool
         infos/command       [T + 1, 3] float32
+        infos/extension     [T + 1, X] float32, only where the data have one
     /episode_1 ...
 """
 
@@ -47,6 +48,8 @@ _DATASETS = {
     "infos/contact": ("contact", True),
     "infos/command": ("command", True),
 }
+
+_EXTENSION = {"infos/extension": ("extension", True)}
 
 
 def save(episodes: Episodes, path: str | Path) -> None:
@@ -100,7 +103,8 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
     file.attrs["total_steps"] = episodes.num_rows - episodes.num_episodes
     file.attrs["attributes"] = json.dumps(dict(episodes.attributes))
     file.attrs["content_hash"] = episodes.content_hash()
-    arrays = {name: getattr(episodes, array).contiguous().numpy() for name, (array, _) in _DATASETS.items()}
+    datasets = _DATASETS if episodes.extension is None else _DATASETS | _EXTENSION
+    arrays = {name: getattr(episodes, array).contiguous().numpy() for name, (array, _) in datasets.items()}
     for i, (offset, length) in enumerate(zip(episodes.offsets.tolist(), episodes.lengths.tolist(), strict=True)):
         group = file.create_group(f"episode_{i}")
         group.attrs["id"] = i
@@ -108,7 +112,7 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
         group.attrs["policy_level"] = episodes.levels[i]
         group.attrs["total_steps"] = length - 1
         group.create_group("infos")
-        for name, (_, with_first) in _DATASETS.items():
+        for name, (_, with_first) in datasets.items():
             group.create_dataset(name, data=arrays[name][offset + (0 if with_first else 1) : offset + length])
         truncation = np.zeros(length - 1, dtype=bool)
         truncation[-1:] = not arrays["terminations"][offset + length - 1]
@@ -119,8 +123,9 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
 def _read(file: h5py.File, path: Path) -> Episodes:
     groups = [file[f"episode_{i}"] for i in range(int(file.attrs["total_episodes"]))]
     lengths = np.array([int(group.attrs["total_steps"]) + 1 for group in groups], dtype=np.int64)
+    datasets = _DATASETS | _EXTENSION if groups and "infos/extension" in groups[0] else _DATASETS
     return Episodes(
-        **{array: _read_rows(groups, name, lengths, with_first, path) for name, (array, with_first) in _DATASETS.items()},
+        **{array: _read_rows(groups, name, lengths, with_first, path) for name, (array, with_first) in datasets.items()},
         lengths=torch.from_numpy(lengths),
         levels=[str(group.attrs["policy_level"]) for group in groups],
         seeds=torch.tensor([int(group.attrs["seed"]) for group in groups], dtype=torch.int64),
