@@ -155,6 +155,9 @@ class DynamicsModule(lightning.LightningModule):
             self.model.zero_grad(set_to_none=True)
             losses = member_losses(self.model, batch, self.loss, noise)
             self.manual_backward(total_loss(losses, self.loss.weights) * self.model.num_members)
+            for parameter in self.model.parameters():  # zero rather than none, as one by one: the optimiser decays both alike
+                if parameter.requires_grad and parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
             return {name: term.detach() for name, term in losses.items()}
         members.zero_grad()
         parts = []
