@@ -86,9 +86,10 @@ def test_a_window_mlp(member, groups):
 @pytest.mark.parametrize("kind", ["shared", "independent"])
 @pytest.mark.parametrize("backbone", ["gru", "mlp"])
 @pytest.mark.parametrize("auxiliary_base", ["shared", "separate"])
+@torch.no_grad()
 def test_steps_of_whole_ensembles(member, kind, backbone, auxiliary_base):
     options = {"backbone": backbone, "window": 3, "auxiliary_base": auxiliary_base, "extension_dim": 2}
-    model, index = build(kind, MEMBERS, **options).requires_grad_(False), torch.tensor(member)
+    model, index = build(kind, MEMBERS, **options), torch.tensor(member)
     followed, window = Followed(index, MEMBERS), windows(1, ROWS)
     carry = warm_up(model, window.state[:, :, :HISTORY], window.action[:, :, :HISTORY])
     own = Carry(carry.state, None if carry.auxiliary is None else torch.stack([follow(layer, index) for layer in carry.auxiliary]))

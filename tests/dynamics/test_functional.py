@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
@@ -94,8 +96,10 @@ def test_rollouts_in_every_mode(options, copies):
     noise, follows = torch.randn(FORECAST, MEMBERS, 4, STATE, dtype=torch.double), torch.tensor([1, 0, 2, 1])
     for feedback in ("sample", "mean", "ensemble_mean", "member"):
         expected = loop_rollout(models, window, feedback, noise, follows)
-        for ensemble in (fast, mapped):
-            found = unroll(ensemble, window, HISTORY, feedback, noise, follows).detach()
+        for ensemble, gradients in product((fast, mapped), (True, False)):  # without gradients there are faster ways
+            with torch.set_grad_enabled(gradients):
+                found = unroll(ensemble, window, HISTORY, feedback, noise, follows)
+            assert found.mean.requires_grad == gradients
             assert_all_close(present(found), expected)
 
 
@@ -182,8 +186,10 @@ def test_a_member_of_a_shared_ensemble_predicts_alone_what_it_did(copies):
     noise, follows = torch.randn(FORECAST, MEMBERS, 4, STATE, dtype=torch.double), torch.tensor([1, 0, 2, 1])
     models = [take_member(ensemble, member) for member in range(MEMBERS)]
     for feedback in ("sample", "mean", "ensemble_mean", "member"):
-        together = unroll(ensemble, window, HISTORY, feedback, noise, follows).detach()
-        assert_all_close(present(together), loop_rollout(models, window, feedback, noise, follows))
+        expected = loop_rollout(models, window, feedback, noise, follows)
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients):
+                assert_all_close(present(unroll(ensemble, window, HISTORY, feedback, noise, follows)), expected)
 
 
 def test_what_cannot_be_stacked_or_taken_is_refused():
