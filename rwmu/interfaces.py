@@ -51,8 +51,11 @@ class Dynamics(Protocol):
         """
         ...
 
-    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [M, N, D]``; N is any flattened batch."""
+    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [M, N, D]``; N is any flattened batch.
+
+        Without ``spread``, the latter may be ``[E, N, 0]``: nobody will look at it.
+        """
         ...
 
     def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -66,7 +69,13 @@ class Dynamics(Protocol):
 
 
 class Penalty(Protocol):
-    """Turn what the members predict into a reward penalty."""
+    """Turn what the members predict into a reward penalty.
+
+    Attributes:
+        needs_spread: whether it looks at ``Prediction.log_std``.
+    """
+
+    needs_spread: bool
 
     def __call__(self, prediction: Prediction) -> Tensor:
         """Return ``[B]``, at most 0 for a positive weight, to be added to the reward (already times the step duration)."""

@@ -177,7 +177,7 @@ class Prediction(_TensorRecord):
 
     Attributes:
         mean: ``[E, B, D]``, mean of the next state.
-        log_std: ``[E, B, D]``, logarithm of its aleatoric standard deviation.
+        log_std: ``[E, B, D]``, logarithm of its aleatoric standard deviation; ``[E, B, 0]`` where it was not asked for.
         contact: ``[E, B, C]``, logits; ``[1, B, C]`` of the member followed where a row follows one.
         termination: ``[E, B, 1]``, logits; the same.
         extension: ``[E, B, X]``, other privileged quantities, or None; the same.

@@ -45,7 +45,7 @@ class KnownDynamics:
     def _means(self, state: Tensor) -> Tensor:
         return state + self.drift * torch.arange(1, self.num_members + 1, dtype=state.dtype).view(-1, 1, 1)
 
-    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
         mean = self._means(state)
         return mean, torch.full_like(mean, -3.0)
 

@@ -10,9 +10,8 @@ from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DEC
 from experiments.benchmarks.sizes import Kind, Sizes, random_rows
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
-from rwmu.dynamics.losses import LossSettings, member_losses, total_loss
-from rwmu.dynamics.members import MemberViews
-from rwmu.dynamics.module import clip_gradient_norm_per_member
+from rwmu.dynamics.losses import LossSettings
+from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import step as predict_step
 from rwmu.records import Batch, Carry, Followed, Noise, Prediction, Window, follow
@@ -54,28 +53,19 @@ def loss_settings(sizes: Sizes) -> LossSettings:
 def training_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu") -> Callable[[], None]:
     """Return a function that trains all members on one batch: forward, backward, clip, Adam.
 
-    Independent members take turns on a CPU, as :class:`~rwmu.dynamics.module.DynamicsModule` lets them.
+    Gradients are those of :class:`~rwmu.dynamics.module.DynamicsModule`, without the trainer around it.
     """
-    model, settings = build_ensemble(kind, sizes, device), loss_settings(sizes)
-    in_turn = MemberViews(model) if kind == "independent" and sizes.members > 1 and torch.device(device).type == "cpu" else None
+    model = build_ensemble(kind, sizes, device)
+    module = DynamicsModule(model, loss_settings(sizes), max_steps=1)
+    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign, assignment]
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     window = Window(*(tensor.unsqueeze(0) for tensor in random_rows(sizes, batch, device)))
     noise_shape = (sizes.forecast, sizes.members, batch, sizes.state)
 
-    def backward(model: RecurrentEnsemble, rows: Batch, noise: Noise) -> None:
-        loss = total_loss(member_losses(model, rows, settings, noise), settings.weights) * model.num_members
-        loss.backward()  # type: ignore[no-untyped-call]
-
     def step() -> None:
         rows = Batch(window, torch.randint(batch, (sizes.members, batch), device=device))
         noise = Noise(torch.randn(noise_shape, device=device), torch.randn(noise_shape, device=device))
-        if in_turn is None:
-            optimizer.zero_grad()
-            backward(model, rows, noise)
-        else:
-            in_turn.zero_grad()
-            for index, member in enumerate(in_turn):
-                backward(member, rows.of_member(index), noise.of_member(index))
+        module.gradients(rows, noise)
         clip_gradient_norm_per_member(model, LARGEST_NORM, sizes.members)
         optimizer.step()
 
@@ -95,7 +85,7 @@ def imagination_step(kind: Kind, sizes: Sizes, envs: int, device: str = "cpu") -
 
     @torch.no_grad()
     def step() -> tuple[torch.Tensor, Prediction, torch.Tensor, Carry]:
-        prediction, after = predict_step(model, state, action, carry, followed)
+        prediction, after = predict_step(model, state, action, carry, followed, spread=False)
         return follow(prediction.mean, member), prediction, epistemic(prediction), after
 
     return step

@@ -157,8 +157,11 @@ class RecurrentEnsemble(nn.Module):
             output, auxiliary = self.auxiliary_base.step_followed(x, carry.auxiliary, followed)
         return Features(features, x, self._features(output, x)), Carry(hidden, auxiliary)
 
-    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
         """Apply the state heads; see :class:`~rwmu.interfaces.Dynamics`."""
+        if not spread:
+            mean = self.state_head.predict_mean(features.state, features.inputs, state)
+            return mean, mean.new_empty(*mean.shape[:-1], 0)
         mean, log_std = self.state_head(features.state, features.inputs, state)
         return mean, log_std
 

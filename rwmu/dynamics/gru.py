@@ -24,127 +24,138 @@ def fast_tanh(x: Tensor) -> Tensor:
     return torch.sigmoid(2.0 * x).mul(2.0).sub(1.0)
 
 
-def gru_cell(projected: Tensor, hidden: Tensor, weight_hh: Tensor, bias_hh: Tensor) -> Tensor:
-    """Advance one layer by one step.
-
-    Args:
-        projected: ``[G, N, 3W]``, the input's projection with its bias.
-        hidden: ``[G, N, W]``.
-        weight_hh: ``[G, 3W, W]``; bias_hh: ``[G, 3W]``.
-
-    Returns:
-        The new hidden state ``[G, N, W]``.
-    """
+def gru_cell_in_place(x: Tensor, hidden: Tensor, weights: CellWeights, out: Tensor) -> Tensor:
+    """Advance one layer by one step without gradient: ``x [N, I], hidden [N, W]`` into ``out [N, W]``, which is returned."""
     width = hidden.shape[-1]
-    recurrent = torch.baddbmm(bias_hh.unsqueeze(1), hidden, weight_hh.transpose(1, 2))
-    gates = torch.sigmoid(projected[..., : 2 * width] + recurrent[..., : 2 * width])
-    reset, update = gates[..., :width], gates[..., width:]
-    candidate = fast_tanh(torch.addcmul(projected[..., 2 * width :], reset, recurrent[..., 2 * width :]))
-    return torch.lerp(candidate, hidden, update)
+    projected = torch.addmm(weights.bias, x, weights.weight_ih.T)
+    recurrent = torch.mm(hidden, weights.weight_hh.T)
+    gates = projected[:, : 2 * width].add_(recurrent[:, : 2 * width]).sigmoid_()
+    recurrent_n = recurrent[:, 2 * width :].add_(weights.bias_hn)
+    candidate = projected[:, 2 * width :].addcmul_(gates[:, :width], recurrent_n)
+    candidate.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)  # tanh, see fast_tanh
+    return torch.lerp(candidate, hidden, gates[:, width:], out=out)
+
+
+class CellWeights:
+    """The weights of one layer of one copy, with the biases of the input and of the recurrence added up where they can be."""
+
+    def __init__(self, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        width = weight_hh.shape[-1]
+        self.weight_ih, self.weight_hh = weight_ih, weight_hh
+        self.bias = bias_ih.clone()
+        self.bias[: 2 * width] += bias_hh[: 2 * width]
+        self.bias_hn = bias_hh[2 * width :]
+
+
+_CHUNK_ROWS = 1024
 
 
 class SequenceGRU(torch.autograd.Function):
-    """One GRU layer over a whole sequence: ``x [G, T, N, I], hidden [G, N, W] -> outputs [G, T, N, W], gates [G, T, N, 4W]``.
+    """One GRU layer over a whole sequence: ``x [G, T, N, I], hidden [G, N, W] -> outputs [G, T, N, W]`` and what backward needs.
 
-    The forward pass keeps n, r, z and the recurrent part of n side by side in one buffer (the second output, without gradient).
-    The backward pass writes the gradients of their pre-activations in the same order, in which the gates of the input (n, r, z)
-    and those of the recurrence (r, z, recurrent n) are both contiguous columns: each weight's gradient is then one matrix product.
+    The other outputs, without gradient, are the gates r, z and the recurrent part of n side by side ``[G, N, 3W]`` and n
+    ``[G, N, W]`` of every step. The input is projected, and the weights' gradients are summed, a chunk of steps at a time: large
+    matrix products for small batches, and for large ones buffers that stay in the cache and in the allocator's hands.
     ``torch.func.vmap`` folds its axis into the groups.
     """
 
     @staticmethod
     def forward(  # noqa: D102 - torch names and documents it
         x: Tensor, hidden: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         groups, steps, rows, _ = x.shape
         width = hidden.shape[-1]
-        rotated = _rotate(weight_ih, width)
-        bias = torch.cat([bias_ih[:, 2 * width :], bias_ih[:, : 2 * width] + bias_hh[:, : 2 * width]], dim=1)
+        bias = bias_ih.clone()
+        bias[:, : 2 * width] += bias_hh[:, : 2 * width]
         bias_n = bias_hh[:, None, 2 * width :]
-        gates = x.new_empty(groups, steps, rows, 4 * width)
         outputs = x.new_empty(groups, steps, rows, width)
-        for t in range(steps):
-            # Projected step by step rather than at once: the buffer stays in the cache.
-            projected = torch.baddbmm(bias[:, None], x[:, t], rotated.transpose(1, 2))
-            recurrent = torch.bmm(hidden, weight_hh.transpose(1, 2))
-            candidate, reset, update, recurrent_n = torch.split(gates[:, t], width, dim=-1)
-            torch.add(recurrent[..., : 2 * width], projected[..., width:], out=gates[:, t, :, width : 3 * width]).sigmoid_()
-            torch.add(recurrent[..., 2 * width :], bias_n, out=recurrent_n)
-            torch.addcmul(projected[..., :width], reset, recurrent_n, out=candidate)
-            candidate.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)  # tanh, see fast_tanh
-            hidden = torch.lerp(candidate, hidden, update, out=outputs[:, t])
-        return outputs, gates
+        kept: list[Tensor] = []
+        for chunk in _chunks(steps, rows):
+            flat = torch.baddbmm(bias[:, None], x[:, chunk].flatten(1, 2), weight_ih.transpose(1, 2))
+            projected = flat.view(groups, -1, rows, 3 * width)
+            for t in range(chunk.start, chunk.stop):
+                of_input = projected[:, t - chunk.start]
+                gates = torch.bmm(hidden, weight_hh.transpose(1, 2))
+                gates[..., : 2 * width].add_(of_input[..., : 2 * width]).sigmoid_()
+                recurrent_n = gates[..., 2 * width :].add_(bias_n)
+                candidate = torch.addcmul(of_input[..., 2 * width :], gates[..., :width], recurrent_n)
+                candidate.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)  # tanh, see fast_tanh
+                hidden = torch.lerp(candidate, hidden, gates[..., width : 2 * width], out=outputs[:, t])
+                kept += (gates, candidate)
+        return outputs, *kept
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:  # noqa: D102
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:  # noqa: D102
         x, hidden, weight_ih, weight_hh, _, _ = inputs
-        outputs, gates = output
-        ctx.mark_non_differentiable(gates)
+        ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, hidden, weight_ih, weight_hh, outputs, gates)
+        ctx.save_for_backward(x, hidden, weight_ih, weight_hh, *output)
 
     @staticmethod
-    def backward(ctx: Any, grad_outputs: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, grad_outputs: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
         if grad_outputs is None:
             return (None,) * 6
         need_x, need_hidden = ctx.needs_input_grad[:2]
-        gradients = _SequenceGRUGradient.apply(grad_outputs, *ctx.saved_tensors, need_x, need_hidden)  # type: ignore[no-untyped-call]
+        gradients = _SequenceGRUGradient.apply(need_x, need_hidden, grad_outputs, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
         return gradients[0] if need_x else None, gradients[1] if need_hidden else None, *gradients[2:]
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Any, Any]:  # noqa: D102
-        folded = _fold_members(info.batch_size, in_dims, tensors)
-        outputs = SequenceGRU.apply(*folded)  # type: ignore[no-untyped-call]
-        return _unfold_members(info.batch_size, outputs), (0, 0)
+        outputs = SequenceGRU.apply(*_fold_members(info.batch_size, in_dims, tensors))  # type: ignore[no-untyped-call]
+        return _unfold_members(info.batch_size, outputs), (0,) * len(outputs)
 
 
 class _SequenceGRUGradient(torch.autograd.Function):
-    """The backward pass of :class:`SequenceGRU`; a function of its own so that ``torch.func`` can batch it too."""
+    """The backward pass of :class:`SequenceGRU`; a function of its own so that ``torch.func`` can batch it too.
+
+    The gradients of the pre-activations lie in the order n, r, z, recurrent n, in which those of the input (n, r, z) and those of
+    the recurrence (r, z, recurrent n) are both contiguous columns: each weight's gradient is then one matrix product a chunk.
+    """
 
     @staticmethod
     def forward(
+        need_x: bool,
+        need_hidden: bool,
         grad_outputs: Tensor,
         x: Tensor,
         initial: Tensor,
         weight_ih: Tensor,
         weight_hh: Tensor,
         outputs: Tensor,
-        gates: Tensor,
-        need_x: bool,
-        need_hidden: bool,
+        *kept: Tensor,
     ) -> tuple[Tensor, ...]:
         groups, steps, rows, width = outputs.shape
-        grads = torch.empty_like(gates)
-        grad_hidden = grad_outputs[:, -1].clone()
-        for t in range(steps - 1, -1, -1):
-            if t < steps - 1:
+        rotated = torch.cat([weight_ih[:, 2 * width :], weight_ih[:, : 2 * width]], dim=1)  # r, z, n -> n, r, z
+        grad_rotated, grad_weight_hh = torch.zeros_like(weight_ih), torch.zeros_like(weight_hh)
+        grad_bias = x.new_zeros(groups, 4 * width)
+        grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if need_x else x.new_empty(groups, 0)
+        grad_hidden = torch.zeros_like(initial)
+        chunks = _chunks(steps, rows)
+        buffer = x.new_empty(groups, chunks[0].stop, rows, 4 * width)
+        for chunk in reversed(chunks):
+            grads = buffer[:, : chunk.stop - chunk.start]
+            for t in range(chunk.stop - 1, chunk.start - 1, -1):
                 grad_hidden += grad_outputs[:, t]
-            candidate, reset, update, recurrent_n = torch.split(gates[:, t], width, dim=-1)
-            grad_n, grad_r, grad_z, grad_recurrent_n = torch.split(grads[:, t], width, dim=-1)
-            previous = outputs[:, t - 1] if t else initial
-            kept = grad_hidden * update
-            torch.sub(grad_hidden, kept, out=grad_n)
-            grad_n.addcmul_(grad_n, candidate * candidate, value=-1.0)  # times 1 - n^2
-            torch.mul(grad_n, reset, out=grad_recurrent_n)
-            torch.mul(grad_recurrent_n, recurrent_n, out=grad_r)
-            grad_r.addcmul_(grad_r, reset, value=-1.0)  # times 1 - r; the factor r came with grad_recurrent_n
-            pull = (previous - candidate).mul_(kept)  # kept carries the factor z
-            torch.addcmul(pull, pull, update, value=-1.0, out=grad_z)  # times 1 - z
-            if t or need_hidden:
-                grad_hidden = torch.baddbmm(kept, grads[:, t, :, width:], weight_hh)
-        flat = grads.view(groups, steps * rows, 4 * width)
-        of_input, of_recurrence = flat[..., : 3 * width], flat[..., width:]
-        previous_all = torch.cat([initial[:, None], outputs[:, :-1]], dim=1).view(groups, steps * rows, width)
-        grad_rotated = torch.bmm(of_input.transpose(1, 2), x.reshape(groups, steps * rows, -1))
-        bias = flat.sum(dim=1)
-        grad_x = torch.bmm(of_input, _rotate(weight_ih, width)).view_as(x) if need_x else x.new_empty(groups, 0)
+                previous = outputs[:, t - 1] if t else initial
+                before = grads[:, t - chunk.start]
+                through = _cell_gradient(grad_hidden, previous, kept[2 * t], kept[2 * t + 1], before)
+                if t or need_hidden:
+                    grad_hidden = torch.baddbmm(through, before[..., width:], weight_hh)
+            flat = grads.flatten(1, 2)
+            of_input, of_recurrence = flat[..., : 3 * width].transpose(1, 2), flat[..., width:].transpose(1, 2)
+            grad_rotated.baddbmm_(of_input, x[:, chunk].flatten(1, 2))
+            grad_weight_hh.baddbmm_(of_recurrence, _previous(initial, outputs, chunk))
+            grad_bias += flat.sum(dim=1)
+            if need_x:
+                torch.bmm(flat[..., : 3 * width], rotated, out=(product := x.new_empty(groups, flat.shape[1], x.shape[-1])))
+                grad_x[:, chunk] = product.view(groups, -1, rows, x.shape[-1])
         return (
             grad_x,
             grad_hidden if need_hidden else x.new_empty(groups, 0),
             torch.cat([grad_rotated[:, width:], grad_rotated[:, :width]], dim=1),
-            torch.bmm(of_recurrence.transpose(1, 2), previous_all),
-            torch.cat([bias[:, width : 3 * width], bias[:, :width]], dim=1),
-            bias[:, width:].contiguous(),
+            grad_weight_hh,
+            torch.cat([grad_bias[:, width : 3 * width], grad_bias[:, :width]], dim=1),
+            grad_bias[:, width:].contiguous(),
         )
 
     @staticmethod
@@ -157,14 +168,42 @@ class _SequenceGRUGradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        folded = _fold_members(info.batch_size, in_dims[:-2], arguments[:-2])
-        gradients = _SequenceGRUGradient.apply(*folded, *arguments[-2:])  # type: ignore[no-untyped-call]
+        folded = _fold_members(info.batch_size, in_dims[2:], arguments[2:])
+        gradients = _SequenceGRUGradient.apply(*arguments[:2], *folded)  # type: ignore[no-untyped-call]
         return _unfold_members(info.batch_size, gradients), (0,) * 6
 
 
-def _rotate(weight_ih: Tensor, width: int) -> Tensor:
-    """Order the gates r, z, n of ``[G, 3W, I]`` as n, r, z."""
-    return torch.cat([weight_ih[:, 2 * width :], weight_ih[:, : 2 * width]], dim=1)
+def _cell_gradient(grad_hidden: Tensor, previous: Tensor, gates: Tensor, candidate: Tensor, out: Tensor) -> Tensor:
+    """Write the gradients of one step's pre-activations (n, r, z, recurrent n) to ``out [G, N, 4W]``.
+
+    Returns:
+        What goes to the previous hidden state past the recurrence, ``[G, N, W]``.
+    """
+    width = candidate.shape[-1]
+    reset, update, recurrent_n = torch.split(gates, width, dim=-1)
+    grad_n, grad_r, grad_z, grad_recurrent_n = torch.split(out, width, dim=-1)
+    through = grad_hidden * update
+    torch.sub(grad_hidden, through, out=grad_n)
+    grad_n.addcmul_(grad_n, candidate * candidate, value=-1.0)  # times 1 - n^2
+    torch.mul(grad_n, reset, out=grad_recurrent_n)
+    torch.mul(grad_recurrent_n, recurrent_n, out=grad_r)
+    grad_r.addcmul_(grad_r, reset, value=-1.0)  # times 1 - r; the factor r came with grad_recurrent_n
+    pull = (previous - candidate).mul_(through)  # it carries the factor z
+    torch.addcmul(pull, pull, update, value=-1.0, out=grad_z)  # times 1 - z
+    return through
+
+
+def _chunks(steps: int, rows: int) -> list[slice]:
+    """Cut the steps into chunks of about ``_CHUNK_ROWS`` rows."""
+    size = max(1, min(steps, _CHUNK_ROWS // max(1, rows)))
+    return [slice(first, min(first + size, steps)) for first in range(0, steps, size)]
+
+
+def _previous(initial: Tensor, outputs: Tensor, chunk: slice) -> Tensor:
+    """Return the hidden states that the steps of a chunk start from, ``[G, chunk * N, W]``."""
+    if chunk.start:
+        return outputs[:, chunk.start - 1 : chunk.stop - 1].flatten(1, 2)
+    return torch.cat([initial[:, None], outputs[:, : chunk.stop - 1]], dim=1).flatten(1, 2)
 
 
 def _fold_members(members: int, in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
@@ -178,6 +217,9 @@ def _fold_members(members: int, in_dims: tuple[int | None, ...], tensors: tuple[
 
 def _unfold_members(members: int, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(torch.unflatten(tensor, 0, (members, -1)) for tensor in tensors)
+
+
+_BLOCK_ROWS = 512
 
 
 class GRU(nn.Module):
@@ -244,38 +286,51 @@ class GRU(nn.Module):
         last = []
         for layer in range(self.num_layers):
             start = self._fold(hidden[layer])
-            x, _ = SequenceGRU.apply(  # type: ignore[no-untyped-call]
+            x = SequenceGRU.apply(  # type: ignore[no-untyped-call]
                 x, start, self.weight_ih[layer], self.weight_hh[layer], self.bias_ih[layer], self.bias_hh[layer]
-            )
+            )[0]
             last.append(self._unfold(x[:, -1], members))
         return self._unfold(x, members), torch.stack(last)
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Advance by one row ``x [M, B, I]`` from ``hidden [L, M', B, W]``; return the output ``[M', B, W]`` and the new hidden."""
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            output, new = self.sequence(x.unsqueeze(1), hidden)
+            return output[:, 0], new
         hidden = self._widen(hidden, x.shape[0])
         members = hidden.shape[1]
         x = self._fold(x)
-        new = []
-        for layer in range(self.num_layers):
-            projected = torch.baddbmm(self.bias_ih[layer].unsqueeze(1), x, self.weight_ih[layer].transpose(1, 2))
-            x = gru_cell(projected, self._fold(hidden[layer]), self.weight_hh[layer], self.bias_hh[layer])
-            new.append(self._unfold(x, members))
-        return new[-1], torch.stack(new)
-
-    def step_followed(self, x: Tensor, hidden: Tensor, followed: Followed) -> tuple[Tensor, Tensor]:
-        """Advance only the copy that each row follows: ``x [1, B, I], hidden [L, 1, B, W] -> [1, B, W]`` and the new hidden."""
-        if self.num_groups == 1:
-            return self.step(x, hidden)
-        x, hidden = x[:, followed.order], hidden[:, :, followed.order]
-        parts = zip(torch.split(x, followed.sizes, 1), torch.split(hidden, followed.sizes, 2), strict=True)
-        stepped = [self._copy_step(group, part, own) for group, (part, own) in enumerate(parts)]
-        new = torch.cat(stepped, dim=2)[:, :, followed.inverse]
+        # Folding is the identity on members of their own and merges adjacent axes otherwise, so all layers can go at once.
+        folded = hidden if members == self.num_groups else hidden.reshape(self.num_layers, 1, -1, self.hidden_size)
+        new = torch.empty_like(folded, memory_format=torch.contiguous_format)
+        for group in range(self.num_groups):
+            self._step_in_blocks(group, x[group], folded[:, group], new[:, group])
+        new = new.view(self.num_layers, members, -1, self.hidden_size)
         return new[-1], new
 
-    def _copy_step(self, group: int, x: Tensor, hidden: Tensor) -> Tensor:
-        one, new = slice(group, group + 1), []
-        for layer in range(self.num_layers):
-            projected = torch.baddbmm(self.bias_ih[layer][one].unsqueeze(1), x, self.weight_ih[layer][one].transpose(1, 2))
-            x = gru_cell(projected, hidden[layer], self.weight_hh[layer][one], self.bias_hh[layer][one])
-            new.append(x)
-        return torch.stack(new)
+    def _step_in_blocks(self, group: int, x: Tensor, hidden: Tensor, new: Tensor) -> None:
+        """Advance one copy without gradient, ``x [N, I], hidden [L, N, W]`` into ``new``, in blocks that stay in the cache."""
+        names = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        weights = [CellWeights(*(parameters[layer][group] for parameters in names)) for layer in range(self.num_layers)]
+        for first in range(0, x.shape[0], _BLOCK_ROWS):
+            rows = slice(first, first + _BLOCK_ROWS)
+            output = x[rows]
+            for layer, own in enumerate(weights):
+                output = gru_cell_in_place(output, hidden[layer, rows], own, new[layer, rows])
+
+    def step_followed(self, x: Tensor, hidden: Tensor, followed: Followed) -> tuple[Tensor, Tensor]:
+        """Advance only the copy that each row follows, without gradient: ``x [1, B, I], hidden [L, 1, B, W]``.
+
+        Returns:
+            The output ``[1, B, W]`` and the new hidden ``[L, 1, B, W]``.
+        """
+        if self.num_groups == 1:
+            return self.step(x, hidden)
+        with torch.no_grad():
+            x, hidden = x[0, followed.order], hidden[:, 0, followed.order]
+            new = torch.empty_like(hidden)
+            parts = (torch.split(tensor, followed.sizes, axis) for tensor, axis in ((x, 0), (hidden, 1), (new, 1)))
+            for group, (rows, before, after) in enumerate(zip(*parts, strict=True)):
+                self._step_in_blocks(group, rows, before, after)
+            new = new[:, followed.inverse].unsqueeze(1)
+        return new[-1], new

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rwmu.dynamics.affine import affine
 from rwmu.records import Followed, follow
 
 
@@ -43,9 +44,14 @@ class MemberMLP(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Apply each member's perceptron to its features, or all to the same ones."""
-        features = features.expand(self.weight_hidden.shape[0], -1, -1)
-        hidden = functional.relu(torch.baddbmm(self.bias_hidden.unsqueeze(1), features, self.weight_hidden.transpose(1, 2)))
-        return torch.baddbmm(self.bias_output.unsqueeze(1), hidden, self.weight_output.transpose(1, 2))
+        members = self.weight_hidden.shape[0]
+        if features.shape[0] < members:
+            # Common features: one matrix product with all members' weights side by side.
+            flat = functional.linear(features[0], self.weight_hidden.flatten(0, 1), self.bias_hidden.flatten())
+            hidden = functional.relu(torch.unflatten(flat, 1, (members, -1)).transpose(0, 1))
+        else:
+            hidden = functional.relu(affine(features, self.weight_hidden, self.bias_hidden))
+        return affine(hidden, self.weight_output, self.bias_output)
 
     def followed(self, features: Tensor, followed: Followed) -> Tensor:
         """Apply to each row only the perceptron of the member that it follows: ``[E or 1, B, F] -> [1, B, O]``."""
@@ -124,7 +130,12 @@ class StateHead(nn.Module):
         low = self.min_log_std
         high = low + self.log_delta_log_std.exp()
         log_std = high - functional.softplus(high - self.log_std(features))
+        return self.predict_mean(features, inputs, state), low + functional.softplus(log_std - low)
+
+    def predict_mean(self, features: Tensor, inputs: Tensor, state: Tensor) -> Tensor:
+        """Return the mean alone."""
         change = self.mean(features)
         if self.prior is not None:
             change = change + self.prior(inputs)
-        return state + change, low + functional.softplus(log_std - low)
+        mean: Tensor = state + change
+        return mean

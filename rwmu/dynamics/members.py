@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
+from torch.utils._pytree import tree_map
 
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
@@ -127,7 +128,10 @@ class VmappedEnsemble:
         def one(weights: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
             return functional_call(self._model, weights, (method, arguments, common))
 
-        return vmap(one, in_dims=(0, 0))(self.weights, mapped)
+        # Without gradient the GRU works in place on memory of its own, which vmap has no rule for.
+        with torch.enable_grad():
+            result = vmap(one, in_dims=(0, 0))(self.weights, mapped)
+        return result if torch.is_grad_enabled() else tree_map(lambda tensor: tensor.detach(), result)
 
     def _members_first(self, tensor: Tensor, axis: int = 0) -> Tensor:
         """Bring the members' axis, expanded to E, before an axis of 1 that the single model takes for its own."""
@@ -169,7 +173,7 @@ class VmappedEnsemble:
         (features,) = self._call("auxiliary_sequence", (*rows, self._split_carry(carry)))
         return self._join((features,), 0)[0]
 
-    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
         """Apply the state heads; see :class:`~rwmu.interfaces.Dynamics`."""
         arguments = tuple(self._members_first(tensor) for tensor in (features.state, features.inputs, state))
         mean, log_std = self._join(self._call("predict_state", arguments), 0)

@@ -17,18 +17,25 @@ from rwmu.records import Carry, Features, Followed, Prediction, Rollout, Window,
 Feedback = Literal["sample", "mean", "ensemble_mean", "member", "truth"]
 
 
-def predict(dynamics: Dynamics, features: Features, state: Tensor, followed: Followed | None = None) -> Prediction:
+def predict(
+    dynamics: Dynamics, features: Features, state: Tensor, followed: Followed | None = None, spread: bool = True
+) -> Prediction:
     """Apply all heads to the features of ``state [M, N, D]``; with ``followed``, those of contact and termination to one member."""
-    mean, log_std = dynamics.predict_state(features, state)
+    mean, log_std = dynamics.predict_state(features, state, spread)
     return Prediction(mean, log_std, *dynamics.predict_side(features.side, followed))
 
 
 def step(
-    dynamics: Dynamics, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None
+    dynamics: Dynamics, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None, spread: bool = True
 ) -> tuple[Prediction, Carry]:
-    """Predict what follows ``state [M, B, D]`` and the action ``[M, B, A]`` taken there."""
+    """Predict what follows ``state [M, B, D]`` and the action ``[M, B, A]`` taken there.
+
+    Args:
+        followed: predict contacts and termination by the member that each row follows alone.
+        spread: whether log standard deviations are needed.
+    """
     features, carry = dynamics.advance(state, action, carry, followed)
-    return predict(dynamics, features, state, followed), carry
+    return predict(dynamics, features, state, followed, spread), carry
 
 
 @dataclass(frozen=True)

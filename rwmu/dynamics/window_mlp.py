@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rwmu.dynamics.affine import affine
 from rwmu.records import Followed
 
 
@@ -55,7 +56,7 @@ class WindowMLP(nn.Module):
         members = rows.shape[0]
         rows = rows.reshape(1, -1, rows.shape[-1]) if self.num_groups == 1 else rows.expand(self.num_groups, -1, -1)
         for weight, bias in zip(self.weight, self.bias, strict=True):
-            rows = functional.relu(torch.baddbmm(bias.unsqueeze(1), rows, weight.transpose(1, 2)))
+            rows = functional.relu(affine(rows, weight, bias))
         return rows.view(members, -1, self.hidden_size) if self.num_groups == 1 else rows
 
     def sequence(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

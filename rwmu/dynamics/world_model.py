@@ -80,12 +80,17 @@ class WorldModel:
         state = self.normalizer.normalize(history.state)
         return warm_up(self.dynamics, state.unsqueeze(0), history.action.unsqueeze(0))
 
-    def step(self, carry: Carry, state: Tensor, action: Tensor, followed: Followed | None = None) -> tuple[Prediction, Carry]:
+    def step(
+        self, carry: Carry, state: Tensor, action: Tensor, followed: Followed | None = None, spread: bool = True
+    ) -> tuple[Prediction, Carry]:
         """Predict, in normalised space, what follows ``state [B, D]`` (physical units) and the action ``[B, A]`` taken there.
 
-        With ``followed``, contacts and termination are those of the member that each row follows, and so is any auxiliary carry.
+        Args:
+            followed: contacts and termination are those of the member that each row follows, and so is any auxiliary carry.
+            spread: whether log standard deviations are needed.
         """
-        return step(self.dynamics, self.normalizer.normalize(state).unsqueeze(0), action.unsqueeze(0), carry, followed)
+        rows = self.normalizer.normalize(state).unsqueeze(0), action.unsqueeze(0)
+        return step(self.dynamics, *rows, carry, followed, spread)
 
     def check_fits(self, robot: Robot, data_hash: str | None = None) -> None:
         """Raise a CheckpointError that names the first item in which this model differs from what it is to be used with.

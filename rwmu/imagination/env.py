@@ -69,6 +69,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self.max_episode_length = self.rules.horizon_steps
         self.device = "cpu"
         self.cfg = {"imagination": rules, "num_envs": num_envs, "seed": seed}
+        self._needs_spread = bool(self.rules.sample_aleatoric) or penalty.needs_spread
         self._resample_steps = self.rules.command_resample_steps or task.command_resample_steps
         self._weights = torch.tensor(list(task.weights.values())).unsqueeze(1)
         self._log_names = [f"imagined/{name}" for name in (*task.weights, *_STATUS)]
@@ -154,7 +155,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self._refuse_non_finite(action)
         if self._num_steps and self._num_steps % self.rules.pool_refresh_steps == 0:
             self._pool.refresh()
-        prediction, self._carry = self.world_model.step(self._carry, self.state, action, self._followed)
+        prediction, self._carry = self.world_model.step(self._carry, self.state, action, self._followed, self._needs_spread)
         probability = self._advance(prediction)
         reward = self.task.reward(self.memory, self.state, action, self.contact)
         self.last_reward = reward

@@ -22,6 +22,8 @@ class MopoPenalty:
             the task's reward makes falling attractive, for it ends the penalty. A constant taken off it changes nothing else.
     """
 
+    needs_spread = False
+
     def __init__(self, weight: float, step_dt: float, typical: float = 0.0) -> None:
         if not weight >= 0.0:
             raise ConfigError(f"penalty.weight is {weight}, but must be 0 or above: it is subtracted from the reward.")

@@ -38,7 +38,7 @@ def test_head_that_says_the_same_everywhere() -> None:
 class Tipping(KnownDynamics):
     """Forecast a fall from states whose forward speed is high, by turning gravity over."""
 
-    def predict_state(self, features: Features, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict_state(self, features: Features, state: torch.Tensor, spread: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         mean = state.expand(self.num_members, *state.shape[1:]).clone()
         mean[..., 8] = torch.where(state[..., 0] > 2.0, 3.0, state[..., 8])
         return mean, torch.zeros_like(mean)
@@ -66,7 +66,7 @@ def test_disagreement_that_follows_the_error_correlates_with_it() -> None:
     class Honest(KnownDynamics):
         """Members that are wrong, and disagree, in proportion to the forward speed."""
 
-        def predict_state(self, features: Features, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def predict_state(self, features: Features, state: torch.Tensor, spread: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
             mean = state + torch.tensor([1.0, 2.0]).view(2, 1, 1) * state[..., :1].abs()
             return mean, torch.zeros_like(mean)
 

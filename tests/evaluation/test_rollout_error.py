@@ -49,7 +49,7 @@ def test_disagreement_is_the_scalar_of_the_penalty() -> None:
 class AddsActions(KnownDynamics):
     """Next state = state + the mean of the action given with it, in every column."""
 
-    def predict_state(self, features: Features, state: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
         mean = state + features.inputs[..., SIZE:].mean(-1, keepdim=True)
         return mean, torch.zeros_like(mean)
 
