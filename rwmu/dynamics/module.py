@@ -30,8 +30,8 @@ def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members
     common = [p for p in model.parameters() if p.grad is not None and p.shape[0] != num_members]
     norms = []
     if own:
-        squares = torch.stack([p.grad.flatten(1).square().sum(1) for p in own if p.grad is not None]).sum(0)  # [E]
-        norm = squares.sqrt()
+        by_parameter = [torch.linalg.vector_norm(p.grad.flatten(1), dim=1) for p in own if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(by_parameter), dim=0)  # [E]
         factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
         for p in own:
             if p.grad is not None:
