@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rwmu.dynamics.checks import check_window
 from rwmu.interfaces import Dynamics
 from rwmu.records import Carry, Features, Followed, Prediction, Rollout, Window, follow
 
@@ -186,8 +187,10 @@ def unroll(
 
     Returns:
         A rollout of K = T - H steps.
+
+    Raises:
+        DataError: names the tensor that does not fit, with the expected and the found shape.
     """
-    if not 1 <= history < window.length:
-        raise ValueError(f"a window of {window.length} rows has no forecast after a history of {history}")
+    check_window(dynamics, window, history)
     encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1])
     return forecast(dynamics, encoded, window.action[:, :, history + 1 :], feedback, noise, member)

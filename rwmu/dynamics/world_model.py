@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics.checks import check_state_dict
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import step, warm_up
-from rwmu.errors import CheckpointError
+from rwmu.errors import CheckpointError, DataError
 from rwmu.records import Carry, Followed, Prediction, Window
 from rwmu.tasks.anymal_d import Robot
 
@@ -76,7 +77,17 @@ class WorldModel:
         return self
 
     def warm_up(self, history: Window) -> Carry:
-        """Return the carry after all but the last row of ``history [B, H, .]``, physical units; every member sees the same rows."""
+        """Return the carry after all but the last row of ``history [B, H, .]``, physical units; every member sees the same rows.
+
+        Raises:
+            DataError: the history has another length than H, or columns that the model does not have.
+        """
+        if history.length != self.history:
+            raise DataError(f"The history has {history.length} rows, but the world model is warmed up on {self.history}.")
+        for name, size in (("state", self.dynamics.state_dim), ("action", self.dynamics.action_dim)):
+            found = getattr(history, name).shape
+            if found[-1] != size:
+                raise DataError(f"The history's {name} has shape {list(found)}, but {size} columns were expected.")
         state = self.normalizer.normalize(history.state)
         return warm_up(self.dynamics, state.unsqueeze(0), history.action.unsqueeze(0))
 
@@ -145,10 +156,8 @@ class WorldModel:
             found = content.get("format", "none") if isinstance(content, Mapping) else "none"
             raise CheckpointError(f"{path} is not a world model of format {FORMAT} (found: {found}).")
         dynamics = build_ensemble(content["architecture"])
-        try:
-            dynamics.load_state_dict(content["state_dict"])
-        except RuntimeError as error:
-            raise CheckpointError(f"The weights in {path} do not fit the architecture stored with them: {error}") from error
+        check_state_dict(dynamics.state_dict(), content["state_dict"], str(path))
+        dynamics.load_state_dict(content["state_dict"])
         kept = {key: content[key] for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
         extension = content.get("extension_normalizer")
         extension_normalizer = None if extension is None else Normalizer.from_dict(extension)
