@@ -11,6 +11,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from rwmu.dynamics.checks import check_finite
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.losses import LossSettings, member_losses, total_loss
 from rwmu.dynamics.members import MemberViews
@@ -136,7 +137,7 @@ class DynamicsModule(lightning.LightningModule):
         batch = self._cut(batch)
         losses = self.gradients(batch, self._draw_noise(batch))
         norms = clip_gradient_norm_per_member(self.model, self.gradient_clip, self.model.num_members)
-        self._refuse_non_finite(losses, norms)
+        self._refuse_non_finite(batch, losses, norms)
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         optimizer.step()  # type: ignore[union-attr]
         schedule.step()  # type: ignore[union-attr]
@@ -178,9 +179,11 @@ class DynamicsModule(lightning.LightningModule):
     def _members(self) -> MemberViews:
         return MemberViews(self.model)
 
-    def _refuse_non_finite(self, losses: dict[str, Tensor], norms: Tensor) -> None:
+    def _refuse_non_finite(self, batch: Batch, losses: dict[str, Tensor], norms: Tensor) -> None:
+        """Stop before the optimiser's step where a loss or a gradient is no number: the data's fault, or a member's."""
         if all(bool(term.isfinite().all()) for term in (*losses.values(), norms)):
             return
+        check_finite(batch.window)
         bad = [f"{name} of member {m}" for name, term in losses.items() for m, x in enumerate(term) if not torch.isfinite(x)]
         raise TrainingError(
             f"The training of the world model became non-finite at step {self.global_step} ({', '.join(bad) or 'its gradient'}); "

@@ -1,6 +1,7 @@
 """The Lightning module: schedules, clipping, and what stops a training that goes wrong."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.errors import ConfigError, TrainingError
+from rwmu.errors import ConfigError, DataError, TrainingError
 from rwmu.records import Batch, Noise, Window
 
 SETTINGS = LossSettings(history=5, weights=dict.fromkeys(TERMS, 1.0))
@@ -87,6 +88,26 @@ def test_a_non_finite_loss_stops_training_and_names_the_member():
     with pytest.raises(TrainingError, match=r"state of member 1.*learning_rate"):
         module.training_step(rows, 0)
     assert not any(parameter.isnan().any() for parameter in module.model.state_base.parameters())  # no step was taken
+
+
+def test_data_that_are_no_numbers_are_told_from_a_member_that_explodes():
+    module = DynamicsModule(model(), SETTINGS, max_steps=10)
+    module.manual_backward = torch.Tensor.backward
+    rows = Window(*(torch.zeros(2, 3, 9, size) for size in (4, 2, 3, 1)))
+    rows.action[1, 0, 3, 1] = torch.inf
+    with pytest.raises(DataError, match=r"action has the value inf at \[1, 0, 3, 1\]"):
+        module.training_step(Batch(rows), 0)
+
+
+@pytest.mark.parametrize(("log_std", "feedback"), [(-200.0, "mean"), (200.0, "sample")])
+def test_an_overflowing_log_std_stops_training(log_std, feedback):
+    module = DynamicsModule(model(), replace(SETTINGS, feedback=feedback), max_steps=10)
+    module.manual_backward = torch.Tensor.backward
+    head = module.model.state_head
+    head.min_log_std.data[0], head.log_delta_log_std.data[0] = log_std, 0.0
+    rows = Batch(Window(*(torch.randn(2, 3, 9, size) for size in (4, 2, 3)), torch.zeros(2, 3, 9, 1)))
+    with pytest.raises(TrainingError, match="state of member 0"):
+        module.training_step(rows, 0)
 
 
 @pytest.mark.parametrize(
