@@ -1,13 +1,39 @@
 """Scalar uncertainties of one step, from what the members predict; pure functions ``Prediction -> [B]``.
 
-Everything is in normalised state space, so that dimensions of different units may be summed.
+Everything is in normalised state space, so that dimensions of different units may be summed. Where one scalar is to be chosen by
+name (a configuration), :func:`epistemic_estimate` and :func:`aleatoric_estimate` return it, weighted by dimension and split by
+groups of dimensions if so wanted.
+
+**One member has no disagreement.** Every epistemic function returns exactly 0 for one: right for a penalty (base RWM pays none),
+wrong for a measurement, where 0 would read as certainty. Whoever measures must ask ``Prediction.num_members`` and say so instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
+from rwmu.errors import ConfigError
 from rwmu.records import Prediction
+
+Estimate = Callable[[Prediction], Tensor]
+
+
+def _squared_deviation(mean: Tensor) -> Tensor:
+    """Return the members' summed squared deviation from their mean, ``[E, B, D] -> [B, D]``."""
+    # Written out because it is called at every imagined step: torch.std over a leading axis is several times slower on CPUs.
+    return (mean - mean.mean(dim=0)).square().sum(dim=0)
+
+
+def member_std(prediction: Prediction) -> Tensor:
+    """Return the unbiased standard deviation of the members' means, ``[B, D]``; 0 for one member."""
+    mean = prediction.mean
+    if prediction.num_members == 1:
+        return mean.new_zeros(mean.shape[1:])
+    return (_squared_deviation(mean) / (prediction.num_members - 1)).sqrt()
 
 
 def epistemic(prediction: Prediction) -> Tensor:
@@ -18,13 +44,111 @@ def epistemic(prediction: Prediction) -> Tensor:
     mean = prediction.mean
     if prediction.num_members == 1:
         return mean.new_zeros(mean.shape[1])
-    # Written out because it is called at every imagined step: torch.std over a leading axis is several times slower on CPUs.
-    squared = (mean - mean.mean(dim=0)).square().sum(dim=0)
-    return (squared / (prediction.num_members - 1)).sqrt().sum(dim=-1)
+    return (_squared_deviation(mean) / (prediction.num_members - 1)).sqrt().sum(dim=-1)
+
+
+def epistemic_variance(prediction: Prediction) -> Tensor:
+    """Return the unbiased variance of the members' means, summed over dimensions (arXiv:2504.16680, Eq. 4); 0 for one member."""
+    mean = prediction.mean
+    if prediction.num_members == 1:
+        return mean.new_zeros(mean.shape[1])
+    return (_squared_deviation(mean) / (prediction.num_members - 1)).sum(dim=-1)
+
+
+def epistemic_largest(prediction: Prediction) -> Tensor:
+    """Return the unbiased std of the members' means in the dimension where it is largest; 0 for one member."""
+    return member_std(prediction).amax(dim=-1)
+
+
+def epistemic_pairwise(prediction: Prediction) -> Tensor:
+    """Return the largest Euclidean distance between two members' means; 0 for one member.
+
+    This is the discrepancy by which MOReL tells known from unknown (arXiv:2005.05951, section 4).
+    """
+    largest = prediction.mean.new_zeros(prediction.mean.shape[1])
+    for index in range(1, prediction.num_members):
+        squared = (prediction.mean[index] - prediction.mean[:index]).square().sum(dim=-1)  # [index, B]
+        largest = torch.maximum(largest, squared.amax(dim=0))
+    return largest.sqrt()
+
+
+def _sigma(prediction: Prediction) -> Tensor:
+    if prediction.log_std.shape[-1] != prediction.mean.shape[-1]:
+        raise ValueError("the prediction was made without log standard deviations")
+    return prediction.log_std.exp()
 
 
 def aleatoric(prediction: Prediction) -> Tensor:
     """Return the noise that the members expect: the mean over members of sigma, summed over dimensions, as published."""
-    if prediction.log_std.shape[-1] != prediction.mean.shape[-1]:
-        raise ValueError("the prediction was made without log standard deviations")
-    return prediction.log_std.exp().mean(dim=0).sum(dim=-1)
+    return _sigma(prediction).mean(dim=0).sum(dim=-1)
+
+
+def aleatoric_largest(prediction: Prediction) -> Tensor:
+    """Return the noise that the most pessimistic member expects: the largest sum over dimensions of sigma.
+
+    MOPO (arXiv:2005.13239) takes the maximum over members too, but of sigma's Euclidean norm; the sum has the scale
+    of :func:`aleatoric`.
+    """
+    return _sigma(prediction).sum(dim=-1).amax(dim=0)
+
+
+EPISTEMIC: dict[str, Estimate] = {
+    "std": epistemic,
+    "variance": epistemic_variance,
+    "largest": epistemic_largest,
+    "pairwise": epistemic_pairwise,
+}
+ALEATORIC: dict[str, Estimate] = {"mean": aleatoric, "largest": aleatoric_largest}
+
+
+def _chosen(name: str, known: dict[str, Estimate], what: str) -> Estimate:
+    if name not in known:
+        raise ConfigError(f"The {what} estimate is {name!r}, but must be one of {', '.join(known)}.")
+    return known[name]
+
+
+def epistemic_estimate(name: str, weights: Tensor | None = None) -> Estimate:
+    """Return the epistemic estimate of a name of ``EPISTEMIC``.
+
+    Args:
+        weights: ``[D]``, above 0; the members' means are multiplied by them first, so that standard deviations and distances are
+            weighted by them, and variances by their squares. One over each dimension's typical std *standardises*.
+
+    Raises:
+        ConfigError: the name is unknown, or a weight is not above 0 and finite.
+    """
+    estimate = _chosen(name, EPISTEMIC, "epistemic")
+    return estimate if weights is None else _weighted(estimate, weights)
+
+
+def aleatoric_estimate(name: str) -> Estimate:
+    """Return the aleatoric estimate of a name of ``ALEATORIC``.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    return _chosen(name, ALEATORIC, "aleatoric")
+
+
+def _weighted(estimate: Estimate, weights: Tensor) -> Estimate:
+    if weights.ndim != 1 or not bool((weights.isfinite() & (weights > 0.0)).all()):
+        raise ConfigError("The weights of an epistemic estimate must be one number above 0 for each state dimension.")
+
+    def weighted(prediction: Prediction) -> Tensor:
+        return estimate(replace(prediction, mean=prediction.mean * weights.to(prediction.mean)))
+
+    return weighted
+
+
+def by_group(estimate: Estimate, sizes: Sequence[int]) -> Estimate:
+    """Return the estimate of each group of consecutive dimensions by itself, ``Prediction -> [B, G]``.
+
+    Args:
+        sizes: dimensions of each group, in their order; together all of them (the fields of a layout, say).
+    """
+
+    def grouped(prediction: Prediction) -> Tensor:
+        parts = prediction.mean.split(list(sizes), dim=-1)
+        return torch.stack([estimate(replace(prediction, mean=part)) for part in parts], dim=-1)
+
+    return grouped
