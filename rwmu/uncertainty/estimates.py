@@ -148,7 +148,7 @@ def by_group(estimate: Estimate, sizes: Sequence[int]) -> Estimate:
     """
 
     def grouped(prediction: Prediction) -> Tensor:
-        parts = prediction.mean.split(list(sizes), dim=-1)
+        parts = torch.split(prediction.mean, list(sizes), dim=-1)
         return torch.stack([estimate(replace(prediction, mean=part)) for part in parts], dim=-1)
 
     return grouped
