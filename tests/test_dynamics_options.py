@@ -1,0 +1,64 @@
+"""Every choice of the world model, from the command: it trains, saves, and a policy is optimised inside what was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rwmu.dynamics.world_model import WorldModel
+from tests.conftest import Command
+
+OPTIONS = {
+    "mlp": ["dynamics.backbone=mlp"],
+    "separate auxiliary base": ["dynamics.auxiliary_base=separate", "dynamics.skip=false", "dynamics.learn_bounds=true"],
+    "priors": ["dynamics.prior_scale=0.5"],
+    "published objective": [
+        "dynamics.loss.state_loss=sampled_squared_error",
+        "dynamics.loss.feedback=sample",
+        "dynamics.loss.weights.history=0.0",
+        "data.bootstrap=in_batch",
+    ],
+    "beta": ["dynamics.loss.state_loss=beta_nll", "data.bootstrap=weights"],
+    "teacher forcing": ["dynamics.loss.feedback=truth", "data.bootstrap=none"],
+}
+
+
+@pytest.mark.parametrize("kind", ["independent", "shared"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_it_is_trained_and_dreamt_in(name: str, kind: str, workplace: Path, smoke: list[str], command: Command) -> None:
+    outcome = command(
+        "train", *smoke, f"dynamics={kind}", "dynamics.num_members=2", *OPTIONS[name], "stages=[data,dynamics,policy]"
+    )
+    assert outcome.status == 0, outcome.err
+    checkpoints = workplace / "runs" / "latest" / "checkpoints"
+    model = WorldModel.load(checkpoints / "dynamics.pt")
+    for option in OPTIONS[name]:
+        key, value = option.split("=")
+        if key.startswith("dynamics.") and "loss" not in key:
+            assert str(model.dynamics.arguments[key.removeprefix("dynamics.")]).lower() == value
+    assert (checkpoints / "policy.pt").is_file()
+
+
+def test_a_frozen_auxiliary_branch_stays_as_the_start_has_it(workplace: Path, smoke: list[str], command: Command) -> None:
+    separate = ["dynamics=shared", "dynamics.num_members=2", "dynamics.auxiliary_base=separate"]
+    assert command("train", *smoke, *separate, "stages=[data,dynamics]").status == 0
+    start = (workplace / "runs" / "latest").resolve() / "checkpoints" / "dynamics.pt"
+    frozen = [f"dynamics.start_from={start}", "dynamics.freeze_auxiliary=true", "seed=3"]
+    outcome = command("train", *smoke, *separate, *frozen, "stages=[data,dynamics]")
+    assert outcome.status == 0, outcome.err
+    before, after = (
+        WorldModel.load(path).dynamics.state_dict()
+        for path in (start, workplace / "runs" / "latest" / "checkpoints" / "dynamics.pt")
+    )
+    auxiliary = [name for name in before if name.startswith(("auxiliary_base", "contact_head", "termination_head"))]
+    assert auxiliary
+    assert all(torch.equal(before[name], after[name]) for name in auxiliary)
+    assert not torch.equal(before["state_base.weight_hh.0"], after["state_base.weight_hh.0"])
+
+
+def test_freezing_needs_a_start(smoke: list[str], command: Command) -> None:
+    outcome = command("train", *smoke, "dynamics.freeze_auxiliary=true", "stages=[dynamics]")
+    assert outcome.status == 2
+    assert "dynamics.start_from must say whose" in outcome.err
