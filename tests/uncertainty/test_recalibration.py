@@ -180,9 +180,8 @@ def test_conformal_coverage_is_within_its_finite_sample_bound():
 
 
 def test_conformal_holds_for_trajectories_of_many_alike_rows_where_counting_rows_does_not():
-    """Each trajectory has 30 rows of one score. At a level of 0.7, the largest of 4 scores holds 4 of 5 futures; 120 rows, taken for
-    independent, choose the second largest, which holds 3 of 5.
-    """
+    # Each trajectory has 30 rows of one score. At a level of 0.7, the largest of 4 scores holds 4 of 5 futures; 120 rows, taken for
+    # independent, choose the second largest, which holds 3 of 5.
     generator = torch.Generator().manual_seed(0)
     covered, by_rows = [], []
     for _ in range(800):
