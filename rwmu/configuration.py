@@ -27,6 +27,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "stages": ("data", "dynamics", "policy", "deployment", "report"),
     "policy.init": ("clone", "scratch"),
     "dynamics.auxiliary_base": ("shared", "separate"),
+    "dynamics.backbone": ("gru", "mlp"),
+    "dynamics.loss.state_loss": ("gaussian_nll", "beta_nll", "squared_error", "sampled_squared_error"),
+    "dynamics.loss.feedback": ("mean", "sample", "truth"),
+    "data.bootstrap": ("episodes", "windows", "weights", "in_batch", "none"),
+    "trainer.matmul_precision": ("highest", "high", "medium"),
 }
 
 # Dotted key pattern -> least value, greatest value, whether the least itself is allowed. The first pattern that fits counts.

@@ -205,7 +205,7 @@ class Parts:
     @cached_property
     def trainer_settings(self) -> TrainerSettings:
         """Return how long the world model is trained."""
-        settings: TrainerSettings = factory(self.config.trainer, TrainerSettings, without=("num_threads",))()
+        settings: TrainerSettings = factory(self.config.trainer, TrainerSettings, without=("num_threads", "matmul_precision"))()
         return settings
 
     # -- imagination ------------------------------------------------------------------------------------------------------

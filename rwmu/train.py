@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.command_line import STATUS_INTERRUPTED, command, stop
 from rwmu.errors import ConfigError
+from rwmu.numerics import set_up
 from rwmu.parts import Parts
 from rwmu.pipeline import Run, check_stages
 from rwmu.run_folder import RunFolder
@@ -23,7 +23,7 @@ from rwmu.run_folder import RunFolder
 def main(config: DictConfig) -> None:
     """Run the stages of one configuration in a folder of their own."""
     config, folder = open_run(config)
-    torch.set_num_threads(config.trainer.num_threads)
+    set_up(config.trainer.num_threads, config.trainer.get("matmul_precision", "highest"))  # runs of old have no such key
     print(f"Run folder: {folder.path}", flush=True)
     try:
         Run(config, folder).stages(config.stages)

@@ -25,6 +25,7 @@ FLOORS = [
         "pipeline",
         "stages",
         "parts",
+        "numerics",
         "provenance",
         "configuration",
         "command_line",
