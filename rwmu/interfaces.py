@@ -68,6 +68,22 @@ class Dynamics(Protocol):
         ...
 
 
+class Boundary(Protocol):
+    """Where the region that the members know ends; an episode that leaves it ends too."""
+
+    @property
+    def halting_reward(self) -> float | None:
+        """Return what the step that leaves it is paid in place of the task's reward and the penalty; the episode then terminates.
+
+        None cuts the episode short as if timed out, and the step is paid as any other.
+        """
+        ...
+
+    def crossed(self, prediction: Prediction) -> Tensor:
+        """Return which rows leave the known region, ``[B]`` bool."""
+        ...
+
+
 class Penalty(Protocol):
     """Turn what the members predict into a reward penalty.
 
@@ -77,8 +93,18 @@ class Penalty(Protocol):
 
     needs_spread: bool
 
-    def __call__(self, prediction: Prediction) -> Tensor:
-        """Return ``[B]``, at most 0 for a positive weight, to be added to the reward (already times the step duration)."""
+    @property
+    def boundary(self) -> Boundary | None:
+        """Return where episodes end for want of knowledge; None where they do not."""
+        ...
+
+    def __call__(self, prediction: Prediction, step: Tensor | None = None) -> Tensor:
+        """Return ``[B]``, to be added to the reward (already times the step duration); at most 0 where it is not centred.
+
+        Args:
+            step: ``[B]`` int64, how many steps each row was imagined for before this one; 0 is the first after a true history.
+                Penalties that depend on the prediction alone ignore it.
+        """
         ...
 
 

@@ -23,7 +23,7 @@ from rwmu.tasks.velocity import TaskMemory, VelocityTask
 from rwmu.uncertainty.estimates import epistemic
 
 _MEMORY = ("command", "last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
-_ENVIRONMENT = ("state", "contact", "terminated", "member", "episode_length_buf", "_finished_length", "_observation")
+_ENVIRONMENT = ("state", "contact", "terminated", "member", "episode_length_buf", "age_steps", "_finished_length", "_observation")
 _STATUS = ("reward", "penalty", "epistemic", "termination_probability", "terminated", "timed_out", "episode_length_s")
 
 
@@ -39,7 +39,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         episodes: the dataset.
         start_rows: ``[S]`` int64, first rows of histories within training episodes (``rwmu.data.windows.window_starts``).
         num_envs: B.
-        penalty: added to the reward.
+        penalty: added to the reward; its boundary ends episodes.
         seed: of everything drawn here.
         rules: fields of :class:`rwmu.imagination.rules.DreamRules`.
 
@@ -48,6 +48,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         last_reward: of the latest step, without penalty and bonuses. disagreement: ``[B]``, of the latest step.
         final_state, final_contact: what the latest step reached, before any reset.
         member: ``[B]`` int64, the member that each environment follows.
+        age_steps: ``[B]`` int64, steps imagined since the environment's true history (``episode_length_buf`` may start higher).
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self.terminated = torch.zeros(batch, dtype=torch.bool)
         self.member = torch.zeros(batch, dtype=torch.int64)
         self.episode_length_buf = torch.zeros(batch, dtype=torch.int64)
+        self.age_steps = torch.zeros(batch, dtype=torch.int64)
         self.disagreement = torch.zeros(batch)
         self.last_reward = Reward(torch.zeros(batch), {name: torch.zeros(batch) for name in self.task.weights})
         self._finished_length = torch.full((batch,), torch.nan)  # of the latest finished episode of each environment, steps
@@ -124,6 +126,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             for own, pool in zip(self._carry.auxiliary, starts.carry.auxiliary, strict=True):
                 own[:, rows] = follow(pool[:, picks], self.member[rows])
         self.episode_length_buf[rows] = 0
+        self.age_steps[rows] = 0
         self._command(rows)
 
     def _command(self, rows: Tensor) -> None:
@@ -160,10 +163,11 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         reward = self.task.reward(self.memory, self.state, action, self.contact)
         self.last_reward = reward
         self.disagreement = epistemic(prediction)
-        penalty = self.penalty(prediction)
+        penalty, crossed = self._penalise(prediction, reward)
         self.episode_length_buf = self.episode_length_buf + 1
+        self.age_steps = self.age_steps + 1
         self._num_steps += 1
-        time_outs = self._end(probability)
+        time_outs = self._end(probability, crossed)
         done = self.terminated | time_outs
         total = reward.total + penalty
         if self.rules.alive_bonus or self.rules.termination_penalty:
@@ -189,9 +193,19 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self.contact = followed.contact[0] > 0.0
         return followed.termination[0, :, 0].sigmoid()
 
-    def _end(self, probability: Tensor) -> Tensor:
+    def _penalise(self, prediction: Prediction, reward: Reward) -> tuple[Tensor, Tensor | None]:
+        """Return the penalty ``[B]`` and which environments leave the known region, ``[B]`` bool, None where it has no end."""
+        penalty, boundary = self.penalty(prediction, self.age_steps), self.penalty.boundary
+        if boundary is None:
+            return penalty, None
+        crossed = boundary.crossed(prediction)
+        if boundary.halting_reward is not None:  # in place of the task's reward, which nobody knows out there
+            penalty = torch.where(crossed, boundary.halting_reward - reward.total, penalty)
+        return penalty, crossed
+
+    def _end(self, probability: Tensor, crossed: Tensor | None) -> Tensor:
         """Decide which episodes terminate (kept as attribute) and which are cut short (returned), ``[B]`` bool each."""
-        rules = self.rules
+        rules, boundary = self.rules, self.penalty.boundary
         if rules.termination is None:
             terminated = torch.zeros_like(self.terminated)
         elif rules.termination == "sample":
@@ -200,8 +214,13 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             terminated = probability > rules.termination
         if rules.max_tilt is not None:
             terminated = terminated | (self.task.robot.state_layout.part(self.state, "projected_gravity")[:, 2] > rules.max_tilt)
-        self.terminated = terminated
         time_outs = self.episode_length_buf >= rules.horizon_steps
+        if crossed is not None and boundary is not None:
+            if boundary.halting_reward is None:
+                time_outs = time_outs | crossed
+            else:
+                terminated = terminated | crossed
+        self.terminated = terminated
         if rules.max_epistemic is not None:
             time_outs = time_outs | (self.disagreement > rules.max_epistemic)
         return time_outs & ~terminated
@@ -276,6 +295,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             raise ConfigError(
                 "The interrupted imagination had another number of environments or another model; resume with its settings."
             )
+        saved = {"age_steps": saved["episode_length_buf"], **saved}  # of dreams saved when no penalty asked for the age
         for name in _ENVIRONMENT:
             setattr(self, name, saved[name].clone())
         for name in _MEMORY:

@@ -8,37 +8,49 @@ from torch import Tensor
 from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
+from rwmu.interfaces import Boundary
 from rwmu.records import Prediction, Window
-from rwmu.uncertainty.estimates import epistemic
+from rwmu.uncertainty.estimates import Estimate, epistemic, epistemic_estimate
 
 
 class MopoPenalty:
-    """Subtract the members' disagreement from the reward (MOPO-PPO of RWM-U, arXiv:2504.16680).
+    """Subtract the members' disagreement from the reward (MOPO, arXiv:2005.13239; MOPO-PPO of RWM-U, arXiv:2504.16680).
 
     Args:
         weight: lambda; 0 gives exactly zero, so that base RWM is this class too.
         step_dt: duration of a control step, s; penalties are rates, as the reward terms are.
         typical: disagreement that costs nothing, see :func:`typical_disagreement`; 0 as published. A penalty that is larger than
             the task's reward makes falling attractive, for it ends the penalty. A constant taken off it changes nothing else.
+        estimate: of the disagreement, a name of :data:`rwmu.uncertainty.estimates.EPISTEMIC`.
+        dimension_weights: ``[D]``, see :func:`~rwmu.uncertainty.estimates.epistemic_estimate`; None weighs all alike.
     """
 
     needs_spread = False
+    boundary: Boundary | None = None
 
-    def __init__(self, weight: float, step_dt: float, typical: float = 0.0) -> None:
+    def __init__(
+        self,
+        weight: float,
+        step_dt: float,
+        typical: float = 0.0,
+        estimate: str = "std",
+        dimension_weights: Tensor | None = None,
+    ) -> None:
         if not weight >= 0.0:
             raise ConfigError(f"penalty.weight is {weight}, but must be 0 or above: it is subtracted from the reward.")
         self.weight, self.step_dt, self.typical = float(weight), float(step_dt), float(typical)
+        self.disagreement: Estimate = epistemic_estimate(estimate, dimension_weights)
 
-    def __call__(self, prediction: Prediction) -> Tensor:
-        """Return ``-weight * (epistemic - typical) * step_dt``, ``[B]``."""
+    def __call__(self, prediction: Prediction, step: Tensor | None = None) -> Tensor:
+        """Return ``-weight * (disagreement - typical) * step_dt``, ``[B]``; ``step`` changes nothing."""
         if self.weight == 0.0:
             return prediction.mean.new_zeros(prediction.mean.shape[1])
-        return (-self.weight * self.step_dt) * (epistemic(prediction) - self.typical)
+        return (-self.weight * self.step_dt) * (self.disagreement(prediction) - self.typical)
 
 
 @torch.no_grad()
-def typical_disagreement(world_model: WorldModel, window: Window) -> float:
+def typical_disagreement(world_model: WorldModel, window: Window, estimate: Estimate = epistemic) -> float:
     """Return the members' mean disagreement in predicting what follows the histories of ``window [B, T, .]``, normalised."""
     rows = window.map(lambda tensor: tensor.unsqueeze(0))
     rollout = unroll(world_model.dynamics, rows, world_model.history)
-    return float(torch.stack([epistemic(rollout.at(k)) for k in range(len(rollout.mean))]).mean())
+    return float(torch.stack([estimate(rollout.at(k)) for k in range(len(rollout.mean))]).mean())

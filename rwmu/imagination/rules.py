@@ -22,7 +22,8 @@ class DreamRules:
         alive_bonus: reward a second of being alive. A penalty larger than the task's reward makes falling attractive; this, or
             ``termination_penalty``, mends it. Changes the imagined objective only, never the task.
         termination_penalty: subtracted once from the reward on termination.
-        max_epistemic: an episode whose members disagree more than this is cut short as if timed out; None never does.
+        max_epistemic: an episode whose members disagree more than this is cut short as if timed out; None never does. For a
+            threshold that is known beforehand; ``penalty=truncation`` takes it from the data.
         push_interval_s: mean time between pushes; None for none.
         push_velocity: largest planar velocity that a push adds along x and y, m/s.
         command_resample_steps: how often a new command is drawn; None as the task says.

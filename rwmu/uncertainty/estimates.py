@@ -107,18 +107,20 @@ def _chosen(name: str, known: dict[str, Estimate], what: str) -> Estimate:
     return known[name]
 
 
-def epistemic_estimate(name: str, weights: Tensor | None = None) -> Estimate:
+def epistemic_estimate(name: str, weights: Tensor | None = None, sizes: Sequence[int] | None = None) -> Estimate:
     """Return the epistemic estimate of a name of ``EPISTEMIC``.
 
     Args:
         weights: ``[D]``, above 0; the members' means are multiplied by them first, so that standard deviations and distances are
             weighted by them, and variances by their squares. One over each dimension's typical std *standardises*.
+        sizes: see :func:`by_group`; the estimate then returns ``[B, G]``.
 
     Raises:
         ConfigError: the name is unknown, or a weight is not above 0 and finite.
     """
     estimate = _chosen(name, EPISTEMIC, "epistemic")
-    return estimate if weights is None else _weighted(estimate, weights)
+    grouped = estimate if sizes is None else by_group(estimate, sizes)
+    return grouped if weights is None else _weighted(grouped, weights)
 
 
 def aleatoric_estimate(name: str) -> Estimate:

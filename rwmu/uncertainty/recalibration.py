@@ -51,6 +51,7 @@ class Recalibration:
     fitted_on: FittedOn
 
     method: ClassVar[str]
+    needed: ClassVar[int] = 2  # independent trajectories: one is an anecdote
 
     def apply(self, uncertainty: Tensor, step: Tensor | None = None) -> Tensor:
         """Return the uncertainty on the scale of the target.
@@ -184,7 +185,6 @@ class Constant(_Scaling):
     """One factor for all steps."""
 
     method: ClassVar[str] = "constant"
-    needed: ClassVar[int] = 2  # one trajectory is an anecdote
 
     @classmethod
     def fit(cls, sample: Sample, target: Target = "std") -> Constant:
@@ -206,7 +206,6 @@ class PerHorizon(_Scaling):
     """One factor for each step of the forecast."""
 
     method: ClassVar[str] = "per_horizon"
-    needed: ClassVar[int] = 2
 
     @classmethod
     def fit(cls, sample: Sample, target: Target = "std") -> PerHorizon:
@@ -239,9 +238,7 @@ class Conformal(_Scaling):
         Raises:
             DataError: fewer trajectories than the level needs even at the first step: level / (1 - level), rounded up.
         """
-        if not 0.0 < level < 1.0:
-            raise ConfigError(f"The level of a conformal recalibration is {level}, but must be between 0 and 1.")
-        needed = math.ceil(level / (1.0 - level) - 1e-9)
+        needed = needed_trajectories(cls.method, level)
         cells = sample.cells(_steps_with(sample, cls.method, needed, f", or lower the level of {level:g}"))
         factor = [[conformal_quantile(e / u, episode, level) for u, e, episode in row] for row in cells]
         return cls(sample.named_groups, f"interval of {level:g}", sample.fitted_on(), torch.tensor(factor, dtype=torch.float64))
@@ -308,6 +305,23 @@ def method_of(name: str) -> type[Constant] | type[PerHorizon] | type[Isotonic] |
     if name not in METHODS:
         raise ConfigError(f"The recalibration is {name!r}, but must be one of {', '.join(METHODS)}.")
     return METHODS[name]
+
+
+def needed_trajectories(name: str, level: float = 0.9) -> int:
+    """Return the fewest independent trajectories that a method can be fitted on.
+
+    Args:
+        level: of ``conformal``, which needs level / (1 - level): with fewer, no finite interval can be promised to hold the truth.
+
+    Raises:
+        ConfigError: the method is unknown, or the level makes no sense.
+    """
+    kind = method_of(name)
+    if kind is not Conformal:
+        return kind.needed
+    if not 0.0 < level < 1.0:
+        raise ConfigError(f"The level of a conformal recalibration is {level}, but must be between 0 and 1.")
+    return math.ceil(level / (1.0 - level) - 1e-9)
 
 
 def recalibration_from_dict(saved: Mapping[str, Any]) -> Recalibration:

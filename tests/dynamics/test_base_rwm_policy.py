@@ -105,8 +105,9 @@ class Unwanted:
     """A penalty that must not reach the reward."""
 
     needs_spread = False
+    boundary = None
 
-    def __call__(self, prediction):
+    def __call__(self, prediction, step=None):
         return torch.full(prediction.mean.shape[1:2], 7.0)
 
 

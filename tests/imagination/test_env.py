@@ -90,7 +90,9 @@ def rewards(env):
 
 def test_base_rwm_is_one_member_without_penalty_to_the_last_bit():
     class NoPenalty:
-        def __call__(self, prediction):
+        boundary = None
+
+        def __call__(self, prediction, step):
             return torch.zeros(BATCH)
 
     plain = build(members=1)

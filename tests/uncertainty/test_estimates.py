@@ -111,6 +111,9 @@ def test_groups_of_dimensions_are_estimated_by_themselves():
     assert grouped.shape == (7, 3)
     torch.testing.assert_close(grouped.sum(-1), epistemic(several))
     torch.testing.assert_close(grouped[:, 1], several.mean[..., 1:3].std(dim=0).sum(-1))
+    weights = torch.arange(1.0, 7.0)
+    expected = (several.mean.std(dim=0) * weights)[:, 3:].sum(-1)
+    torch.testing.assert_close(epistemic_estimate("std", weights, [1, 2, 3])(several)[:, 2], expected)
 
 
 def test_unknown_names_are_refused_with_the_known_ones():

@@ -1,0 +1,67 @@
+"""End imagined episodes where the members' disagreement leaves what was seen on data: truncation, and MOReL's halting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rwmu.errors import ConfigError
+from rwmu.imagination.penalty import MopoPenalty
+from rwmu.interfaces import Boundary
+from rwmu.records import Prediction
+from rwmu.uncertainty.estimates import Estimate
+
+
+@dataclass(frozen=True)
+class KnownRegion:
+    """The states and actions on which the members disagree no more than a threshold.
+
+    Attributes:
+        disagreement: ``Prediction -> [B]``. threshold: its greatest value within the region.
+        halting_reward: see :class:`rwmu.interfaces.Boundary`.
+    """
+
+    disagreement: Estimate
+    threshold: float
+    halting_reward: float | None = None
+
+    def crossed(self, prediction: Prediction) -> Tensor:
+        """Return which rows disagree more than the threshold, ``[B]`` bool."""
+        return self.disagreement(prediction) > self.threshold
+
+
+class BoundaryPenalty(MopoPenalty):
+    """End episodes that leave the known region.
+
+    Without ``kappa`` they are **truncated**: cut short as if timed out, so that the value function stands for what would follow.
+    With it they are **halted**, as in MOReL (arXiv:2005.05951, Definition 1): the step into the unknown is paid -kappa and the
+    episode terminates. MOReL's absorbing state pays -kappa at every later step too; as that is a constant, it is a terminal reward
+    of -kappa / (1 - discount) there, and is given as such here.
+
+    Args:
+        step_dt: duration of a control step, s.
+        threshold: greatest disagreement of the known region, a quantile of that on the calibration split, say; infinity, the
+            default, ends nothing.
+        kappa: terminal penalty, a sum and not a rate; None to truncate. It must outweigh what a policy could still have earned, or
+            leaving the known region is attractive.
+        weight, typical, estimate, dimension_weights: as :class:`~rwmu.imagination.penalty.MopoPenalty`, within the known region.
+    """
+
+    def __init__(
+        self,
+        step_dt: float,
+        threshold: float = math.inf,
+        kappa: float | None = None,
+        weight: float = 0.0,
+        typical: float = 0.0,
+        estimate: str = "std",
+        dimension_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__(weight, step_dt, typical, estimate, dimension_weights)
+        if kappa is not None and not kappa > 0.0:
+            raise ConfigError(f"penalty.kappa is {kappa}, but must be above 0: it is subtracted where the unknown begins.")
+        if not threshold > 0.0:
+            raise ConfigError(f"The known region ends at a disagreement of {threshold}, but one above 0 is needed.")
+        self.boundary: Boundary | None = KnownRegion(self.disagreement, float(threshold), None if kappa is None else -float(kappa))
