@@ -58,7 +58,7 @@ def training_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu") -> 
     model = build_ensemble(kind, sizes, device)
     module = DynamicsModule(model, loss_settings(sizes), max_steps=1)
     module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign, assignment]
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     window = Window(*(tensor.unsqueeze(0) for tensor in random_rows(sizes, batch, device)))
     noise_shape = (sizes.forecast, sizes.members, batch, sizes.state)
 

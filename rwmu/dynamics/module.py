@@ -206,9 +206,9 @@ class DynamicsModule(lightning.LightningModule):
         return warm * (self.final_fraction + (1.0 - self.final_fraction) * cosine)
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW with warm-up and cosine decay."""
+        """Return AdamW (one pass over the weights, ``fused``) with warm-up and cosine decay."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
