@@ -16,6 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
@@ -140,6 +141,13 @@ class Parts:
             normalizer=self._given_normalizer(),
         )
         return module
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """Return what the audit has to say about the dataset."""
+        data, commands = self.config.data, self.task.command_range
+        settings = AuditSettings(data.history + data.forecast, commands, dict(data.fractions), self._given_normalizer())
+        return examine(self.episodes, self.robot, settings, f"The data file {self.data_path}")
 
     def _given_normalizer(self) -> Normalizer | None:
         """Return the normaliser of the weights that training starts from, where they are of unknown data; else None: fit one."""

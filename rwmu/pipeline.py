@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from rwmu.data.audit import brief, require_sound
 from rwmu.data.windows import window_starts
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError
@@ -25,6 +27,8 @@ from rwmu.run_folder import RunFolder, StageClock
 from rwmu.simulators.actors import policy_levels
 from rwmu.simulators.render import film, save_video
 from rwmu.stages import deployment, dynamics, policy
+
+_log = logging.getLogger(__name__)
 
 STAGES = ("data", "dynamics", "policy", "deployment", "report")
 _DREAM_RULES = ("termination", "max_tilt", "sample_aleatoric", "clip")
@@ -71,6 +75,7 @@ class Run:
                         self._note_data()
                     if name in ("data", "dynamics", "policy"):  # not after hours of training the world model
                         self._refuse_a_clone_of_unknown()
+                        self._audit_data()
                     getattr(self, name)()
 
     # -- the stages -------------------------------------------------------------------------------------------------------
@@ -192,6 +197,16 @@ class Run:
         policy_settings = self.config.policy
         if "policy" in self.config.stages and policy_settings.init == "clone" and policy_settings.checkpoint is None:
             require_known(self.parts.episodes)
+
+    def _audit_data(self) -> None:
+        """Stop on data that cannot be trained on; say what is doubtful about others, once a run."""
+        if (self.folder.path / "measured" / "audit.json").is_file():
+            return
+        findings, source = self.parts.findings, str(self.parts.data_path)
+        require_sound(findings, source)
+        if warning := brief(findings, source):
+            _log.warning("%s", warning)
+        self._write("audit", {"audit": [finding.to_dict() for finding in findings]})
 
     def write_card(self, **details: Any) -> None:
         """Write the run card."""

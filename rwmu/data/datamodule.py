@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from rwmu.data.audit import audit
+from rwmu.data.audit.fitness import audit
 from rwmu.data.bootstrap import BootstrapWindows, require_mirrorable
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer

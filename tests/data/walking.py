@@ -18,8 +18,9 @@ STEP_DT = 0.02
 def walking_episode(length: int, seed: int, falls: bool = False, robot: Robot = ROBOT) -> Episodes:
     """Return one episode of joints that swing at 2 Hz, each with its own amplitude and phase.
 
-    Positions are the exact integral of the velocities. The base is pushed, by 1 m/s at once, every 50 rows; an episode that falls
-    ends with the joints thrown about three times as fast.
+    Positions are the exact integral of the velocities; the torques, but for noise, are those of a spring and damper that draw the
+    joints towards the actions (which do not move them); gravity points down, within some degrees. The base is pushed, by 1 m/s at
+    once, every 50 rows; an episode that falls ends with the joints thrown about three times as fast.
     """
     generator = torch.Generator().manual_seed(seed)
     layout, joints = robot.state_layout, robot.num_joints
@@ -36,6 +37,10 @@ def walking_episode(length: int, seed: int, falls: bool = False, robot: Robot = 
     state[:, layout["base_lin_vel"].start] += (torch.arange(length) // 50) % 2
     action = torch.randn(length, joints, generator=generator)
     action[0] = 0.0
+    tilt = 0.1 * state[:, layout["projected_gravity"]] - torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    state[:, layout["projected_gravity"]] = tilt / tilt.norm(dim=-1, keepdim=True)
+    lag = robot.action_scale * action - state[:, layout["joint_pos"]]
+    state[:, layout["joint_torque"]] += 40.0 * lag - 2.0 * state[:, layout["joint_vel"]]
     termination = torch.zeros(length, dtype=torch.bool)
     termination[-1] = falls
     return Episodes(

@@ -38,7 +38,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rwmu.data.audit import audit
+from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.seams import find_seams, joints_follow
@@ -279,17 +279,19 @@ def _check_values(table: NDArray[np.float32], path: Path, names: Sequence[str], 
     if not finite:
         bad = np.argwhere(~np.isfinite(table))
         row, column = bad[0]
-        raise DataError(
+        raise UnfitDataError(
+            "non_finite",
             f"The data file {path} has the value {table[row, column]} in line {_line(path, row)}, column {names[column]} "
-            f"({len(bad)} such values in all); remove these rows."
+            f"({len(bad)} such values in all); remove these rows.",
         )
     flags = table[:, num_numbers:]
     odd = np.argwhere((flags != 0.0) & (flags != 1.0))
     if len(odd):
         row, column = odd[0][0], odd[0][1] + num_numbers
-        raise DataError(
+        raise UnfitDataError(
+            "flags",
             f"The data file {path} has the value {table[row, column]:g} in line {_line(path, row)}, column {names[column]}, where "
-            "0 or 1 is expected; check the order of its columns."
+            "0 or 1 is expected; check the order of its columns.",
         )
 
 

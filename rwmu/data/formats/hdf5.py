@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwmu.data.audit import audit
+from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
 from rwmu.tasks.anymal_d import Robot
@@ -77,7 +77,7 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
 
     Raises:
         DataError: one sentence, if the file is missing, truncated, unfinished or altered, or its data unfit (see
-            :func:`rwmu.data.audit.audit`).
+            :func:`rwmu.data.audit.fitness.audit`).
     """
     path = Path(path)
     if not path.is_file():
@@ -145,8 +145,24 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
         if dataset.shape != (end - begin, *columns):
             wanted, found = (end - begin, *columns), tuple(dataset.shape)
             raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}; {_COLLECT}.")
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, rows[begin:end])
+        if rows.dtype == np.bool_ and dataset.dtype != np.bool_:  # HDF5 would take any byte for a truth value
+            rows[begin:end] = _flags(group[name][...], f"{name} of episode {i}", path)
+        else:
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, rows[begin:end])
     return torch.from_numpy(rows)
+
+
+def _flags(values: np.ndarray[Any, Any], where: str, path: Path) -> np.ndarray[Any, Any]:
+    """Return numbers that are all 0 or 1 as truth values."""
+    odd = np.argwhere((values != 0) & (values != 1))
+    if len(odd):
+        found = values[tuple(odd[0])]
+        raise UnfitDataError(
+            "flags",
+            f"The data file {path} has the value {found:g} in {where}, row {odd[0][0]}, where 0 or 1 is expected; "
+            "write contacts and terminations as flags.",
+        )
+    return values.astype(np.bool_)
 
 
 def _dtype(name: str) -> type[np.generic]:

@@ -11,8 +11,21 @@ from rwmu.tasks.anymal_d import Robot
 from rwmu.tasks.layout import StateLayout
 
 
+class UnfitDataError(DataError):
+    """Report data that can be read, but not used.
+
+    Args:
+        check: short name of what was violated.
+        sentence: what and where, and the mend.
+    """
+
+    def __init__(self, check: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.check = check
+
+
 def audit(episodes: Episodes, robot: Robot | None = None, source: str = "The data") -> None:
-    """Raise :class:`DataError` with one sentence if the episodes cannot be used (for ``robot``, if one is given).
+    """Raise :class:`UnfitDataError` with one sentence if the episodes cannot be used (for ``robot``, if one is given).
 
     Args:
         episodes: as read or collected.
@@ -20,7 +33,7 @@ def audit(episodes: Episodes, robot: Robot | None = None, source: str = "The dat
         source: how the sentence names the data.
     """
     if episodes.num_episodes == 0:
-        raise DataError(f"{source} holds no episode; collect it again with 'python -m rwmu.collect'.")
+        raise UnfitDataError("empty", f"{source} holds no episode; collect it again with 'python -m rwmu.collect'.")
     if robot is not None:
         _check_robot(episodes, robot, source)
     _check_finite(episodes, source)
@@ -29,19 +42,23 @@ def audit(episodes: Episodes, robot: Robot | None = None, source: str = "The dat
 def _check_robot(episodes: Episodes, robot: Robot, source: str) -> None:
     name = episodes.attributes.get("robot")
     if name is not None and name != robot.name:
-        raise DataError(f"{source} is of the robot '{name}', but this run is for '{robot.name}'; give data of the same robot.")
+        raise UnfitDataError(
+            "robot", f"{source} is of the robot '{name}', but this run is for '{robot.name}'; give data of the same robot."
+        )
     expected = {"state": robot.state_layout.size, "action": robot.num_joints, "contact": robot.contact_layout.size, "command": 3}
     for array, size in expected.items():
         columns = getattr(episodes, array).shape[-1]
         if columns != size:
-            raise DataError(
-                f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout."
+            raise UnfitDataError(
+                "robot",
+                f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout.",
             )
     described = episodes.attributes.get("layout")
     if described is not None and StateLayout.from_description(described) != robot.state_layout:
-        raise DataError(
+        raise UnfitDataError(
+            "robot",
             f"{source} has the state columns {_field_names(described)}, but the robot '{robot.name}' has "
-            f"{_field_names(robot.state_layout.describe())}; give data of its layout."
+            f"{_field_names(robot.state_layout.describe())}; give data of its layout.",
         )
 
 
@@ -62,9 +79,10 @@ def _check_finite(episodes: Episodes, source: str) -> None:
         episode = int(episodes.episode_of_row[row])
         value = float(values[row, column[0]] if column else values[row])
         where = f"{_column_name(episodes, array, column)} of episode {episode}, row {row - int(episodes.offsets[episode])}"
-        raise DataError(
+        raise UnfitDataError(
+            "non_finite",
             f"{source} has the value {value} in {where} ({int(bad.sum())} such values in all); "
-            "remove these episodes or collect them again with 'python -m rwmu.collect'."
+            "remove these episodes or collect them again with 'python -m rwmu.collect'.",
         )
 
 

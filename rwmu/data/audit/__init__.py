@@ -1,0 +1,10 @@
+"""Look at a dataset before anything is trained on it: what cannot be used stops, what is doubtful is said.
+
+``python -m rwmu.data.audit PATH`` prints a table of findings; a run does the same before it trains.
+"""
+
+from rwmu.data.audit.examine import AuditSettings, examine
+from rwmu.data.audit.findings import Finding, brief, require_sound
+from rwmu.data.audit.fitness import UnfitDataError, audit
+
+__all__ = ["AuditSettings", "Finding", "UnfitDataError", "audit", "brief", "examine", "require_sound"]

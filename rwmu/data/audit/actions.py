@@ -1,0 +1,99 @@
+"""Do actions stand in the rows that they produced? Which pairing of actions and states predicts best."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rwmu.data.audit.findings import Finding
+from rwmu.data.episodes import Episodes
+from rwmu.tasks.layout import StateLayout
+
+LAGS = (-2, -1, 0, 1, 2)
+_MOST_ROWS = 50_000  # regressed on; more would not change the figures
+_FEWEST_ROWS = 500
+_EXPLAINS_NOTHING = 0.97
+# How much less another lag must leave unexplained before it is believed.
+_CLEARLY = 0.7
+# Where there is no torque, later actions explain earlier states a little, for the policy has seen the states (see unexplained).
+_CLEARLY_LATER = 0.55
+
+
+def action_lag(episodes: Episodes, layout: StateLayout) -> list[Finding]:
+    """Find out whether the actions of other rows explain the joints better than those of :mod:`rwmu.records`' convention."""
+    rows = regressed_rows(episodes)
+    if len(rows) < _FEWEST_ROWS:
+        sentence = f"Only {len(rows)} rows have two rows on either side, too few to tell whether actions stand in the right rows."
+        return [Finding("action_lag_unknown", "note", sentence, {"rows": len(rows)})]
+    target, by_lag = unexplained(episodes, layout, rows)
+    best = min(LAGS, key=lambda lag: by_lag[lag])
+    numbers = {"explained": target, "best_lag": best, "unexplained": {str(lag): round(value, 4) for lag, value in by_lag.items()}}
+    if by_lag[best] > _EXPLAINS_NOTHING:
+        return [
+            Finding(
+                "actions_explain_nothing",
+                "warning",
+                f"No pairing of rows lets the actions explain anything of the {target}: they belong to other rows or to another "
+                "robot, or are not what the robot was told; check them.",
+                numbers,
+            )
+        ]
+    clearly = _CLEARLY_LATER if best > 0 and target == "joint_vel" else _CLEARLY
+    if best == 0 or by_lag[best] > clearly * by_lag[0]:
+        return []
+    rows_off = f"{abs(best)} row{'s' if abs(best) > 1 else ''} too {'early' if best < 0 else 'late'}"
+    return [
+        Finding(
+            "action_lag",
+            "warning",
+            f"The {target} of row t follows better from the action of row t{best:+d} (unexplained: {by_lag[best]:.2f}) than from "
+            f"that of row t ({by_lag[0]:.2f}): actions stand {rows_off}, or the robot "
+            "obeys with a delay; a row must hold the action that produced its state (rwmu/records.py).",
+            numbers,
+        )
+    ]
+
+
+def regressed_rows(episodes: Episodes) -> Tensor:
+    """Return rows that have two rows before them, not counting first rows, and two behind them, ``[S]`` int64, evenly spread."""
+    row = torch.arange(episodes.num_rows) - episodes.offsets[episodes.episode_of_row]
+    reach = max(LAGS)
+    inner = (row > reach) & (row + reach < episodes.lengths[episodes.episode_of_row])
+    rows = inner.nonzero().squeeze(-1)
+    return rows[:: max(1, len(rows) // _MOST_ROWS)]
+
+
+def unexplained(episodes: Episodes, layout: StateLayout, rows: Tensor) -> tuple[str, dict[int, float]]:
+    """Return what is explained, and how much of it stays unexplained by the actions of rows t + lag, for every lag of ``LAGS``.
+
+    Torques of row t are regressed (least squares) on the joints of row t and the action: a motor's law, in which the action that
+    was chosen *after* seeing row t can add little. Where there are no torques, velocities of row t are regressed on the joints of
+    row t - 1 and the action; there a policy without noise lets the next action tell what it has seen. Returned is the share of
+    what the joints alone leave, mean over joints; 1 means that the actions explain nothing.
+
+    Measured on 400,746 rows of the recipe 'mixed', for lags -2 to 2: torques 0.95 0.91 0.16 0.90 0.93, velocities 0.99 0.98
+    0.51 0.94 0.97. On a robot that only stands, without noise: torques 0.10 0.07 0.02 0.08 0.10, velocities 0.81 0.78 0.77 0.44
+    0.71, which is why later actions must do better where there are no torques.
+    """
+    torque = "joint_torque" in {field.name for field in layout.fields}
+    target = "joint_torque" if torque else "joint_vel"
+    before = rows if torque else rows - 1
+    joints = [layout.part(episodes.state, name)[before] for name in ("joint_pos", "joint_vel")]
+    explained = layout.part(episodes.state, target)[rows].double()
+    known = torch.cat([*joints, torch.ones(len(rows), 1)], dim=-1).double()
+    alone = _residual(known, explained)
+    varying = alone > 1e-12 * explained.square().mean(0).clamp(min=1e-12)
+    if not varying.any():
+        return target, dict.fromkeys(LAGS, 1.0)
+    shares = {lag: _residual(torch.cat([known, episodes.action[rows + lag].double()], dim=-1), explained) / alone for lag in LAGS}
+    return target, {lag: float(share[varying].mean()) for lag, share in shares.items()}
+
+
+def _residual(known: Tensor, explained: Tensor) -> Tensor:
+    """Return the mean squared residual of least squares, a column each."""
+    scale = known.square().mean(0).sqrt().clamp(min=1e-12)
+    known = known / scale
+    # Constant columns make the normal equations singular; a ridge too small to matter keeps them solvable.
+    normal = known.T @ known + 1e-9 * len(known) * torch.eye(known.shape[-1], dtype=known.dtype)
+    weights: Tensor = torch.linalg.solve(normal, known.T @ explained)
+    return (explained - known @ weights).square().mean(0)
