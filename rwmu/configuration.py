@@ -27,6 +27,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "stages": ("data", "dynamics", "policy", "deployment", "report"),
     "policy.init": ("clone", "scratch"),
     "dynamics.auxiliary_base": ("shared", "separate"),
+    "penalty.estimate": ("std", "variance", "largest", "pairwise"),
+    "penalty.method": ("constant", "per_horizon", "isotonic", "conformal"),
     "dynamics.backbone": ("gru", "mlp"),
     "dynamics.loss.state_loss": ("gaussian_nll", "beta_nll", "squared_error", "sampled_squared_error"),
     "dynamics.loss.feedback": ("mean", "sample", "truth"),
@@ -52,6 +54,9 @@ RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("*_s", 0, math.inf, False),
     ("*_dt", 0, math.inf, False),
     ("penalty.weight", 0, math.inf, True),
+    ("penalty.quantile", 0, 1, False),
+    ("penalty.level", 0, 1, False),
+    ("penalty.kappa", 0, math.inf, False),
     ("*observation_noise", 0, math.inf, True),
 )
 

@@ -26,8 +26,11 @@ from rwmu.dynamics.losses import EXTENSION, LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel, kind_of
 from rwmu.errors import ConfigError
+from rwmu.evaluation.json_files import write_json
 from rwmu.imagination.env import ImaginedEnv
+from rwmu.imagination.fitting import PenaltyFit, fitted_values
 from rwmu.imagination.penalty import typical_disagreement
+from rwmu.imagination.rehearsal import rehearse
 from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Penalty
 from rwmu.simulators.collect import collect_dataset
@@ -35,10 +38,12 @@ from rwmu.stages.dynamics import TrainerSettings
 from rwmu.stages.policy import PolicySettings
 from rwmu.tasks.anymal_d import Robot
 from rwmu.tasks.velocity import VelocityTask
+from rwmu.uncertainty.estimates import epistemic_estimate
 
 # Keys of the groups that are not arguments of their ``_target_``.
 _OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
 _OF_THE_TRAINING = ("checkpoint", "start_from", "freeze_auxiliary", "loss", "optimizer")
+_OF_THE_FIT = ("centred", "standardised", "quantile", "method", "by_field", "level")
 
 
 def factory(node: DictConfig, target: type | None = None, without: Sequence[str] = ()) -> partial[Any]:
@@ -218,19 +223,49 @@ class Parts:
 
     # -- imagination ------------------------------------------------------------------------------------------------------
 
-    def penalty(self, world_model: WorldModel | None = None) -> Penalty:
-        """Return the penalty, centred (if so configured) on how much this model's members disagree on validation episodes."""
-        typical = {}
-        if self.config.penalty.get("centred") and world_model is not None:
+    @property
+    def penalty_fit(self) -> PenaltyFit:
+        """Return what of the penalty is fitted to a world model."""
+        fit = PenaltyFit.of(self.config.penalty)
+        fit.check(self.config.dynamics.num_members, self.config.data.fractions.get("calibration", 0.0))
+        return fit
+
+    def check_penalty(self) -> None:
+        """Refuse data on which the penalty cannot be fitted, before a world model is trained on them."""
+        fit = self.penalty_fit
+        if fit.needs_calibration:
+            fit.check_episodes(self.episodes.lengths[self.data.splits["calibration"]], self.config.data.history)
+
+    def penalty(self, world_model: WorldModel | None = None, path: Path | None = None) -> Penalty:
+        """Return the penalty, fitted (if so configured) to how much this model's members disagree and err on held-out episodes.
+
+        Args:
+            path: where to write what was fitted.
+        """
+        fit = self.penalty_fit
+        fitted = {} if world_model is None else self._fit_penalty(fit, world_model)
+        if path is not None and fitted:
+            write_json(path, fitted_values(fitted))
+        penalty: Penalty = factory(self.config.penalty, without=_OF_THE_FIT)(step_dt=self.task.step_dt, **fitted)
+        return penalty
+
+    def _fit_penalty(self, fit: PenaltyFit, world_model: WorldModel) -> dict[str, Any]:
+        fitted: dict[str, Any] = {}
+        if fit.needs_calibration:
+            ids, horizon = self.data.splits["calibration"], self.config.imagination.horizon_steps
+            fitted = fit.arguments(rehearse(world_model, self.episodes, ids, horizon), self.robot.state_layout)
+        if fit.centred and fit.method is None:
             length = world_model.history + self.config.data.forecast
             window = self.data.windows("validation", length, 256, world_model.normalizer)
-            typical["typical"] = typical_disagreement(world_model, window)
-        penalty: Penalty = factory(self.config.penalty, without=("centred",))(step_dt=self.task.step_dt, **typical)
-        return penalty
+            estimate = epistemic_estimate(fit.estimate, fitted.get("dimension_weights"))
+            fitted["typical"] = typical_disagreement(world_model, window, estimate)
+        return fitted
 
     def imagined(self, world_model: WorldModel, start_rows: torch.Tensor, seed: int, **changes: Any) -> ImaginedEnv:
         """Return the imagined environment of the configuration, with ``changes`` of its arguments."""
-        arguments = {"penalty": self.penalty(world_model), "seed": seed} | changes
+        arguments = {"seed": seed} | changes
+        if "penalty" not in arguments:
+            arguments["penalty"] = self.penalty(world_model)
         env: ImaginedEnv = factory(self.config.imagination)(
             world_model=world_model, task=self.task, episodes=self.episodes, start_rows=start_rows, **arguments
         )

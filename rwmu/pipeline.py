@@ -74,7 +74,7 @@ class Run:
                     if name != "report":
                         self._note_data()
                     if name in ("data", "dynamics", "policy"):  # not after hours of training the world model
-                        self._refuse_a_clone_of_unknown()
+                        self._refuse_a_policy_without_data()
                         self._audit_data()
                     getattr(self, name)()
 
@@ -106,8 +106,9 @@ class Run:
             return
         data, world_model = self.parts.data, self.world_model()
         starts = window_starts(data.episodes.lengths, data.splits["train"], world_model.history)
+        penalty = self.parts.penalty(world_model, self.folder.checkpoints / "penalty.json")
         checkpoint = policy.optimise(
-            self.parts.imagined(world_model, starts, self.seed),
+            self.parts.imagined(world_model, starts, self.seed, penalty=penalty),
             data,
             self.parts.policy_settings,
             self.folder.checkpoints / "policy",
@@ -193,9 +194,12 @@ class Run:
         if not card.is_file() or json.loads(card.read_text()).get("data_hash") is None:
             self.write_card(data_hash=self.parts.data_hash)
 
-    def _refuse_a_clone_of_unknown(self) -> None:
-        policy_settings = self.config.policy
-        if "policy" in self.config.stages and policy_settings.init == "clone" and policy_settings.checkpoint is None:
+    def _refuse_a_policy_without_data(self) -> None:
+        """Refuse data that lack what a policy needs, where one is to be optimised: what a clone copies, what a penalty fits."""
+        if "policy" not in self.config.stages or self.config.policy.checkpoint is not None:
+            return
+        self.parts.check_penalty()
+        if self.config.policy.init == "clone":
             require_known(self.parts.episodes)
 
     def _audit_data(self) -> None:

@@ -24,6 +24,8 @@ from rwmu.configuration import (
 from rwmu.errors import ConfigError
 from rwmu.parts import Parts
 from rwmu.pipeline import STAGES
+from rwmu.uncertainty.estimates import EPISTEMIC
+from rwmu.uncertainty.recalibration import METHODS
 
 OPTIONS = groups(config_directory())
 EVERY_OPTION = [f"{group}={option}" for group, names in OPTIONS.items() if group != "experiment" for option in names]
@@ -68,6 +70,11 @@ def test_arguments_in_the_files_exist(override: str) -> None:
         "loss",
         "optimizer",
         "centred",
+        "standardised",
+        "quantile",
+        "method",
+        "by_field",
+        "level",
         "_target_",
         "_partial_",
     }
@@ -107,8 +114,10 @@ def test_scales_change_sizes_only(scale: str) -> None:
             assert isinstance(base[key], int | float), key
 
 
-def test_choices_of_stages_are_the_stages() -> None:
+def test_choices_are_what_the_code_knows() -> None:
     assert CHOICES["stages"] == STAGES
+    assert CHOICES["penalty.estimate"] == tuple(EPISTEMIC)
+    assert CHOICES["penalty.method"] == tuple(METHODS)
 
 
 def refusal(*arguments: str, name: str = "train") -> str:
@@ -155,6 +164,10 @@ def test_right_overrides_pass() -> None:
         (["dynamics.num_members=0"], ("dynamics.num_members", "at least 1")),
         (["penalty.weight=-1"], ("penalty.weight", "at least 0")),
         (["penalty.weight=nan"], ("penalty.weight", "finite")),
+        (["penalty.estimate=sdt"], ("penalty.estimate", "'std'")),
+        (["penalty=recalibrated", "penalty.method=isotone"], ("penalty.method", "'isotonic'")),
+        (["penalty=truncation", "penalty.quantile=0"], ("penalty.quantile", "above 0")),
+        (["penalty=morel", "penalty.kappa=-1"], ("penalty.kappa", "above 0")),
         (["data.history=0"], ("data.history", "at least 1")),
         (["dynamics.optimizer.learning_rate=0"], ("learning_rate", "above 0")),
         (["task.standing_fraction=1.5"], ("standing_fraction", "at most 1")),
@@ -166,8 +179,9 @@ def test_right_overrides_pass() -> None:
     ],
 )
 def test_a_wrong_value_is_named(overrides: list[str], words: tuple[str, ...]) -> None:
+    chosen = dict(override.split("=") for override in overrides if override.split("=")[0] in OPTIONS)
     with pytest.raises(ConfigError) as caught:
-        check_config(compose_config("train", overrides), "train", choices())
+        check_config(compose_config("train", overrides), "train", choices(**chosen))
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -40,9 +40,11 @@ class PenaltyFit:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> PenaltyFit:
-        """Take from a penalty's configuration what is fitted, and leave the rest."""
+        """Take from a penalty's configuration what is fitted, less what its weight of 0 makes needless, and leave the rest."""
         fit = cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
-        return fit if settings.get("weight") or fit.quantile is not None else cls()  # of no weight: nothing
+        if settings.get("weight"):
+            return fit
+        return cls() if fit.quantile is None else replace(fit, centred=False, method=None)
 
     def __post_init__(self) -> None:
         epistemic_estimate(self.estimate)

@@ -113,7 +113,8 @@ def test_values_that_make_no_sense_are_refused():
 
 def test_a_penalty_of_no_weight_is_fitted_to_nothing():
     assert PenaltyFit.of({"weight": 0.0, "centred": True, "method": "isotonic", "step_dt": 0.02}) == PenaltyFit()
-    assert PenaltyFit.of({"weight": 0.0, "quantile": 0.5}).quantile == 0.5
+    bounded = {"weight": 0.0, "quantile": 0.5, "centred": True, "estimate": "largest"}
+    assert PenaltyFit.of(bounded) == PenaltyFit("largest", quantile=0.5)
     assert PenaltyFit.of({"weight": 1.0, "centred": True}).centred
 
 
