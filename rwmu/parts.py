@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -39,6 +40,8 @@ from rwmu.stages.policy import PolicySettings
 from rwmu.tasks.anymal_d import Robot
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import epistemic_estimate
+
+_log = logging.getLogger(__name__)
 
 # Keys of the groups that are not arguments of their ``_target_``.
 _OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
@@ -252,6 +255,11 @@ class Parts:
     def _fit_penalty(self, fit: PenaltyFit, world_model: WorldModel) -> dict[str, Any]:
         fitted: dict[str, Any] = {}
         if fit.needs_calibration:
+            if not world_model.knows_its_data:
+                _log.warning(
+                    "It is not known what data the world model was trained on; if the calibration episodes are among them, the "
+                    "penalty may be too optimistic."
+                )
             ids, horizon = self.data.splits["calibration"], self.config.imagination.horizon_steps
             fitted = fit.arguments(rehearse(world_model, self.episodes, ids, horizon), self.robot.state_layout)
         if fit.centred and fit.method is None:

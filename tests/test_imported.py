@@ -41,7 +41,7 @@ def test_a_policy_is_optimised_in_an_imported_model(
 ) -> None:
     seen: list[torch.Tensor] = []
 
-    def watched(world_model: WorldModel, window: Any) -> float:
+    def watched(world_model: WorldModel, window: Any, estimate: Any) -> float:
         seen.append(window.state)
         return 0.1
 
@@ -56,9 +56,17 @@ def test_a_policy_is_optimised_in_an_imported_model(
     kept = WorldModel.load(run / "checkpoints" / "dynamics.pt")
     kept.normalizer.assert_matches(published_normalizer(anymal_d()))
     assert not kept.knows_its_data
+    assert "may be too optimistic" not in outcome.out  # nothing of this penalty is fitted on the calibration split
     rows = published_normalizer(anymal_d()).normalize(hdf5.load(shared_data / "smoke.h5").state)
     assert seen
     assert all((rows == state[0, 0]).all(-1).any() for state in seen), "the penalty is centred in the model's own units"
+
+
+def test_a_penalty_fitted_to_a_model_of_unknown_data_is_doubted(imported: Path, command: Command, smoke: list[str]) -> None:
+    given = (f"dynamics.checkpoint={imported}", "imagination.clip=null", "penalty=truncation", *SIZES)
+    outcome = command("train", *smoke, *given, "stages=[policy]")
+    assert outcome.status == 0, outcome.err
+    assert "may be too optimistic" in outcome.out + outcome.err
 
 
 def test_training_goes_on_from_an_imported_model_in_its_units(imported: Path, command: Command, smoke: list[str]) -> None:
