@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 import torch
 
@@ -25,8 +27,62 @@ def set_up(num_threads: int, precision: str = "highest") -> None:
     if precision != "highest":
         device = "cuda" if torch.cuda.is_available() else "cpu"
         error = matmul_error(device)
-        words = "as accurate as float32" if error < _FLOAT32_ERROR else "less accurate than float32, whose error is about 3e-07"
-        _log.info("Matrix products at precision '%s' have a relative error of %.1e on this %s: %s.", precision, error, device, words)
+        words = "as accurate as float32" if error < _FLOAT32_ERROR else "less accurate than float32 (about 3e-07)"
+        _log.info(
+            "Matrix products at precision '%s' have a relative error of %.1e on this %s, %s.", precision, error, device, words
+        )
+
+
+class ThreadGuard:
+    """Go on with one thread while other work keeps the machine busy.
+
+    Threads wait for one another at every operation. Where one must wait for another program, all do: two threads were seen
+    to be more than ten times slower than one. So every few seconds a small probe is timed with one thread and with all. On a
+    machine with nothing else to do this changes nothing, not even the last bit of a result.
+
+    Args:
+        interval_s: between two probes.
+        probe: what is timed. clock: seconds.
+    """
+
+    def __init__(
+        self,
+        interval_s: float = 5.0,
+        probe: Callable[[], object] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._all = self._current = torch.get_num_threads()
+        self._interval_s, self._probe, self._clock = interval_s, probe or small_products, clock
+        self._due, self._slow = clock() + interval_s, 0
+
+    def check(self) -> None:
+        """Probe if it is time to, and set the threads."""
+        if self._all == 1 or self._clock() < self._due:
+            return
+        alone, together = self._seconds(1), self._seconds(self._all)
+        # One slow probe may be a chance; two in a row are not. The way back is taken when all threads are faster again.
+        self._slow = self._slow + 1 if together > 2.0 * alone else 0
+        if self._current > 1 and self._slow >= 2:
+            self._current = 1
+            _log.info("Other work keeps this machine busy: going on with one thread.")
+        elif self._current == 1 and together < alone:
+            self._current = self._all
+            _log.info("The machine is free again: going on with %d threads.", self._all)
+        torch.set_num_threads(self._current)
+        self._due = self._clock() + self._interval_s
+
+    def _seconds(self, threads: int) -> float:
+        torch.set_num_threads(threads)
+        started = self._clock()
+        self._probe()
+        return self._clock() - started
+
+
+def small_products(number: int = 20) -> None:
+    """Multiply matrices of the size of a training step."""
+    left, right = torch.ones(5, 32, 128), torch.ones(5, 128, 384)
+    for _ in range(number):
+        torch.bmm(left, right).sigmoid_()
 
 
 def matmul_error(device: torch.device | str = "cpu", size: int = 512) -> float:

@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from rwmu.numerics import PRECISIONS, matmul_error, set_up
+from rwmu.numerics import PRECISIONS, ThreadGuard, matmul_error, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +32,57 @@ def test_a_lower_precision_is_set_and_its_error_told(precision: str, caplog: pyt
     assert ("relative error" in caplog.text) == (precision != "highest")
     if precision != "highest":
         assert f"{matmul_error():.1e}" in caplog.text
+
+
+class Machine:
+    """A clock and a probe: seconds that the probe takes with one thread and with two."""
+
+    def __init__(self, alone: float, together: float) -> None:
+        self.now, self.alone, self.together, self.probes = 0.0, alone, together, 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def probe(self) -> None:
+        self.probes += 1
+        self.now += self.alone if torch.get_num_threads() == 1 else self.together
+
+
+def watched(machine: Machine) -> ThreadGuard:
+    torch.set_num_threads(2)
+    return ThreadGuard(interval_s=5.0, probe=machine.probe, clock=machine.clock)
+
+
+def test_a_free_machine_keeps_its_threads() -> None:
+    machine = Machine(alone=0.010, together=0.006)
+    guard = watched(machine)
+    for _ in range(10):
+        machine.now += 6.0
+        guard.check()
+        assert torch.get_num_threads() == 2
+    assert machine.probes == 20
+
+
+def test_a_busy_machine_gets_one_thread_until_it_is_free() -> None:
+    machine = Machine(alone=0.010, together=0.5)
+    guard = watched(machine)
+    seen = []
+    for together in (0.5, 0.5, 0.5, 0.012, 0.006, 0.5):
+        machine.together = together
+        machine.now += 6.0
+        guard.check()
+        seen.append(torch.get_num_threads())
+    assert seen == [2, 1, 1, 1, 2, 2]  # one slow probe is not enough, and one that is merely no faster does not bring two back
+
+
+def test_probes_are_rare_and_one_thread_needs_none() -> None:
+    machine = Machine(alone=0.010, together=0.5)
+    guard = watched(machine)
+    machine.now += 4.0
+    guard.check()
+    assert machine.probes == 0
+    torch.set_num_threads(1)
+    alone = ThreadGuard(interval_s=5.0, probe=machine.probe, clock=machine.clock)
+    machine.now += 100.0
+    alone.check()
+    assert machine.probes == 0

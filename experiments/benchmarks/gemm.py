@@ -7,6 +7,7 @@ fraction of the limit is never flattered.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -81,9 +82,16 @@ def count_flops(function: Callable[[], Any]) -> int:
 
     Blind to kernels that hide their products (cuDNN's GRU, CUDA graphs): there, the closed formulas are what is to be used.
     """
-    with FlopCounterMode(display=False) as counter:
+    # Torch counts products that make a new tensor, but not those that add to one.
+    added = {torch.ops.aten.addmm_: _product_flops, torch.ops.aten.baddbmm_: _product_flops}
+    with FlopCounterMode(display=False, custom_mapping=added) as counter:
         function()
     return int(counter.get_total_flops())
+
+
+def _product_flops(added: Any, left: Sequence[int], right: Sequence[int], *_: Any, **__: Any) -> int:
+    """Return the operations of ``[..., m, k] @ [..., k, n]``, given the shapes."""
+    return 2 * math.prod(left) * right[-1]
 
 
 def _layers(sizes: Sizes) -> list[int]:
@@ -135,11 +143,12 @@ def imagination_flops(kind: Kind, sizes: Sizes, envs: int, plain: bool = True) -
     """Return the operations of advancing ``envs`` environments by one step.
 
     Args:
-        plain: whether every member predicts contacts and terminations too, as in the plain implementation. Else the least: the
-            auxiliary base and head of the member that the environment follows.
+        plain: whether every member predicts log standard deviations, contacts and terminations too, as in the plain
+            implementation. Else the least: every member's mean, and the auxiliary base and head of the member followed.
     """
     bases = sizes.members if kind == "independent" else 1
-    state = bases * base_flops(sizes) + sizes.members * state_head_flops(sizes)
     if plain:
-        return envs * (state + bases * base_flops(sizes) + sizes.members * auxiliary_head_flops(sizes))
-    return envs * (state + base_flops(sizes) + auxiliary_head_flops(sizes))
+        heads = state_head_flops(sizes) + auxiliary_head_flops(sizes)
+        return envs * (2 * bases * base_flops(sizes) + sizes.members * heads)
+    means = sizes.members * _perceptron_flops(sizes, sizes.state)
+    return envs * ((bases + 1) * base_flops(sizes) + means + auxiliary_head_flops(sizes))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,6 +65,7 @@ def optimise_policy(
     resume: bool = False,
     progress: bool = False,
     infos: Mapping[str, Any] | None = None,
+    before_iteration: Callable[[], None] | None = None,
 ) -> list[dict[str, float]]:
     """Run PPO in ``env``.
 
@@ -75,6 +76,7 @@ def optimise_policy(
         checkpoint_dir: gets ``model_<iteration>.pt`` for rsl-rl's runner and ``resume.pt``; None saves nothing.
         resume: go on from ``resume.pt`` if there is one. An interrupted run (Ctrl-C) has written it at its last whole iteration.
         infos: plain values saved with each ``model_<iteration>.pt``.
+        before_iteration: called before each.
 
     Returns:
         One row of metrics an iteration run here, as given to the logger.
@@ -86,6 +88,8 @@ def optimise_policy(
     try:
         with bar:
             for iteration in range(first, iterations):
+                if before_iteration is not None:
+                    before_iteration()
                 if checkpoint_dir is not None:
                     snapshot = _snapshot(env, ppo, iteration)
                 row = _iterate(env, ppo, freeze_actor=iteration < critic_warmup_iterations)

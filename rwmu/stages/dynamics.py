@@ -20,6 +20,7 @@ from tqdm import tqdm
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.errors import ConfigError
+from rwmu.numerics import ThreadGuard
 from rwmu.stages.loggers import EveryLogger
 
 MONITORED = "validation/rollout_error"
@@ -84,6 +85,18 @@ class StepProgress(Callback):
             self.bar.close()
 
 
+class ThreadWatch(Callback):
+    """Keep an eye on the threads while training; see :class:`~rwmu.numerics.ThreadGuard`."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Note the threads that there are."""
+        self._guard = ThreadGuard()
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Look from time to time."""
+        self._guard.check()
+
+
 def _quiet_lightning() -> None:
     """Silence what Lightning says at every start; what it warns of stays, but for what does not concern a user."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -122,7 +135,7 @@ def fit(
         accelerator=settings.accelerator,
         devices=1,
         logger=loggers,
-        callbacks=[best, stop, StepProgress(settings.progress)],
+        callbacks=[best, stop, StepProgress(settings.progress), ThreadWatch()],
         log_every_n_steps=min(10, settings.validate_every),
         num_sanity_val_steps=0,
         enable_progress_bar=False,

@@ -13,6 +13,7 @@ from rsl_rl.algorithms import PPO
 from rwmu.algorithms.offline import RESUME_FILE, optimise_policy
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.imagination.env import ImaginedEnv
+from rwmu.numerics import ThreadGuard
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, save_checkpoint
 from rwmu.stages.loggers import EveryLogger
@@ -76,6 +77,7 @@ def optimise(
         resume=(checkpoints / RESUME_FILE).is_file(),
         progress=progress,
         infos=infos,
+        before_iteration=ThreadGuard().check,
     )
     logger.close()
     return checkpoints / f"model_{settings.iterations}.pt"
