@@ -33,8 +33,8 @@ def test_formulas_by_hand() -> None:
     assert gemm.base_flops(sizes) == 2 * (3 * 2 + 3 * 1)
     heads = 2 * 4 + 2 * 4  # mean, log-std; contact, termination: two products of one element each
     assert gemm.imagination_flops("shared", sizes, 1) == 2 * 18 + 2 * heads
-    assert gemm.imagination_flops("shared", sizes, 1, plain=False) == 2 * 18 + 2 * 8 + 8
-    assert gemm.imagination_flops("independent", sizes, 10, plain=False) == 10 * (3 * 18 + 2 * 8 + 8)
+    assert gemm.imagination_flops("shared", sizes, 1, plain=False) == 2 * 18 + 2 * 4 + 8  # means alone
+    assert gemm.imagination_flops("independent", sizes, 10, plain=False) == 10 * (3 * 18 + 2 * 4 + 8)
     # Rows are 2 of history and 1 of forecast. No gradient: 12 a row of data (inputs), 6 at the start (hidden state).
     state, auxiliary = 3 * 3 * 18 - 2 * 12 - 6, 3 * 3 * 18 - 3 * 12 - 6
     assert gemm.training_flops("shared", sizes, 1) == 2 * (state + auxiliary + 3 * 2 * heads)
