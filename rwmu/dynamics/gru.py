@@ -262,14 +262,12 @@ class GRU(nn.Module):
         return like.new_zeros(self.num_layers, members, batch, self.hidden_size)
 
     def _fold(self, tensor: Tensor) -> Tensor:
-        """Bring ``[M, ..., N, X]`` to the groups' axis: members into rows if one group serves all, expanded if each has its own."""
+        """Bring ``[M, ..., N, X]`` to the groups' axis: members into rows if one group serves them all."""
         members = tensor.shape[0]
         if members == self.num_groups:
             return tensor
-        if self.num_groups == 1:
-            moved = tensor.movedim(0, -3)  # [..., M, N, X]
-            return moved.reshape(1, *moved.shape[:-3], members * tensor.shape[-2], tensor.shape[-1])
-        return tensor.expand(self.num_groups, *tensor.shape[1:])
+        moved = tensor.movedim(0, -3)  # [..., M, N, X]
+        return moved.reshape(1, *moved.shape[:-3], members * tensor.shape[-2], tensor.shape[-1])
 
     def _unfold(self, tensor: Tensor, members: int) -> Tensor:
         """Undo :meth:`_fold` for outputs ``[G, ..., N', X]``."""
@@ -278,14 +276,24 @@ class GRU(nn.Module):
         split = tensor[0].view(*tensor.shape[1:-2], members, tensor.shape[-2] // members, tensor.shape[-1])
         return split.movedim(-3, 0)
 
-    @staticmethod
-    def _widen(hidden: Tensor, num_inputs: int) -> Tensor:
-        """Give a hidden state that all members had in common ``[L, 1, B, W]`` to each, once their inputs part."""
-        return hidden.expand(-1, num_inputs, -1, -1) if hidden.shape[1] < num_inputs else hidden
+    def _widen(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Give to each member what all have in common: rows ``[1, ..., B, I]``, or a hidden state ``[L, 1, B, W]``.
+
+        Raises:
+            ValueError: they are not of the same number of rows; the step in place would leave memory unwritten.
+        """
+        if x.shape[-2] != hidden.shape[2]:
+            raise ValueError(f"{x.shape[-2]} rows cannot go on from a hidden state of {hidden.shape[2]}")
+        members = max(x.shape[0], hidden.shape[1], self.num_groups)
+        if x.shape[0] < members:
+            x = x.expand(members, *x.shape[1:])
+        if hidden.shape[1] < members:
+            hidden = hidden.expand(-1, members, -1, -1)
+        return x, hidden
 
     def sequence(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Run over ``x [M, T, B, I]`` (time before rows) from ``hidden [L, M', B, W]``; return all outputs and the last hidden."""
-        hidden = self._widen(hidden, x.shape[0])
+        x, hidden = self._widen(x, hidden)
         members = hidden.shape[1]
         x = self._fold(x)
         last = []
@@ -302,7 +310,7 @@ class GRU(nn.Module):
         if torch.is_grad_enabled() or x.device.type != "cpu":
             output, new = self.sequence(x.unsqueeze(1), hidden)
             return output[:, 0], new
-        hidden = self._widen(hidden, x.shape[0])
+        x, hidden = self._widen(x, hidden)
         members = hidden.shape[1]
         x = self._fold(x)
         # Folding is the identity on members of their own and merges adjacent axes otherwise, so all layers can go at once.

@@ -69,3 +69,32 @@ def test_a_group_is_initialised_alike_however_many_there_are():
     few, many = GRU(3, 4, 2, 2, generators(2)), GRU(3, 4, 2, 5, generators(5))
     for own, other in zip(few.parameters(), many.parameters(), strict=True):
         assert torch.equal(own, other[:2])
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 512])  # 512 is a whole block of the step in place
+def test_rows_that_members_share_go_on_from_each_members_hidden_state(rows, gradient):
+    gru = GRU(3, 4, 2, 1, generators(1)).double()
+    x, hidden = torch.randn(1, rows, 3, dtype=torch.double), torch.randn(2, 5, rows, 4, dtype=torch.double)
+    with torch.set_grad_enabled(gradient):
+        output, new = gru.step(x, hidden)
+        for member in range(5):
+            alone, new_alone = gru.step(x, hidden[:, member : member + 1])
+            torch.testing.assert_close(output[member], alone[0], rtol=0, atol=1e-14)
+            torch.testing.assert_close(new[:, member], new_alone[:, 0], rtol=0, atol=1e-14)
+
+
+def test_a_hidden_state_that_members_share_goes_on_in_each_group():
+    gru = GRU(3, 4, 2, 2, generators(2)).double()
+    x, hidden = torch.randn(1, 5, 3, dtype=torch.double), torch.randn(2, 1, 5, 4, dtype=torch.double)
+    output, new = gru.step(x, hidden)
+    expected, expected_new = gru.step(x.expand(2, -1, -1), hidden.expand(-1, 2, -1, -1))
+    assert torch.equal(output, expected)
+    assert torch.equal(new, expected_new)
+
+
+@torch.no_grad()
+def test_fewer_rows_than_the_hidden_state_has_are_refused():
+    gru = GRU(3, 4, 2, 1, generators(1))
+    with pytest.raises(ValueError, match="512 rows cannot go on from a hidden state of 1024"):
+        gru.step(torch.zeros(1, 512, 3), torch.zeros(2, 1, 1024, 4))
