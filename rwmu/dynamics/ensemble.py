@@ -20,7 +20,7 @@ def member_generators(seed: int, num_members: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed((seed + 1) * 1_000_003 + member) for member in range(num_members)]
 
 
-def _refuse_impossible(sizes: dict[str, int], auxiliary_base: str, backbone: str, prior_scale: float) -> None:
+def _refuse_impossible(sizes: dict[str, int], auxiliary_base: str, backbone: str) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ConfigError(f"dynamics.{name} is {value}, but must be at least 1.")
@@ -28,8 +28,13 @@ def _refuse_impossible(sizes: dict[str, int], auxiliary_base: str, backbone: str
     for name, (chosen, known) in choices.items():
         if chosen not in known:
             raise ConfigError(f"dynamics.{name} is '{chosen}', but must be one of {list(known)}.")
+
+
+def _refuse_impossible_numbers(prior_scale: float, min_log_std: float, max_log_std: float) -> None:
     if not prior_scale >= 0.0:
         raise ConfigError(f"dynamics.prior_scale is {prior_scale}, but must be 0 or above.")
+    if not min_log_std < max_log_std:
+        raise ConfigError(f"dynamics.min_log_std is {min_log_std}, but must be below dynamics.max_log_std, which is {max_log_std}.")
 
 
 class RecurrentEnsemble(nn.Module):
@@ -80,9 +85,12 @@ class RecurrentEnsemble(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        side = head_hidden_size if side_head_hidden_size is None else side_head_hidden_size
         sizes = {"num_members": num_members, "hidden_size": hidden_size, "num_layers": num_layers, "window": window}
-        _refuse_impossible(sizes, auxiliary_base, backbone, prior_scale)
-        self.state_dim, self.action_dim, self.contact_dim = state_dim, action_dim, contact_dim
+        sizes |= {"head_hidden_size": head_hidden_size, "side_head_hidden_size": side, "prior_hidden_size": prior_hidden_size}
+        _refuse_impossible(sizes, auxiliary_base, backbone)
+        _refuse_impossible_numbers(prior_scale, min_log_std, max_log_std)
+        self.state_dim, self.action_dim, self.contact_dim, self.extension_dim = state_dim, action_dim, contact_dim, extension_dim
         self.num_members, self.num_bases, self.skip = num_members, num_bases, skip
         generators = member_generators(seed, num_members)
         inputs = state_dim + action_dim
@@ -95,7 +103,6 @@ class RecurrentEnsemble(nn.Module):
 
         self.state_base = base()
         self.auxiliary_base = base() if auxiliary_base == "separate" else None
-        side = head_hidden_size if side_head_hidden_size is None else side_head_hidden_size
         self.state_head = StateHead(
             features, (head_hidden_size, side), state_dim, generators, min_log_std, max_log_std, learn_bounds
         )

@@ -7,6 +7,7 @@ from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings, gaussian_nll, member_losses
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import encode, step, unroll, warm_up
+from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
 from rwmu.records import Window
 
@@ -85,3 +86,17 @@ def test_history_loss_is_the_teacher_forced_loss():
     predicted = encoded.predict(model)
     by_row = gaussian_nll(predicted.mean, predicted.log_std, rows.state[:, :, 1:6])[:, :, 2:4]  # row 5 is the forecast's
     torch.testing.assert_close(member_losses(model, rows, settings)["history"], by_row.mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head_hidden_size": 0}, "head_hidden_size is 0"),
+        ({"side_head_hidden_size": 0}, "side_head_hidden_size is 0"),
+        ({"prior_hidden_size": 0}, "prior_hidden_size is 0"),
+        ({"min_log_std": 1.0, "max_log_std": 1.0}, "min_log_std is 1.0, but must be below dynamics.max_log_std"),
+    ],
+)
+def test_impossible_architectures_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build(SharedEnsemble, 2, **options)
