@@ -87,6 +87,7 @@ class MemberViews:
 
     def zero_grad(self) -> None:
         """Set the ensemble's gradients to zero, in memory that the members' gradients are views of."""
+        self._refuse_moved_weights()
         per_view = [list(view.parameters()) for view in self._views]
         for position, parameter in enumerate(self._ensemble.parameters()):
             if not parameter.requires_grad:
@@ -97,6 +98,11 @@ class MemberViews:
                 parameter.grad.zero_()
             for member, parameters in enumerate(per_view):  # anew: the ensemble may have got other gradients since
                 parameters[position].grad = parameter.grad[member : member + 1]
+
+    def _refuse_moved_weights(self) -> None:
+        own, view = next(self._ensemble.parameters()), next(self._views[0].parameters())
+        if own.data_ptr() != view.data_ptr():  # by a cast, a move to another device or load_state_dict(assign=True)
+            raise RuntimeError("the ensemble's weights lie elsewhere since its members were looked at; make new MemberViews")
 
 
 class VmappedEnsemble:
@@ -114,6 +120,7 @@ class VmappedEnsemble:
         first = models[0]
         self.num_members = len(models)
         self.state_dim, self.action_dim, self.contact_dim = first.state_dim, first.action_dim, first.contact_dim
+        self.extension_dim = first.extension_dim
         self._model = _Call(first)
         stacked, _ = stack_module_state([_Call(model) for model in models])
         self.weights = {name: tensor.detach().requires_grad_(tensor.requires_grad) for name, tensor in stacked.items()}

@@ -223,3 +223,11 @@ def test_views_are_the_ensemble_in_the_same_memory(options):
     assert_all_close(gradients, expected)
     next(iter(views)).state_head.mean.bias_output.data += 1.0
     assert ensemble.state_head.mean.bias_output[:, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_views_of_weights_that_lie_elsewhere_by_now_are_refused():
+    ensemble = build(IndependentEnsemble, 2)
+    views = MemberViews(ensemble)
+    ensemble.float()
+    with pytest.raises(RuntimeError, match="weights lie elsewhere"):
+        views.zero_grad()
