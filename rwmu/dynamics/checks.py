@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rwmu.errors import CheckpointError, DataError
 from rwmu.interfaces import Dynamics
-from rwmu.records import Batch, Window
+from rwmu.records import Batch, Noise, Window
 
 
 def check_batch(dynamics: Dynamics, batch: Batch, history: int) -> None:
@@ -24,6 +24,11 @@ def check_batch(dynamics: Dynamics, batch: Batch, history: int) -> None:
     members, size, length = dynamics.num_members, *window.state.shape[1:3]
     for name, columns in (("contact", dynamics.contact_dim), ("termination", 1)):
         _refuse_shape(name, getattr(window, name), (None, size, length, columns))
+    extension_dim = getattr(dynamics, "extension_dim", 0)  # 0 for models that know nothing of extensions
+    if extension_dim:
+        if window.extension is None:
+            raise DataError(f"The windows have no extension, but the model predicts one of {extension_dim} columns.")
+        _refuse_shape("extension", window.extension, (None, size, length, extension_dim))
     if batch.rows is not None:
         _refuse_shape("rows", batch.rows, (members, None))
         if window.state.shape[0] != 1:
@@ -32,6 +37,22 @@ def check_batch(dynamics: Dynamics, batch: Batch, history: int) -> None:
             raise DataError(f"rows choose windows {int(batch.rows.min())}..{int(batch.rows.max())} of a batch of {size}.")
     if batch.weight is not None:
         _refuse_shape("weight", batch.weight, (members, batch.num_rows))
+
+
+def check_noise(dynamics: Dynamics, batch: Batch, noise: Noise, forecast: int, scored_history: int) -> None:
+    """Refuse noise that is not drawn for every step, member and row: too little of it would be shared without a word.
+
+    Args:
+        forecast: K. scored_history: R; with 0, the noise of the history is not used.
+
+    Raises:
+        DataError: names the tensor, the expected and the found shape.
+    """
+    shape = (dynamics.num_members, batch.num_rows, dynamics.state_dim)
+    for name, steps in (("feedback", forecast), ("loss", forecast), ("history", scored_history)):
+        drawn = getattr(noise, name)
+        if steps and drawn is not None:
+            _refuse_shape(f"noise.{name}", drawn, (steps, *shape))
 
 
 def check_window(dynamics: Dynamics, window: Window, history: int) -> None:
@@ -47,8 +68,8 @@ def check_window(dynamics: Dynamics, window: Window, history: int) -> None:
     members, batch, length = window.state.shape[:3]
     if members not in (1, dynamics.num_members):
         raise DataError(f"state has rows of {members} members, but the model has {dynamics.num_members} (1 for common rows).")
-    for name, size in (("state", dynamics.state_dim), ("action", dynamics.action_dim)):
-        _refuse_shape(name, getattr(window, name), (None, batch, length, size))
+    _refuse_shape("state", window.state, (None, batch, length, dynamics.state_dim))
+    _refuse_shape("action", window.action, (members, batch, length, dynamics.action_dim))
     if not window.state.is_floating_point() or window.state.dtype != window.action.dtype:
         raise DataError(f"state is of {window.state.dtype} and action of {window.action.dtype}; both must be of one floating type.")
     if not 1 <= history < length:

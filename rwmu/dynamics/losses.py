@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rwmu.dynamics.checks import check_batch
+from rwmu.dynamics.checks import check_batch, check_noise
 from rwmu.dynamics.unroll import Feedback, History, encode, forecast, gather
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
@@ -139,6 +139,7 @@ def member_losses(
     batch = batch if isinstance(batch, Batch) else Batch(batch)
     check_batch(dynamics, batch, settings.history)
     noise = noise or Noise()
+    check_noise(dynamics, batch, noise, batch.window.length - settings.history, settings.scored_history)
     taught, rollout = _predictions(dynamics, batch, settings, noise)
     return _scores(dynamics, batch, settings, noise, taught, rollout)
 

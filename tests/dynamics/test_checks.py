@@ -12,7 +12,7 @@ from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings, member_losses
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import CheckpointError, DataError
-from rwmu.records import Batch, Window
+from rwmu.records import Batch, Noise, Window
 from tests.fakes import known_world_model
 
 SETTINGS = LossSettings(history=3, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=0)
@@ -30,7 +30,7 @@ def rows(members=1, length=6):
     ("changes", "message"),
     [
         ({"state": torch.zeros(1, 7, 6, 5)}, r"state has shape \[1, 7, 6, 5\], but \[any, 7, 6, 4\]"),
-        ({"action": torch.zeros(1, 7, 5, 2)}, r"action has shape \[1, 7, 5, 2\], but \[any, 7, 6, 2\]"),
+        ({"action": torch.zeros(1, 7, 5, 2)}, r"action has shape \[1, 7, 5, 2\], but \[1, 7, 6, 2\]"),
         ({"contact": torch.zeros(1, 7, 6, 8)}, r"contact has shape .* but \[any, 7, 6, 3\]"),
         ({"termination": torch.zeros(1, 7, 6)}, r"termination has shape \[1, 7, 6\], but \[any, 7, 6, 1\]"),
         ({"state": torch.zeros(7, 6, 4)}, r"state has shape \[7, 6, 4\], but \[members or 1, batch, rows, 4\]"),
@@ -68,6 +68,38 @@ def test_windows_too_short_for_a_forecast():
 def test_rows_and_weights_that_do_not_fit_the_batch(batch, message):
     with pytest.raises(DataError, match=message):
         member_losses(model(), batch, SETTINGS)
+
+
+def test_actions_of_fewer_members_than_states():
+    window = replace(rows(2), action=torch.zeros(1, 7, 6, 2))
+    with pytest.raises(DataError, match=r"action has shape \[1, 7, 6, 2\], but \[2, 7, 6, 2\]"):
+        unroll(model(), window, 3)
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        ({"feedback": torch.zeros(3, 1, 7, 4)}, r"noise.feedback has shape \[3, 1, 7, 4\], but \[3, 2, 7, 4\]"),
+        ({"loss": torch.zeros(3, 2, 1, 4)}, r"noise.loss has shape \[3, 2, 1, 4\], but \[3, 2, 7, 4\]"),
+        ({"history": torch.zeros(3, 2, 7, 4)}, r"noise.history has shape \[3, 2, 7, 4\], but \[2, 2, 7, 4\]"),
+    ],
+)
+def test_noise_that_would_be_shared_or_left_over(noise, message):
+    with pytest.raises(DataError, match=message):
+        member_losses(model(), rows(), SETTINGS, Noise(**noise))
+
+
+@pytest.mark.parametrize(
+    ("extension", "message"),
+    [
+        (None, "no extension, but the model predicts one of 2 columns"),
+        (torch.zeros(1, 7, 6, 1), r"extension has shape \[1, 7, 6, 1\], but \[any, 7, 6, 2\]"),
+    ],
+)
+def test_an_extension_that_is_not_the_models(extension, message):
+    predicting = IndependentEnsemble(4, 2, 3, 2, hidden_size=5, num_layers=1, head_hidden_size=4, extension_dim=2)
+    with pytest.raises(DataError, match=message):
+        member_losses(predicting, replace(rows(), extension=extension), SETTINGS)
 
 
 def test_values_that_are_no_numbers():
