@@ -17,7 +17,7 @@ from rwmu.dynamics.losses import LossSettings, member_losses, total_loss
 from rwmu.dynamics.members import MemberViews
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import ConfigError, TrainingError
-from rwmu.records import Batch, Noise, Window
+from rwmu.records import Batch, Noise, Rollout, Window
 
 
 def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members: int) -> Tensor:
@@ -98,9 +98,9 @@ class DynamicsModule(lightning.LightningModule):
         if max_steps < 1:
             raise ConfigError(f"trainer.max_steps is {max_steps}, but must be at least 1.")
         if not 0.0 <= forecast_growth <= 1.0:
-            raise ConfigError(f"dynamics.forecast_growth is {forecast_growth}, but must be a fraction in 0..1.")
+            raise ConfigError(f"dynamics.optimizer.forecast_growth is {forecast_growth}, but must be a fraction in 0..1.")
         if not learning_rate > 0.0:
-            raise ConfigError(f"dynamics.learning_rate is {learning_rate}, but must be above 0.")
+            raise ConfigError(f"dynamics.optimizer.learning_rate is {learning_rate}, but must be above 0.")
 
     def _draw_noise(self, batch: Batch) -> Noise:
         """Draw the standard normals that the loss needs, each member's from its own stream."""
@@ -184,21 +184,36 @@ class DynamicsModule(lightning.LightningModule):
         if all(bool(term.isfinite().all()) for term in (*losses.values(), norms)):
             return
         check_finite(batch.window)
-        bad = [f"{name} of member {m}" for name, term in losses.items() for m, x in enumerate(term) if not torch.isfinite(x)]
+        found = {**losses, "gradient": norms[: self.model.num_members]}
+        bad = [f"{name} of member {m}" for name, term in found.items() for m, x in enumerate(term) if not torch.isfinite(x)]
+        where = ", ".join(bad) or "gradient of the base"
         raise TrainingError(
-            f"The training of the world model became non-finite at step {self.global_step} ({', '.join(bad) or 'its gradient'}); "
-            "the last good checkpoint is kept. Lower dynamics.optimizer.learning_rate, or look for outliers in the data."
+            f"The training of the world model became non-finite at step {self.global_step} ({where}); checkpoints written before "
+            "are kept. Lower dynamics.optimizer.learning_rate, or look for outliers in the data."
         )
 
     def validation_step(self, window: Window, batch_index: int) -> None:
         """Log the normalised error of the ensemble-mean rollout, the figure that stops training early."""
         rows = window.map(lambda tensor: tensor[:, : self.loss.history + self.validation_horizon])
-        rollout = unroll(self.model, rows.map(lambda tensor: tensor.unsqueeze(0)), self.loss.history)
+        common = rows.map(lambda tensor: tensor.unsqueeze(0))
+        rollout = unroll(self.model, common, self.loss.history)
         error = rollout.feedback[:, 0] - rows.state[:, self.loss.history :].transpose(0, 1)
         by_step = error.square().mean((1, 2)).sqrt()  # [K]
+        if not bool(by_step.isfinite().all()):  # Lightning would stop here too, but as if the training were complete
+            self._explain_non_finite_rollout(common, rollout)
         self.log("validation/rollout_error", by_step.mean(), prog_bar=True, batch_size=rows.state.shape[0])
         self.log("validation/one_step_error", by_step[0], batch_size=rows.state.shape[0])
         self.log("validation/last_step_error", by_step[-1], batch_size=rows.state.shape[0])
+
+    def _explain_non_finite_rollout(self, window: Window, rollout: Rollout) -> None:
+        check_finite(window)
+        broken = ~rollout.mean.isfinite().all(-1).all(-1)  # [K, E]
+        first = broken[broken.any(1)][:1]  # where it begins: later steps have it from the mean that is fed back
+        names = [f"member {member}" for member in first.nonzero()[:, 1].tolist()] or ["its error"]
+        raise TrainingError(
+            f"The world model's rollout on validation windows became non-finite at step {self.global_step} ({', '.join(names)}); "
+            "checkpoints written before are kept. Lower dynamics.optimizer.learning_rate, or look for outliers in the data."
+        )
 
     def _schedule(self, step: int) -> float:
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))

@@ -117,3 +117,20 @@ def test_an_overflowing_log_std_stops_training(log_std, feedback):
 def test_impossible_settings_are_refused(options, name):
     with pytest.raises(ConfigError, match=name):
         DynamicsModule(model(), SETTINGS, **{"max_steps": 10, **options})
+
+
+def test_a_gradient_that_is_no_number_names_the_member():
+    module = DynamicsModule(model(), SETTINGS, max_steps=10)
+    losses = {name: torch.zeros(2) for name in TERMS}
+    rows = Batch(Window(*(torch.zeros(2, 3, 9, size) for size in (4, 2, 3, 1))))
+    with pytest.raises(TrainingError, match=r"\(gradient of member 1\)"):
+        module._refuse_non_finite(rows, losses, torch.tensor([1.0, torch.nan]))
+    with pytest.raises(TrainingError, match=r"\(gradient of the base\)"):
+        module._refuse_non_finite(rows, losses, torch.tensor([1.0, 1.0, torch.inf]))
+
+
+def test_a_validation_rollout_that_explodes_names_the_member():
+    module = DynamicsModule(model(), SETTINGS, max_steps=10)
+    module.model.state_head.mean.bias_output.data[1] = torch.inf
+    with pytest.raises(TrainingError, match=r"validation windows became non-finite at step 0 \(member 1\)"):
+        module.validation_step(Window(*(torch.zeros(3, 9, size) for size in (4, 2, 3, 1))), 0)
