@@ -82,11 +82,15 @@ def read(path: Path) -> dict[str, Any]:
     }
 
 
+class _MissingArray(DataError):
+    """Report an array that files of the form have, and this one has not."""
+
+
 class _Reference(dict[str, Any]):
     """The arrays of a file; one that is missing is named."""
 
     def __missing__(self, name: str) -> Any:
-        raise DataError(f"The reference file has no array '{name}', which files of its form have.")
+        raise _MissingArray(f"The reference file has no array '{name}', which files of its form have.")
 
 
 def compare(path: Path) -> list[Item]:
@@ -101,8 +105,11 @@ def compare(path: Path) -> list[Item]:
             return list(dynamics(reference))
         if "weight_names" in reference:
             return list(reward(reference))
-    except (RuntimeError, IndexError, ValueError, TypeError) as error:
-        raise DataError(f"The arrays of {path} do not fit together ({str(error).splitlines()[0]}).") from error
+    except _MissingArray:
+        raise
+    except (DataError, RuntimeError, IndexError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"The arrays of {path} do not fit together ({reason}).") from error
     raise DataError(
         f"{path} is of neither form: it has neither 'weights/...' of a dynamics ensemble nor the 'weight_names' of a reward."
     )
