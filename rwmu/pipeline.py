@@ -234,8 +234,10 @@ class Run:
         loggers = self.parts.loggers(self.folder.logs, "dynamics")
         scored_rows = self.parts.loss.scored_rows(data.forecast)
         fitted: Any = dynamics.fit(module, data, settings, self.folder.checkpoints / "dynamics", loggers)
-        if hasattr(fitted, "correct_termination_odds") and not self.config.dynamics.freeze_auxiliary:
-            fitted.correct_termination_odds(data.train_windows.termination_odds_ratio(scored_rows))
+        ratio = data.train_windows.termination_odds_ratio(scored_rows)
+        taught = self.parts.loss.weights["termination"] > 0.0 and not self.config.dynamics.freeze_auxiliary
+        if hasattr(fitted, "correct_termination_odds") and taught and ratio > 0.0:
+            fitted.correct_termination_odds(ratio)
         robot = self.parts.robot
         return WorldModel(
             fitted,

@@ -108,20 +108,20 @@ class BootstrapWindows(IterableDataset[Batch]):
             extension = train.extension if extension_normalizer is None else extension_normalizer.normalize(train.extension)
             self._tables.append(extension.to(device))
 
-    def termination_odds_ratio(self, scored_rows: int) -> float:
+    def termination_odds_ratio(self, scored_rows: float) -> float:
         """Return how many times as often a scored row of a batch is a termination as a row of the training episodes.
 
         A termination fits only one place of a window, which makes it rare; ``endings`` make it frequent. A head trained on these
         batches is off by this factor in the odds.
 
         Args:
-            scored_rows: rows of a window that the termination head is scored on.
+            scored_rows: rows of a window that the termination head is scored on, in units of its last row's weight.
         """
         falls, rows, windows = self._falls_rows_windows
         if falls == 0:
             return 1.0
-        chosen = round(self.endings * self.batch_size) / self.batch_size
-        in_a_window = chosen + (1.0 - chosen) * falls / windows
+        chosen, first = (round(share * self.batch_size) / self.batch_size for share in (self.endings, self.beginnings))
+        in_a_window = chosen + (1.0 - chosen - first) * falls / windows
         return in_a_window / scored_rows / (falls / rows)
 
     def __len__(self) -> int:

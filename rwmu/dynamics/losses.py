@@ -112,9 +112,14 @@ class LossSettings:
         """Return R, how many rows of the history are scored before the first forecast step."""
         return self.history - self.history_burn_in - 1 if self.weights["history"] else 0
 
-    def scored_rows(self, forecast: int) -> int:
-        """Return how many rows of a window the contact and termination heads are scored on."""
-        return self.scored_history + forecast
+    def scored_rows(self, forecast: int) -> float:
+        """Return how many rows of a window the contact and termination heads are scored on, in units of its last row's weight.
+
+        With a decay the last row, where terminations are, weighs less than the others; infinite if it weighs nothing.
+        """
+        last = self.decay ** (forecast - 1)
+        rows = self.scored_history + sum(self.decay**k for k in range(forecast))
+        return rows / last if last > 0.0 else math.inf
 
     @property
     def needs_sample(self) -> bool:

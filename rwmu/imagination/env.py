@@ -291,7 +291,9 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict` of an environment of the same configuration, data and model."""
-        if saved["state"].shape != self.state.shape or saved["carry.state"].shape != self._carry.state.shape:
+        own, auxiliary = self._carry.auxiliary, saved.get("carry.auxiliary")
+        alike = (own is None and auxiliary is None) or (own is not None and auxiliary is not None and own.shape == auxiliary.shape)
+        if saved["state"].shape != self.state.shape or saved["carry.state"].shape != self._carry.state.shape or not alike:
             raise ConfigError(
                 "The interrupted imagination had another number of environments or another model; resume with its settings."
             )
@@ -300,7 +302,6 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             setattr(self, name, saved[name].clone())
         for name in _MEMORY:
             setattr(self.memory, name, saved[f"memory.{name}"].clone())
-        auxiliary = saved.get("carry.auxiliary")
         self._carry = Carry(saved["carry.state"].clone(), None if auxiliary is None else auxiliary.clone())
         self._followed = Followed(self.member, self.world_model.num_members)
         self._pool.load(saved["pool.rows"].clone())

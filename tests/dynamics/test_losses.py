@@ -202,3 +202,12 @@ def test_noise_that_is_needed_is_asked_for():
     for settings in (loss_settings(feedback="sample"), loss_settings(state_loss="sampled_squared_error")):
         with pytest.raises(ValueError, match="needs standard normal noise"):
             member_losses(model, windows(), settings)
+
+
+def test_scored_rows_are_counted_in_the_last_rows_weight():
+    weights = dict.fromkeys(TERMS, 1.0)
+    assert LossSettings(history=5, weights=weights, history_burn_in=1).scored_rows(4) == 3 + 4
+    assert LossSettings(history=5, weights={**weights, "history": 0.0}).scored_rows(4) == 4
+    decayed = LossSettings(history=5, weights=weights, history_burn_in=1, decay=0.5).scored_rows(3)
+    assert decayed == pytest.approx((3 + 1 + 0.5 + 0.25) / 0.25)
+    assert LossSettings(history=5, weights=weights, decay=0.0).scored_rows(3) == math.inf
