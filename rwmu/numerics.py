@@ -53,23 +53,25 @@ class ThreadGuard:
     ) -> None:
         self._all = self._current = torch.get_num_threads()
         self._interval_s, self._probe, self._clock = interval_s, probe or small_products, clock
-        self._due, self._slow = clock() + interval_s, 0
+        self._due = clock()
 
     def check(self) -> None:
         """Probe if it is time to, and set the threads."""
         if self._all == 1 or self._clock() < self._due:
             return
-        alone, together = self._seconds(1), self._seconds(self._all)
         # One slow probe may be a chance; two in a row are not. The way back is taken when all threads are faster again.
-        self._slow = self._slow + 1 if together > 2.0 * alone else 0
-        if self._current > 1 and self._slow >= 2:
+        if self._current > 1 and self._slowdown() > 2.0 and self._slowdown() > 2.0:
             self._current = 1
             _log.info("Other work keeps this machine busy: going on with one thread.")
-        elif self._current == 1 and together < alone:
+        elif self._current == 1 and self._slowdown() < 1.0:
             self._current = self._all
             _log.info("The machine is free again: going on with %d threads.", self._all)
         torch.set_num_threads(self._current)
         self._due = self._clock() + self._interval_s
+
+    def _slowdown(self) -> float:
+        """Return how many times longer the probe takes with all threads than with one."""
+        return self._seconds(self._all) / self._seconds(1)
 
     def _seconds(self, threads: int) -> float:
         torch.set_num_threads(threads)
