@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from rwmu.records import Followed
 
 
-def fast_tanh(x: Tensor) -> Tensor:
-    """Return tanh(x) as 2 sigmoid(2x) - 1: the same function, about four times as fast on CPUs."""
-    return torch.sigmoid(2.0 * x).mul(2.0).sub(1.0)
+def fast_tanh(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """Return tanh(x) as 2 sigmoid(2x) - 1, into ``out`` if given: the same function, about four times as fast on CPUs."""
+    return torch.mul(x, 2.0, out=out).sigmoid_().mul_(2.0).sub_(1.0)
 
 
 def gru_cell_in_place(x: Tensor, hidden: Tensor, weights: CellWeights, out: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def gru_cell_in_place(x: Tensor, hidden: Tensor, weights: CellWeights, out: Tens
     gates = projected[:, : 2 * width].add_(recurrent[:, : 2 * width]).sigmoid_()
     recurrent_n = recurrent[:, 2 * width :].add_(weights.bias_hn)
     candidate = projected[:, 2 * width :].addcmul_(gates[:, :width], recurrent_n)
-    candidate.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)  # tanh, see fast_tanh
+    fast_tanh(candidate, out=candidate)
     return torch.lerp(candidate, hidden, gates[:, width:], out=out)
 
 
@@ -82,7 +82,7 @@ class SequenceGRU(torch.autograd.Function):
                 gates[..., : 2 * width].add_(of_input[..., : 2 * width]).sigmoid_()
                 recurrent_n = gates[..., 2 * width :].add_(bias_n)
                 candidate = torch.addcmul(of_input[..., 2 * width :], gates[..., :width], recurrent_n)
-                candidate.mul_(2.0).sigmoid_().mul_(2.0).sub_(1.0)  # tanh, see fast_tanh
+                fast_tanh(candidate, out=candidate)
                 hidden = torch.lerp(candidate, hidden, gates[..., width : 2 * width], out=outputs[:, t])
                 kept += (gates, candidate)
         return outputs, *kept

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import CheckpointError, UserError
-from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, write_whole
+from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file, write_whole
 from rwmu.tasks.anymal_d import Robot
 
 Weights = dict[str, Tensor]
@@ -195,17 +195,10 @@ def export_checkpoint(source: str | Path, target: str | Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"There is no policy checkpoint at {path}; give the path of a model_*.pt of the older form.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a policy checkpoint ({type(error).__name__}); it may be truncated."
-        ) from error
-    if not isinstance(content, Mapping) or not isinstance(content.get("model_state_dict"), Mapping):
+    content = read_policy_file(path, "of the older form")
+    if not isinstance(content.get("model_state_dict"), Mapping):
         raise CheckpointError(f"{path} is not a checkpoint of rsl-rl before version 4: it has no 'model_state_dict'.")
-    return dict(content)
+    return content
 
 
 def _optimizer(saved: Any, parameters: list[Tensor], weights: Mapping[str, Tensor]) -> dict[str, Any]:

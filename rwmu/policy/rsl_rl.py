@@ -188,17 +188,23 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a policy checkpoint without running code in it."""
+    content = read_policy_file(path, "that a run has written")
+    if "actor_state_dict" not in content:
+        raise CheckpointError(f"{path} is not a policy checkpoint of rsl-rl: it has no 'actor_state_dict'.")
+    return content
+
+
+def read_policy_file(path: Path, origin: str) -> dict[str, Any]:
+    """Read a file that should hold a policy of either form; ``origin`` says where one comes from, if there is none."""
     if not path.is_file():
-        raise CheckpointError(f"There is no policy checkpoint at {path}: give the path of a model_*.pt that a run has written.")
+        raise CheckpointError(f"There is no policy checkpoint at {path}: give the path of a model_*.pt {origin}.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be read as a policy checkpoint ({type(error).__name__}); it may be truncated."
         ) from error
-    if not isinstance(content, Mapping) or "actor_state_dict" not in content:
-        raise CheckpointError(f"{path} is not a policy checkpoint of rsl-rl: it has no 'actor_state_dict'.")
-    return dict(content)
+    return dict(content) if isinstance(content, Mapping) else {}
 
 
 def load_checkpoint(path: Path, ppo: PPO) -> int:
