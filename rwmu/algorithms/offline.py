@@ -19,7 +19,8 @@ from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
-from rwmu.policy.rsl_rl import load_checkpoint, read_checkpoint, save_checkpoint, write_whole
+from rwmu.dynamics.world_model import write_whole
+from rwmu.policy.rsl_rl import load_checkpoint, read_checkpoint, save_checkpoint
 
 RESUME_FILE = "resume.pt"
 

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rwmu.dynamics.world_model import write_whole
 from rwmu.errors import CheckpointError, UserError
-from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file, write_whole
+from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file
 from rwmu.tasks.anymal_d import Robot
 
 Weights = dict[str, Tensor]

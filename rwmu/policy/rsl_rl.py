@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from rsl_rl.models import MLPModel
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from rwmu.dynamics.world_model import write_whole
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.tasks.anymal_d import Robot
@@ -176,14 +176,6 @@ def set_actor_std(model: MLPModel, std: float) -> None:
 def save_checkpoint(path: Path, ppo: PPO, iteration: int, infos: Mapping[str, Any] | None = None) -> None:
     """Write what rsl-rl's runner writes, whole or not at all; ``infos`` holds plain values (robot, activation ...)."""
     write_whole(path, {**ppo.save(), "iter": iteration, "infos": dict(infos or {})})
-
-
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Save ``content`` at ``path``; an interrupted write leaves what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
