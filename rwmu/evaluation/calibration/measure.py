@@ -52,13 +52,15 @@ def measure_calibration(
         - ``test``, ``calibration``: ``data_hash``, ``episodes``, ``rows``, ``falls`` (episodes that end in one), ``stretches`` and
           ``long_stretches`` (how many were used), ``not_finite`` (steps left out); ``calibration`` is None where there is none;
         - ``ranking[horizon]``: cells ``rank`` and ``linear`` (at that step alone, so depth is constant), ``ause`` and
-          ``ause_random`` (at that step); and over the steps 1..horizon ``overall_rank``, ``overall_linear``, ``within_step_rank``,
-          ``within_step_linear``, ``partial_rank``, ``partial_linear``, ``step_counter_rank``, ``step_counter_linear``;
+          ``ause_random``, ``error`` (median over stretches of the dream's root mean square error) and ``exploded`` (share of dreams
+          whose error is beyond 10), all at that step; and over the steps 1..horizon ``overall_rank``, ``overall_linear``,
+          ``within_step_rank``, ``within_step_linear``, ``partial_rank``, ``partial_linear``, ``step_counter_rank``,
+          ``step_counter_linear``;
         - ``scale[forecast][method][horizon]``: cells ``coverage_683``, ``coverage_95``, ``width_683``, ``width_95``
-          (whole width), ``calibration_error``, ``miscalibration_area``, ``ence``, ``nll``, ``crps``; ``forecast`` is ``sampled``
-          (spread of sampled trajectories), ``propagated`` (of propagated
-          means) or ``members`` (the members' own Gaussians, horizon 1 only);
-          ``method`` is ``raw`` or one of ``settings.methods`` (by field of the state);
+          (whole width), ``informative`` (share of the 68.3 % intervals narrower than 2, the width of one who knows only the data's
+          mean and spread), ``calibration_error``, ``miscalibration_area``, ``ence``, ``nll``, ``crps``; ``forecast`` is ``sampled``
+          (spread of sampled trajectories), ``propagated`` (of propagated means) or ``members`` (the members' own Gaussians,
+          horizon 1 only); ``method`` is ``raw`` or one of ``settings.methods`` (by field of the state);
         - ``reliability[forecast][method][horizon]``: ``expected`` and ``observed`` fractions (or a sentence), to be drawn;
         - ``coverage_by_step[forecast][method]``: ``steps``, ``coverage_683``, ``coverage_95`` (numbers or sentences), to be drawn;
         - ``by_dimension``: ``columns`` (names), and by horizon ``rank``, ``coverage_683_raw``, ``coverage_683_recalibrated``,
@@ -203,8 +205,11 @@ def _ranking(world_model: WorldModel, test: Selection, reaches: Sequence[_Reach]
     sparsification: dict[str, Any] = {}
     for reach, horizon in [(part, k) for part in reaches for k in part.horizons]:
         key, reason = str(horizon), reach.why_not(horizon, world_model, test)
-        if reason or world_model.num_members == 1 or reach.test is None:
-            cells[key] = ranking.not_ranked(reason or ONE_MEMBER, settings)
+        if reason or reach.test is None:
+            cells[key] = ranking.not_ranked(reason, settings)
+            continue
+        if world_model.num_members == 1:
+            cells[key] = ranking.not_compared(reach.test, horizon, ONE_MEMBER, settings)
             continue
         cells[key] = ranking.ranking_at(reach.test, horizon, settings)
         points[key] = ranking.points_at(reach.test, horizon)

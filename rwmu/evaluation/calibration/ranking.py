@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.evaluation.calibration.cells import Cell, from_weights, missing
+from rwmu.evaluation.calibration.cells import Cell, from_weights, missing, ratio_of_sums
 from rwmu.evaluation.calibration.settings import CalibrationSettings
 from rwmu.evaluation.calibration.stretches import Stretches
 from rwmu.evaluation.calibration.weighted import weighted_correlation, weighted_partial, weighted_within_step
@@ -16,7 +16,8 @@ from rwmu.uncertainty.functional import ranking, sparsification
 from rwmu.uncertainty.metrics.ranking import REMOVED
 from rwmu.uncertainty.resampling import bootstrap
 
-AT_STEP = ("rank", "linear", "ause", "ause_random")
+EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
+AT_STEP = ("rank", "linear", "ause", "ause_random", "error", "exploded")
 OVER_STEPS = ("overall", "within_step", "partial", "step_counter")
 CELLS = (*AT_STEP, *(f"{depth}_{relation}" for depth in OVER_STEPS for relation in ranking.RELATIONS))
 _RELATIONS: tuple[ranking.Relation, ...] = ("rank", "linear")
@@ -31,6 +32,11 @@ def ranking_at(stretches: Stretches, horizon: int, settings: CalibrationSettings
 def not_ranked(reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return the cells where nothing could be measured; the step counter's own need a disagreement to stand beside."""
     return {name: missing(reason, settings.level) for name in CELLS}
+
+
+def not_compared(stretches: Stretches, horizon: int, reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the cells where there is an error, but no disagreement to compare it with."""
+    return not_ranked(reason, settings) | _errors(stretches, horizon, settings)
 
 
 def _rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,7 +66,15 @@ def _at_step(stretches: Stretches, horizon: int, settings: CalibrationSettings) 
             seed=settings.seed,
         ).plain()
 
-    return cells | {"ause": area("uncertainty"), "ause_random": area("random")}
+    return cells | {"ause": area("uncertainty"), "ause_random": area("random")} | _errors(stretches, horizon, settings)
+
+
+def _errors(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the median error, which a few dreams that explode do not move, and the share of dreams that do."""
+    _, error, episode = _rows_at(stretches, horizon)
+    median = bootstrap(lambda rows: error[rows].median(), episode, settings.level, settings.resamples, seed=settings.seed).plain()
+    far = (error > EXPLODED).double()
+    return {"error": median, "exploded": ratio_of_sums(far, torch.ones_like(far), episode, settings, "no rows")}
 
 
 def _over_steps(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:

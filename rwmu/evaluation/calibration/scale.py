@@ -17,7 +17,10 @@ _NAMES = {level: f"{1000 * level:.0f}".rstrip("0") for level in NOMINAL}  # 683,
 INTERVAL_CELLS = tuple(f"{what}_{name}" for what in ("coverage", "width") for name in _NAMES.values())
 CURVE_CELLS = ("calibration_error", "miscalibration_area")
 DENSITY_CELLS = ("ence", "nll", "crps")
-CELLS = (*INTERVAL_CELLS, *CURVE_CELLS, *DENSITY_CELLS)
+INFORMATIVE = "informative"
+CELLS = (*INTERVAL_CELLS, INFORMATIVE, *CURVE_CELLS, *DENSITY_CELLS)
+# An interval of 68.3 % that is wider says less than one around the data's mean, of the data's standard deviation to either side.
+IGNORANT_WIDTH = 2.0
 _BINS = 10  # of ENCE
 
 
@@ -81,10 +84,14 @@ def _interval_cells(
         if reason:
             cell = missing(reason, settings.level, places(episode)[1])
             cells |= {f"coverage_{name}": cell, f"width_{name}": cell}
+            if level == NOMINAL[0]:
+                cells[INFORMATIVE] = cell
             continue
         half = fitted.half_width(std, place, level)
         cells[f"coverage_{name}"] = _mean((error <= half).double(), episode, settings)
         cells[f"width_{name}"] = _mean(2.0 * half, episode, settings)
+        if level == NOMINAL[0]:
+            cells[INFORMATIVE] = _mean((2.0 * half < IGNORANT_WIDTH).double(), episode, settings)
     return cells
 
 
