@@ -27,15 +27,16 @@ class Dynamics(Protocol):
         """Return the carry before any row, for inputs ``[num_inputs, batch, ...]``."""
         ...
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Features, Carry]:
+    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
         """Read true rows at once (teacher forcing).
 
         Args:
             state: ``[M, B, T, D]`` rows ``s_t``.
             action: ``[M, B, T, A]``, the actions that *follow* them, ``a_{t+1}``.
+            last: of how many of the last rows features are wanted; None for all.
 
         Returns:
-            Features after each row, ``[M', B, T, .]`` (M' is 1 or E), and the carry after the last.
+            Features after each of these rows, ``[M', B, T, .]`` (M' is 1 or E), and the carry after the last.
         """
         ...
 

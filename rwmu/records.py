@@ -28,6 +28,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class _TensorRecord:
@@ -78,7 +79,7 @@ class Batch(_TensorRecord):
 
     Attributes:
         window: ``[M, B, H + K, .]``, normalised; M is E where members have rows of their own, else 1.
-        rows: ``[E, B']`` int64, the rows of a common batch (M = 1) that each member trains on; None for all.
+        rows: ``[E, B']`` int64, the windows (common ones if M = 1) that each member trains on, repeats allowed; None for all.
         weight: ``[E, B']``, weight of each row in the member's loss, 1 on average; None for 1.
     """
 
@@ -96,6 +97,40 @@ class Batch(_TensorRecord):
         window = self.window if self.window.state.shape[0] == 1 else self.window.map(lambda t: t[member : member + 1])
         rows, weight = (None if t is None else t[member : member + 1] for t in (self.rows, self.weight))
         return Batch(window, rows, weight)
+
+    def sorted_parts(self, size: int) -> list[Tensor]:
+        """Return which rows to take together, ``size`` at most at a time: int64 indices, repeats of a window side by side.
+
+        Only for what a single member sees: members' repeats differ.
+        """
+        every = torch.arange(self.num_rows, device=self.window.state.device)
+        if self.num_rows <= size:
+            return [every]
+        order = every if self.rows is None else torch.argsort(self.rows[0], stable=True)
+        return list(torch.chunk(order, -(-self.num_rows // size)))
+
+    def part(self, index: Tensor) -> Batch:
+        """Return the rows at ``index`` of every member's."""
+        weight = None if self.weight is None else self.weight[:, index]
+        if self.rows is not None:
+            return Batch(self.window, self.rows[:, index], weight)
+        return Batch(self.window.map(lambda tensor: tensor[:, index]), None, weight)
+
+    def distinct(self) -> Batch:
+        """Return the same rows, but of windows ``[E, U, ...]`` that hold what a member has repeatedly only once.
+
+        A resample of B windows has about 0.63 B distinct ones, and a model that reads a history needs to read it once. U is that
+        of the member with the most; the others' are filled up with a window that no row chooses.
+        """
+        if self.rows is None:
+            return self
+        found = [torch.unique(rows, return_inverse=True) for rows in self.rows]
+        most = max(len(chosen) for chosen, _ in found)
+        chosen = torch.stack([functional.pad(chosen, (0, most - len(chosen)), value=int(chosen[0])) for chosen, _ in found])
+        member = torch.arange(len(chosen), device=chosen.device).unsqueeze(1) if self.window.state.shape[0] > 1 else 0
+        return Batch(
+            self.window.map(lambda tensor: tensor[member, chosen]), torch.stack([place for _, place in found]), self.weight
+        )
 
 
 @dataclass(frozen=True)
@@ -115,6 +150,10 @@ class Noise(_TensorRecord):
     def of_member(self, member: int) -> Noise:
         """Return one member's draws."""
         return self.map(lambda tensor: tensor[:, member : member + 1])
+
+    def part(self, index: Tensor) -> Noise:
+        """Return the draws of the rows at ``index``."""
+        return self.map(lambda tensor: tensor[:, :, index])
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ class KnownDynamics:
     def initial_carry(self, num_inputs: int, batch: int) -> Carry:
         return Carry(torch.zeros(1, num_inputs, batch, 2))
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Features, Carry]:
+    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
         consumed = torch.full(state.shape[:2], float(state.shape[2]))
         total = state.sum(dim=(2, 3)) + action.sum(dim=(2, 3))
         features = Features(state, torch.cat([state, action.expand(*state.shape[:-1], -1)], dim=-1))
+        if last is not None:
+            features = features.map(lambda tensor: tensor[:, :, -last:])
         return features, Carry(carry.state + torch.stack([consumed, total], dim=-1)[None])
 
     def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:

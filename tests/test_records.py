@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from rwmu.records import Batch, Carry, Followed, Prediction, Rollout, Window, follow
+from rwmu.records import Batch, Carry, Followed, Noise, Prediction, Rollout, Window, follow
 
 
 def prediction(members: int, batch: int, offset: float = 0.0) -> Prediction:
@@ -50,6 +50,33 @@ def test_a_member_sees_its_rows_of_a_batch() -> None:
     assert one.weight.tolist() == [[3.0, 4.0]]  # type: ignore[union-attr]
     own = Batch(common.map(lambda tensor: torch.cat([tensor, tensor + 1.0])))
     assert torch.equal(own.of_member(1).window.state, common.state + 1.0)
+
+
+def test_a_members_repeated_windows_are_kept_once() -> None:
+    state = torch.tensor([10.0, 11.0, 12.0, 13.0]).view(1, 4, 1, 1)  # each window is its own name
+    batch = Batch(Window(state, state, state, state), rows=torch.tensor([[3, 1, 3, 1], [0, 2, 1, 0]]))
+    found = batch.distinct()
+    assert found.window.state[..., 0, 0].tolist() == [[11.0, 13.0, 11.0], [10.0, 11.0, 12.0]]  # the first is filled up
+    assert found.rows.tolist() == [[1, 0, 1, 0], [0, 2, 1, 0]]  # type: ignore[union-attr]
+    again = found.distinct()  # now of windows that are each member's own
+    chosen = again.window.state[..., 0, 0].gather(1, again.rows)  # type: ignore[arg-type]
+    assert chosen.tolist() == [[13.0, 11.0, 13.0, 11.0], [10.0, 12.0, 11.0, 10.0]]
+    whole = Batch(batch.window)
+    assert whole.distinct() is whole
+
+
+def test_the_rows_of_a_member_come_in_parts_with_repeats_side_by_side() -> None:
+    state = torch.arange(5.0).view(1, 5, 1, 1)
+    window = Window(state, state, state, state)
+    batch = Batch(window, rows=torch.tensor([[4, 0, 4, 2, 0]]), weight=torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]))
+    parts = [batch.part(index) for index in batch.sorted_parts(2)]
+    assert [part.rows.tolist() for part in parts] == [[[0, 0]], [[2, 4]], [[4]]]  # type: ignore[union-attr]
+    assert [part.weight.tolist() for part in parts] == [[[2.0, 5.0]], [[4.0, 1.0]], [[3.0]]]  # type: ignore[union-attr]
+    own = Batch(window)
+    assert [own.part(index).window.state.flatten().tolist() for index in own.sorted_parts(4)] == [[0.0, 1.0, 2.0], [3.0, 4.0]]
+    assert [index.tolist() for index in own.sorted_parts(5)] == [[0, 1, 2, 3, 4]]
+    noise = Noise(loss=torch.arange(5.0).view(1, 1, 5, 1))
+    assert noise.part(torch.tensor([3, 1])).loss.flatten().tolist() == [3.0, 1.0]  # type: ignore[union-attr]
 
 
 def test_rows_are_sorted_by_the_member_that_they_follow() -> None:

@@ -132,14 +132,15 @@ class RecurrentEnsemble(nn.Module):
     def _features(self, output: Tensor, x: Tensor) -> Tensor:
         return torch.cat([output, x.expand(output.shape[0], *x.shape[1:])], dim=-1) if self.skip else output
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Features, Carry]:
+    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
         """Read true rows; see :class:`~rwmu.interfaces.Dynamics`."""
-        x = torch.cat([state, action], dim=-1).transpose(1, 2).contiguous()  # [M, T, B, D + A]
-        output, hidden = self.state_base.sequence(x, carry.state)
+        rows = torch.cat([state, action], dim=-1).transpose(1, 2).contiguous()  # [M, T, B, D + A]
+        x = rows if last is None else rows[:, rows.shape[1] - last :]
+        output, hidden = self.state_base.sequence(rows, carry.state, last)
         features, inputs = self._features(output, x).transpose(1, 2), x.transpose(1, 2)
         if self.auxiliary_base is None or carry.auxiliary is None:
             return Features(features, inputs), Carry(hidden)
-        output, auxiliary = self.auxiliary_base.sequence(x, carry.auxiliary)
+        output, auxiliary = self.auxiliary_base.sequence(rows, carry.auxiliary, last)
         return Features(features, inputs, self._features(output, x).transpose(1, 2)), Carry(hidden, auxiliary)
 
     def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:

@@ -132,7 +132,7 @@ def member_losses(
 ) -> dict[str, Tensor]:
     """Return every term of every member (RWM, Eq. 3).
 
-    The history is read once for all members that have it in common; each then forecasts its own rows.
+    The history is read once for all members and rows that have it in common; each row then has a forecast of its own.
 
     Args:
         batch: windows ``[M, B, H + K, .]``, normalised.
@@ -143,6 +143,8 @@ def member_losses(
     """
     batch = batch if isinstance(batch, Batch) else Batch(batch)
     check_batch(dynamics, batch, settings.history)
+    if getattr(dynamics, "num_bases", 0) == dynamics.num_members:  # no base to share: only its own rows are worth reading
+        batch = batch.distinct()
     noise = noise or Noise()
     check_noise(dynamics, batch, noise, batch.window.length - settings.history, settings.scored_history)
     taught, rollout = _predictions(dynamics, batch, settings, noise)
@@ -154,13 +156,13 @@ def _predictions(dynamics: Dynamics, batch: Batch, settings: LossSettings, noise
     window, length = batch.window, settings.history
     if settings.feedback == "truth":
         length = window.length - 1
-    encoded = encode(dynamics, window.state[:, :, :length], window.action[:, :, 1 : length + 1])
+    last = settings.scored_history + 1 + length - settings.history
+    encoded = encode(dynamics, window.state[:, :, :length], window.action[:, :, 1 : length + 1], last=last)
     side = _side_over_truth(dynamics, window, encoded, length)
     action = window.action[:, :, length + 1 :]
-    encoded = encoded.last(settings.scored_history + 1 + length - settings.history)
     if batch.rows is not None:
         encoded = encoded.gather(batch.rows)
-        action = action[0][batch.rows]
+        action = gather(action, batch.rows)
         side = None if side is None else gather(side, batch.rows)
     if settings.feedback == "truth":
         return _split(encoded.predict(dynamics), settings.scored_history)
@@ -189,16 +191,18 @@ def _split(predicted: Prediction, scored_history: int) -> tuple[Prediction | Non
 def _scores(
     dynamics: Dynamics, batch: Batch, settings: LossSettings, noise: Noise, taught: Prediction | None, rollout: Rollout
 ) -> dict[str, Tensor]:
-    window, scored = batch.window, slice(settings.history - settings.scored_history, settings.history)
+    first = settings.history - settings.scored_history
+    window = batch.window.map(lambda tensor: tensor[:, :, first:])
     if batch.rows is not None:
         rows = batch.rows
-        window = window.map(lambda tensor: tensor[0][rows])
+        window = window.map(lambda tensor: gather(tensor, rows))
+    scored, ahead = slice(settings.scored_history), slice(settings.scored_history, None)
     mean_of_rows = _RowMean(batch.weight)
     steps = decay_weights(rollout.mean.shape[0], settings.decay, rollout.mean)
 
     def targets(name: str, like: Tensor) -> Tensor:  # [K, M, B', .] -> [K, E, B', .]
         target: Tensor = getattr(window, name)
-        return target[:, :, settings.history :].movedim(2, 0).to(like.dtype).expand_as(like)
+        return target[:, :, ahead].movedim(2, 0).to(like.dtype).expand_as(like)
 
     def forecast_loss(losses: Tensor) -> Tensor:  # [K, E, B'] -> [E]
         return (steps / steps.sum()) @ mean_of_rows(losses)

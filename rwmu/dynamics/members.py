@@ -159,14 +159,16 @@ class VmappedEnsemble:
         one: Carry = self._model.model.initial_carry(1, batch)
         return one.map(lambda tensor: tensor.expand(-1, self.num_members, -1, -1))
 
-    def _read(self, method: str, state: Tensor, action: Tensor, carry: Carry) -> tuple[Features, Carry]:
+    def _read(
+        self, method: str, state: Tensor, action: Tensor, carry: Carry, common: tuple[Any, ...] = ()
+    ) -> tuple[Features, Carry]:
         rows = tuple(self._members_first(tensor) for tensor in (state, action))
-        features, hidden = self._call(method, (*rows, self._split_carry(carry)))
+        features, hidden = self._call(method, (*rows, self._split_carry(carry)), common)
         return Features(*self._join(features, 0)), Carry(*self._join(hidden, 1))
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry) -> tuple[Features, Carry]:
+    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
         """Read true rows; see :class:`~rwmu.interfaces.Dynamics`."""
-        return self._read("sequence", state, action, carry)
+        return self._read("sequence", state, action, carry, (last,))
 
     def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
         """Read one row; see :class:`~rwmu.interfaces.Dynamics`."""
@@ -208,7 +210,7 @@ class _Call(nn.Module):
             return tuple(function(Features(mapped[0], mapped[1]), mapped[2]))
         if method == "predict_side":
             return tuple(part for part in function(*mapped) if part is not None)
-        result = function(*mapped[:2], Carry(*mapped[2]))
+        result = function(*mapped[:2], Carry(*mapped[2]), *common)
         if method == "auxiliary_sequence":
             return (result,)
         features, carry = result

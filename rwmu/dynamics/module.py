@@ -44,6 +44,7 @@ def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members
 
 
 _ROWS_IN_TURN = 128
+_LEAST_ROWS_AT_ONCE = 128
 
 
 class DynamicsModule(lightning.LightningModule):
@@ -51,6 +52,7 @@ class DynamicsModule(lightning.LightningModule):
 
     Members that share nothing are trained one after the other within a step, each through its own backward pass (``one_by_one``):
     the same gradients from a fraction of the memory, and on a CPU in less time, because a member's activations stay in the cache.
+    Of large batches each takes a part of its rows at a time, down to a quarter of them, for memory's sake.
 
     Args:
         model: the ensemble.
@@ -163,10 +165,18 @@ class DynamicsModule(lightning.LightningModule):
         members.zero_grad()
         parts = []
         for index, member in enumerate(members):
-            losses = member_losses(member, batch.of_member(index), self.loss, noise.of_member(index))
-            self.manual_backward(total_loss(losses, self.loss.weights))
-            parts.append({name: term.detach() for name, term in losses.items()})
+            parts.append(self._gradients_of_one(member, batch.of_member(index), noise.of_member(index)))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _gradients_of_one(self, member: RecurrentEnsemble, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Add up a member's gradient over parts of its rows: every term is a mean over rows, so the sum is that of all at once."""
+        total: dict[str, Tensor] = {}
+        for index in batch.sorted_parts(max(_LEAST_ROWS_AT_ONCE, batch.num_rows // 4)):
+            share = len(index) / batch.num_rows
+            losses = member_losses(member, batch.part(index), self.loss, noise.part(index))
+            self.manual_backward(total_loss(losses, self.loss.weights) * share)
+            total = {name: total.get(name, 0.0) + term.detach() * share for name, term in losses.items()}
+        return total
 
     def _in_turn(self, rows: int) -> MemberViews | None:
         """Return the members, if they are to be trained one by one on ``rows`` rows each."""

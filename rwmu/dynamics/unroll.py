@@ -77,12 +77,16 @@ def gather(tensor: Tensor, rows: Tensor) -> Tensor:
     return tensor[torch.arange(len(rows), device=rows.device).unsqueeze(1), rows]
 
 
-def encode(dynamics: Dynamics, state: Tensor, action: Tensor, carry: Carry | None = None) -> History:
-    """Run over true rows ``state [M, B, H, D]``, each with the action that *follows* it ``[M, B, H, A]``."""
+def encode(dynamics: Dynamics, state: Tensor, action: Tensor, carry: Carry | None = None, last: int | None = None) -> History:
+    """Run over true rows ``state [M, B, H, D]``, each with the action that *follows* it ``[M, B, H, A]``.
+
+    Args:
+        last: how many of the last rows to keep; None for all.
+    """
     if carry is None:
         carry = dynamics.initial_carry(state.shape[0], state.shape[1])
-    features, carry = dynamics.sequence(state, action, carry)
-    return History(features, state, carry)
+    features, carry = dynamics.sequence(state, action, carry, last)
+    return History(features, state if last is None else state[:, :, state.shape[2] - last :], carry)
 
 
 def warm_up(dynamics: Dynamics, state: Tensor, action: Tensor) -> Carry:
@@ -94,7 +98,7 @@ def warm_up(dynamics: Dynamics, state: Tensor, action: Tensor) -> Carry:
     """
     if state.shape[2] < 2:
         return dynamics.initial_carry(state.shape[0], state.shape[1])
-    return encode(dynamics, state[:, :, :-1], action[:, :, 1:]).carry
+    return encode(dynamics, state[:, :, :-1], action[:, :, 1:], last=1).carry
 
 
 def feed_back(
@@ -192,5 +196,5 @@ def unroll(
         DataError: names the tensor that does not fit, with the expected and the found shape.
     """
     check_window(dynamics, window, history)
-    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1])
+    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1], last=1)
     return forecast(dynamics, encoded, window.action[:, :, history + 1 :], feedback, noise, member)

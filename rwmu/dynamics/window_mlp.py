@@ -59,15 +59,21 @@ class WindowMLP(nn.Module):
             rows = functional.relu(affine(rows, weight, bias))
         return rows.view(members, -1, self.hidden_size) if self.num_groups == 1 else rows
 
-    def sequence(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Run over ``x [M, T, B, I]`` (time before rows); return outputs ``[M', T, B, W]`` and the last window."""
+    def sequence(self, x: Tensor, hidden: Tensor, last: int | None = None) -> tuple[Tensor, Tensor]:
+        """Run over ``x [M, T, B, I]`` (time before rows); return outputs ``[M', T, B, W]`` and the last window.
+
+        Args:
+            last: of how many of the last rows outputs are wanted; None for all.
+        """
         members, steps, batch, size = x.shape
         before = torch.unflatten(hidden[0].expand(members, -1, -1), -1, (self.window - 1, size)).transpose(1, 2)
         rows = torch.cat([before, x], dim=1)  # [M, H - 1 + T, B, I]
+        if last is not None:
+            rows, steps = rows[:, steps - last :], last
         windows = rows.unfold(1, self.window, 1).transpose(-1, -2)  # [M, T, B, H, I]
         outputs = self._perceptron(windows.reshape(members, steps * batch, self.window * size))
-        last = rows[:, rows.shape[1] - self.window + 1 :].transpose(1, 2).flatten(2)
-        return torch.unflatten(outputs, 1, (steps, batch)), last.unsqueeze(0)
+        carried = rows[:, rows.shape[1] - self.window + 1 :].transpose(1, 2).flatten(2)
+        return torch.unflatten(outputs, 1, (steps, batch)), carried.unsqueeze(0)
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Advance by one row ``x [M, B, I]``; return the output ``[M', B, W]`` and the new window."""

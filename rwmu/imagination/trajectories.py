@@ -67,7 +67,7 @@ def trajectory_spread(
 def _spread(dynamics: Dynamics, window: Window, history: int, samples: int, streams: list[torch.Generator] | None) -> Spread:
     """Return the spread of a few windows; with ``streams`` of noise, of samples, else of propagated means."""
     batch, steps = window.state.shape[1], window.length - history
-    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1])
+    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1], last=1)
     folded = _repeat(encoded, samples)  # histories are read once, and go on as S rows each: [M, B * S, .]
     action = window.action[:, :, history + 1 :].repeat_interleave(samples, dim=1)
     noise: Tensor | None = None

@@ -8,7 +8,8 @@ from torch.autograd import gradcheck
 from torch.func import functional_call
 
 from rwmu.dynamics.ensemble import RecurrentEnsemble
-from rwmu.dynamics.gru import GRU, SequenceGRU
+from rwmu.dynamics.gru import GRU
+from rwmu.dynamics.gru_sequence import SequenceGRU
 from rwmu.dynamics.losses import TERMS, LossSettings, beta_nll, member_losses, total_loss
 from rwmu.records import Batch, Noise, Window
 from tests.dynamics.small import assert_close
@@ -26,16 +27,18 @@ def randn(*shape, grad=False, seed=0):
 
 
 @pytest.mark.parametrize(("of_input", "of_hidden"), [(True, True), (True, False), (False, True), (False, False)])
-@pytest.mark.parametrize("steps", [1, 3])
-def test_the_gru_over_a_sequence(of_input, of_hidden, steps):
+@pytest.mark.parametrize(("steps", "last"), [(1, 1), (3, 3), (3, 1), (3, 2)])
+def test_the_gru_over_a_sequence(of_input, of_hidden, steps, last):
     arguments = [randn(2, steps, 2, 3, grad=of_input), randn(2, 2, 4, grad=of_hidden)]
     arguments += [randn(*shape, grad=True) for shape in ((2, 12, 3), (2, 12, 4), (2, 12), (2, 12))]
-    assert gradcheck(lambda *inputs: SequenceGRU.apply(*inputs)[0], arguments, **TIGHT)
+    assert gradcheck(lambda *inputs: SequenceGRU.apply(last, *inputs)[:2], arguments, **TIGHT)
+    for output in (0, 1):  # the other one unused
+        assert gradcheck(lambda *inputs, output=output: SequenceGRU.apply(last, *inputs)[output], arguments, **TIGHT)
 
 
 def test_the_gru_over_a_sequence_can_be_differentiated_once_only():
     arguments = [randn(*shape, grad=True) for shape in ((1, 2, 2, 3), (1, 2, 4), (1, 12, 3), (1, 12, 4), (1, 12), (1, 12))]
-    outputs, *kept = SequenceGRU.apply(*arguments)
+    outputs, _, *kept = SequenceGRU.apply(2, *arguments)
     assert not any(tensor.requires_grad for tensor in kept)
     (first,) = torch.autograd.grad(outputs.square().sum(), arguments[2], create_graph=True)
     with pytest.raises(NotImplementedError, match="once"):

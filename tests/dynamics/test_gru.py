@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from rwmu.dynamics.gru import GRU, SequenceGRU, fast_tanh
+from rwmu.dynamics.gru import GRU
+from rwmu.dynamics.gru_sequence import SequenceGRU, fast_tanh
 
 
 def generators(number):
@@ -62,7 +63,16 @@ def test_sequence_backward_by_finite_differences():
     torch.manual_seed(0)
     shapes = [(2, 3, 2, 3), (2, 2, 4), (2, 12, 3), (2, 12, 4), (2, 12), (2, 12)]
     arguments = [torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(SequenceGRU.apply, arguments)
+    assert torch.autograd.gradcheck(lambda *inputs: SequenceGRU.apply(3, *inputs), arguments)
+
+
+def test_the_outputs_of_the_last_rows_are_those_of_all():
+    gru = GRU(3, 4, 2, 2, generators(2)).double()
+    x, hidden = torch.randn(2, 5, 2, 3, dtype=torch.double), torch.randn(2, 2, 2, 4, dtype=torch.double)
+    outputs, after = gru.sequence(x, hidden)
+    last, same = gru.sequence(x, hidden, last=2)
+    assert torch.equal(last, outputs[:, 3:])
+    assert torch.equal(same, after)
 
 
 def test_a_group_is_initialised_alike_however_many_there_are():

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from rwmu.dynamics.gru import GRU, SequenceGRU
+from rwmu.dynamics.gru import GRU
+from rwmu.dynamics.gru_sequence import SequenceGRU
 from tests.dynamics.small import assert_close
 
 
@@ -18,10 +19,12 @@ def randn(*shape, grad=False, seed=0):
 @pytest.mark.parametrize(("of_input", "of_hidden"), [(True, True), (False, True), (True, False), (False, False)])
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_gradients_over_several_chunks(of_input, of_hidden, chunk, monkeypatch):
-    monkeypatch.setattr("rwmu.dynamics.gru._CHUNK_ROWS", chunk)  # of two rows each: step by step, or two steps and then one
+    monkeypatch.setattr(
+        "rwmu.dynamics.gru_sequence._CHUNK_ROWS", chunk
+    )  # of two rows each: step by step, or two steps and then one
     arguments = [randn(2, 3, 2, 3, grad=of_input), randn(2, 2, 4, grad=of_hidden)]
     arguments += [randn(*shape, grad=True) for shape in ((2, 12, 3), (2, 12, 4), (2, 12), (2, 12))]
-    assert gradcheck(lambda *inputs: SequenceGRU.apply(*inputs)[0], arguments, eps=1e-6, atol=1e-7, rtol=1e-5)
+    assert gradcheck(lambda *inputs: SequenceGRU.apply(2, *inputs)[:2], arguments, eps=1e-6, atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 6, 9, 12])
@@ -31,8 +34,8 @@ def test_the_chunks_of_a_sequence_change_nothing(chunk, monkeypatch):
     direction = randn(2, 5, 3, 4, seed=7)
     found = []
     for rows in (2048, chunk):
-        monkeypatch.setattr("rwmu.dynamics.gru._CHUNK_ROWS", rows)
-        outputs = SequenceGRU.apply(*arguments)[0]
+        monkeypatch.setattr("rwmu.dynamics.gru_sequence._CHUNK_ROWS", rows)
+        outputs = SequenceGRU.apply(5, *arguments)[0]
         found.append([outputs, *torch.autograd.grad((outputs * direction).sum(), arguments)])
     for one, other in zip(*found, strict=True):
         assert_close(one, other)

@@ -37,8 +37,10 @@ def streams(members=MEMBERS):
     return [torch.Generator().manual_seed(50 + member) for member in range(members)]
 
 
+@pytest.mark.parametrize("rows_at_once", [2, 128])
 @pytest.mark.parametrize(("form", "state_loss"), FORMS.items())
-def test_training_together_is_training_each_alone(form, state_loss):
+def test_training_together_is_training_each_alone(form, state_loss, rows_at_once, monkeypatch):
+    monkeypatch.setattr("rwmu.dynamics.module._LEAST_ROWS_AT_ONCE", rows_at_once)  # of 4 or 5 rows, in turn
     # Means that are fed back with their squared error leave the log standard deviation without any gradient.
     feedback = "mean" if state_loss == "squared_error" else "sample"
     settings, clip = loss_settings(feedback=feedback, state_loss=state_loss), CLIPS[form]
