@@ -9,7 +9,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.evaluation.calibration.measure import measure_calibration
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 
-HORIZONS = (1, 8, 24, 100)
+SETTINGS = CalibrationSettings(horizons=(1, 8, 24, 100))
 
 _PARTS = ("num_members", "history", "horizons", "level", "test", "calibration", "ranking", "diversity", "heads", "falls", "verdict")
 _SCORES = ("coverage_683", "coverage_95", "width_683", "width_95", "miscalibration_area", "nll", "crps")
@@ -22,7 +22,7 @@ def measure(world_model: WorldModel, tested: OfflineDataModule, own: OfflineData
         world_model,
         test=Selection(tested.episodes, tested.splits["test"]),
         calibration=Selection(own.episodes, own.splits["calibration"]),
-        settings=CalibrationSettings(horizons=HORIZONS),
+        settings=SETTINGS,
     )
 
 
