@@ -1,4 +1,8 @@
-"""Evaluate: ``python -m rwmu.evaluate run=runs/latest`` measures a run's world model and policy again and rewrites its report."""
+"""Evaluate: ``python -m rwmu.evaluate run=runs/latest`` measures a run's world model and policy again and rewrites its report.
+
+``python -m rwmu.evaluate diagnostics=exploit run=runs/latest`` asks where the run's policy leaves what its world model knows; it
+leaves the report as it is.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from omegaconf import DictConfig
 from rwmu.command_line import command
 from rwmu.pipeline import Run
 from rwmu.run_folder import RunFolder
+from rwmu.stages.exploit import exploit
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Repeat the measuring stages of a run with its own configuration, less what is changed here."""
+    """Repeat the measuring stages of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
     folder = RunFolder.resume(Path(config.run))
     run_config = folder.config()
     torch.set_num_threads(run_config.trainer.num_threads)
@@ -22,6 +27,9 @@ def main(config: DictConfig) -> None:
         if value is not None:
             run_config.evaluation[name] = value
     run = Run(run_config, folder)
+    if config.diagnostics.name == "exploit":
+        print(f"Exploit diagnostic: {exploit(run, config.diagnostics)}")
+        return
     if run.world_model_path is not None:
         run.measure_dynamics()
     stages = [name for name in ("deployment", "report") if name == "report" or run.policy_path is not None]

@@ -28,7 +28,8 @@ from rwmu.uncertainty.estimates import EPISTEMIC
 from rwmu.uncertainty.recalibration import METHODS
 
 OPTIONS = groups(config_directory())
-EVERY_OPTION = [f"{group}={option}" for group, names in OPTIONS.items() if group != "experiment" for option in names]
+OF_OTHERS = ("experiment", "diagnostics")  # groups that are no part of every run
+EVERY_OPTION = [f"{group}={option}" for group, names in OPTIONS.items() if group not in OF_OTHERS for option in names]
 EXPERIMENTS = [f"+experiment={name}" for name in OPTIONS["experiment"]]
 COMMANDS = ["train", "collect", "evaluate", "play"]
 
@@ -56,6 +57,13 @@ def test_every_option_composes_without_unknown_keys_or_values(override: str) -> 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_compose_alone(name: str) -> None:
     check_config(compose_config(name), name, {})
+
+
+@pytest.mark.parametrize("option", OPTIONS["diagnostics"])
+def test_every_diagnostic_composes(option: str) -> None:
+    config = compose_config("evaluate", [f"diagnostics={option}"])
+    check_config(config, "evaluate", {"diagnostics": option})
+    assert config.diagnostics.name == option
 
 
 @pytest.mark.parametrize("override", EVERY_OPTION)
