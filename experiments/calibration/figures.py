@@ -1,0 +1,296 @@
+"""The analysis' figures: pure functions from what was measured to a matplotlib Figure, in the style of the run's report."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy
+from matplotlib.figure import Figure
+
+from rwmu.evaluation import figures as style
+from rwmu.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY
+
+METHOD_STYLES = {
+    "raw": (INK, "-", "o", "as it is"),
+    "constant": (ORANGE, "--", "s", "one constant"),
+    "per_horizon": (BLUE, "-.", "^", "one a step"),
+    "isotonic": (PURPLE, ":", "v", "isotonic"),
+    "conformal": (GREEN, "-", "D", "conformal"),
+}
+HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE, GREY)
+FORECAST_NAMES = {"sampled": "sampled trajectories", "propagated": "propagated means"}
+EXPLODED = 10.0  # standard deviations; points beyond are left out of pictures that would show nothing else
+
+
+def value(cell: Mapping[str, Any]) -> float:
+    """Return the number of a cell, nan where there is none."""
+    return numpy.nan if cell["value"] is None else float(cell["value"])
+
+
+def _errors(cells: Sequence[Mapping[str, Any]]) -> Any:
+    """Return how far intervals reach below and above, ``[2, N]``."""
+    rows = [(cell["value"], cell["low"], cell["high"]) for cell in cells]
+    ends = [(0.0, 0.0) if None in row else (max(row[0] - row[1], 0.0), max(row[2] - row[0], 0.0)) for row in rows]
+    return numpy.array(ends).reshape(-1, 2).T
+
+
+def _steps(k: str) -> str:
+    return "1 step" if k == "1" else f"{k} steps"
+
+
+def _log_steps(axis: Any, horizons: Sequence[str]) -> None:
+    ticks = [int(k) for k in horizons]
+    axis.set_xscale("log")
+    axis.set_xticks(ticks, horizons)
+    axis.minorticks_off()
+    axis.set_xlabel("steps ahead")
+
+
+def reliability(measured: Mapping[str, Any]) -> Figure | None:
+    """Draw the reliability curves of every method, a panel a horizon, a row a forecast."""
+    curves = measured["reliability"]
+    forecasts = [name for name in FORECAST_NAMES if any(_drawable(curves[name]))]
+    horizons = [
+        k for k in map(str, measured["horizons"]) if any(k in table for name in forecasts for table in curves[name].values())
+    ]
+    if not horizons:
+        return None
+    figure, axes = style._figure(2.3 * len(horizons) + 0.6, 2.5 * len(forecasts) + 0.7, len(forecasts), len(horizons), sharex=True)
+    for index, axis in enumerate(axes):
+        forecast, k = forecasts[index // len(horizons)], horizons[index % len(horizons)]
+        axis.plot([0, 1], [0, 1], color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
+        for method, table in curves[forecast].items():
+            colour, line, _, label = METHOD_STYLES[method]
+            curve = table.get(k, {"observed": ""})
+            if not isinstance(curve["observed"], str):
+                axis.plot(curve["expected"], curve["observed"], line, color=colour, linewidth=1.6, label=label)
+        axis.set_xlim(0, 1)
+        axis.set_ylim(0, 1)
+        axis.set_aspect("equal")
+        style._title(axis, _steps(k))
+        if index % len(horizons) == 0:
+            axis.set_ylabel(f"{FORECAST_NAMES[forecast]}\nfraction of truths inside", fontsize=9)
+    figure.supxlabel("probability that the interval should hold", fontsize=10)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def _drawable(tables: Mapping[str, Mapping[str, Any]]) -> list[bool]:
+    return [not isinstance(curve["observed"], str) for table in tables.values() for curve in table.values()]
+
+
+def coverage_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
+    """Draw the coverage of both intervals over the horizon, before and after each recalibration."""
+    tables, horizons = measured["coverage_by_step"], [str(k) for k in measured["horizons"]]
+    if not tables["sampled"]["raw"]["steps"]:
+        return None
+    figure, axes = style._figure(9.6, 6.2, 2, 2, sharex=True)
+    for index, axis in enumerate(axes):
+        forecast, name = list(FORECAST_NAMES)[index // 2], ("coverage_683", "coverage_95")[index % 2]
+        nominal = (68.3, 95.0)[index % 2]
+        axis.axhspan(nominal - 5.0, min(nominal + 5.0, 100.0), color="#E5E7EB", zorder=0)
+        axis.axhline(nominal, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
+        for method, table in tables[forecast].items():
+            colour, line, marker, label = METHOD_STYLES[method]
+            values = [numpy.nan if isinstance(entry, str) else 100.0 * entry for entry in table[name]]
+            axis.plot(table["steps"], values, line, color=colour, linewidth=1.3, label=label)
+            cells = measured["scale"][forecast][method]
+            known = [k for k in horizons if cells[k][name]["value"] is not None]
+            if known and method in ("raw", "conformal"):
+                y = [100.0 * value(cells[k][name]) for k in known]
+                error = 100.0 * _errors([cells[k][name] for k in known])
+                axis.errorbar([int(k) for k in known], y, yerr=error, fmt=marker, color=colour, markersize=4, capsize=2)
+        _log_steps(axis, horizons)
+        axis.set_xlabel("steps ahead" if index > 1 else "")
+        axis.set_ylabel("truths inside (%)")
+        style._title(axis, f"{FORECAST_NAMES[forecast]}: intervals of {nominal:g} %")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def disagreement_against_error(measured: Mapping[str, Any]) -> Figure | None:
+    """Draw where forecasts lie in the plane of disagreement and error, a panel a horizon; both axes logarithmic."""
+    points = {k: table for k, table in measured["points"].items() if len(table["error"]) > 1}
+    if not points:
+        return None
+    figure, axes = style._figure(2.7 * len(points) + 0.5, 3.1, 1, len(points))
+    for index, (axis, (k, table)) in enumerate(zip(axes, points.items(), strict=True)):
+        x, y = (numpy.log10(numpy.maximum(table[name], 1e-6)) for name in ("disagreement", "error"))
+        if min(numpy.ptp(x), numpy.ptp(y)) > 1e-9:
+            axis.hexbin(x, y, gridsize=16, cmap="Blues", mincnt=1, linewidths=0.1, edgecolors="#9CA3AF")
+        else:
+            axis.plot(x, y, ".", color=BLUE, alpha=0.5)
+        rank = measured["ranking"][k]["rank"]["value"]
+        style._title(axis, _steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
+        for set_ticks, low, high in ((axis.set_xticks, x.min(), x.max()), (axis.set_yticks, y.min(), y.max())):
+            powers = _powers(low, high)
+            set_ticks(powers, [f"{10.0**power:.3g}" if -3 <= power <= 4 else f"$10^{{{power:g}}}$" for power in powers])
+        if index == 0:
+            axis.set_ylabel("error made (standard deviations)")
+    figure.supxlabel("members' disagreement (what the penalty sees)", fontsize=10)
+    return figure
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """Return three or so powers of ten within, halves where there are too few."""
+    whole = [float(power) for power in range(int(numpy.ceil(low)), int(numpy.floor(high)) + 1)]
+    if len(whole) >= 2:
+        return whole[:: max(1, round(len(whole) / 4))]
+    halves = [float(numpy.log10(mark * 10.0**power)) for power in range(-7, 8) for mark in (1, 2, 5)]
+    return [power for power in halves if low <= power <= high][:4]
+
+
+def sparsification(measured: Mapping[str, Any]) -> Figure | None:
+    """Draw the error that is left when the most uncertain forecasts are removed, a panel a horizon."""
+    curves = measured["sparsification"]
+    curves = {k: table for k, table in curves.items() if not isinstance(table["uncertainty"][0], str)}
+    if not curves:
+        return None
+    figure, axes = style._figure(2.5 * len(curves) + 0.5, 3.1, 1, len(curves), sharey=True)
+    for index, (axis, (k, table)) in enumerate(zip(axes, curves.items(), strict=True)):
+        removed = [100.0 * part for part in table["removed"]]
+        axis.axhline(100.0, color=GREY, linestyle="--", linewidth=1.2, label="at random")
+        axis.plot(removed, [100.0 * part for part in table["uncertainty"]], color=BLUE, linewidth=2.0, label="most uncertain first")
+        axis.plot(removed, [100.0 * part for part in table["oracle"]], ":", color=INK, linewidth=1.6, label="largest error first")
+        axis.set_ylim(0.0, 108.0)
+        style._title(axis, _steps(k))
+        if index == 0:
+            axis.set_ylabel("error left (%)")
+    figure.supxlabel("forecasts removed (%)", fontsize=10)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def by_dimension(measured: Mapping[str, Any]) -> Figure | None:
+    """Draw a heat map of every dimension at every horizon: ranking, coverage before and after, error."""
+    table, columns = measured["by_dimension"], measured["by_dimension"]["columns"]
+    horizons = [k for k in map(str, measured["horizons"]) if k in table]
+    if not horizons:
+        return None
+    panels = (
+        ("rank", "rank correlation", "RdBu", -1.0, 1.0),
+        ("coverage_683_raw", "inside 68 % interval\nas it is", "PuOr", 0.366, 1.0),
+        ("coverage_683_recalibrated", "inside 68 % interval\nrecalibrated", "PuOr", 0.366, 1.0),
+        ("error", "error (std)\ncolour ends at 2", "Greys", 0.0, 2.0),
+    )
+    figure, axes = style._figure(10.0, 0.17 * len(columns) + 1.6, 1, len(panels), sharey=True)
+    for axis, (name, title, colours, low, high) in zip(axes, panels, strict=True):
+        rows = [[numpy.nan] * len(columns) if isinstance(table[k][name], str) else table[k][name] for k in horizons]
+        grid = numpy.array([[numpy.nan if isinstance(entry, str) else entry for entry in row] for row in rows], dtype=float).T
+        image = axis.imshow(grid, aspect="auto", cmap=colours, vmin=low, vmax=high)
+        axis.set_xticks(range(len(horizons)), horizons)
+        axis.set_yticks(range(len(columns)), columns, fontsize=7)
+        axis.grid(False)
+        style._title(axis, title)
+        figure.colorbar(image, ax=axis, fraction=0.06, pad=0.02).ax.tick_params(labelsize=8)
+        if numpy.isnan(grid).all():
+            axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
+    figure.supxlabel("steps ahead", fontsize=10)
+    return figure
+
+
+def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
+    """Draw the rank correlations over the horizon, and beside them what a mere step counter reaches."""
+    cells = measured["ranking"]
+    horizons = [k for k in map(str, measured["horizons"]) if cells[k]["rank"]["value"] is not None]
+    if not horizons:
+        return None
+    figure, (axis,) = style._figure(7.4, 3.8)
+    lines = (
+        ("rank", BLUE, "-", "o", "at that step alone"),
+        ("within_step_rank", GREEN, "--", "s", "within a step, mean over steps so far"),
+        ("overall_rank", ORANGE, "-.", "^", "over all steps so far"),
+        ("partial_rank", PURPLE, ":", "v", "the same, given the step"),
+        ("step_counter_rank", GREY, "-", "x", "the step counter's own"),
+    )
+    for shift, (name, colour, line, marker, label) in enumerate(lines):
+        x = numpy.array([int(k) for k in horizons]) * 1.03 ** (shift - 2)
+        row = [cells[k][name] for k in horizons]
+        axis.errorbar(
+            x, [value(cell) for cell in row], yerr=_errors(row), fmt=marker, linestyle=line, color=colour, capsize=2, label=label
+        )
+    axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.03)
+    _log_steps(axis, horizons)
+    axis.set_ylabel("rank correlation with the error")
+    style._title(axis, "Does the disagreement rank the errors?")
+    style._legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def noise(measured: Mapping[str, Any]) -> Figure | None:
+    """Draw error, disagreement and coverage over the scale of the noise, a line a horizon, a row a kind of noise."""
+    kinds = {name: part["scales"] for name, part in (measured.get("noise") or {}).items() if part.get("scales")}
+    if not kinds:
+        return None
+    titles = {"given": "noise on what the model is given", "simulated": "noise on the actions in the simulator"}
+    panels = (
+        ("error", "error (standard deviations)", True),
+        ("disagreement", "disagreement", True),
+        ("rank", "rank correlation", False),
+        ("coverage_683", "inside 68 %, as it is", False),
+        ("recalibrated_683", "inside 68 %, recalibrated", False),
+    )
+    figure, axes = style._figure(2.7 * len(panels), 2.7 * len(kinds) + 0.7, len(kinds), len(panels))
+    for index, axis in enumerate(axes):
+        kind, (name, title, logarithmic) = list(kinds)[index // len(panels)], panels[index % len(panels)]
+        _noise_panel(axis, kinds[kind], name)
+        drawn = [y for line in axis.get_lines() for y in numpy.asarray(line.get_ydata(), dtype=float).tolist() if y == y]
+        if logarithmic and drawn and min(drawn) > 0 and max(drawn) > 20 * min(drawn):
+            axis.set_yscale("log")
+        if name.endswith("683"):
+            axis.axhline(0.683, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0)
+            axis.set_ylim(0, 1.03)
+        style._title(axis, title)
+        if index % len(panels) == 0:
+            axis.set_ylabel(titles[kind], fontsize=9)
+        if not drawn:
+            axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
+    figure.supxlabel("scale of the noise", fontsize=10)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    return figure
+
+
+def _noise_panel(axis: Any, scales: Mapping[str, Mapping[str, Any]], name: str) -> None:
+    horizons = list(next(iter(scales.values())))
+    for place, k in enumerate(horizons):
+        row = [scales[scale][k][name] for scale in scales]
+        axis.errorbar(
+            [float(scale) for scale in scales],
+            [value(cell) for cell in row],
+            yerr=_errors(row),
+            marker="os^vDx"[place % 6],
+            markersize=4,
+            linewidth=1.3,
+            capsize=2,
+            color=HORIZON_COLOURS[place % len(HORIZON_COLOURS)],
+            label=_steps(k),
+        )
+
+
+FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
+    "ranking_by_horizon": ranking_by_horizon,
+    "disagreement_against_error": disagreement_against_error,
+    "sparsification": sparsification,
+    "coverage_by_horizon": coverage_by_horizon,
+    "reliability": reliability,
+    "by_dimension": by_dimension,
+    "noise": noise,
+}
+
+
+def draw(measured: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the PNG of every figure that there are data for."""
+    drawn = {name: make(measured) for name, make in FIGURES.items()}
+    return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor="white")
+    return buffer.getvalue()
