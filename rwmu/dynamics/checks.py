@@ -55,6 +55,15 @@ def check_noise(dynamics: Dynamics, batch: Batch, noise: Noise, forecast: int, s
             _refuse_shape(f"noise.{name}", drawn, (steps, *shape))
 
 
+def check_feedback_noise(dynamics: Dynamics, window: Window, history: int, noise: Tensor) -> None:
+    """Refuse noise that is not drawn for every step, member and row of a rollout.
+
+    Raises:
+        DataError: with the expected and the found shape.
+    """
+    _refuse_shape("noise", noise, (window.length - history, dynamics.num_members, window.state.shape[1], dynamics.state_dim))
+
+
 def check_window(dynamics: Dynamics, window: Window, history: int) -> None:
     """Refuse windows ``[M, B, T, .]`` that do not fit the model, or that end before a forecast after ``history`` rows begins.
 

@@ -124,7 +124,8 @@ class GRU(nn.Module):
         for layer in range(self.num_layers):
             kept = steps if layer + 1 < self.num_layers or last is None else last
             weights = self.weight_ih[layer], self.weight_hh[layer], self.bias_ih[layer], self.bias_hh[layer]
-            x, end, *_ = SequenceGRU.apply(kept, x, self._fold(hidden[layer]), *weights)  # type: ignore[no-untyped-call]
+            start = self._fold(hidden[layer])
+            x, end, *_ = SequenceGRU.apply(kept, torch.is_grad_enabled(), x, start, *weights)  # type: ignore[no-untyped-call]
             after.append(self._unfold(end, members))
         return self._unfold(x, members), torch.stack(after)
 

@@ -24,18 +24,18 @@ _CHUNK_ROWS = 1024
 
 
 class SequenceGRU(torch.autograd.Function):
-    """One GRU layer over a sequence: ``last, x [G, T, N, I], hidden [G, N, W] -> outputs [G, last, N, W], hidden`` and more.
+    """One GRU layer over a sequence: ``last, keep, x [G, T, N, I], hidden [G, N, W] -> outputs [G, last, N, W], hidden`` and more.
 
     Only the outputs of the last rows are handed out: what nobody looks at costs nothing on the way back. The other results, without
-    gradient, are all outputs ``[G, T, N, W]`` (empty if those of all rows come first), and of every step the gates r, z and the
-    recurrent part of n side by side ``[G, N, 3W]``, and n ``[G, N, W]``. The input is projected, and the weights' gradients are
-    summed, a chunk of steps at a time: large matrix products for small batches, and for large ones buffers that stay in the cache
-    and in the allocator's hands. ``torch.func.vmap`` folds its axis into the groups.
+    gradient, are all outputs ``[G, T, N, W]`` (empty if those of all rows come first) and, to ``keep`` for backward, of every step
+    the gates r, z and the recurrent part of n side by side ``[G, N, 3W]``, and n ``[G, N, W]``. The input is projected, and the
+    weights' gradients are summed, a chunk of steps at a time: large matrix products for small batches, and for large ones buffers
+    that stay in the cache and in the allocator's hands. ``torch.func.vmap`` folds its axis into the groups.
     """
 
     @staticmethod
     def forward(  # noqa: D102 - torch names and documents it
-        last: int, x: Tensor, hidden: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+        last: int, keep: bool, x: Tensor, hidden: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
     ) -> tuple[Tensor, ...]:
         groups, steps, rows, _ = x.shape
         width = hidden.shape[-1]
@@ -58,14 +58,15 @@ class SequenceGRU(torch.autograd.Function):
                 candidate = torch.addcmul(of_input[..., 2 * width :], gates[..., :width], recurrent_n)
                 fast_tanh(candidate, out=candidate)
                 hidden = torch.lerp(candidate, hidden, gates[..., width : 2 * width], out=outputs[:, t])
-                kept += (gates, candidate)
+                if keep:
+                    kept += (gates, candidate)
         if last == steps:
             return outputs, hidden.clone(), outputs.new_empty(groups, 0), *kept
         return outputs[:, steps - last :].contiguous(), hidden.clone(), outputs, *kept
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: D102
-        last, x, hidden, weight_ih, weight_hh, _, _ = inputs
+        last, _, x, hidden, weight_ih, weight_hh, _, _ = inputs
         ctx.mark_non_differentiable(*output[2:])
         ctx.set_materialize_grads(False)
         outputs = output[0] if last == x.shape[-3] else output[2]
@@ -76,8 +77,8 @@ class SequenceGRU(torch.autograd.Function):
         ctx: Any, grad_outputs: Tensor | None, grad_hidden: Tensor | None, *_: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         if grad_outputs is None and grad_hidden is None:
-            return (None,) * 7
-        need_x, need_hidden = ctx.needs_input_grad[1:3]
+            return (None,) * 8
+        need_x, need_hidden = ctx.needs_input_grad[2:4]
         x, initial = ctx.saved_tensors[:2]
         if grad_outputs is None:
             grad_outputs = initial.new_empty(x.shape[0], 0, *initial.shape[1:])
@@ -86,11 +87,11 @@ class SequenceGRU(torch.autograd.Function):
         gradients = _SequenceGRUGradient.apply(  # type: ignore[no-untyped-call]
             need_x, need_hidden, grad_outputs, grad_hidden, *ctx.saved_tensors
         )
-        return None, gradients[0] if need_x else None, gradients[1] if need_hidden else None, *gradients[2:]
+        return None, None, gradients[0] if need_x else None, gradients[1] if need_hidden else None, *gradients[2:]
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], last: int, *tensors: Tensor) -> tuple[Any, Any]:  # noqa: D102
-        outputs = SequenceGRU.apply(last, *_fold_members(info.batch_size, in_dims[1:], tensors))  # type: ignore[no-untyped-call]
+    def vmap(info: Any, in_dims: tuple[int | None, ...], last: int, keep: bool, *tensors: Tensor) -> tuple[Any, Any]:  # noqa: D102
+        outputs = SequenceGRU.apply(last, keep, *_fold_members(info.batch_size, in_dims[2:], tensors))  # type: ignore[no-untyped-call]
         return _unfold_members(info.batch_size, outputs), (0,) * len(outputs)
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rwmu.dynamics.checks import check_window
+from rwmu.dynamics.checks import check_feedback_noise, check_window
 from rwmu.interfaces import Dynamics
 from rwmu.records import Carry, Features, Followed, Prediction, Rollout, Window, follow
 
@@ -196,5 +196,7 @@ def unroll(
         DataError: names the tensor that does not fit, with the expected and the found shape.
     """
     check_window(dynamics, window, history)
+    if noise is not None:
+        check_feedback_noise(dynamics, window, history, noise)
     encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1], last=1)
     return forecast(dynamics, encoded, window.action[:, :, history + 1 :], feedback, noise, member)

@@ -56,6 +56,11 @@ def test_windows_too_short_for_a_forecast():
         unroll(model(), rows(length=3), 3)
 
 
+def test_noise_of_another_shape_in_a_rollout():
+    with pytest.raises(DataError, match=r"noise has shape \[3, 1, 7, 4\], but \[3, 2, 7, 4\] was expected"):
+        unroll(model(), rows(), 3, "sample", torch.zeros(3, 1, 7, 4))
+
+
 @pytest.mark.parametrize(
     ("batch", "message"),
     [

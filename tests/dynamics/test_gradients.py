@@ -31,14 +31,14 @@ def randn(*shape, grad=False, seed=0):
 def test_the_gru_over_a_sequence(of_input, of_hidden, steps, last):
     arguments = [randn(2, steps, 2, 3, grad=of_input), randn(2, 2, 4, grad=of_hidden)]
     arguments += [randn(*shape, grad=True) for shape in ((2, 12, 3), (2, 12, 4), (2, 12), (2, 12))]
-    assert gradcheck(lambda *inputs: SequenceGRU.apply(last, *inputs)[:2], arguments, **TIGHT)
+    assert gradcheck(lambda *inputs: SequenceGRU.apply(last, True, *inputs)[:2], arguments, **TIGHT)
     for output in (0, 1):  # the other one unused
-        assert gradcheck(lambda *inputs, output=output: SequenceGRU.apply(last, *inputs)[output], arguments, **TIGHT)
+        assert gradcheck(lambda *inputs, output=output: SequenceGRU.apply(last, True, *inputs)[output], arguments, **TIGHT)
 
 
 def test_the_gru_over_a_sequence_can_be_differentiated_once_only():
     arguments = [randn(*shape, grad=True) for shape in ((1, 2, 2, 3), (1, 2, 4), (1, 12, 3), (1, 12, 4), (1, 12), (1, 12))]
-    outputs, _, *kept = SequenceGRU.apply(2, *arguments)
+    outputs, _, *kept = SequenceGRU.apply(2, True, *arguments)
     assert not any(tensor.requires_grad for tensor in kept)
     (first,) = torch.autograd.grad(outputs.square().sum(), arguments[2], create_graph=True)
     with pytest.raises(NotImplementedError, match="once"):

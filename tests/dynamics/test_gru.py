@@ -63,7 +63,16 @@ def test_sequence_backward_by_finite_differences():
     torch.manual_seed(0)
     shapes = [(2, 3, 2, 3), (2, 2, 4), (2, 12, 3), (2, 12, 4), (2, 12), (2, 12)]
     arguments = [torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in shapes]
-    assert torch.autograd.gradcheck(lambda *inputs: SequenceGRU.apply(3, *inputs), arguments)
+    assert torch.autograd.gradcheck(lambda *inputs: SequenceGRU.apply(3, True, *inputs), arguments)
+
+
+def test_nothing_is_kept_for_a_way_back_that_there_is_not():
+    shapes = [(2, 3, 2, 3), (2, 2, 4), (2, 12, 3), (2, 12, 4), (2, 12), (2, 12)]
+    arguments = [torch.randn(shape, dtype=torch.double) for shape in shapes]
+    kept, thrown = SequenceGRU.apply(3, True, *arguments), SequenceGRU.apply(3, False, *arguments)
+    assert len(kept) == 3 + 2 * 3
+    assert len(thrown) == 3
+    assert torch.equal(kept[0], thrown[0])
 
 
 def test_the_outputs_of_the_last_rows_are_those_of_all():

@@ -24,7 +24,7 @@ def test_gradients_over_several_chunks(of_input, of_hidden, chunk, monkeypatch):
     )  # of two rows each: step by step, or two steps and then one
     arguments = [randn(2, 3, 2, 3, grad=of_input), randn(2, 2, 4, grad=of_hidden)]
     arguments += [randn(*shape, grad=True) for shape in ((2, 12, 3), (2, 12, 4), (2, 12), (2, 12))]
-    assert gradcheck(lambda *inputs: SequenceGRU.apply(2, *inputs)[:2], arguments, eps=1e-6, atol=1e-7, rtol=1e-5)
+    assert gradcheck(lambda *inputs: SequenceGRU.apply(2, True, *inputs)[:2], arguments, eps=1e-6, atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 6, 9, 12])
@@ -35,7 +35,7 @@ def test_the_chunks_of_a_sequence_change_nothing(chunk, monkeypatch):
     found = []
     for rows in (2048, chunk):
         monkeypatch.setattr("rwmu.dynamics.gru_sequence._CHUNK_ROWS", rows)
-        outputs = SequenceGRU.apply(5, *arguments)[0]
+        outputs = SequenceGRU.apply(5, True, *arguments)[0]
         found.append([outputs, *torch.autograd.grad((outputs * direction).sum(), arguments)])
     for one, other in zip(*found, strict=True):
         assert_close(one, other)
