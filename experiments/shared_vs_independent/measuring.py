@@ -12,7 +12,8 @@ from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 SETTINGS = CalibrationSettings(horizons=(1, 8, 24, 100))
 
 _PARTS = ("num_members", "history", "horizons", "level", "test", "calibration", "ranking", "diversity", "heads", "falls", "verdict")
-_SCORES = ("coverage_683", "coverage_95", "width_683", "width_95", "miscalibration_area", "nll", "crps")
+_SCORES = ("coverage_683", "coverage_95", "width_683", "crps")
+_PAIRED = ("8", "24")  # horizons at which architectures are compared episode by episode
 _DIGITS = 5
 
 
@@ -27,7 +28,7 @@ def measure(world_model: WorldModel, tested: OfflineDataModule, own: OfflineData
 
 
 def kept(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of a measurement; what is there to be drawn for one model stays in its folder."""
+    """Return the numbers of a measurement, and the rows that two architectures are paired by; the rest stays in the folder."""
     scale = {
         forecast: {
             method: {horizon: {name: scores[name] for name in _SCORES if name in scores} for horizon, scores in by_horizon.items()}
@@ -35,7 +36,10 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
         }
         for forecast, methods in found.get("scale", {}).items()
     }
-    shortened = _short({name: found[name] for name in _PARTS if name in found} | {"scale": scale})
+    points = {horizon: found["points"][horizon] for horizon in _PAIRED if horizon in found["points"]}
+    falls = {name: found["fall_rows"][name] for name in ("disagreement", "steps", "episode")}
+    rows = {"points": points, "falls": falls}
+    shortened = _short({name: found[name] for name in _PARTS if name in found} | {"scale": scale, "rows": rows})
     assert isinstance(shortened, dict)
     return shortened
 

@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from experiments.shared_vs_independent.cells import (
     DATA,
+    FORMAT,
     MODELS,
     PENALTIES,
     RESULTS,
@@ -52,8 +53,8 @@ def read_result(cell: Cell, results: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError):
         found = None
-    if not isinstance(found, dict) or found.get("name") != cell.name or "seconds" not in found:
-        print(f"{path} is damaged or of another cell; it is made anew.", flush=True)
+    if not isinstance(found, dict) or found.get("name") != cell.name or found.get("format") != FORMAT:
+        print(f"{path} is damaged, of another cell or of an earlier format; it is made anew.", flush=True)
         return None
     return found
 

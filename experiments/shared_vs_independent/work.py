@@ -18,7 +18,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.shared_vs_independent import measuring
 from experiments.shared_vs_independent.capacity import complete
-from experiments.shared_vs_independent.cells import DATA, RESULTS, Cell, ModelCell, PolicyCell, model_cell, named, plan, result_path
+from experiments.shared_vs_independent.cells import (
+    DATA,
+    FORMAT,
+    RESULTS,
+    Cell,
+    ModelCell,
+    PolicyCell,
+    model_cell,
+    named,
+    plan,
+    result_path,
+)
 from experiments.shared_vs_independent.folders import absent, differences, fitted_model, latest, locked
 from rwmu.command_line import STATUS_INTERRUPTED, STATUS_USER_ERROR, explain
 from rwmu.configuration import check_config, compose_config, config_directory, groups
@@ -155,7 +166,14 @@ def result(cell: Cell, run: Run, particular: dict[str, Any]) -> dict[str, Any]:
     card = json.loads((run.folder.path / "run_card.json").read_text())
     adopted = run.folder.path / "adopted.json"
     model = model_cell(cell)
-    common = {"kind": cell.kind, "name": cell.name, "model": model.model, "data": model.data, "seed": model.seed}
+    common: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": cell.kind,
+        "name": cell.name,
+        "model": model.model,
+        "data": model.data,
+        "seed": model.seed,
+    }
     if isinstance(cell, PolicyCell):
         common |= {"penalty": cell.penalty, "weight": cell.weight}
     return common | {
@@ -184,7 +202,7 @@ def work(cell: Cell, runs: Path, results: Path, extra: list[str]) -> int:
     run = Run(config, folder)
     get_data(run, runs)
     particular = finish_policy(cell, run, runs) if isinstance(cell, PolicyCell) else finish_model(cell, run, runs, extra)
-    write_json(result_path(cell, results), result(cell, run, particular), indent=1)
+    write_json(result_path(cell, results), result(cell, run, particular), indent=None)
     for checkpoint in (folder.checkpoints / "policy").glob("model_*.pt"):  # a gigabyte over the study; the last is policy.pt
         checkpoint.unlink()
     return 0

@@ -13,11 +13,13 @@ import pytest
 
 from experiments.shared_vs_independent import run as study
 from experiments.shared_vs_independent.capacity import LARGEST_DEVIATION, complete, parameters
-from experiments.shared_vs_independent.cells import Cell, ModelCell, PolicyCell, plan, result_path
+from experiments.shared_vs_independent.cells import FORMAT, Cell, ModelCell, PolicyCell, plan, result_path
 from experiments.shared_vs_independent.folders import try_lock
 
 # Finishes a cell, unless a file in its folder says otherwise; an interrupted one leaves a mark and is done the next time.
-WORKER = """
+WORKER = (
+    f"FORMAT = {FORMAT}"
+    + """
 import json, pathlib, signal, sys, time
 name, runs, results = sys.argv[1], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[5])
 folder = runs / name
@@ -39,8 +41,9 @@ if name.startswith("model"):
     (checkpoints / "dynamics.pt").touch()
     (folder / "latest" / "stages.json").write_text(json.dumps({"finished": ["dynamics"], "seconds": {}}))
 results.mkdir(exist_ok=True)
-(results / f"{name}.json").write_text(json.dumps({"name": name, "seconds": {"dynamics": 3600.0}, "options": sys.argv[6:]}))
+(results / f"{name}.json").write_text(json.dumps({"name": name, "format": FORMAT, "seconds": {"dynamics": 3600.0}, "options": sys.argv[6:]}))
 """
+)
 MODEL = ModelCell("shared", "broad", 0)
 POLICY = PolicyCell(MODEL, "raw", 1.0)
 OTHER = ModelCell("independent", "broad", 0)

@@ -1,0 +1,131 @@
+"""Make tables, figures and the answer from results/: ``python -m experiments.shared_vs_independent.summarise``.
+
+Writes results.csv, answer.json, table.md and figures/ beside this file, and the generated parts of README.md. Works with whatever
+results there are: what is missing is named, and the protocol's rule says "undecided" where it has too little to decide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.shared_vs_independent import tables
+from experiments.shared_vs_independent.answer import Answer, answer
+from experiments.shared_vs_independent.cells import HERE, plan
+from experiments.shared_vs_independent.figures import FIGURES
+from experiments.shared_vs_independent.gather import Gathered
+from rwmu.evaluation.json_files import write_json, write_text
+
+COMMAND = "python -m experiments.shared_vs_independent.summarise"
+PARTS = ("answer", "results", "missing")
+
+
+def marks(part: str) -> tuple[str, str]:
+    """Return the lines between which a generated part of the README stands."""
+    return f"<!-- {part}: begin ({COMMAND}) -->", f"<!-- {part}: end -->"
+
+
+def answer_lines(found: Answer, gathered: Gathered) -> list[str]:
+    """Return the answer in words, each with its reasons."""
+    if not gathered.by_name:
+        return ["Not run yet."]
+    done, planned = len(gathered.by_name), len(plan())
+    meaning = {
+        "sufficient": "The shared base is sufficient.",
+        "insufficient": "The shared base is insufficient.",
+        "undecided": "Undecided whether the shared base is sufficient.",
+    }
+    helps = {
+        "helps": "Recalibrating the penalty helps the robot.",
+        "does not help": "Recalibrating the penalty does not help the robot.",
+        "undecided": "Undecided whether recalibrating the penalty helps the robot.",
+    }
+    weights = []
+    for model, by_penalty in found.best_weights.items():
+        known = [f"{penalty} {weight:g}" for penalty, weight in by_penalty.items() if weight is not None]
+        weights.append(f"{model}: {', '.join(known) if known else 'not run yet'}")
+    return [
+        f"From {done} of {planned} cells ({'all' if done == planned else 'the others are listed below'}).",
+        "",
+        f"**{meaning[found.shared]}**",
+        "",
+        *(f"- {reason}." for reason in found.reasons),
+        "",
+        f"**{helps[found.recalibration]}**",
+        "",
+        *(f"- {reason}." for reason in found.recalibration_reasons),
+        "",
+        f"Weight of the highest return on broad data: {'; '.join(weights)}.",
+    ]
+
+
+def result_lines(gathered: Gathered) -> list[str]:
+    """Return every table under its heading."""
+    sections = {
+        "Ranking: rank correlation of disagreement with error": tables.ranking(gathered),
+        "Scale: share inside the 68.3 % intervals of sampled trajectories": tables.scale(gathered),
+        "Diversity of the members": tables.diversity(gathered),
+        "Foresight of falls: AUROC of the disagreement": tables.falls(gathered),
+        "Error, size and time": tables.error_and_cost(gathered),
+        "Deployed policies": tables.deployed(gathered),
+    }
+    lines = [
+        "Interquartile means over seeds with 95 % intervals from resampling seeds. * marks a cell adopted from an earlier run."
+    ]
+    for heading, body in sections.items():
+        lines += ["", f"### {heading}", "", *body]
+    return lines
+
+
+def with_parts(readme: str, parts: dict[str, list[str]]) -> str:
+    """Return a README with its generated parts replaced; a part whose marks are missing is left out."""
+    for name, lines in parts.items():
+        begin, end = marks(name)
+        if begin in readme and end in readme:
+            body = "\n".join(lines).strip()
+            readme = f"{readme.split(begin)[0]}{begin}\n\n{body}\n\n{end}{readme.split(end)[1]}"
+    return readme
+
+
+def write_figures(gathered: Gathered, folder: Path) -> list[str]:
+    """Draw every figure that there are results for; returns their names."""
+    drawn = []
+    for name, draw in FIGURES.items():
+        figure = draw(gathered)
+        if figure is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            figure.savefig(folder / f"{name}.png", facecolor="white", metadata={"Software": None})
+            drawn.append(name)
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Summarise a folder of results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=HERE, help="with results/ and README.md; gets everything that is written")
+    folder = parser.parse_args(arguments).folder
+    gathered = Gathered.read(folder / "results")
+    found = answer(gathered)
+    drawn = write_figures(gathered, folder / "figures")
+    parts = {
+        "answer": answer_lines(found, gathered),
+        "results": [*result_lines(gathered), *(line for name in drawn for line in ("", f"![{name}](figures/{name}.png)"))],
+        "missing": tables.missing(gathered),
+    }
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([tables.CSV_COLUMNS, *tables.csv_rows(gathered)])
+    write_text(folder / "results.csv", text.getvalue())
+    write_json(folder / "answer.json", found.plain(), indent=1)
+    write_text(folder / "table.md", "\n".join([*parts["answer"], "", *result_lines(gathered)]) + "\n")
+    readme = folder / "README.md"
+    if readme.is_file():
+        write_text(readme, with_parts(readme.read_text(), parts))
+    print("\n".join(parts["answer"]))
+
+
+if __name__ == "__main__":
+    main()
