@@ -128,7 +128,7 @@ def disagreement_against_error(measured: Mapping[str, Any]) -> Figure | None:
         style._title(axis, _steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
         for set_ticks, low, high in ((axis.set_xticks, x.min(), x.max()), (axis.set_yticks, y.min(), y.max())):
             powers = _powers(low, high)
-            set_ticks(powers, [f"{10.0**power:.3g}" if -3 <= power <= 4 else f"$10^{{{power:g}}}$" for power in powers])
+            set_ticks(powers, [f"{10.0**power:.3g}" if -3 <= power < 4 else f"$10^{{{power:g}}}$" for power in powers])
         if index == 0:
             axis.set_ylabel("error made (standard deviations)")
     figure.supxlabel("members' disagreement (what the penalty sees)", fontsize=10)

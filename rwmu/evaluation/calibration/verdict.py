@@ -19,7 +19,8 @@ INFORMATIVE = 0.5
 # A fall is foreseen where three of four rows before one score above a row elsewhere.
 FORESEES = 0.75
 LEVELS = {"coverage_683": 0.683, "coverage_95": 0.95}
-FORECASTS = ("sampled", "propagated")
+WORDS = {"sampled": "sampled trajectories", "propagated": "propagated means"}
+FORECASTS = tuple(WORDS)
 
 
 def ranks(cells: Mapping[str, Any]) -> bool | None:
@@ -43,11 +44,13 @@ def judge(measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return the verdict on what :func:`rwmu.evaluation.calibration.measure.measure_calibration` measured.
 
     Returns:
-        ``ranking``, ``scale_raw`` and ``scale_recalibrated`` (of any of ``FORECASTS``): horizon -> true, false or None (not
-        measured); ``raw_forecasts``, ``recalibrated_by``: horizon -> which forecasts, or methods of which, are right; ``falls``
-        (true, false or None); ``by_horizon`` (``ranking and scale``, ``ranking and scale after recalibration``, ``ranking only``,
-        ``scale only``, ``scale only, after recalibration``, ``neither``, ``not known``) and ``usable_as``, the same where all
-        measured horizons agree, else ``mixed``; ``sentences``, question -> text.
+        - ``ranking``, ``scale_raw``, ``scale_recalibrated`` (either of ``FORECASTS``): horizon -> true, false or None (unknown);
+        - ``raw_forecasts``: horizon -> which forecasts are right; ``recalibrated_by``: horizon -> forecast -> by which methods;
+        - ``falls``: true, false or None;
+        - ``by_horizon``: ``ranking and scale``, ``ranking and scale after recalibration``, ``ranking only``, ``scale only``,
+          ``scale only, after recalibration``, ``neither`` or ``not known``; ``usable_as``: the same where all measured horizons
+          agree, else ``mixed``;
+        - ``sentences``: question -> text.
     """
     horizons = [str(k) for k in measured["horizons"]]
     answers = {
@@ -61,7 +64,13 @@ def judge(measured: Mapping[str, Any]) -> dict[str, Any]:
         "scale_raw": {k: _any(raw[k].values()) for k in horizons},
         "raw_forecasts": {k: [name for name, answer in raw[k].items() if answer] for k in horizons},
         "scale_recalibrated": {k: _any(others[k].values()) for k in horizons},
-        "recalibrated_by": {k: [f"{method} of {name}" for (method, name), right in others[k].items() if right] for k in horizons},
+        "recalibrated_by": {
+            k: {
+                forecast: [method for (method, name), right in others[k].items() if right and name == forecast]
+                for forecast in FORECASTS
+            }
+            for k in horizons
+        },
         "falls": _foresees(measured),
     }
     verdict["by_horizon"] = {
@@ -135,7 +144,7 @@ def _ranking_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -
 
 def _scale_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     parts = []
-    for name, words in zip(FORECASTS, ("sampled trajectories", "propagated means"), strict=True):
+    for name, words in WORDS.items():
         raw = measured["scale"][name]["raw"]
         covered = [
             f"{100 * raw[k]['coverage_683']['value']:.0f} % at {k}" for k in raw if raw[k]["coverage_683"]["value"] is not None
@@ -148,7 +157,11 @@ def _scale_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> 
 
 
 def _recalibrated_sentence(verdict: Mapping[str, Any]) -> str:
-    by = "; ".join(f"at {k} by {_list(names)}" for k, names in verdict["recalibrated_by"].items() if names)
+    by = "; ".join(
+        f"at {k} " + ", ".join(f"{WORDS[name]} by {_list(methods)}" for name, methods in table.items() if methods)
+        for k, table in verdict["recalibrated_by"].items()
+        if any(table.values())
+    ).replace("per_horizon", "one factor a step")
     answer = _answer(verdict["scale_recalibrated"], "right", "wrong")
     return f"Scale after recalibration: {answer}{' (' + by + ')' if by else ''}."
 

@@ -50,7 +50,7 @@ def test_uses(case, use):
 def test_sentences_name_methods_figures_and_reasons():
     sentences = judge(measured())["sentences"]
     assert "0.80 at 8" in sentences["ranking"]
-    assert "isotonic of sampled" in sentences["recalibrated"]
+    assert "at 8 sampled trajectories by isotonic" in sentences["recalibrated"]
     assert "90 % at 8" in sentences["scale"]
     assert "AUROC 0.90" in sentences["falls"]
     assert "4 falls" in sentences["falls"]

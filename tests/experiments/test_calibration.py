@@ -1,0 +1,244 @@
+"""The command: what it writes, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from experiments.calibration import __main__ as calibration
+from experiments.calibration.figures import FIGURES
+from experiments.calibration.options import Options, parse
+from rwmu.configuration import compose_config
+from rwmu.data.formats import hdf5
+from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import ConfigError
+from rwmu.parts import Parts
+from tests.fakes import random_episodes
+
+LENGTHS = [60, 70, 80, 90] * 10
+SMALL = ["horizons=[1,4,500]", "stretches=40", "long_stretches=5", "samples=2", "resamples=10", "progress=false"]
+SMALL += ["noise.scales=[0,0.5]", "noise.trajectories=3", "noise.steps=8"]
+
+
+def make_run(folder: Path, members: int = 2, fractions: str = "{train:0.4,validation:0.1,test:0.25,calibration:0.25}") -> Path:
+    """Make the folder of a run whose world model was not trained at all."""
+    episodes = random_episodes(LENGTHS, terminated=(1, 5, 8, 20, 21, 22, 30, 31))
+    hdf5.save(episodes, folder / "data.h5")
+    overrides = ["scale=smoke", f"data.path={folder / 'data.h5'}", f"dynamics.num_members={members}", f"data.fractions={fractions}"]
+    config = compose_config("train", overrides)
+    parts = Parts(config)
+    torch.manual_seed(0)
+    model, architecture = parts.new_dynamics(extension_dim=0)
+    robot = parts.robot
+    world_model = WorldModel(
+        model,  # type: ignore[arg-type]
+        Normalizer.fit(episodes.state, robot.state_layout),
+        config.data.history,
+        robot.name,
+        robot.state_layout.describe(),
+        episodes.content_hash(),
+        architecture,
+    )
+    run = folder / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    world_model.save(run / "checkpoints" / "dynamics.pt")
+    OmegaConf.save(config, run / "config.yaml", resolve=True)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("calibration"))
+
+
+@pytest.fixture(scope="module")
+def results(run: Path) -> dict[str, Any]:
+    calibration.main([f"run={run}", *SMALL])
+    found: dict[str, Any] = json.loads((run / "calibration" / "calibration.json").read_text())
+    return found
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures out, which take most of the time."""
+    monkeypatch.setattr(calibration.figures, "draw", lambda measured: {})
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        calibration.main(list(arguments))
+    assert stopped.value.code == 2
+    sentence = capsys.readouterr().err.strip()
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_it_writes_everything_and_nothing_elsewhere(run: Path, results: dict[str, Any]) -> None:
+    folder = run / "calibration"
+    assert {path.name for path in run.iterdir()} == {"checkpoints", "config.yaml", "calibration"}
+    tables = {"ranking", "scale", "diversity", "heads", "falls", "noise"}
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"calibration.json", "calibration.html", "figures"} | {f"{name}.csv" for name in tables}
+    assert {path.stem for path in (folder / "figures").iterdir()} == set(FIGURES)
+    assert results["subject"]["robot"] == "anymal_d"
+    assert results["options"]["horizons"] == [1, 4, 500]
+
+
+def test_the_page_is_self_contained_and_says_the_verdict_first(run: Path, results: dict[str, Any]) -> None:
+    html = (run / "calibration" / "calibration.html").read_text()
+    assert html.count("data:image/png;base64,") == len(FIGURES)
+    assert "http" not in html.replace("http-equiv", "")
+    assert html.index("Usable as") < html.index("<figure>")
+    assert "16 + 500 rows are needed" in html or "rows are needed, but the longest test episode has 90" in html
+
+
+def test_the_tables_hold_the_cells(run: Path, results: dict[str, Any]) -> None:
+    with (run / "calibration" / "ranking.csv").open() as file:
+        rows = {row["cell"]: row for row in csv.DictReader(file)}
+    cell = results["ranking"]["4"]["within_step_rank"]
+    assert float(rows["4/within_step_rank"]["value"]) == pytest.approx(cell["value"])
+    assert int(rows["4/within_step_rank"]["trajectories"]) == cell["trajectories"] == 10
+    assert "rows are needed" in rows["500/rank"]["reason"]
+    assert rows["500/rank"]["value"] == ""
+
+
+def test_noise_in_the_simulator_was_measured(results: dict[str, Any]) -> None:
+    pytest.importorskip("mujoco")
+    simulated = results["noise"]["simulated"]
+    assert "behaviour policy 'good'" in simulated["about"]
+    assert simulated["scales"]["0.5"]["4"]["rollouts"] == 3
+    assert simulated["scales"]["0"]["4"]["error"]["value"] is not None
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_the_simulator_it_says_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rwmu.errors import MissingExtraError
+    from rwmu.parts import Parts
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise MissingExtraError("The embedded simulator needs MuJoCo 4.")
+
+    monkeypatch.setattr(Parts, "simulator", property(lambda self: missing))
+    calibration.main([f"run={run}", f"output={tmp_path / 'out'}", *SMALL, "horizons=[1]"])
+    found = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert found["noise"]["simulated"]["missing"] == "The embedded simulator needs MuJoCo 4."
+    assert "not measured: The embedded simulator needs MuJoCo 4." in found["verdict"]["sentences"]["noise"]
+    assert "The embedded simulator needs MuJoCo 4." in (tmp_path / "out" / "calibration.html").read_text()
+
+
+def test_figures_are_left_out_where_there_is_nothing_to_draw(results: dict[str, Any]) -> None:
+    alone = results | {"points": {}, "sparsification": {}, "noise": {"simulated": {"missing": "no simulator"}}}
+    alone["ranking"] = {k: {name: {"value": None} for name in cells} for k, cells in results["ranking"].items()}
+    for name in ("ranking_by_horizon", "disagreement_against_error", "sparsification", "noise"):
+        assert FIGURES[name](alone) is None
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_rerun_replaces_its_own_and_says_so(run: Path, results: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    stale = run / "calibration" / "figures" / "noise.png"
+    stale.write_bytes(b"of an earlier analysis")
+    capsys.readouterr()
+    calibration.main([f"run={run}", *SMALL, "noise.scales=[]", "horizons=[1]"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("Replacing the earlier analysis")
+    assert printed.strip().splitlines()[-1].endswith("calibration.html")
+    assert "Usable as:" in printed
+    assert not stale.exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_member_and_no_calibration_split_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path, members=1, fractions="{train:0.6,validation:0.1,test:0.3,calibration:0.0}")
+    calibration.main([f"run={run}", *SMALL, "noise.simulator=false", "horizons=[1,4]"])
+    printed = capsys.readouterr().out
+    assert "Ranking: not measured: one member" in printed
+    found = json.loads((run / "calibration" / "calibration.json").read_text())
+    assert found["calibration"] is None
+    html = (run / "calibration" / "calibration.html").read_text()
+    assert "There is no calibration split" in html
+    assert "one member" in html
+
+
+def test_another_folder_with_files_is_left_alone(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    sentence = failure(capsys, f"run={run}", f"output={tmp_path}", *SMALL)
+    assert "holds other files" in sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run=nowhere"], "There is no run folder nowhere"),
+        ([], "Which run?"),
+        (["run=x", "horizon=[1]"], "no option 'horizon'; did you mean 'horizons'?"),
+        (["run=x", "samples=many"], "samples"),
+        (["run=x", "horizons=[8,1]"], "horizons is [8, 1]"),
+        (["run=x", "noise.scales=[-1]"], "noise.scales"),
+        (["run=x", "num_threads=0"], "num_threads is 0"),
+        (["runs/latest"], "write it as key=value"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sentence in failure(capsys, *arguments)
+
+
+def test_a_run_without_model_data_or_test_split_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = tmp_path / "bare"
+    (bare / "checkpoints").mkdir(parents=True)
+    assert "it has no config.yaml" in failure(capsys, f"run={bare}")
+    config = OmegaConf.load(run / "config.yaml")
+    OmegaConf.save(config, bare / "config.yaml")
+    assert "has no world model yet" in failure(capsys, f"run={bare}", f"output={tmp_path / 'a'}")
+    (bare / "checkpoints" / "dynamics.pt").write_bytes((run / "checkpoints" / "dynamics.pt").read_bytes())
+    OmegaConf.save(OmegaConf.merge(config, {"data": {"path": "nowhere.h5"}}), bare / "config.yaml")
+    assert "There is no data file nowhere.h5" in failure(capsys, f"run={bare}", f"output={tmp_path / 'b'}")
+    fractions = {"train": 0.9, "validation": 0.1, "test": 0.0, "calibration": 0.0}
+    OmegaConf.save(OmegaConf.merge(config, {"data": {"fractions": fractions}}), bare / "config.yaml")
+    assert "There are no test episodes" in failure(capsys, f"run={bare}", f"output={tmp_path / 'c'}")
+
+
+def test_another_robots_data_are_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = random_episodes(LENGTHS, seed=9)
+    attributes = dict(other.attributes) | {"robot": "go2"}
+    hdf5.save(type(other)(**{**vars_of(other), "attributes": attributes}), tmp_path / "other.h5")
+    assert "go2" in failure(capsys, f"run={run}", f"data={tmp_path / 'other.h5'}", f"output={tmp_path / 'out'}", *SMALL)
+
+
+def vars_of(episodes: Any) -> dict[str, Any]:
+    from dataclasses import fields
+
+    return {field.name: getattr(episodes, field.name) for field in fields(episodes)}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_another_dataset_of_the_robot_can_be_tested_on(run: Path, tmp_path: Path) -> None:
+    hdf5.save(random_episodes(LENGTHS, seed=9), tmp_path / "other.h5")
+    arguments = [
+        f"run={run}",
+        f"data={tmp_path / 'other.h5'}",
+        f"output={tmp_path / 'out'}",
+        *SMALL,
+        "noise.scales=[]",
+        "horizons=[1]",
+    ]
+    calibration.main(arguments)
+    found = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert found["test"]["data_hash"] != found["calibration"]["data_hash"]
+
+
+def test_the_options_are_those_of_the_settings() -> None:
+    options = parse(["run=x", "horizons=[2,3]", "noise.scales=[0.1]"])
+    assert options.settings().horizons == (2, 3)
+    assert options.noise_settings().scales == (0.1,)
+    assert Options(run="x").settings().stretches == 200
+    assert options.folder == Path("x/calibration")
+    with pytest.raises(ConfigError):
+        parse(["run=x", "noise.steps=0"])
