@@ -35,6 +35,14 @@ def _title(axis: Axes, text: str) -> None:
     axis.set_title(text, loc="left", fontsize=10.5, color=INK, fontweight="bold")
 
 
+def _legend(axes: Sequence[Sequence[Axes]]) -> None:
+    """Explain the lines in the first panel that has any."""
+    for axis in [axis for row in axes for axis in row]:
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=8)
+            return
+
+
 def _line(axis: Axes, model: str, estimates: Sequence[Estimate], place: int, style: str = "-", label: str | None = None) -> bool:
     """Draw estimates at places 0, 1, ... of the axis, a little apart from other models'; returns whether there was any."""
     known = [(i, found) for i, found in enumerate(estimates) if found.value is not None]
@@ -88,7 +96,7 @@ def _by_data(
         _ticks(axis, labels, x)
         axis.set_ylabel(y, fontsize=9)
         _title(axis, f"trained on {data}, tested on {tested}")
-    axes[0][0].legend(frameon=False, fontsize=9)
+    _legend(axes)
     return figure, axes
 
 
@@ -135,7 +143,7 @@ def coverage(gathered: Gathered) -> Figure | None:
             axis.set_ylim(0.0, 1.02)
             _title(axis, f"{data}, {horizon} step{'' if horizon == '1' else 's'} ahead")
         row[0].set_ylabel("inside the 68.3 % interval", fontsize=9)
-    axes[0][0].legend(frameon=False, fontsize=9, loc="lower left")
+    _legend(axes)
     return figure
 
 
@@ -152,7 +160,7 @@ def diversity(gathered: Gathered) -> Figure | None:
             _line(axis, model, [gathered.estimate(models(model, d), ("tested_on", d, "diversity", name)) for d in ran], place, "")
         _ticks(axis, ran, "trained and tested on")
         _title(axis, label)
-    axes[0][0].legend(frameon=False, fontsize=9)
+    _legend(axes)
     return figure
 
 
@@ -184,7 +192,7 @@ def policies_over_weights(gathered: Gathered) -> Figure | None:
             _ticks(axis, [f"{weight:g}" for weight in axis_weights], "weight of the penalty (lambda)")
             axis.set_ylabel({"return": "return, 20 s", "fall_fraction": "fraction that fell"}[name], fontsize=9)
             _title(axis, f"{name.replace('_', ' ')}, models of {data} data")
-    axes[0][0].legend(frameon=False, fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -210,7 +218,7 @@ def cost(gathered: Gathered) -> Figure | None:
     axis.set_xlabel("minutes of training", fontsize=9)
     axis.set_ylabel("rank correlation, 24 steps ahead", fontsize=9)
     _title(axis, "what it costs, and what it brings")
-    axis.legend(frameon=False, fontsize=8) if drawn else None
+    _legend(axes)
     return figure if drawn else None
 
 

@@ -41,7 +41,8 @@ if name.startswith("model"):
     (checkpoints / "dynamics.pt").touch()
     (folder / "latest" / "stages.json").write_text(json.dumps({"finished": ["dynamics"], "seconds": {}}))
 results.mkdir(exist_ok=True)
-(results / f"{name}.json").write_text(json.dumps({"name": name, "format": FORMAT, "seconds": {"dynamics": 3600.0}, "options": sys.argv[6:]}))
+result = {"name": name, "format": FORMAT, "seconds": {"dynamics": 3600.0}, "options": sys.argv[6:]}
+(results / f"{name}.json").write_text(json.dumps(result))
 """
 )
 MODEL = ModelCell("shared", "broad", 0)
