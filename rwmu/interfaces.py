@@ -55,8 +55,12 @@ class Dynamics(Protocol):
     def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [M, N, D]``; N is any flattened batch.
 
-        Without ``spread``, the latter may be ``[E, N, 0]``: nobody will look at it.
+        Without ``spread``, the latter may be ``[E, N, 0]``: nobody will look at it, or asks for it later.
         """
+        ...
+
+    def predict_spread(self, features: Features) -> Tensor:
+        """Return the log standard deviation ``[E, N, D]`` alone."""
         ...
 
     def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -51,6 +51,9 @@ class KnownDynamics:
         mean = self._means(state)
         return mean, torch.full_like(mean, -3.0)
 
+    def predict_spread(self, features: Features) -> Tensor:
+        return torch.full_like(self._means(features.state), -3.0)
+
     def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, None]:
         mean = self._means(side)
         contact = torch.where(mean[..., : self.contact_dim] > 0.0, 5.0, -5.0)

@@ -173,6 +173,10 @@ class RecurrentEnsemble(nn.Module):
         mean, log_std = self.state_head(features.state, features.inputs, state)
         return mean, log_std
 
+    def predict_spread(self, features: Features) -> Tensor:
+        """Apply the head of the log standard deviation; see :class:`~rwmu.interfaces.Dynamics`."""
+        return self.state_head.predict_spread(features.state)
+
     def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Apply the other heads; see :class:`~rwmu.interfaces.Dynamics`."""
 

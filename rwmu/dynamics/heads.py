@@ -127,10 +127,14 @@ class StateHead(nn.Module):
 
     def forward(self, features: Tensor, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [E or 1, N, D]``, read with its action."""
+        return self.predict_mean(features, inputs, state), self.predict_spread(features)
+
+    def predict_spread(self, features: Tensor) -> Tensor:
+        """Return the log standard deviation alone."""
         low = self.min_log_std
         high = low + self.log_delta_log_std.exp()
         log_std = high - functional.softplus(high - self.log_std(features))
-        return self.predict_mean(features, inputs, state), low + functional.softplus(log_std - low)
+        return low + functional.softplus(log_std - low)
 
     def predict_mean(self, features: Tensor, inputs: Tensor, state: Tensor) -> Tensor:
         """Return the mean alone."""

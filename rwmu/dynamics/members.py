@@ -188,6 +188,11 @@ class VmappedEnsemble:
         mean, log_std = self._join(self._call("predict_state", arguments), 0)
         return mean, log_std
 
+    def predict_spread(self, features: Features) -> Tensor:
+        """Apply the head of the log standard deviation; see :class:`~rwmu.interfaces.Dynamics`."""
+        arguments = tuple(self._members_first(tensor) for tensor in (features.state, features.inputs))
+        return self._join(self._call("predict_spread", arguments), 0)[0]
+
     def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Apply the other heads; see :class:`~rwmu.interfaces.Dynamics`."""
         if followed is not None:
@@ -208,6 +213,8 @@ class _Call(nn.Module):
         function = getattr(self.model, method)
         if method == "predict_state":
             return tuple(function(Features(mapped[0], mapped[1]), mapped[2]))
+        if method == "predict_spread":
+            return (function(Features(mapped[0], mapped[1])),)
         if method == "predict_side":
             return tuple(part for part in function(*mapped) if part is not None)
         result = function(*mapped[:2], Carry(*mapped[2]), *common)

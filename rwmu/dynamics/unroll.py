@@ -137,7 +137,8 @@ def forecast(
 ) -> Rollout:
     """Go on from the last row of a history.
 
-    The heads of contact and termination need no feedback, so they are applied to all steps at once.
+    The heads whose outputs are not fed back are applied to all steps at once: those of contact and termination, and that of the
+    standard deviation unless samples are fed back.
 
     Args:
         action: ``[M, B, K - 1, A]``, the actions that follow the predicted rows 1..K-1.
@@ -148,22 +149,28 @@ def forecast(
     last = history.last(1)
     features, state = last.features.map(lambda tensor: tensor[:, :, 0]), last.state[:, :, 0]
     carry = history.carry if side is None else Carry(history.carry.state)
-    means, log_stds, fed, sides = [], [], [], [features.side]
+    sampling = feedback == "sample"
+    means, log_stds, fed, sides, states = [], [], [], [features.side], [features]
     for k in range(action.shape[2] + 1):
         if k:
             features, carry = dynamics.advance(state, action[:, :, k - 1], carry)
             sides.append(features.side if side is None else side[:, :, k - 1])
-        mean, log_std = dynamics.predict_state(features, state)
+            states.append(features)
+        mean, log_std = dynamics.predict_state(features, state, spread=sampling)
         state = feed_back(mean, log_std, feedback, None if noise is None else noise[k], member)
         means.append(mean)
         log_stds.append(log_std)
         fed.append(state)
+    rows = means[0].shape[1]
     stacked = _stack(sides).flatten(1, 2)  # [M', K * B, F]
     contact, termination, extension = dynamics.predict_side(stacked)
 
     def by_step(outputs: Tensor) -> Tensor:  # [E, K * B, .] -> [K, E, B, .]
-        return torch.unflatten(outputs, 1, (len(means), -1)).transpose(0, 1)
+        return torch.unflatten(outputs, 1, (len(means), rows)).transpose(0, 1)
 
+    if not sampling:
+        at_once = Features(*(_stack([getattr(part, name) for part in states]).flatten(1, 2) for name in ("state", "inputs")))
+        log_stds = list(by_step(dynamics.predict_spread(at_once)))
     side_outputs = by_step(contact), by_step(termination)
     further = None if extension is None else by_step(extension)
     return Rollout(torch.stack(means), torch.stack(log_stds), *side_outputs, torch.stack(fed), further)
