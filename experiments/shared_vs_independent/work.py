@@ -164,7 +164,9 @@ def deploy(run: Run, clone: Path) -> dict[str, Any]:
 def result(cell: Cell, run: Run, particular: dict[str, Any]) -> dict[str, Any]:
     """Return the whole result of a cell."""
     card = json.loads((run.folder.path / "run_card.json").read_text())
-    adopted = run.folder.path / "adopted.json"
+    file = run.folder.path / "adopted.json"
+    adopted: dict[str, Any] | None = json.loads(file.read_text()) if file.is_file() else None
+    made = adopted or card
     model = model_cell(cell)
     common: dict[str, Any] = {
         "format": FORMAT,
@@ -177,13 +179,13 @@ def result(cell: Cell, run: Run, particular: dict[str, Any]) -> dict[str, Any]:
     if isinstance(cell, PolicyCell):
         common |= {"penalty": cell.penalty, "weight": cell.weight}
     return common | {
-        "commit": card["commit"],
-        "changed_since_commit": card.get("changed_since_commit"),
+        "commit": made["commit"],
+        "changed_since_commit": made.get("changed_since_commit"),
         "measured_with_commit": commit(),
         "measured_with_changes": bool(difference()),
         "data_hash": card.get("data_hash"),
         "scale": {"transitions": run.config.data.num_transitions, "steps": run.config.trainer.max_steps},
-        "adopted": json.loads(adopted.read_text()) if adopted.is_file() else None,
+        "adopted": adopted,
         "seconds": run.folder.seconds(),
         **particular,
     }

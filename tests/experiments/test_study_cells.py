@@ -17,6 +17,7 @@ from experiments.shared_vs_independent.cells import Cell, ModelCell, PolicyCell,
 from experiments.shared_vs_independent.folders import is_fitted, latest
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError
+from rwmu.pipeline import Run
 from rwmu.run_folder import RunFolder
 
 MODEL = ModelCell("shared", "broad", 0)
@@ -141,6 +142,8 @@ def old_run(place: Place, tmp_path: Path) -> RunFolder:
 
 
 def test_a_run_of_the_same_configuration_is_adopted(place: Place, old_run: RunFolder, tmp_path: Path) -> None:
+    card = json.loads((old_run.path / "run_card.json").read_text())
+    (old_run.path / "run_card.json").write_text(json.dumps(card | {"commit": "of old"}))
     found = adopt.adopt(MODEL, old_run, tmp_path / "runs", place.extra)
     assert is_fitted(MODEL, tmp_path / "runs")
     assert sorted(sentence.split(":")[0] for sentence in found["differences"]) == [
@@ -148,7 +151,9 @@ def test_a_run_of_the_same_configuration_is_adopted(place: Place, old_run: RunFo
         "dynamics.prior_scale",
         "trainer.matmul_precision",
     ]
-    assert found["commit"] == place.result(MODEL)["commit"]
+    assert found["commit"] == "of old"
+    folder = RunFolder.resume(latest(MODEL, tmp_path / "runs"))
+    assert work.result(MODEL, Run(folder.config(), folder), {})["commit"] == "of old", "the result names the code that made it"
     one, other = (
         WorldModel.load(path / "checkpoints" / "dynamics.pt") for path in (old_run.path, latest(MODEL, tmp_path / "runs"))
     )
