@@ -39,6 +39,25 @@ QUESTIONS = {
 RANKING_COLUMNS = ("rank", "within_step_rank", "overall_rank", "partial_rank", "step_counter_rank", "ause", "ause_random", "error")
 SCALE_COLUMNS = ("coverage_683", "coverage_95", "width_683", "informative", "calibration_error", "ence", "nll", "crps")
 NOISE_COLUMNS = ("error", "disagreement", "rank", "coverage_683", "coverage_95", "recalibrated_683", "recalibrated_95", "exploded")
+LABELS = {
+    "rank": "rank correlation at the step",
+    "within_step_rank": "within a step",
+    "overall_rank": "over all steps",
+    "partial_rank": "given the step",
+    "step_counter_rank": "step counter",
+    "ause": "AUSE",
+    "ause_random": "AUSE of chance",
+    "error": "median error",
+    "coverage_683": "in 68.3 %",
+    "coverage_95": "in 95 %",
+    "width_683": "width of 68.3 %",
+    "ence": "ENCE",
+    "nll": "NLL",
+    "crps": "CRPS",
+    "recalibrated_683": "in 68.3 %, recalibrated",
+    "recalibrated_95": "in 95 %, recalibrated",
+}
+METHODS = {"raw": "as it is", "constant": "one constant", "per_horizon": "one factor a step"}
 
 
 def short(cell: Mapping[str, Any]) -> str:
@@ -128,7 +147,7 @@ def _part(measured: Mapping[str, Any], images: Mapping[str, bytes], names: tuple
 
 
 def _table(rows: Mapping[str, Mapping[str, Any]], columns: tuple[str, ...], first: str = "steps ahead") -> str:
-    header = [first, *(name.replace("_", " ") for name in columns)]
+    header = [first, *(LABELS.get(name, name.replace("_", " ")) for name in columns)]
     return page.table(header, [[name, *(short(cells[column]) for column in columns)] for name, cells in rows.items()])
 
 
@@ -141,15 +160,15 @@ def _scale_tables(measured: Mapping[str, Any]) -> list[str]:
         "members": "Each member's own Gaussian, one step ahead",
     }
     for forecast, table in measured["scale"].items():
-        rows = {f"{k}, {method.replace('_', ' ')}": cells for method, by in table.items() for k, cells in by.items()}
+        rows = {f"{k}, {METHODS.get(method, method)}": cells for method, by in table.items() for k, cells in by.items()}
         ordered = dict(sorted(rows.items(), key=lambda item: int(item[0].split(",")[0])))
         parts.append(page.paragraph(f"{titles[forecast]}: steps ahead and recalibration."))
         parts.append(_table(ordered, SCALE_COLUMNS))
         for name, cells in ordered.items():
             for column in ("coverage_683", "coverage_95"):
                 if cells[column]["value"] is None:
-                    reasons.setdefault(cells[column]["reason"], []).append(f"{name} ({column})")
-    parts += [page.paragraph(f"Not measured: {reason.rstrip('.')}.", "absent") for reason in reasons]
+                    reasons.setdefault(cells[column]["reason"], []).append(f"{name} ({LABELS[column]})")
+    parts += [page.paragraph(f"Not measured at {'; '.join(names)}: {why.rstrip('.')}.", "absent") for why, names in reasons.items()]
     return parts
 
 
@@ -174,7 +193,10 @@ def _numbers(measured: Mapping[str, Any]) -> str:
         [
             page.section(
                 "Falls",
-                page.paragraph("How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance)."),
+                page.paragraph(
+                    "How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance). "
+                    f"What counts is the number of falls: {measured['test']['falls']}."
+                ),
                 _table(falls, tuple(f"within {k}" for k in measured["falls"]["disagreement"]), "score"),
                 *(page.paragraph(f"Not measured: {reason}.", "absent") for reason in reasons),
             ),

@@ -12,8 +12,10 @@ import torch
 from omegaconf import OmegaConf
 
 from experiments.calibration import __main__ as calibration
+from experiments.calibration import summarise
 from experiments.calibration.figures import FIGURES
 from experiments.calibration.options import Options, parse
+from experiments.calibration.report import csv_tables
 from rwmu.configuration import compose_config
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
@@ -242,3 +244,24 @@ def test_the_options_are_those_of_the_settings() -> None:
     assert options.folder == Path("x/calibration")
     with pytest.raises(ConfigError):
         parse(["run=x", "noise.steps=0"])
+
+
+def test_the_summary_keeps_the_tables_and_writes_them_between_the_marks(
+    run: Path, results: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text(f"before\n{summarise.BEGIN}\nold\n{summarise.END}\nafter\n")
+    folder = tmp_path / "analysis"
+    folder.mkdir()
+    (folder / "calibration.json").write_text("{}")
+    for name, table in csv_tables(results).items():
+        (folder / f"{name}.csv").write_text(table)
+    summarise.main([f"tiny={folder}"], here=tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    rank = results["ranking"]["4"]["rank"]
+    assert f"| tiny | 4 | 10 | {rank['value']:.2f} [{rank['low']:.2f}, {rank['high']:.2f}] |" in text
+    assert "| tiny | 500 | 0 | – |" in text
+    with pytest.raises(ConfigError, match="no calibration analysis"):
+        summarise.main([f"tiny={tmp_path / 'nowhere'}"], here=tmp_path)

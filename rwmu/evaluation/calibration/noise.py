@@ -25,7 +25,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.evaluation.calibration.cells import Cell, missing
 from rwmu.evaluation.calibration.ranking import not_compared, ranking_at
-from rwmu.evaluation.calibration.recalibrated import NOMINAL, RAW, Fitted, Gaussians
+from rwmu.evaluation.calibration.recalibrated import RAW, Fitted, Gaussians
 from rwmu.evaluation.calibration.scale import scale_at
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.evaluation.calibration.stretches import Stretches, longest_forecast, stretch_window
@@ -204,6 +204,3 @@ class NoiseTest:
         return bootstrap(
             lambda rows: values[rows].median(), episode, self.settings.level, self.settings.resamples, seed=self.settings.seed
         ).plain()
-
-
-__all__ = ["CELLS", "NOMINAL", "SCALES", "NoiseSettings", "NoiseTest", "disturbed_stretches"]

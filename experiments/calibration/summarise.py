@@ -1,0 +1,115 @@
+"""Keep the tables of analyses and write their main numbers into README.md beside this file.
+
+    python -m experiments.calibration.summarise shared=runs/.../calibration independent=runs/.../calibration
+
+Without arguments, the README is written anew from what is kept in results/.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rwmu.errors import ConfigError
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- results: begin (python -m experiments.calibration.summarise) -->", "<!-- results: end -->"
+TABLES = ("ranking", "scale", "diversity", "heads", "falls", "noise")
+# Heading -> table and cell, with the horizon in place of {k}.
+COLUMNS = {
+    "rank correlation": ("ranking", "{k}/rank"),
+    "within a step": ("ranking", "{k}/within_step_rank"),
+    "step counter": ("ranking", "{k}/step_counter_rank"),
+    "median error": ("ranking", "{k}/error"),
+    "exploded": ("ranking", "{k}/exploded"),
+    "in 68.3 %, sampled": ("scale", "sampled/raw/{k}/coverage_683"),
+    "conformal": ("scale", "sampled/conformal/{k}/coverage_683"),
+    "in 68.3 %, propagated": ("scale", "propagated/raw/{k}/coverage_683"),
+    "conformal ": ("scale", "propagated/conformal/{k}/coverage_683"),
+    "in 95 %, conformal": ("scale", "propagated/conformal/{k}/coverage_95"),
+}
+OTHERS = {
+    "falls within 5 steps: AUROC of the disagreement": ("falls", "disagreement/5"),
+    "falls within 25 steps": ("falls", "disagreement/25"),
+    "falls within 5 steps: AUROC of the termination head": ("falls", "termination_head/5"),
+    "cosine of the members' predicted changes": ("diversity", "cosine"),
+    "effective number of members": ("diversity", "effective_members"),
+    "contact head: calibration error": ("heads", "contact/calibration_error"),
+    "termination head: recall": ("heads", "termination/recall"),
+    "given noise 0.8, 8 steps: error": ("noise", "given/scales/0.8/8/error"),
+    "given noise 0.8, 8 steps: coverage, recalibrated": ("noise", "given/scales/0.8/8/recalibrated_683"),
+    "simulated noise 0.8, 8 steps: error": ("noise", "simulated/scales/0.8/8/error"),
+    "simulated noise 0.8, 8 steps: coverage, recalibrated": ("noise", "simulated/scales/0.8/8/recalibrated_683"),
+}
+
+Cells = dict[str, dict[str, dict[str, str]]]  # table -> cell -> column -> text
+
+
+def keep(name: str, folder: Path, results: Path) -> None:
+    """Copy the tables of an analysis into ``results/name``.
+
+    Raises:
+        ConfigError: there is no analysis in the folder.
+    """
+    if not (folder / "calibration.json").is_file():
+        raise ConfigError(f"There is no calibration analysis in {folder}; run python -m experiments.calibration first.")
+    (results / name).mkdir(parents=True, exist_ok=True)
+    for table in TABLES:
+        if (folder / f"{table}.csv").is_file():
+            shutil.copyfile(folder / f"{table}.csv", results / name / f"{table}.csv")
+
+
+def read(folder: Path) -> Cells:
+    """Return the tables of one analysis."""
+    found: Cells = {}
+    for table in TABLES:
+        path = folder / f"{table}.csv"
+        if path.is_file():
+            with path.open() as file:
+                found[table] = {row["cell"]: row for row in csv.DictReader(file)}
+    return found
+
+
+def text(cells: Cells, table: str, name: str) -> str:
+    """Return a cell: the number and its interval; a dash where there is none."""
+    row = cells.get(table, {}).get(name)
+    if row is None or not row["value"]:
+        return "–"
+    interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
+    return f"{float(row['value']):.2f}{interval}"
+
+
+def lines(analyses: dict[str, Cells]) -> list[str]:
+    """Return the README's tables."""
+    written = [_row(["model", "steps ahead", "episodes", *COLUMNS]), _row(["---"] * (3 + len(COLUMNS)))]
+    for name, cells in analyses.items():
+        horizons = dict.fromkeys(cell.split("/")[0] for cell in cells["ranking"])
+        for k in horizons:
+            count = cells["ranking"][f"{k}/error"]["trajectories"]
+            written.append(_row([name, k, count, *(text(cells, table, cell.format(k=k)) for table, cell in COLUMNS.values())]))
+    written += ["", _row(["", *analyses]), _row(["---"] * (1 + len(analyses)))]
+    return written + [_row([words, *(text(cells, *cell) for cells in analyses.values())]) for words, cell in OTHERS.items()]
+
+
+def _row(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entry.strip() for entry in entries)} |"
+
+
+def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:
+    """Keep what is given and rewrite the README."""
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        name, _, folder = argument.partition("=")
+        keep(name, Path(folder), here / "results")
+    analyses = {folder.name: read(folder) for folder in sorted((here / "results").iterdir())}
+    readme = here / "README.md"
+    before, rest = readme.read_text().split(BEGIN)
+    table = "\n".join(lines(analyses))
+    readme.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
