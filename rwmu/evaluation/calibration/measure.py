@@ -40,7 +40,8 @@ def measure_calibration(
     The test episodes may be of another dataset of the same robot than the model was trained on (narrow training, broad test).
     A *cell* below is ``Interval.plain()``: ``value``, ``low``, ``high``, ``level``, ``trajectories`` (independent episodes),
     ``reason`` and ``text``; ``value`` is None, and ``reason`` says why, where nothing could be measured; ``low`` and ``high`` are
-    None where there is no interval. Takes half a minute of one core for a laptop model. Horizons are keys as text ("1", "8", ...); all asked for are there. Everything is normalised.
+    None where there is no interval. Horizons are keys as text ("1", "8", ...); all asked for are there. Everything is normalised.
+    It takes half a minute of one core for a laptop model.
 
     Args:
         calibration: None, or without ids, where there is no calibration split: cells after recalibration then say so.
