@@ -1,10 +1,12 @@
 """Make the study's table from results/, into table.md and the README's results section.
 
-python -m experiments.first_loop.summarise
+    python -m experiments.first_loop.summarise
+    python -m experiments.first_loop.summarise --results earlier    # with the settings before these: earlier/table.md alone
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from collections.abc import Callable, Iterable
@@ -18,9 +20,9 @@ COLUMNS = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction")
 HORIZONS = ("1", "8", "24", "100")
 
 
-def load() -> list[dict[str, Any]]:
+def load(folder: Path) -> list[dict[str, Any]]:
     """Return every result, in the order of the files' names."""
-    return [json.loads(path.read_text()) for path in sorted((HERE / "results").glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def spread(values: Iterable[float], digits: int = 2) -> str:
@@ -91,10 +93,17 @@ def time_table(results: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Write the tables."""
-    results = load()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", default="results", help="the folder beside this file that holds them")
+    folder = HERE / parser.parse_args().results
+    results = load(folder)
     if not results:
         raise SystemExit("There are no results yet: run python -m experiments.first_loop.run first.")
     text = "\n".join([*deployment_table(results), "", *error_table(results), "", *time_table(results), ""])
+    if folder.name != "results":
+        (folder / "table.md").write_text(text)
+        print(text)
+        return
     (HERE / "table.md").write_text(text)
     readme = README.read_text()
     if BEGIN in readme and END in readme:
