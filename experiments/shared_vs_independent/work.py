@@ -204,7 +204,7 @@ def work(cell: Cell, runs: Path, results: Path, extra: list[str]) -> int:
     run = Run(config, folder)
     get_data(run, runs)
     particular = finish_policy(cell, run, runs) if isinstance(cell, PolicyCell) else finish_model(cell, run, runs, extra)
-    write_json(result_path(cell, results), result(cell, run, particular), indent=None)
+    write_json(result_path(cell, results), result(cell, run, particular) | {"overrides": extra}, indent=None)
     for checkpoint in (folder.checkpoints / "policy").glob("model_*.pt"):  # a gigabyte over the study; the last is policy.pt
         checkpoint.unlink()
     return 0

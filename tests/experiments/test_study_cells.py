@@ -71,6 +71,7 @@ def test_a_model_is_fitted_and_measured_on_both_data_sets(place: Place) -> None:
     assert result["adopted"] is None
     assert result["commit"]
     assert result["seconds"]["dynamics"] > 0
+    assert result["overrides"] == place.extra
 
 
 def test_a_policy_is_deployed_beside_its_clone_and_dreamt(place: Place) -> None:
