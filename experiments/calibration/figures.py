@@ -250,6 +250,8 @@ def noise(measured: Mapping[str, Any]) -> Figure | None:
             axis.set_ylabel(titles[kind], fontsize=9)
         if not drawn:
             axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
+            axis.set_xticks([])
+            axis.set_yticks([])
     figure.supxlabel("scale of the noise", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=9)

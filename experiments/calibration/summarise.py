@@ -26,10 +26,10 @@ COLUMNS = {
     "median error": ("ranking", "{k}/error"),
     "exploded": ("ranking", "{k}/exploded"),
     "in 68.3 %, sampled": ("scale", "sampled/raw/{k}/coverage_683"),
-    "conformal": ("scale", "sampled/conformal/{k}/coverage_683"),
+    "the same, conformal": ("scale", "sampled/conformal/{k}/coverage_683"),
     "in 68.3 %, propagated": ("scale", "propagated/raw/{k}/coverage_683"),
-    "conformal ": ("scale", "propagated/conformal/{k}/coverage_683"),
-    "in 95 %, conformal": ("scale", "propagated/conformal/{k}/coverage_95"),
+    "the same, conformal ": ("scale", "propagated/conformal/{k}/coverage_683"),
+    "in 95 %, propagated, conformal": ("scale", "propagated/conformal/{k}/coverage_95"),
 }
 OTHERS = {
     "falls within 5 steps: AUROC of the disagreement": ("falls", "disagreement/5"),
