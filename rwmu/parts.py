@@ -32,7 +32,7 @@ from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.fitting import PenaltyFit, fitted_values
 from rwmu.imagination.penalty import typical_disagreement
 from rwmu.imagination.rehearsal import rehearse
-from rwmu.imagination.rules import DreamRules
+from rwmu.imagination.rules import STEP_RULES, DreamRules
 from rwmu.interfaces import Penalty
 from rwmu.simulators.collect import collect_dataset
 from rwmu.stages.dynamics import TrainerSettings
@@ -268,6 +268,11 @@ class Parts:
             estimate = epistemic_estimate(fit.estimate, fitted.get("dimension_weights"))
             fitted["typical"] = typical_disagreement(world_model, window, estimate)
         return fitted
+
+    @property
+    def step_rules(self) -> dict[str, Any]:
+        """Return how imagined episodes go on and end: what a dream that is only to be measured has of the configuration."""
+        return {name: self.config.imagination[name] for name in STEP_RULES}
 
     def imagined(self, world_model: WorldModel, start_rows: torch.Tensor, seed: int, **changes: Any) -> ImaginedEnv:
         """Return the imagined environment of the configuration, with ``changes`` of its arguments."""

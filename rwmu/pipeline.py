@@ -31,7 +31,6 @@ from rwmu.stages import deployment, dynamics, policy
 _log = logging.getLogger(__name__)
 
 STAGES = ("data", "dynamics", "policy", "deployment", "report")
-_DREAM_RULES = ("termination", "max_tilt", "sample_aleatoric", "clip")
 
 
 def check_stages(config: DictConfig) -> None:
@@ -130,7 +129,7 @@ class Run:
             simulator=simulator,  # type: ignore[arg-type]
             num_dream_envs=evaluation.num_dream_envs,
             dream_steps=evaluation.dream_steps,
-            dream_rules={name: self.config.imagination[name] for name in _DREAM_RULES},
+            dream_rules=self.parts.step_rules,
             progress=self.progress,
         )
         clone = self.folder.checkpoints / "policy" / "clone.pt"

@@ -1,7 +1,7 @@
 """Make the study's table from results/, into table.md and the README's results section.
 
-    python -m experiments.first_loop.summarise
-    python -m experiments.first_loop.summarise --results earlier    # with the settings before these: earlier/table.md alone
+python -m experiments.first_loop.summarise
+python -m experiments.first_loop.summarise --results earlier    # with the settings before these: earlier/table.md alone
 """
 
 from __future__ import annotations

@@ -49,7 +49,6 @@ from rwmu.train import open_run
 NUM_DREAM_ENVS = 64
 STAGES = {"model": ["data", "dynamics"], "policy": ["policy"]}
 _ERRORS = ("windows", "episodes", "normalized_error", "standard_error", "hold_last_error", "num_members")
-_DREAM_RULES = ("termination", "max_tilt", "sample_aleatoric", "clip")
 
 
 def configuration(cell: Cell, runs: Path, extra: list[str]) -> DictConfig:
@@ -145,7 +144,7 @@ def deploy(run: Run, clone: Path) -> dict[str, Any]:
         simulator=OmegaConf.to_container(run.config.simulator, resolve=True),  # type: ignore[arg-type]
         num_dream_envs=min(evaluation.num_dream_envs, NUM_DREAM_ENVS),
         dream_steps=evaluation.dream_steps,
-        dream_rules={name: run.config.imagination[name] for name in _DREAM_RULES},
+        dream_rules=run.parts.step_rules,
         progress=False,
     )
     weights = hashlib.sha256(clone.read_bytes()).hexdigest()

@@ -18,7 +18,8 @@ INK = "#1F2937"
 HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE)
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **arguments: Any) -> tuple[Figure, list[Axes]]:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **arguments: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure in the house style and its axes; sizes in inches."""
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = numpy.atleast_1d(figure.subplots(rows, columns, **arguments)).ravel().tolist()
@@ -35,11 +36,13 @@ def _tidy(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def _title(axis: Axes, text: str) -> None:
+def draw_title(axis: Axes, text: str) -> None:
+    """Put the title above the axis, to its left."""
     axis.set_title(text, loc="left", fontsize=10.5, color=INK, fontweight="bold")
 
 
-def _legend(axis: Axes, **arguments: Any) -> None:
+def draw_legend(axis: Axes, **arguments: Any) -> None:
+    """Draw the legend without a frame."""
     axis.legend(frameon=False, fontsize=9, **arguments)
 
 
@@ -47,7 +50,7 @@ def error_by_horizon(
     curve: Mapping[str, Sequence[float]], normalized_error: Mapping[str, float], standard_error: Mapping[str, float | None]
 ) -> Figure:
     """Draw the open-loop error against hold-last at every step; the reported horizons carry their standard errors."""
-    figure, (axis,) = _figure(7.2, 3.8)
+    figure, (axis,) = new_figure(7.2, 3.8)
     steps = numpy.arange(1, len(curve["model"]) + 1)
     axis.plot(steps, curve["hold_last"], color=GREY, linestyle="--", linewidth=1.6, label="hold the last state")
     axis.plot(steps, curve["model"], color=BLUE, linewidth=2.0, label="world model")
@@ -61,15 +64,15 @@ def error_by_horizon(
     axis.set_ylim(bottom=0.0)
     axis.set_xlabel("steps forecast without seeing the robot (0.02 s each)")
     axis.set_ylabel("error (standard deviations)")
-    _title(axis, "Forecast error on test episodes")
-    _legend(axis, loc="upper left")
+    draw_title(axis, "Forecast error on test episodes")
+    draw_legend(axis, loc="upper left")
     return figure
 
 
 def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw the error of each part of the state at the reported horizons."""
     fields, horizons = list(by_field), list(next(iter(by_field.values())))
-    figure, (axis,) = _figure(7.2, 3.4)
+    figure, (axis,) = new_figure(7.2, 3.4)
     width = 0.8 / len(horizons)
     for i, k in enumerate(horizons):
         position = numpy.arange(len(fields)) + (i - (len(horizons) - 1) / 2) * width
@@ -78,8 +81,8 @@ def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
     axis.set_xticks(range(len(fields)), [name.replace("_", "\n", 1).replace("_", " ") for name in fields])
     axis.grid(False, axis="x")
     axis.set_ylabel("error (standard deviations)")
-    _title(axis, "Forecast error by part of the state")
-    _legend(axis, ncols=len(horizons), loc="upper left", bbox_to_anchor=(0.0, -0.2), columnspacing=1.2, handlelength=1.2)
+    draw_title(axis, "Forecast error by part of the state")
+    draw_legend(axis, ncols=len(horizons), loc="upper left", bbox_to_anchor=(0.0, -0.2), columnspacing=1.2, handlelength=1.2)
     return figure
 
 
@@ -101,7 +104,7 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
     """Draw one forecast of every member over the truth, a panel a column."""
     columns = example["columns"]
     rows = (len(columns) + 1) // 2
-    figure, axes = _figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
+    figure, axes = new_figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
     time = numpy.array(example["time_s"])
     start = int(example["forecast_from"])
     for axis, (name, column) in zip(axes, columns.items(), strict=False):
@@ -115,7 +118,7 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
             axis.plot(time[start:], member, color=ORANGE, linewidth=0.9, label="members" if i == 0 else None)
         axis.plot(time, column["truth"], color=INK, linewidth=1.4, label="truth")
         unit = "" if column["unit"] == "1" else f" ({column['unit']})"
-        _title(axis, f"{_READABLE.get(name, name)}{unit}")
+        draw_title(axis, f"{_READABLE.get(name, name)}{unit}")
     for axis in axes[len(columns) :]:
         axis.set_visible(False)
     for axis in axes[-2:]:
@@ -127,11 +130,11 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
 
 def uncertainty_against_error(points: Mapping[str, Mapping[str, Sequence[float]]], spearman: Mapping[str, float | None]) -> Figure:
     """Scatter the members' disagreement against the error made, a panel a horizon."""
-    figure, axes = _figure(2.6 * len(points) + 0.4, 3.0, 1, len(points))
+    figure, axes = new_figure(2.6 * len(points) + 0.4, 3.0, 1, len(points))
     for i, (axis, (k, pairs)) in enumerate(zip(axes, points.items(), strict=True)):
         axis.plot(pairs["epistemic"], pairs["error"], ".", color=BLUE, alpha=0.45, markersize=5)
         value = spearman.get(k)
-        _title(axis, _steps(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
+        draw_title(axis, _steps(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
         axis.set_ylim(bottom=0.0)
         axis.locator_params(nbins=4)
         if i == 0:
@@ -145,7 +148,7 @@ def command_tracking(
 ) -> Figure:
     """Scatter commanded against actual velocity, an axis a panel; the diagonal is perfect."""
     asked, done = numpy.array(command).reshape(-1, 3), numpy.array(velocity).reshape(-1, 3)
-    figure, axes = _figure(9.6, 3.5, 1, 3)
+    figure, axes = new_figure(9.6, 3.5, 1, 3)
     names = (("x", "forward speed", "m/s"), ("y", "sideways speed", "m/s"), ("yaw", "yaw rate", "rad/s"))
     for i, (axis, (key, name, unit)) in enumerate(zip(axes, names, strict=True)):
         axis.plot([-1.1, 1.1], [-1.1, 1.1], color=GREY, linestyle="--", linewidth=1.2)
@@ -155,7 +158,7 @@ def command_tracking(
         axis.set_xlabel(f"commanded ({unit})")
         axis.set_ylabel(f"actual ({unit})")
         value = correlation.get(key)
-        _title(axis, name + ("" if value is None or value != value else f" · r = {value:.2f}"))
+        draw_title(axis, name + ("" if value is None or value != value else f" · r = {value:.2f}"))
     return figure
 
 
@@ -168,7 +171,7 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
         dataset_average: a line, or None.
     """
     colours = {"ours": BLUE, "behaviour": GREY, "reference": "#C3C8D0", "imagined": ORANGE}
-    figure, (axis,) = _figure(7.6, 0.36 * len(rows) + 1.1)
+    figure, (axis,) = new_figure(7.6, 0.36 * len(rows) + 1.1)
     place = numpy.arange(len(rows))[::-1]
     values = [row["return"] for row in rows]
     errors = [row["standard_error"] or 0.0 for row in rows]
@@ -192,19 +195,19 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
         axis.axvline(
             dataset_average, color=RED, linestyle="--", linewidth=1.3, label=f"dataset, average per 20 s: {dataset_average:.1f}"
         )
-        _legend(axis, loc="upper right", bbox_to_anchor=(1.0, -0.1 - 0.35 / len(rows)))
+        draw_legend(axis, loc="upper right", bbox_to_anchor=(1.0, -0.1 - 0.35 / len(rows)))
     axis.set_yticks(place, [row["name"] for row in rows])
     axis.grid(False, axis="y")
     axis.axvline(0.0, color="#9CA3AF", linewidth=0.8)
     axis.margins(x=0.1)
     axis.set_xlabel("return of a 20 s episode")
-    _title(axis, "Return, with standard errors over episodes")
+    draw_title(axis, "Return, with standard errors over episodes")
     return figure
 
 
 def survival(lived_s: Mapping[str, Sequence[float]], episode_length_s: float) -> Figure:
     """Draw the fraction of robots that have not fallen, over the time of an episode, a line a policy."""
-    figure, (axis,) = _figure(7.2, 3.2)
+    figure, (axis,) = new_figure(7.2, 3.2)
     styles = ("-", "--", "-.", ":")
     time = numpy.linspace(0.0, episode_length_s * (1.0 - 1e-6), 400)
     for i, (name, lived) in enumerate(lived_s.items()):
@@ -220,8 +223,8 @@ def survival(lived_s: Mapping[str, Sequence[float]], episode_length_s: float) ->
     axis.set_ylim(-3.0, 103.0)
     axis.set_xlabel("time (s)")
     axis.set_ylabel("robots not yet fallen (%)")
-    _title(axis, "Staying up")
-    _legend(axis, loc="lower left")
+    draw_title(axis, "Staying up")
+    draw_legend(axis, loc="lower left")
     return figure
 
 
@@ -232,7 +235,7 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
     ]
     columns = min(4, len(levels))
     rows = -(-len(levels) // columns)
-    figure, axes = _figure(2.2 * columns + 1.6, (0.24 * len(shown) + 0.8) * rows + 0.5, rows, columns, sharey=True, sharex=True)
+    figure, axes = new_figure(2.2 * columns + 1.6, (0.24 * len(shown) + 0.8) * rows + 0.5, rows, columns, sharey=True, sharex=True)
     place = numpy.arange(len(shown))[::-1]
     for axis, (level, row) in zip(axes, levels.items(), strict=False):
         real, imagined = zip(*(_sides(row, name) for name in shown), strict=True)
@@ -242,7 +245,7 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
         axis.axvline(0.0, color="#9CA3AF", linewidth=0.8)
         axis.set_yticks(place, [name.removesuffix("_exp").removesuffix("_l2").replace("_", " ") for name in shown])
         axis.tick_params(labelsize=8.5)
-        _title(axis, level)
+        draw_title(axis, level)
     for axis in axes[len(levels) :]:
         axis.set_visible(False)
     for axis in axes[max(0, len(levels) - columns) : len(levels)]:
@@ -266,7 +269,7 @@ def training_curves(panels: Sequence[Mapping[str, Any]], step_label: str) -> Fig
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = _figure(3.4 * columns, 2.5 * rows + 0.2, rows, columns)
+    figure, axes = new_figure(3.4 * columns, 2.5 * rows + 0.2, rows, columns)
     for axis, panel in zip(axes, panels, strict=False):
         for i, (label, (steps, values)) in enumerate(panel["lines"].items()):
             style = ("-", "--", ":")[i % 3]
@@ -274,9 +277,9 @@ def training_curves(panels: Sequence[Mapping[str, Any]], step_label: str) -> Fig
         if panel.get("log"):
             axis.set_yscale("log")
         if len(panel["lines"]) > 1:
-            _legend(axis)
+            draw_legend(axis)
         axis.set_xlabel(step_label)
-        _title(axis, panel["title"])
+        draw_title(axis, panel["title"])
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     return figure

@@ -7,6 +7,8 @@ from typing import Literal
 
 from rwmu.errors import ConfigError
 
+STEP_RULES = ("termination", "max_tilt", "sample_aleatoric", "clip")  # how a dream goes on and ends, however it is used
+
 
 @dataclass(frozen=True)
 class DreamRules:
