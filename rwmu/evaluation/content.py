@@ -283,8 +283,22 @@ def _dataset(report: Mapping[str, Any]) -> str:
     ]
     header = ("collected by", "episodes", "transitions", "end in a fall", "return an episode", "return per 20 s")
     return page.section(
-        "The data", page.table(header, rows), f"<p class=soft>Content hash <code>{escape(str(dataset.get('hash')))}</code></p>"
+        "The data",
+        page.table(header, rows),
+        _audit(report),
+        f"<p class=soft>Content hash <code>{escape(str(dataset.get('hash')))}</code></p>",
     )
+
+
+def _audit(report: Mapping[str, Any]) -> str:
+    """Return what the audit before training found, if the run has made one."""
+    findings = report.get("audit")
+    if findings is None:
+        return ""
+    if not findings:
+        return page.paragraph("The audit before training found nothing to say.")
+    rows = [[finding["severity"], finding["name"].replace("_", " "), finding["sentence"]] for finding in findings]
+    return page.paragraph("What the audit before training had to say:") + page.table(("", "about", "finding"), rows)
 
 
 def _run(report: Mapping[str, Any]) -> str:

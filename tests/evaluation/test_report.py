@@ -120,6 +120,18 @@ def test_reasons_of_several_stages_are_kept() -> None:
     assert joined["missing"] == {"video": "a", "deployment": "b"}
 
 
+def test_what_the_audit_said_stands_with_the_data(tmp_path: Path) -> None:
+    finding = {"name": "short_episodes", "severity": "note", "sentence": "24 of 1334 episodes are <short>.", "numbers": {}}
+    build_report(results() | {"audit": [finding]}, tmp_path / "said")
+    report, html = read(tmp_path / "said")
+    assert report["audit"] == [finding]
+    assert "<td>short episodes</td><td>24 of 1334 episodes are &lt;short&gt;.</td>" in html
+    build_report(results() | {"audit": []}, tmp_path / "silent")
+    assert "The audit before training found nothing to say." in read(tmp_path / "silent")[1]
+    build_report(results(), tmp_path / "none")
+    assert "audit" not in read(tmp_path / "none")[1]
+
+
 def test_text_is_escaped(tmp_path: Path) -> None:
     build_report({"experiment": "<script>alert(1)</script>", "seed": 0, "wall_clock_s": 1.0}, tmp_path)
     assert "<script" not in read(tmp_path)[1]
