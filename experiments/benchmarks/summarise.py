@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from experiments.generated import with_part
+
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- results: begin (python -m experiments.benchmarks.summarise) -->", "<!-- results: end -->"
+COMMAND = "python -m experiments.benchmarks.summarise"
 # What was aimed at: (phase, kind, amount) -> times faster than the plain implementation.
 TARGETS = {
     ("training", "shared", "256"): 3.5,
@@ -56,10 +58,9 @@ def row(phase: str, kind: str, amount: str, cell: dict[str, Any]) -> str:
 def main() -> None:
     results = json.loads((HERE / "dynamics.json").read_text())
     readme = HERE / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    text = "\n".join(table(results))
-    readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
-    print(text)
+    lines = table(results)
+    readme.write_text(with_part(readme.read_text(), "results", COMMAND, lines))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ def reliability(measured: Mapping[str, Any]) -> Figure | None:
     ]
     if not horizons:
         return None
-    figure, axes = style._figure(2.3 * len(horizons) + 0.6, 2.5 * len(forecasts) + 0.7, len(forecasts), len(horizons), sharex=True)
+    rows, columns = len(forecasts), len(horizons)
+    figure, axes = style.new_figure(2.3 * columns + 0.6, 2.5 * rows + 0.7, rows, columns, sharex=True)
     for index, axis in enumerate(axes):
         forecast, k = forecasts[index // len(horizons)], horizons[index % len(horizons)]
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
@@ -69,7 +70,7 @@ def reliability(measured: Mapping[str, Any]) -> Figure | None:
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)
         axis.set_aspect("equal")
-        style._title(axis, _steps(k))
+        style.draw_title(axis, _steps(k))
         if index % len(horizons) == 0:
             axis.set_ylabel(f"{FORECAST_NAMES[forecast]}\nfraction of truths inside", fontsize=9)
     figure.supxlabel("probability that the interval should hold", fontsize=10)
@@ -87,7 +88,7 @@ def coverage_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
     tables, horizons = measured["coverage_by_step"], [str(k) for k in measured["horizons"]]
     if not tables["sampled"]["raw"]["steps"]:
         return None
-    figure, axes = style._figure(9.6, 6.2, 2, 2, sharex=True)
+    figure, axes = style.new_figure(9.6, 6.2, 2, 2, sharex=True)
     for index, axis in enumerate(axes):
         forecast, name = list(FORECAST_NAMES)[index // 2], ("coverage_683", "coverage_95")[index % 2]
         nominal = (68.3, 95.0)[index % 2]
@@ -106,7 +107,7 @@ def coverage_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
         _log_steps(axis, horizons)
         axis.set_xlabel("steps ahead" if index > 1 else "")
         axis.set_ylabel("truths inside (%)")
-        style._title(axis, f"{FORECAST_NAMES[forecast]}: intervals of {nominal:g} %")
+        style.draw_title(axis, f"{FORECAST_NAMES[forecast]}: intervals of {nominal:g} %")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
@@ -117,7 +118,7 @@ def disagreement_against_error(measured: Mapping[str, Any]) -> Figure | None:
     points = {k: table for k, table in measured["points"].items() if len(table["error"]) > 1}
     if not points:
         return None
-    figure, axes = style._figure(2.7 * len(points) + 0.5, 3.1, 1, len(points))
+    figure, axes = style.new_figure(2.7 * len(points) + 0.5, 3.1, 1, len(points))
     for index, (axis, (k, table)) in enumerate(zip(axes, points.items(), strict=True)):
         x, y = (numpy.log10(numpy.maximum(table[name], 1e-6)) for name in ("disagreement", "error"))
         if min(numpy.ptp(x), numpy.ptp(y)) > 1e-9:
@@ -125,7 +126,7 @@ def disagreement_against_error(measured: Mapping[str, Any]) -> Figure | None:
         else:
             axis.plot(x, y, ".", color=BLUE, alpha=0.5)
         rank = measured["ranking"][k]["rank"]["value"]
-        style._title(axis, _steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
+        style.draw_title(axis, _steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
         for set_ticks, low, high in ((axis.set_xticks, x.min(), x.max()), (axis.set_yticks, y.min(), y.max())):
             powers = _powers(low, high)
             set_ticks(powers, [f"{10.0**power:.3g}" if -3 <= power < 4 else f"$10^{{{power:g}}}$" for power in powers])
@@ -150,14 +151,14 @@ def sparsification(measured: Mapping[str, Any]) -> Figure | None:
     curves = {k: table for k, table in curves.items() if not isinstance(table["uncertainty"][0], str)}
     if not curves:
         return None
-    figure, axes = style._figure(2.5 * len(curves) + 0.5, 3.1, 1, len(curves), sharey=True)
+    figure, axes = style.new_figure(2.5 * len(curves) + 0.5, 3.1, 1, len(curves), sharey=True)
     for index, (axis, (k, table)) in enumerate(zip(axes, curves.items(), strict=True)):
         removed = [100.0 * part for part in table["removed"]]
         axis.axhline(100.0, color=GREY, linestyle="--", linewidth=1.2, label="at random")
         axis.plot(removed, [100.0 * part for part in table["uncertainty"]], color=BLUE, linewidth=2.0, label="most uncertain first")
         axis.plot(removed, [100.0 * part for part in table["oracle"]], ":", color=INK, linewidth=1.6, label="largest error first")
         axis.set_ylim(0.0, 108.0)
-        style._title(axis, _steps(k))
+        style.draw_title(axis, _steps(k))
         if index == 0:
             axis.set_ylabel("error left (%)")
     figure.supxlabel("forecasts removed (%)", fontsize=10)
@@ -178,7 +179,7 @@ def by_dimension(measured: Mapping[str, Any]) -> Figure | None:
         ("coverage_683_recalibrated", "inside 68 % interval\nrecalibrated", "PuOr", 0.366, 1.0),
         ("error", "error (std)\ncolour ends at 2", "Greys", 0.0, 2.0),
     )
-    figure, axes = style._figure(10.0, 0.17 * len(columns) + 1.6, 1, len(panels), sharey=True)
+    figure, axes = style.new_figure(10.0, 0.17 * len(columns) + 1.6, 1, len(panels), sharey=True)
     for axis, (name, title, colours, low, high) in zip(axes, panels, strict=True):
         rows = [[numpy.nan] * len(columns) if isinstance(table[k][name], str) else table[k][name] for k in horizons]
         grid = numpy.array([[numpy.nan if isinstance(entry, str) else entry for entry in row] for row in rows], dtype=float).T
@@ -186,7 +187,7 @@ def by_dimension(measured: Mapping[str, Any]) -> Figure | None:
         axis.set_xticks(range(len(horizons)), horizons)
         axis.set_yticks(range(len(columns)), columns, fontsize=7)
         axis.grid(False)
-        style._title(axis, title)
+        style.draw_title(axis, title)
         figure.colorbar(image, ax=axis, fraction=0.06, pad=0.02).ax.tick_params(labelsize=8)
         if numpy.isnan(grid).all():
             axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
@@ -200,7 +201,7 @@ def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
     horizons = [k for k in map(str, measured["horizons"]) if cells[k]["rank"]["value"] is not None]
     if not horizons:
         return None
-    figure, (axis,) = style._figure(7.4, 3.8)
+    figure, (axis,) = style.new_figure(7.4, 3.8)
     lines = (
         ("rank", BLUE, "-", "o", "at that step alone"),
         ("within_step_rank", GREEN, "--", "s", "within a step, mean over steps so far"),
@@ -217,8 +218,8 @@ def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
     axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.03)
     _log_steps(axis, horizons)
     axis.set_ylabel("rank correlation with the error")
-    style._title(axis, "Does the disagreement rank the errors?")
-    style._legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    style.draw_title(axis, "Does the disagreement rank the errors?")
+    style.draw_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -235,7 +236,7 @@ def noise(measured: Mapping[str, Any]) -> Figure | None:
         ("coverage_683", "inside 68 %, as it is", False),
         ("recalibrated_683", "inside 68 %, recalibrated", False),
     )
-    figure, axes = style._figure(2.7 * len(panels), 2.7 * len(kinds) + 0.7, len(kinds), len(panels))
+    figure, axes = style.new_figure(2.7 * len(panels), 2.7 * len(kinds) + 0.7, len(kinds), len(panels))
     for index, axis in enumerate(axes):
         kind, (name, title, logarithmic) = list(kinds)[index // len(panels)], panels[index % len(panels)]
         _noise_panel(axis, kinds[kind], name)
@@ -245,7 +246,7 @@ def noise(measured: Mapping[str, Any]) -> Figure | None:
         if name.endswith("683"):
             axis.axhline(0.683, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0)
             axis.set_ylim(0, 1.03)
-        style._title(axis, title)
+        style.draw_title(axis, title)
         if index % len(panels) == 0:
             axis.set_ylabel(titles[kind], fontsize=9)
         if not drawn:

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.generated import with_part
 from rwmu.errors import ConfigError
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- results: begin (python -m experiments.calibration.summarise) -->", "<!-- results: end -->"
+COMMAND = "python -m experiments.calibration.summarise"
 TABLES = ("ranking", "scale", "diversity", "heads", "falls", "noise")
 # Heading -> table and cell, with the horizon in place of {k}.
 COLUMNS = {
@@ -105,10 +106,9 @@ def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:
         keep(name, Path(folder), here / "results")
     analyses = {folder.name: read(folder) for folder in sorted((here / "results").iterdir())}
     readme = here / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    table = "\n".join(lines(analyses))
-    readme.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}")
-    print(table)
+    table = lines(analyses)
+    readme.write_text(with_part(readme.read_text(), "results", COMMAND, table))
+    print("\n".join(table))
 
 
 if __name__ == "__main__":

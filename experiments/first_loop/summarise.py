@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from experiments.generated import with_part
+
 HERE = Path(__file__).parent
 README = HERE.parent.parent / "README.md"
-BEGIN, END = "<!-- results: begin (python -m experiments.first_loop.summarise) -->", "<!-- results: end -->"
+COMMAND = "python -m experiments.first_loop.summarise"
 COLUMNS = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction")
 HORIZONS = ("1", "8", "24", "100")
 
@@ -105,11 +107,8 @@ def main() -> None:
         print(text)
         return
     (HERE / "table.md").write_text(text)
-    readme = README.read_text()
-    if BEGIN in readme and END in readme:
-        before, after = readme.split(BEGIN)[0], readme.split(END)[1]
-        short = "\n".join([*deployment_table(results), "", *error_table(results)])
-        README.write_text(f"{before}{BEGIN}\n\n{short}\n\n{END}{after}")
+    short = [*deployment_table(results), "", *error_table(results)]
+    README.write_text(with_part(README.read_text(), "results", COMMAND, short))
     print(text)
 
 

@@ -12,6 +12,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.generated import with_part
 from experiments.shared_vs_independent import tables
 from experiments.shared_vs_independent.answer import Answer, answer
 from experiments.shared_vs_independent.cells import HERE, plan
@@ -21,11 +22,6 @@ from rwmu.evaluation.json_files import write_json, write_text
 
 COMMAND = "python -m experiments.shared_vs_independent.summarise"
 PARTS = ("answer", "results", "missing")
-
-
-def marks(part: str) -> tuple[str, str]:
-    """Return the lines between which a generated part of the README stands."""
-    return f"<!-- {part}: begin ({COMMAND}) -->", f"<!-- {part}: end -->"
 
 
 def answer_lines(found: Answer, gathered: Gathered) -> list[str]:
@@ -80,16 +76,6 @@ def result_lines(gathered: Gathered) -> list[str]:
     return lines
 
 
-def with_parts(readme: str, parts: dict[str, list[str]]) -> str:
-    """Return a README with its generated parts replaced; a part whose marks are missing is left out."""
-    for name, lines in parts.items():
-        begin, end = marks(name)
-        if begin in readme and end in readme:
-            body = "\n".join(lines).strip()
-            readme = f"{readme.split(begin)[0]}{begin}\n\n{body}\n\n{end}{readme.split(end)[1]}"
-    return readme
-
-
 def write_figures(gathered: Gathered, folder: Path) -> list[str]:
     """Draw every figure that there are results for; returns their names."""
     drawn = []
@@ -123,7 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_text(folder / "table.md", "\n".join([*parts["answer"], "", *result_lines(gathered)]) + "\n")
     readme = folder / "README.md"
     if readme.is_file():
-        write_text(readme, with_parts(readme.read_text(), parts))
+        page = readme.read_text()
+        for name, lines in parts.items():
+            page = with_part(page, name, COMMAND, lines)
+        write_text(readme, page)
     print("\n".join(parts["answer"]))
 
 

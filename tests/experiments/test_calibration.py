@@ -16,6 +16,7 @@ from experiments.calibration import summarise
 from experiments.calibration.figures import FIGURES
 from experiments.calibration.options import Options, parse
 from experiments.calibration.report import csv_tables
+from experiments.generated import marks
 from rwmu.configuration import compose_config
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
@@ -249,7 +250,8 @@ def test_the_options_are_those_of_the_settings() -> None:
 def test_the_summary_keeps_the_tables_and_writes_them_between_the_marks(
     run: Path, results: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "README.md").write_text(f"before\n{summarise.BEGIN}\nold\n{summarise.END}\nafter\n")
+    begin, end = marks("results", summarise.COMMAND)
+    (tmp_path / "README.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     folder = tmp_path / "analysis"
     folder.mkdir()
     (folder / "calibration.json").write_text("{}")

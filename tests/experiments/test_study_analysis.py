@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 import torch
 
+from experiments.generated import marks
 from experiments.shared_vs_independent import paired, robust, summarise, tables
 from experiments.shared_vs_independent.answer import (
     Criterion,
@@ -258,7 +259,7 @@ def test_the_best_weight_is_chosen_anew_in_every_draw() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "results").mkdir()
-    text = "".join(f"{begin}\n{end}\n" for begin, end in map(summarise.marks, summarise.PARTS))
+    text = "".join(f"{begin}\n{end}\n" for begin, end in (marks(part, summarise.COMMAND) for part in summarise.PARTS))
     (tmp_path / "README.md").write_text(f"# Study\n{text}The end.\n")
     return tmp_path
 

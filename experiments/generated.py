@@ -1,0 +1,20 @@
+"""Generated parts of hand-written pages: the text between two marks, which name the command that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def marks(part: str, command: str) -> tuple[str, str]:
+    """Return the comments before and after a part that ``command`` writes."""
+    return f"<!-- {part}: begin ({command}) -->", f"<!-- {part}: end -->"
+
+
+def with_part(page: str, part: str, command: str, lines: Sequence[str]) -> str:
+    """Return a page with what stands between a part's marks replaced; a page without them stays as it is."""
+    begin, end = marks(part, command)
+    if begin not in page or end not in page:
+        return page
+    before, rest = page.split(begin, 1)
+    body = "\n".join(lines).strip()
+    return f"{before}{begin}\n\n{body}\n\n{end}{rest.split(end, 1)[1]}"
