@@ -118,18 +118,26 @@ def auxiliary_head_flops(sizes: Sizes) -> int:
     return _perceptron_flops(sizes, sizes.contact) + _perceptron_flops(sizes, 1)
 
 
-def training_flops(kind: Kind, sizes: Sizes, batch: int, plain: bool = True) -> int:
+def distinct_windows(batch: int) -> int:
+    """Return how many distinct windows a resample of ``batch`` of as many is expected to hold, about 0.63 of them."""
+    return round(batch * (1.0 - (1.0 - 1.0 / batch) ** batch))
+
+
+def training_flops(kind: Kind, sizes: Sizes, batch: int, plain: bool = True, distinct: int | None = None) -> int:
     """Return the operations of a training step, forward and backward.
 
     A backward pass costs each product twice over: once for the weight, once for what went in, unless that is data and has no
     gradient. Data are the rows of the history, the true states that the auxiliary base reads, and the hidden state at the start.
 
     Args:
-        plain: whether every member runs the bases over its own rows, as the plain implementation does (and independent members
-            must). Else the least that a shared base needs: the history and the auxiliary base once a window, for all members.
+        plain: whether every member runs the bases over all rows of its resample, as the plain implementation does. Else the least
+            that is needed: the history and the auxiliary base once a window, for all members where they share a base, else for
+            each of the windows that a member has drawn.
+        distinct: how many those are; None for the expected number.
     """
     members = batch * sizes.members
-    once = members if plain or kind == "independent" else batch
+    own = distinct_windows(batch) if distinct is None else distinct
+    once = members if plain else batch if kind == "shared" else own * sizes.members
     input_flops = 2 * 3 * sizes.hidden * _layers(sizes)[0]
     start_flops = 2 * 3 * sizes.hidden * sizes.hidden * sizes.layers
     row, later = base_flops(sizes), sizes.forecast - 1

@@ -40,6 +40,10 @@ def test_formulas_by_hand() -> None:
     assert gemm.training_flops("shared", sizes, 1) == 2 * (state + auxiliary + 3 * 2 * heads)
     assert gemm.training_flops("shared", sizes, 1, plain=False) == (state - 54) + 2 * 54 + auxiliary + 2 * 3 * 2 * heads
     assert gemm.training_flops("independent", sizes, 1, plain=False) == gemm.training_flops("shared", sizes, 1)
+    # Four rows of three distinct windows: the histories and the auxiliary base three times, the forecasts four times.
+    least = 2 * (3 * (state - 54) + 4 * 54 + 3 * auxiliary + 4 * 3 * 2 * heads)
+    assert gemm.training_flops("independent", sizes, 4, plain=False, distinct=3) == least
+    assert gemm.distinct_windows(4) == 3  # 4 (1 - 0.75^4) = 2.73
 
 
 def test_gemm_rates_are_rates(monkeypatch: pytest.MonkeyPatch) -> None:
