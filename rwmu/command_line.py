@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import hydra
 import yaml
@@ -55,23 +56,30 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             failures.clear()
             # Hydra then hands exceptions on instead of printing them its own way.
             os.environ["HYDRA_FULL_ERROR"] = "1"
-            try:
+            with mistakes_in_one_sentence():
                 directory = config_directory()
                 check_overrides(config_name, settings(sys.argv[1:]), groups(directory))
                 hydra.main(version_base="1.3", config_path=str(directory), config_name=config_name)(job)()
                 if failures:
                     raise failures[0]
-            except KeyboardInterrupt:
-                stop("Interrupted.", STATUS_INTERRUPTED)
-            except Exception as error:
-                sentence = explain(error)
-                if sentence is None:  # a defect of ours: the traceback is wanted
-                    raise
-                stop(sentence, STATUS_USER_ERROR)
 
         return main
 
     return decorate
+
+
+@contextmanager
+def mistakes_in_one_sentence() -> Iterator[None]:
+    """Leave with one sentence and a status of its own where a user's mistake or an interruption ends what is done within."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop("Interrupted.", STATUS_INTERRUPTED)
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:  # a defect of ours: the traceback is wanted
+            raise
+        stop(sentence, STATUS_USER_ERROR)
 
 
 def settings(arguments: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from experiments.calibration import figures, report
 from experiments.calibration.options import Options, parse
 from experiments.calibration.subject import Subject
-from rwmu.command_line import STATUS_INTERRUPTED, STATUS_USER_ERROR, explain, stop
+from rwmu.command_line import mistakes_in_one_sentence
 from rwmu.errors import ConfigError, UserError
 from rwmu.evaluation.calibration.measure import measure_calibration
 from rwmu.evaluation.calibration.noise import NoiseTest
@@ -166,15 +166,8 @@ def run(arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; a user's mistake ends in one sentence and status 2."""
-    try:
+    with mistakes_in_one_sentence():
         run(sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:
-        stop("Interrupted.", STATUS_INTERRUPTED)
-    except Exception as error:
-        sentence = explain(error)
-        if sentence is None:  # a defect of ours: the traceback is wanted
-            raise
-        stop(sentence, STATUS_USER_ERROR)
 
 
 if __name__ == "__main__":
