@@ -26,7 +26,7 @@ POLICY_MODELS = ("shared", "independent", "priors")
 WEIGHTS = {"raw": (1.0, 0.0, 5.0, 0.2, 2.0, 0.5), "recalibrated": (1.0, 2.0, 0.5)}
 PENALTIES = {"raw": "mopo", "recalibrated": "recalibrated"}
 NUM_TRANSITIONS = 1_000_000
-FORMAT = 2  # of a result; one of another format is made anew from the cell's folder
+FORMAT = 3  # of a result; one of another format is made anew from the cell's folder
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.shared_vs_independent.cells import DATA, MODELS, POLICY_MODELS, WEIGHTS
-from experiments.shared_vs_independent.gather import Gathered, models, policies
+from experiments.shared_vs_independent.gather import Gathered, models, policies, seconds_of
 from experiments.shared_vs_independent.robust import Estimate
-from experiments.shared_vs_independent.tables import HORIZONS, METHODS, WITHIN, seconds_of
+from experiments.shared_vs_independent.tables import HORIZONS, METHODS, WITHIN
 from rwmu.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, RED
 
 COLOURS = {"shared": BLUE, "independent": ORANGE, "priors": GREEN, "shared_wide": RED}
@@ -101,7 +101,7 @@ def _by_data(
 
 
 def ranking(gathered: Gathered) -> Figure | None:
-    """Draw the rank correlation of disagreement with error by horizon, and the step counter's over all steps up to it."""
+    """Draw the rank correlation of disagreement with error at each horizon, where a step counter has none: depth is constant."""
     made = _by_data(
         gathered,
         lambda tested: [("tested_on", tested, "ranking", k, "rank") for k in HORIZONS],
@@ -152,7 +152,7 @@ def diversity(gathered: Gathered) -> Figure | None:
     ran = [data for data in DATA if any(gathered.of(cell) for model in MODELS for cell in models(model, data))]
     if not ran:
         return None
-    names = {"cosine": "cosine of the members' residuals", "error_correlation": "correlation of their errors"}
+    names = {"cosine": "cosine of the members' predicted changes", "error_correlation": "correlation of their errors"}
     names |= {"effective_members": "effective number of members"}
     figure, axes = _figure(len(names), 1, 3.9)
     for (name, label), axis in zip(names.items(), axes[0], strict=True):
@@ -207,7 +207,7 @@ def cost(gathered: Gathered) -> Figure | None:
             result = gathered.of(cell)
             number = gathered.numbers([cell], ("tested_on", result["data"], "ranking", "24", "rank")) if result else {}
             if result and number:
-                points.append((seconds_of(result, "dynamics") / 60.0, next(iter(number.values())), result["data"]))
+                points.append((seconds_of(result, "dynamics") / 60.0, next(iter(number.values())).value, result["data"]))
         for data in DATA:
             own = [(x, y) for x, y, of in points if of == data]
             if own:

@@ -9,10 +9,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from experiments.shared_vs_independent.cells import FORMAT, Cell, ModelCell, PolicyCell, plan
-from experiments.shared_vs_independent.robust import Estimate, estimate
+from experiments.shared_vs_independent.cells import FORMAT, Cell, ModelCell, PolicyCell, model_cell, plan
+from experiments.shared_vs_independent.robust import NORMAL, Estimate, combined
 
 Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of one result.
+
+    Attributes:
+        value: the number. ends: its interval over test episodes, if it has one. episodes: how many.
+    """
+
+    value: float
+    ends: tuple[float, float] | None = None
+    episodes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,35 +66,34 @@ class Gathered:
         """Return the result of a cell, if it is there."""
         return self.by_name.get(cell.name)
 
-    def numbers(self, cells: Iterable[Cell], path: Keys) -> dict[int, float]:
+    def there(self, cells: Iterable[Cell]) -> list[dict[str, Any]]:
+        """Return the results of those of the cells that have one."""
+        return [result for result in map(self.of, cells) if result is not None]
+
+    def numbers(self, cells: Iterable[Cell], path: Keys) -> dict[int, Number]:
         """Return the number at ``path`` of each result that has one, by seed."""
-        found: dict[int, float] = {}
+        found: dict[int, Number] = {}
         for cell in cells:
             result = self.of(cell)
             number = None if result is None else number_at(result, path)
             if number is not None:
-                found[cell.seed if isinstance(cell, ModelCell) else cell.model.seed] = number
+                found[model_cell(cell).seed] = number
         return found
 
     def reason(self, cells: Iterable[Cell], path: Keys) -> str:
         """Return why there is no number at ``path``: the first sentence found in its place, or "not run yet"."""
-        for cell in cells:
-            result = self.of(cell)
-            if result is not None:
-                found = at(result, path)
-                return str(found["reason"]) if isinstance(found, dict) and found.get("reason") else "not measured"
+        for result in self.there(cells):
+            found = at(result, path)
+            return str(found["reason"]) if isinstance(found, dict) and found.get("reason") else "not measured"
         return "not run yet"
 
     def estimate(self, cells: Iterable[Cell], path: Keys) -> Estimate:
-        """Return the interquartile mean over seeds of the numbers at ``path``."""
+        """Return the interquartile mean over seeds of the numbers at ``path``, with an interval of seeds and episodes."""
         cells = list(cells)
-        numbers = self.numbers(cells, path)
+        numbers = list(self.numbers(cells, path).values())
         if not numbers:
             return Estimate(None, reason=self.reason(cells, path))
-        first = next(result for result in map(self.of, cells) if result is not None)
-        cell = at(first, path)
-        episodes = cell.get("trajectories") if isinstance(cell, dict) else at(first, (*path[:-1], "num_episodes"))
-        return estimate([list(numbers.values())], episodes)
+        return combined([n.value for n in numbers], [n.ends for n in numbers], numbers[0].episodes)
 
 
 def at(result: dict[str, Any], path: Keys) -> Any:
@@ -92,12 +104,42 @@ def at(result: dict[str, Any], path: Keys) -> Any:
     return found
 
 
-def number_at(result: dict[str, Any], path: Keys) -> float | None:
-    """Return the number at a path, of a cell its value; None where there is none."""
+def number_at(result: dict[str, Any], path: Keys) -> Number | None:
+    """Return the number at a path; None where there is none.
+
+    A cell has its interval with it; beside a plain number there may be its standard error.
+    """
     found = at(result, path)
     if isinstance(found, dict):
-        found = found.get("value")
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+        low, high = found.get("low"), found.get("high")
+        ends = None if low is None or high is None else (float(low), float(high))
+        value = _plain(found.get("value"))
+        return None if value is None else Number(value, ends, found.get("trajectories"))
+    value = _plain(found)
+    if value is None:
+        return None
+    beside = _beside(result, path)
+    error = _plain(beside[0])
+    return Number(value, None if error is None else (value - NORMAL * error, value + NORMAL * error), beside[1])
+
+
+def _beside(result: dict[str, Any], path: Keys) -> tuple[Any, int | None]:
+    """Return the standard error of the plain number at a path and the number of episodes, where they are known."""
+    *section, name = path
+    episodes = at(result, (*section, "num_episodes"))
+    if section and section[-1] == "normalized_error":
+        return at(result, (*section[:-1], "standard_error", name)), at(result, (*section[:-1], "episodes"))
+    return at(result, (*section, "standard_error", name)), episodes
+
+
+def _plain(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def seconds_of(result: dict[str, Any], stage: str) -> float:
+    """Return the seconds that a stage took, of an adopted cell where it was made."""
+    seconds = (result["adopted"] or result)["seconds"] if stage in ("dynamics", "policy") else result["seconds"]
+    return float(seconds.get(stage, 0.0))
 
 
 def models(model: str, data: str, seeds: Iterable[int] = range(5)) -> list[Cell]:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.evaluation.calibration.measure import measure_calibration
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
+from rwmu.evaluation.deployment import Deployment
+from rwmu.imagination.rehearsal import rehearse
+from rwmu.uncertainty.estimates import epistemic
 
-SETTINGS = CalibrationSettings(horizons=(1, 8, 24, 100))
+# Every row of the test episodes is predicted one step ahead: a sample of them would have to be weighed.
+SETTINGS = CalibrationSettings(horizons=(1, 8, 24, 100), one_step_windows=1_000_000)
+RULE_STEPS = (8, 24)  # steps ahead at which architectures are compared, forecast by forecast
+FORECASTS = 1000  # at most so many for that, evenly over the test episodes
 
 _PARTS = ("num_members", "history", "horizons", "level", "test", "calibration", "ranking", "diversity", "heads", "falls", "verdict")
 _SCORES = ("coverage_683", "coverage_95", "width_683", "crps")
-_PAIRED = ("8", "24")  # horizons at which architectures are compared episode by episode
 _DIGITS = 5
 
 
@@ -27,8 +34,43 @@ def measure(world_model: WorldModel, tested: OfflineDataModule, own: OfflineData
     )
 
 
-def kept(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of a measurement, and the rows that two architectures are paired by; the rest stays in the folder."""
+def dense_rows(world_model: WorldModel, tested: OfflineDataModule) -> dict[str, Any]:
+    """Forecast along many short stretches of the test episodes, as imagination dreams.
+
+    Returns:
+        ``episode`` and ``level`` (the policy that acted) of each forecast, and by step ``disagreement`` and ``error`` (root mean
+        square over dimensions), None where the episode has ended before or a forecast is not finite. Two models measured on the
+        same episodes have the same forecasts.
+    """
+    dream = rehearse(world_model, tested.episodes, tested.splits["test"], max(RULE_STEPS), FORECASTS)
+    disagreement, error = dream.disagreement(epistemic), dream.error.square().mean(dim=-1).sqrt()
+    valid = dream.valid & disagreement.isfinite() & error.isfinite()
+
+    def column(values: Tensor, step: int) -> list[float | None]:
+        pairs = zip(values[step - 1].tolist(), valid[step - 1].tolist(), strict=True)
+        return [value if known else None for value, known in pairs]
+
+    return {
+        "episode": dream.episode.tolist(),
+        "level": [tested.episodes.levels[i] for i in dream.episode.tolist()],
+        "steps": {str(k): {"disagreement": column(disagreement, k), "error": column(error, k)} for k in RULE_STEPS},
+    }
+
+
+def episodes(deployed: Deployment) -> dict[str, Any]:
+    """Return what each episode of a deployment gave: two deployments of the same seed have the same starts and commands."""
+    return {
+        "return": [float(f"{value:.{_DIGITS}g}") for value in deployed.returns.tolist()],
+        "fell": deployed.fell.nonzero()[:, 0].tolist(),
+    }
+
+
+def kept(found: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a measurement, and the rows that two architectures are paired by; the rest stays in the folder.
+
+    Args:
+        dense: by :func:`dense_rows`.
+    """
     scale = {
         forecast: {
             method: {horizon: {name: scores[name] for name in _SCORES if name in scores} for horizon, scores in by_horizon.items()}
@@ -36,9 +78,8 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
         }
         for forecast, methods in found.get("scale", {}).items()
     }
-    points = {horizon: found["points"][horizon] for horizon in _PAIRED if horizon in found["points"]}
-    falls = {name: found["fall_rows"][name] for name in ("disagreement", "steps", "episode")}
-    rows = {"points": points, "falls": falls}
+    falls = {name: found["fall_rows"][name] for name in ("disagreement", "termination_head", "steps", "episode")}
+    rows = {"forecasts": dense, "falls": falls}
     shortened = _short({name: found[name] for name in _PARTS if name in found} | {"scale": scale, "rows": rows})
     assert isinstance(shortened, dict)
     return shortened

@@ -1,4 +1,4 @@
-"""Differences between two architectures on the same test episodes: seeds are paired, and so are the episodes of every resample."""
+"""Differences between two models on the same test episodes: seeds are paired, and so are the episodes of every resample."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from torch import Tensor
 
 from experiments.shared_vs_independent.cells import SEEDS, ModelCell
 from experiments.shared_vs_independent.gather import Gathered, at
-from experiments.shared_vs_independent.robust import RESAMPLES, Estimate, of_resampled
+from experiments.shared_vs_independent.robust import RESAMPLES, Estimate, interquartile_mean, of_resampled
 from rwmu.evaluation.calibration.weighted import weighted_correlation, weighted_ranks
 
 # One measurement and how often each episode of the data was drawn [R, N] -> [R].
 Statistic = Callable[[dict[str, Any], Tensor], Tensor]
+Measured = dict[str, Any]
+
+FALL_ROWS_WITHIN = 25  # steps before a fall, of which a result has every row
 
 
 def difference(gathered: Gathered, first: str, second: str, data: str, tested_on: str, statistic: Statistic) -> Estimate:
@@ -25,52 +28,136 @@ def difference(gathered: Gathered, first: str, second: str, data: str, tested_on
         first, second: models. data: that they were trained on.
         statistic: of the measurements on ``tested_on``.
     """
+    pairs = _pairs(gathered, first, second, data, tested_on)
+    if not pairs:
+        return Estimate(None, reason="not run yet")
+    if any(_identity(one) != _identity(pairs[0][0]) for pair in pairs for one in pair):
+        return Estimate(None, reason="measured on different episodes or forecasts; measure again")
+    times, number = _draws(pairs[0][0])
+    found = torch.stack([statistic(one, times) - statistic(other, times) for one, other in pairs])
+    if not bool(torch.isfinite(found[:, 0]).all()):
+        return Estimate(None, reason="not measured: no falls, or nothing that varies, in the test episodes")
+    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), number)
+
+
+def level_of(gathered: Gathered, model: str, data: str, tested_on: str, statistic: Statistic) -> Estimate:
+    """Return a statistic of one model, its interval drawn as those of differences are."""
+    measured = [at(result, ("tested_on", tested_on)) for result in gathered.there(ModelCell(model, data, seed) for seed in SEEDS)]
+    measured = [one for one in measured if one and one.get("rows")]
+    if not measured:
+        return Estimate(None, reason="not run yet")
+    times, number = _draws(measured[0])
+    found = torch.stack([statistic(one, times) for one in measured])
+    if not bool(torch.isfinite(found[:, 0]).all()):
+        return Estimate(None, reason="not measured")
+    each, scores = found[:, 0].tolist(), np.asarray(found[:, 1:])
+    estimate = of_resampled(each, scores, number)
+    if estimate.low is not None:
+        return estimate
+    # Too few seeds to resample: the interval of the episodes alone.
+    low, high = np.nanquantile(interquartile_mean(scores, axis=0), [0.025, 0.975])
+    return Estimate(estimate.value, float(low), float(high), tuple(each), number, "of episodes alone: too few seeds")
+
+
+def _pairs(gathered: Gathered, first: str, second: str, data: str, tested_on: str) -> list[tuple[Measured, Measured]]:
     pairs = []
     for seed in SEEDS:
         results = [gathered.of(ModelCell(model, data, seed)) for model in (first, second)]
-        tested = [None if result is None else at(result, ("tested_on", tested_on)) for result in results]
-        if all(measured is not None and measured.get("rows") for measured in tested):
-            pairs.append(tested)
-    if not pairs:
-        return Estimate(None, reason="not run yet")
-    ids = sorted({episode for pair in pairs for measured in pair if measured for rows in _episodes(measured) for episode in rows})
+        one, other = (None if result is None else at(result, ("tested_on", tested_on)) for result in results)
+        if one and other and one.get("rows") and other.get("rows"):
+            pairs.append((one, other))
+    return pairs
+
+
+def _identity(measured: Measured) -> tuple[Any, ...]:
+    """Return what must be the same of two measurements whose rows are paired."""
+    rows = measured["rows"]
+    return measured["test"].get("data_hash"), rows["forecasts"]["episode"], rows["falls"]["episode"], rows["falls"]["steps"]
+
+
+def _draws(measured: Measured) -> tuple[Tensor, int]:
+    """Return how often each episode is drawn, ``[1 + R, N]``, first of all every episode once, and how many episodes there are."""
+    rows = measured["rows"]
+    ids = sorted({*rows["forecasts"]["episode"], *rows["falls"]["episode"]})
     draws = torch.randint(len(ids), (RESAMPLES, len(ids)), generator=torch.Generator().manual_seed(0))
     drawn = torch.zeros(RESAMPLES, len(ids), dtype=torch.float64).scatter_add_(1, draws, torch.ones(draws.shape).double())
     times = torch.zeros(1 + RESAMPLES, 1 + max(ids), dtype=torch.float64)
-    times[0, ids], times[1:, ids] = 1.0, drawn  # first of all, every episode once
-    found = torch.stack([statistic(one, times) - statistic(other, times) for one, other in pairs])  # type: ignore[arg-type]
-    if not bool(torch.isfinite(found[:, 0]).all()):
-        return Estimate(None, reason="not measured: no falls, or nothing that varies, in the test episodes")
-    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), len(ids))
+    times[0, ids], times[1:, ids] = 1.0, drawn
+    return times, len(ids)
 
 
-def _episodes(measured: dict[str, Any]) -> list[list[int]]:
-    """Return the lists of episodes that a measurement's rows are of."""
-    rows = measured["rows"]
-    return [*(points["episode"] for points in rows["points"].values()), rows["falls"]["episode"]]
+# -- ranking ------------------------------------------------------------------------------------------------------------------
 
 
-def rank_correlation(horizon: int) -> Statistic:
-    """Return the rank correlation of disagreement with error among the rows that lie ``horizon`` steps after their histories."""
+def _forecasts(measured: Measured, step: int) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """Return disagreement, error ``[B]`` and episode of the forecasts that are known ``step`` steps ahead, and their levels."""
+    rows = measured["rows"]["forecasts"]
+    columns = rows["steps"][str(step)]
+    known = [i for i, value in enumerate(columns["error"]) if value is not None]
+    values = [torch.tensor([columns[name][i] for i in known], dtype=torch.float64) for name in ("disagreement", "error")]
+    return values[0], values[1], torch.tensor([rows["episode"][i] for i in known]), [rows["level"][i] for i in known]
 
-    def statistic(measured: dict[str, Any], times: Tensor) -> Tensor:
-        points = measured["rows"]["points"].get(str(horizon))
-        if points is None:
-            return torch.full((len(times),), torch.nan, dtype=torch.float64)
-        disagreement, error = (torch.tensor(points[name], dtype=torch.float64) for name in ("disagreement", "error"))
-        return weighted_correlation(disagreement, error, times[:, torch.tensor(points["episode"])])
+
+def rank_correlation(step: int) -> Statistic:
+    """Return the rank correlation of disagreement with error among the forecasts of ``step`` steps, all alike deep."""
+
+    def statistic(measured: Measured, times: Tensor) -> Tensor:
+        disagreement, error, episode, _ = _forecasts(measured, step)
+        return weighted_correlation(disagreement, error, times[:, episode])
 
     return statistic
+
+
+def within_level(step: int) -> Statistic:
+    """Return the same among the forecasts of one collecting policy, averaged over these, weighed by their forecasts.
+
+    Telling a poor policy's episodes from a good one's is no merit here.
+    """
+
+    def statistic(measured: Measured, times: Tensor) -> Tensor:
+        disagreement, error, episode, level = _forecasts(measured, step)
+        total, rows = torch.zeros(len(times)).double(), torch.zeros(len(times)).double()
+        for name in sorted(set(level)):
+            own = torch.tensor([other == name for other in level])
+            weights = times[:, episode[own]]
+            found = weighted_correlation(disagreement[own], error[own], weights)
+            number = torch.where(found.isnan(), 0.0, weights.sum(dim=1))
+            total, rows = total + number * found.nan_to_num(), rows + number
+        return total / rows
+
+    return statistic
+
+
+def within_episode(step: int) -> Statistic:
+    """Return the share of pairs of forecasts of the same episode of which the one with more disagreement has more error.
+
+    0.5 is chance. What makes an episode hard as a whole, its policy, action noise and command, is no merit here.
+    """
+
+    def statistic(measured: Measured, times: Tensor) -> Tensor:
+        disagreement, error, episode, _ = _forecasts(measured, step)
+        right, pairs = torch.zeros(times.shape[1]).double(), torch.zeros(times.shape[1]).double()
+        for own in torch.unique(episode):
+            rows = episode == own
+            first, second = torch.combinations(torch.arange(int(rows.sum()))).unbind(1)
+            sign = [torch.sign(values[rows][first] - values[rows][second]) for values in (disagreement, error)]
+            right[own], pairs[own] = (0.5 + 0.5 * sign[0] * sign[1]).sum(), len(first)
+        return (times @ right) / (times @ pairs)
+
+    return statistic
+
+
+# -- falls --------------------------------------------------------------------------------------------------------------------
 
 
 def fall_area(within: int) -> Statistic:
     """Return the AUROC of disagreement for a fall within so many steps.
 
-    All rows shortly before falls are kept in a result, but of the others a sample; each of these counts for as many as it stands
+    All rows shortly before falls are in a result, but of the others an even sample; each of these counts for as many as it stands
     for.
     """
 
-    def statistic(measured: dict[str, Any], times: Tensor) -> Tensor:
+    def statistic(measured: Measured, times: Tensor) -> Tensor:
         rows = measured["rows"]["falls"]
         score, steps, episode = (torch.tensor(rows[name]) for name in ("disagreement", "steps", "episode"))
         positive, far = (steps >= 1) & (steps <= within), (steps < 0) | (steps > FALL_ROWS_WITHIN)
@@ -84,10 +171,7 @@ def fall_area(within: int) -> Statistic:
     return statistic
 
 
-FALL_ROWS_WITHIN = 25  # steps before a fall, of which every row is kept
-
-
-def rows_each_stands_for(measured: dict[str, Any], far: int, kept: int) -> float:
+def rows_each_stands_for(measured: Measured, far: int, kept: int) -> float:
     """Return how many rows of the test episodes each kept row far from a fall stands for."""
     test = measured["test"]
     predicted = float(test["rows"] - measured["history"] * test["episodes"])

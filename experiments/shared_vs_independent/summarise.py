@@ -10,6 +10,7 @@ import argparse
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from experiments.generated import with_part
@@ -18,6 +19,7 @@ from experiments.shared_vs_independent.answer import Answer, answer
 from experiments.shared_vs_independent.cells import HERE, plan
 from experiments.shared_vs_independent.figures import FIGURES
 from experiments.shared_vs_independent.gather import Gathered
+from experiments.shared_vs_independent.hopes import hopes
 from rwmu.evaluation.json_files import write_json, write_text
 
 COMMAND = "python -m experiments.shared_vs_independent.summarise"
@@ -29,22 +31,25 @@ def answer_lines(found: Answer, gathered: Gathered) -> list[str]:
     if not gathered.by_name:
         return ["Not run yet."]
     done, planned = len(gathered.by_name), len(plan())
+    adopted = sum(bool(result["adopted"]) for result in gathered.by_name.values())
     meaning = {
-        "sufficient": "The shared base is sufficient.",
+        "sufficient": "The shared base is sufficient (broad data, tested on broad data, by the rule below).",
         "insufficient": "The shared base is insufficient.",
         "undecided": "Undecided whether the shared base is sufficient.",
     }
     helps = {
         "helps": "Recalibrating the penalty helps the robot.",
-        "does not help": "Recalibrating the penalty does not help the robot.",
+        "not shown to help": "Recalibrating the penalty has not been shown to help the robot.",
         "undecided": "Undecided whether recalibrating the penalty helps the robot.",
     }
-    weights = []
-    for model, by_penalty in found.best_weights.items():
-        known = [f"{penalty} {weight:g}" for penalty, weight in by_penalty.items() if weight is not None]
-        weights.append(f"{model}: {', '.join(known) if known else 'not run yet'}")
+    weights = [
+        f"{model}, {penalty}: {found_weight.text}"
+        for model, by_penalty in found.best_weights.items()
+        for penalty, found_weight in by_penalty.items()
+    ]
+    rest = "all" if done == planned else "the others are listed below"
     return [
-        f"From {done} of {planned} cells ({'all' if done == planned else 'the others are listed below'}).",
+        f"From {done} of {planned} cells ({rest}), {adopted} of them adopted from earlier runs.",
         "",
         f"**{meaning[found.shared]}**",
         "",
@@ -54,7 +59,13 @@ def answer_lines(found: Answer, gathered: Gathered) -> list[str]:
         "",
         *(f"- {reason}." for reason in found.recalibration_reasons),
         "",
-        f"Weight of the highest return on broad data: {'; '.join(weights)}.",
+        "**Which weight, and at what cost?** Highest return on broad data:",
+        "",
+        *(f"- {line}." for line in [*weights, *found.cost]),
+        "",
+        "**What was hoped of independent members on broad data, and what was found:**",
+        "",
+        *(f"- {hope.line}" for hope in hopes(gathered)),
     ]
 
 
@@ -62,14 +73,18 @@ def result_lines(gathered: Gathered) -> list[str]:
     """Return every table under its heading."""
     sections = {
         "Ranking: rank correlation of disagreement with error": tables.ranking(gathered),
-        "Scale: share inside the 68.3 % intervals of sampled trajectories": tables.scale(gathered),
+        "What the ranking is made of": tables.composition(gathered),
+        "Differences between models, paired by seed and episode (not part of the rule)": tables.differences(gathered),
+        "Scale: share inside the intervals of sampled trajectories": tables.scale(gathered),
         "Diversity of the members": tables.diversity(gathered),
         "Foresight of falls: AUROC of the disagreement": tables.falls(gathered),
         "Error, size and time": tables.error_and_cost(gathered),
         "Deployed policies": tables.deployed(gathered),
     }
     lines = [
-        "Interquartile means over seeds with 95 % intervals from resampling seeds. * marks a cell adopted from an earlier run."
+        "Interquartile means over seeds (of fewer than four, means) with 95 % intervals over seeds and test episodes; where no",
+        "interval can be had, every seed's number. * marks models and policies of which some were adopted from an earlier run.",
+        "Errors are in the normalised units of the data that a model was trained on.",
     ]
     for heading, body in sections.items():
         lines += ["", f"### {heading}", "", *body]
@@ -105,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([tables.CSV_COLUMNS, *tables.csv_rows(gathered)])
     write_text(folder / "results.csv", text.getvalue())
-    write_json(folder / "answer.json", found.plain(), indent=1)
+    write_json(folder / "answer.json", found.plain() | {"hopes": [asdict(hope) for hope in hopes(gathered)]}, indent=1)
     write_text(folder / "table.md", "\n".join([*parts["answer"], "", *result_lines(gathered)]) + "\n")
     readme = folder / "README.md"
     if readme.is_file():

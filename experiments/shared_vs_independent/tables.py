@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.shared_vs_independent.cells import DATA, MODELS, POLICY_MODELS, SEEDS, WEIGHTS, PolicyCell, model_cell
-from experiments.shared_vs_independent.gather import Gathered, at, models, policies
+from experiments.shared_vs_independent import paired, returns
+from experiments.shared_vs_independent.cells import DATA, MODELS, POLICY_MODELS, SEEDS, WEIGHTS, Cell, PolicyCell, model_cell, plan
+from experiments.shared_vs_independent.gather import Gathered, at, models, policies, seconds_of
 
 HORIZONS = ("1", "8", "24", "100")
+RULE_STEPS = (8, 24)
 WITHIN = ("1", "5", "10", "25")
 METHODS = ("raw", "constant", "per_horizon", "isotonic", "conformal")
 TRAINED_TESTED = [(data, tested) for data in DATA for tested in DATA]
@@ -27,7 +29,6 @@ CSV_COLUMNS = (
     "high",
     "episodes",
 )
-_DEPLOYED = ("return", "fall_fraction", "track_lin_vel_xy", "track_ang_vel_z")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -36,16 +37,31 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def _of_models(gathered: Gathered, header: Sequence[str], paths: Callable[[str], list[tuple[str, ...]]]) -> list[str]:
+def _named(model: str, results: Sequence[dict[str, Any]]) -> str:
+    """Return a model's name, with a star where any of the results was adopted from an earlier run."""
+    return f"`{model}`{'*' if any(result['adopted'] for result in results) else ''}"
+
+
+def _of_models(
+    gathered: Gathered,
+    header: Sequence[str],
+    paths: Callable[[str], list[tuple[str, ...]]],
+    digits: int = 2,
+    falls: bool = False,
+) -> list[str]:
     """Return a row for each model, data and test data of which there is a result."""
     rows = []
     for data, tested in TRAINED_TESTED:
         for model in MODELS:
             cells = models(model, data)
-            if any(gathered.of(cell) for cell in cells):
-                numbers = [gathered.estimate(cells, path).text() for path in paths(tested)]
-                rows.append([f"`{model}`", data, tested, *numbers])
-    return table(["model", "trained on", "tested on", *header], rows) if rows else ["not run yet"]
+            results = gathered.there(cells)
+            if results:
+                test = results[0]["tested_on"][tested]["test"]
+                counts = [str(len(results)), str(test["episodes"]), *([str(test["falls"])] if falls else [])]
+                numbers = [gathered.estimate(cells, path).text(digits) for path in paths(tested)]
+                rows.append([_named(model, results), data, tested, *counts, *numbers])
+    columns = ["model", "trained on", "tested on", "seeds", "episodes", *(["falls"] if falls else []), *header]
+    return table(columns, rows) if rows else ["not run yet"]
 
 
 def ranking(gathered: Gathered) -> list[str]:
@@ -61,16 +77,51 @@ def ranking(gathered: Gathered) -> list[str]:
     return _of_models(gathered, header, paths)
 
 
+def composition(gathered: Gathered) -> list[str]:
+    """Return what the ranking at a step is made of: over all forecasts, within a collecting policy, within an episode."""
+    header, statistics = ["model", "trained on", "tested on", "seeds", "episodes"], []
+    for k in RULE_STEPS:
+        header += [f"step {k}: all", "within a policy", "within an episode (pairs in order)"]
+        statistics += [paired.rank_correlation(k), paired.within_level(k), paired.within_episode(k)]
+    rows = []
+    for data, tested in TRAINED_TESTED:
+        for model in MODELS:
+            results = gathered.there(models(model, data))
+            found = [paired.level_of(gathered, model, data, tested, statistic) for statistic in statistics] if results else []
+            if found and found[0].value is not None:
+                counts = [str(found[0].seeds), str(found[0].episodes)]
+                rows.append([_named(model, results), data, tested, *counts, *(estimate.text() for estimate in found)])
+    return table(header, rows) if rows else ["not run yet"]
+
+
+def differences(gathered: Gathered) -> list[str]:
+    """Return paired differences between models, of the data and test data that both have."""
+    statistics = {f"rank at {k}": paired.rank_correlation(k) for k in RULE_STEPS}
+    statistics |= {f"within a policy at {k}": paired.within_level(k) for k in RULE_STEPS}
+    statistics |= {f"within an episode at {k}": paired.within_episode(k) for k in RULE_STEPS}
+    statistics["AUROC within 5"] = paired.fall_area(5)
+    rows = []
+    for data, tested in TRAINED_TESTED:
+        for first, second in (("independent", "shared"), ("independent", "shared_wide"), ("priors", "independent")):
+            found = [paired.difference(gathered, first, second, data, tested, statistic) for statistic in statistics.values()]
+            if found[0].value is not None:
+                counts = [str(found[0].seeds), str(found[0].episodes)]
+                rows.append([f"`{first}` - `{second}`", data, tested, *counts, *(estimate.text(3) for estimate in found)])
+    header = ["difference", "trained on", "tested on", "seeds", "episodes", *statistics]
+    return table(header, rows) if rows else ["not run yet"]
+
+
 def scale(gathered: Gathered) -> list[str]:
-    """Return the coverage of the 68.3 % intervals of sampled trajectories, before and after each recalibration."""
+    """Return the coverage of the intervals of sampled trajectories, before and after each recalibration."""
     lines: list[str] = []
-    for horizon in ("1", "8", "24", "100"):
-        lines += [f"{horizon} step{'' if horizon == '1' else 's'} ahead:", ""]
+    for horizon in HORIZONS:
+        for name, level in (("coverage_683", "68.3 %"), ("coverage_95", "95 %")):
+            lines += [f"{horizon} step{'' if horizon == '1' else 's'} ahead, {level} intervals:", ""]
 
-        def paths(tested: str, horizon: str = horizon) -> list[tuple[str, ...]]:
-            return [("tested_on", tested, "scale", "sampled", method, horizon, "coverage_683") for method in METHODS]
+            def paths(tested: str, horizon: str = horizon, name: str = name) -> list[tuple[str, ...]]:
+                return [("tested_on", tested, "scale", "sampled", method, horizon, name) for method in METHODS]
 
-        lines += [*_of_models(gathered, METHODS, paths), ""]
+            lines += [*_of_models(gathered, METHODS, paths), ""]
     return lines
 
 
@@ -78,7 +129,7 @@ def diversity(gathered: Gathered) -> list[str]:
     """Return how much the members differ."""
     names = ("cosine", "error_correlation", "effective_members")
     return _of_models(
-        gathered, [name.replace("_", " ") for name in names], lambda t: [("tested_on", t, "diversity", n) for n in names]
+        gathered, [name.replace("_", " ") for name in names], lambda t: [("tested_on", t, "diversity", n) for n in names], digits=4
     )
 
 
@@ -89,7 +140,7 @@ def falls(gathered: Gathered) -> list[str]:
         base = ("tested_on", tested, "falls")
         return [*((*base, "disagreement", k) for k in WITHIN), (*base, "termination_head", "5")]
 
-    return _of_models(gathered, [*(f"within {k}" for k in WITHIN), "termination head, within 5"], paths)
+    return _of_models(gathered, [*(f"within {k}" for k in WITHIN), "termination head, within 5"], paths, 3, falls=True)
 
 
 def error_and_cost(gathered: Gathered) -> list[str]:
@@ -98,25 +149,14 @@ def error_and_cost(gathered: Gathered) -> list[str]:
     for data in DATA:
         for model in MODELS:
             cells = models(model, data)
-            results = [result for result in map(gathered.of, cells) if result]
+            results = gathered.there(cells)
             if not results:
                 continue
             errors = [gathered.estimate(cells, ("dynamics", "normalized_error", k)).text(3) for k in HORIZONS]
-            seconds = gathered_seconds(results, "dynamics")
-            rows.append([f"`{model}`", data, f"{results[0]['parameters']}", *errors, seconds])
+            seconds = ", ".join(f"{seconds_of(result, 'dynamics'):.0f}" for result in results)
+            rows.append([_named(model, results), data, f"{results[0]['parameters']}", *errors, seconds])
     head = ["model", "trained on", "parameters", *(f"error at {k}" for k in HORIZONS), "seconds of training (each seed)"]
     return table(head, rows) if rows else ["not run yet"]
-
-
-def seconds_of(result: dict[str, Any], stage: str) -> float:
-    """Return the seconds that a stage took, of an adopted cell where it was made."""
-    seconds = (result["adopted"] or result)["seconds"] if stage in ("dynamics", "policy") else result["seconds"]
-    return float(seconds.get(stage, 0.0))
-
-
-def gathered_seconds(results: Sequence[dict[str, Any]], stage: str) -> str:
-    """Return each seed's seconds; a star marks those that were adopted, from other code on a machine with other work."""
-    return ", ".join(f"{seconds_of(result, stage):.0f}{'*' if result['adopted'] else ''}" for result in results)
 
 
 def deployed(gathered: Gathered) -> list[str]:
@@ -127,24 +167,41 @@ def deployed(gathered: Gathered) -> list[str]:
             for penalty, weights in WEIGHTS.items():
                 for weight in sorted(weights):
                     cells = policies(model, data, penalty, weight)
-                    seeds = sum(gathered.of(cell) is not None for cell in cells)
-                    if seeds:
-                        numbers = [gathered.estimate(cells, ("deployment", "deterministic", name)).text() for name in _DEPLOYED]
-                        gap = gathered.estimate(cells, ("imagination", "gap", "return")).text()
-                        rows.append([f"`{model}`", data, penalty, f"{weight:g}", str(seeds), *numbers, gap])
-    header = [
-        "model",
-        "data",
-        "penalty",
-        "weight",
-        "seeds",
-        "return",
-        "falls",
-        "tracking xy",
-        "tracking yaw",
-        "dreamt less real return",
-    ]
+                    results = gathered.there(cells)
+                    if results:
+                        rows.append([_named(model, results), data, penalty, f"{weight:g}", *_of_policies(gathered, cells, results)])
+        rows += _clone_row(gathered, data)
+    header = ["model", "data", "penalty", "weight", "walk", "return", "return of each seed", "falls", "falls of each seed"]
+    header += ["tracking xy", "tracking yaw", "more than the clone", "dreamt less real return"]
     return table(header, rows) if rows else ["not run yet"]
+
+
+def _of_policies(gathered: Gathered, cells: list[Cell], results: Sequence[dict[str, Any]]) -> list[str]:
+    names = ("return", "fall_fraction", "track_lin_vel_xy", "track_ang_vel_z")
+    found = {name: gathered.estimate(cells, ("deployment", "deterministic", name)) for name in names}
+    walk = f"{sum(map(returns.walked, results))} of {len(results)}"
+    first = cells[0]
+    assert isinstance(first, PolicyCell)
+    gain = returns.gain_over_clone(gathered, first.model.model, first.model.data, first.penalty, first.weight)
+    numbers = [found["return"].text(), found["return"].spread(1), found["fall_fraction"].text(), found["fall_fraction"].spread()]
+    numbers += [found[name].text() for name in names[2:]]
+    return [walk, *numbers, gain.text(), gathered.estimate(cells, ("imagination", "gap", "return")).text()]
+
+
+def _clone_row(gathered: Gathered, data: str) -> list[list[str]]:
+    """Return the row of the clones that the policies of a data set start from: one a seed, whatever the model."""
+    by_seed: dict[int, Cell] = {}
+    for cell in plan():
+        result = gathered.of(cell) if isinstance(cell, PolicyCell) and cell.model.data == data else None
+        if result is not None:
+            by_seed.setdefault(result["seed"], cell)
+    if not by_seed:
+        return []
+    cells: list[Cell] = [by_seed[seed] for seed in sorted(by_seed)]
+    names = ("return", "fall_fraction", "track_lin_vel_xy", "track_ang_vel_z")
+    found = {name: gathered.estimate(cells, ("deployment", "clone", name)) for name in names}
+    numbers = [found["return"].text(), found["return"].spread(1), found["fall_fraction"].text(), found["fall_fraction"].spread()]
+    return [["the clones", data, "", "", "", *numbers, *(found[name].text() for name in names[2:]), "", ""]]
 
 
 def missing(gathered: Gathered) -> list[str]:

@@ -35,9 +35,9 @@ from rwmu.command_line import STATUS_INTERRUPTED, STATUS_USER_ERROR, explain
 from rwmu.configuration import check_config, compose_config, config_directory, groups
 from rwmu.dynamics.world_model import WorldModel, parameter_count
 from rwmu.errors import ConfigError
-from rwmu.evaluation.cache import deployment_key
+from rwmu.evaluation.cache import DeploymentCache, deployment_key
 from rwmu.evaluation.json_files import write_json
-from rwmu.evaluation.measure import Candidate
+from rwmu.evaluation.measure import Candidate, deploy_each
 from rwmu.numerics import set_up
 from rwmu.pipeline import Run
 from rwmu.policy.rsl_rl import load_actor
@@ -104,8 +104,9 @@ def finish_model(cell: ModelCell, run: Run, runs: Path, extra: list[str]) -> dic
         get_data(other, runs)
         with StageClock(run.folder, f"calibration-{name}"):
             found = measuring.measure(world_model, other.parts.data, run.parts.data)
+            rows = measuring.dense_rows(world_model, other.parts.data)
         write_json(run.folder.path / "measured" / f"calibration-{name}.json", found)
-        tested[name] = measuring.kept(found)
+        tested[name] = measuring.kept(found, rows)
     measured = {name: _measured(run.folder, name) for name in ("data", "dynamics")}
     return {
         "parameters": parameter_count(WorldModel.load(run.folder.checkpoints / "dynamics.pt").dynamics),
@@ -118,7 +119,7 @@ def finish_model(cell: ModelCell, run: Run, runs: Path, extra: list[str]) -> dic
 
 def finish_policy(cell: PolicyCell, run: Run, runs: Path) -> dict[str, Any]:
     """Optimise and deploy a policy; returns what is particular to its result."""
-    if "deployment" not in run.folder.finished():
+    if "episodes" not in _measured(run.folder, "deployment"):  # not deployed, or by an earlier form of this study
         clone, shared = (
             run.folder.checkpoints / "policy" / "clone.pt",
             runs / "clones" / f"{cell.model.data}-seed{cell.model.seed}.pt",
@@ -131,7 +132,8 @@ def finish_policy(cell: PolicyCell, run: Run, runs: Path) -> dict[str, Any]:
             policy.keep(clone, shared)
         with StageClock(run.folder, "deployment"):
             write_json(run.folder.path / "measured" / "deployment.json", deploy(run, clone))
-    return {name: value for name, value in _measured(run.folder, "deployment").items() if name in ("deployment", "imagination")}
+    kept = ("deployment", "imagination", "episodes")
+    return {name: value for name, value in _measured(run.folder, "deployment").items() if name in kept}
 
 
 def deploy(run: Run, clone: Path) -> dict[str, Any]:
@@ -157,7 +159,9 @@ def deploy(run: Run, clone: Path) -> dict[str, Any]:
     def simulate() -> Any:
         return run.parts.simulator(num_envs=settings.num_envs, seed=settings.seed, num_threads=run.config.trainer.num_threads)
 
-    return deployment.measure(simulate, policies, run.world_model(), run.parts.data, task, settings)
+    deployments = deploy_each(simulate, policies, DeploymentCache(settings.cache), settings.seed, settings.progress)
+    judged = deployment.judge(deployments, policies, run.world_model(), run.parts.data, task, settings)
+    return judged | {"episodes": {name: measuring.episodes(found) for name, found in deployments.items()}}
 
 
 def result(cell: Cell, run: Run, particular: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,18 @@ def measure(
         The parts ``deployment``, ``imagination`` and ``dream_reality`` of the results.
     """
     deployments = deploy_each(make_simulator, policies, DeploymentCache(settings.cache), settings.seed, settings.progress)
+    return judge(deployments, policies, world_model, data, task, settings)
+
+
+def judge(
+    deployments: Mapping[str, Deployment],
+    policies: Sequence[Candidate],
+    world_model: WorldModel | None,
+    data: OfflineDataModule,
+    task: VelocityTask,
+    settings: DeploymentSettings,
+) -> dict[str, Any]:
+    """Summarise deployments of ``policies`` by name and roll these inside the world model; returns what :func:`measure` does."""
     measured = measure_deployment(deployments)
     if world_model is None:
         return measured

@@ -67,6 +67,13 @@ def test_a_model_is_fitted_and_measured_on_both_data_sets(place: Place) -> None:
     assert tested["broad"]["test"]["data_hash"] == result["data_hash"] != tested["narrow"]["test"]["data_hash"]
     assert tested["narrow"]["calibration"]["data_hash"] == result["data_hash"], "calibrated on the model's own data"
     assert set(tested["broad"]["ranking"]) == {"1", "8"}
+    forecasts = tested["broad"]["rows"]["forecasts"]
+    columns = [forecasts["episode"], forecasts["level"], *(column["error"] for column in forecasts["steps"].values())]
+    lengths = {len(column) for column in columns}
+    assert len(lengths) == 1
+    assert set(forecasts["steps"]) == {"8", "24"}
+    assert set(forecasts["level"]) <= {"random", "stand", "poor", "medium", "good", "expert", "mixed"}
+    assert set(tested["narrow"]["rows"]["forecasts"]["level"]) == {"expert"}
     assert result["dynamics"]["normalized_error"]["1"] > 0
     assert result["adopted"] is None
     assert result["commit"]
@@ -80,6 +87,10 @@ def test_a_policy_is_deployed_beside_its_clone_and_dreamt(place: Place) -> None:
     assert result["deployment"]["deterministic"]["num_episodes"] == 4
     assert "return" in result["deployment"]["clone"]
     assert "gap" in result["imagination"]
+    for name in ("deterministic", "clone"):
+        of_episodes, summary = result["episodes"][name], result["deployment"][name]
+        assert sum(of_episodes["return"]) / 4 == pytest.approx(summary["return"], abs=1e-3)
+        assert len(of_episodes["fell"]) == 4 * summary["fall_fraction"]
     folder = latest(POLICY, place.runs)
     assert (folder / "checkpoints" / "penalty.json").is_file(), "the penalty was fitted"
     assert not list((folder / "checkpoints" / "policy").glob("model_*.pt"))
