@@ -98,8 +98,12 @@ class LossSettings:
             raise ConfigError(f"dynamics.loss.state_loss is '{self.state_loss}', but must be one of {sorted(STATE_LOSSES)}.")
         if self.feedback not in ("sample", "mean", "truth"):
             raise ConfigError(f"dynamics.loss.feedback is '{self.feedback}', but must be 'sample', 'mean' or 'truth'.")
-        if not 0 <= self.history_burn_in < self.history:
-            raise ConfigError(f"dynamics.loss.history_burn_in is {self.history_burn_in}, but must be in 0..{self.history - 1}.")
+        most = max(0, self.history - (2 if self.weights["history"] else 1))
+        if not 0 <= self.history_burn_in <= most:
+            raise ConfigError(
+                f"dynamics.loss.history_burn_in is {self.history_burn_in}, but must be in 0..{most} with {self.history} rows of "
+                "history: beyond, none of them is scored; dynamics.loss.weights.history=0 says that none shall be."
+            )
         for name, value in (("decay", self.decay), ("beta", self.beta)):
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"dynamics.loss.{name} is {value}, but must be in 0..1.")

@@ -188,6 +188,7 @@ def test_a_frozen_auxiliary_branch_stays_while_the_rest_learns(kind, one_by_one)
         ({"state_loss": "nll"}, "state_loss is 'nll'"),
         ({"feedback": "member"}, "feedback is 'member'"),
         ({"history_burn_in": HISTORY}, "history_burn_in is 5"),
+        ({"history_burn_in": HISTORY - 1}, "none of them is scored"),
         ({"decay": 1.5}, "decay is 1.5"),
         ({"beta": -0.1}, "beta is -0.1"),
     ],
