@@ -195,7 +195,7 @@ def test_a_frozen_auxiliary_branch_stays_while_the_rest_learns(kind, one_by_one)
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        LossSettings(**{"history": HISTORY, "weights": WEIGHTS, **changes})
+        LossSettings(**{"history": HISTORY, "weights": WEIGHTS, "history_burn_in": 2, **changes})
 
 
 def test_noise_that_is_needed_is_asked_for():
@@ -211,4 +211,4 @@ def test_scored_rows_are_counted_in_the_last_rows_weight():
     assert LossSettings(history=5, weights={**weights, "history": 0.0}).scored_rows(4) == 4
     decayed = LossSettings(history=5, weights=weights, history_burn_in=1, decay=0.5).scored_rows(3)
     assert decayed == pytest.approx((3 + 1 + 0.5 + 0.25) / 0.25)
-    assert LossSettings(history=5, weights=weights, decay=0.0).scored_rows(3) == math.inf
+    assert LossSettings(history=5, weights=weights, history_burn_in=2, decay=0.0).scored_rows(3) == math.inf

@@ -13,7 +13,7 @@ from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.errors import ConfigError, DataError, TrainingError
 from rwmu.records import Batch, Noise, Window
 
-SETTINGS = LossSettings(history=5, weights=dict.fromkeys(TERMS, 1.0))
+SETTINGS = LossSettings(history=5, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2)
 
 
 def model(kind=IndependentEnsemble, members=2):
