@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "dynamics.loss.feedback": ("mean", "sample", "truth"),
     "data.bootstrap": ("episodes", "windows", "weights", "in_batch", "none"),
     "trainer.matmul_precision": ("highest", "high", "medium"),
+    "imagination.device": ("cpu", "cuda", "auto"),
 }
 
 # Dotted key pattern -> least value, greatest value, whether the least itself is allowed. The first pattern that fits counts.

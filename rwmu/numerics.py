@@ -1,4 +1,4 @@
-"""Threads and precision of the matrix products, for a whole run."""
+"""Device, threads and precision of the matrix products, for a whole run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,26 @@ from collections.abc import Callable
 
 import torch
 
+from rwmu.errors import ConfigError
+
 PRECISIONS = ("highest", "high", "medium")
 _FLOAT32_ERROR = 1e-6  # a relative error that float32 itself has
 _log = logging.getLogger(__name__)
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of imagination: ``cpu``, ``cuda``, or ``auto`` for CUDA if torch can use it, else the CPU.
+
+    Raises:
+        ConfigError: CUDA is asked for and cannot be used.
+    """
+    usable = torch.cuda.is_available()
+    if name == "cuda" and not usable:
+        raise ConfigError(
+            "imagination.device is 'cuda', but torch finds no CUDA device here; give imagination.device=cpu or auto (a run to be "
+            "resumed has it in its config.yaml), or install a torch built for CUDA."
+        )
+    return torch.device("cuda" if usable and name != "cpu" else "cpu")
 
 
 def set_up(num_threads: int, precision: str = "highest") -> None:

@@ -34,6 +34,7 @@ from rwmu.imagination.penalty import typical_disagreement
 from rwmu.imagination.rehearsal import rehearse
 from rwmu.imagination.rules import STEP_RULES, DreamRules
 from rwmu.interfaces import Penalty
+from rwmu.numerics import find_device
 from rwmu.simulators.collect import collect_dataset
 from rwmu.stages.dynamics import TrainerSettings
 from rwmu.stages.policy import PolicySettings
@@ -46,6 +47,7 @@ _log = logging.getLogger(__name__)
 # Keys of the groups that are not arguments of their ``_target_``.
 _OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
 _OF_THE_TRAINING = ("checkpoint", "start_from", "freeze_auxiliary", "loss", "optimizer")
+_OF_THE_DREAM = ("num_envs", "device")
 _OF_THE_FIT = ("centred", "standardised", "quantile", "method", "by_field", "level")
 
 
@@ -94,7 +96,8 @@ class Parts:
         """Build whatever needs no data, so that a value that makes no sense stops a run before it starts."""
         _ = (self.task, self.simulator, self.loss, self.penalty(), self.policy_settings, self.trainer_settings)
         self.new_dynamics(extension_dim=0)
-        DreamRules(**factory(self.config.imagination, without=("num_envs",)).keywords)
+        DreamRules(**factory(self.config.imagination, without=_OF_THE_DREAM).keywords)
+        find_device(self._device_name)
 
     # -- data -------------------------------------------------------------------------------------------------------------
 
@@ -270,16 +273,28 @@ class Parts:
         return fitted
 
     @property
+    def _device_name(self) -> str:
+        return str(self.config.imagination.get("device", "cpu"))  # runs of old have no such key
+
+    @cached_property
+    def imagination_device(self) -> torch.device:
+        """Return where policies are optimised in imagination."""
+        device = find_device(self._device_name)
+        if self._device_name == "auto":
+            _log.info("Imagination and policy run on %s (imagination.device=auto).", device)
+        return device
+
+    @property
     def step_rules(self) -> dict[str, Any]:
         """Return how imagined episodes go on and end: what a dream that is only to be measured has of the configuration."""
         return {name: self.config.imagination[name] for name in STEP_RULES}
 
     def imagined(self, world_model: WorldModel, start_rows: torch.Tensor, seed: int, **changes: Any) -> ImaginedEnv:
-        """Return the imagined environment of the configuration, with ``changes`` of its arguments."""
-        arguments = {"seed": seed} | changes
+        """Return the imagined environment of the configuration, on its device, with ``changes`` of its arguments."""
+        arguments = {"seed": seed, "device": self.imagination_device} | changes
         if "penalty" not in arguments:
             arguments["penalty"] = self.penalty(world_model)
-        env: ImaginedEnv = factory(self.config.imagination)(
+        env: ImaginedEnv = factory(self.config.imagination, without=("device",))(
             world_model=world_model, task=self.task, episodes=self.episodes, start_rows=start_rows, **arguments
         )
         return env

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import hydra
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.configuration import (
@@ -113,13 +115,55 @@ def test_experiments_differ_in_models_and_penalty_only() -> None:
 
 @pytest.mark.parametrize("scale", OPTIONS["scale"])
 def test_scales_change_sizes_only(scale: str) -> None:
-    """A scale sets numbers (and the smoke data's own file), never a choice of method."""
+    """A scale sets numbers (and the smoke data's own file, and where to compute), never a choice of method."""
     base, scaled = (
         leaves(OmegaConf.to_container(compose_config("train", [f"scale={s}"]), resolve=True)) for s in ("laptop", scale)
     )
     for key in base:
-        if base[key] != scaled[key] and key not in ("data.path", "evaluation.cache"):
+        if base[key] != scaled[key] and key not in ("data.path", "evaluation.cache", "imagination.device"):
             assert isinstance(base[key], int | float), key
+
+
+def imagined_on(monkeypatch: pytest.MonkeyPatch, usable: bool, *overrides: str) -> str:
+    """Return where imagination runs on a machine with CUDA or without."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    return str(Parts(compose_config("train", overrides)).imagination_device)
+
+
+def test_imagination_leaves_the_cpu_only_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    for scale in ("laptop", "smoke"):
+        assert imagined_on(monkeypatch, True, f"scale={scale}") == "cpu"
+    assert imagined_on(monkeypatch, True, "scale=paper") == "cuda"
+    assert imagined_on(monkeypatch, False, "scale=paper") == "cpu"
+    assert imagined_on(monkeypatch, True, "imagination.device=cuda") == "cuda"
+
+
+def test_imagination_says_once_what_it_chose(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with caplog.at_level(logging.INFO):
+        parts = Parts(compose_config("train", ["imagination.device=auto"]))
+        parts.check()
+        assert parts.imagination_device == parts.imagination_device
+    assert [record.getMessage() for record in caplog.records] == ["Imagination and policy run on cpu (imagination.device=auto)."]
+
+
+def test_cuda_that_is_not_there_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"finds no CUDA device here; give imagination\.device=cpu") as caught:
+        Parts(compose_config("train", ["imagination.device=cuda"])).check()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"imagination\.device has 'gpu'"):
+        check_config(compose_config("train", ["imagination.device=gpu"]), "train", choices())
+
+
+def test_a_run_from_before_there_was_a_device_stays_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    config = compose_config("train")
+    OmegaConf.set_struct(config, False)
+    del config.imagination["device"]
+    parts = Parts(config)
+    parts.check()
+    assert str(parts.imagination_device) == "cpu"
 
 
 def test_choices_are_what_the_code_knows() -> None:

@@ -30,6 +30,8 @@ _WITHOUT_EFFECT += tuple(
     f"evaluation.{name}" for name in ("cache", "video_s", "horizons", "num_windows", "num_dream_envs", "dream_steps")
 )
 _OF_THE_POLICY = ("policy", "penalty", "imagination", "evaluation")
+# What was done before there was such a setting.
+_BEFORE = {"imagination.device": "cpu"}
 _ABSENT = object()
 
 
@@ -86,7 +88,7 @@ def differences(found: DictConfig, wanted: DictConfig, cell: Cell) -> dict[str, 
         "policy.checkpoint",
         *(_OF_THE_POLICY if isinstance(cell, ModelCell) else ()),
     )
-    one, other = (leaves(_plain(config)) for config in (found, wanted))
+    one, other = (_BEFORE | leaves(_plain(config)) for config in (found, wanted))
 
     def counts(key: str) -> bool:
         return not any(key == item or key.startswith(f"{item}.") for item in ignored)

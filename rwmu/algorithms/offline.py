@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rwmu.dynamics.world_model import write_whole
-from rwmu.policy.rsl_rl import load_checkpoint, read_checkpoint, save_checkpoint
+from rwmu.policy.rsl_rl import copy_to_cpu, load_checkpoint, read_checkpoint, save_checkpoint
 
 RESUME_FILE = "resume.pt"
 
@@ -178,18 +178,11 @@ def _mean_logs(logs: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _snapshot(env: ResumableEnv, ppo: PPO, iteration: int) -> dict[str, Any]:
-    """Copy everything that decides what comes after ``iteration`` whole iterations."""
-    saved = ppo.save()
-    copied = {name: _copy(saved[name]) for name in saved}
-    return {**copied, "iter": iteration, "infos": {}, "env": env.state_dict(), "torch_rng": torch.get_rng_state()}
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
+    """Copy everything that decides what comes after ``iteration`` whole iterations, to the CPU."""
+    streams = {"torch_rng": torch.get_rng_state()}
+    if (device := torch.device(ppo.device)).type != "cpu":
+        streams["device_rng"] = torch.get_device_module(device).get_rng_state(device)
+    return {**copy_to_cpu(ppo.save()), "iter": iteration, "infos": {}, "env": env.state_dict(), **streams}
 
 
 def _resume(checkpoint_dir: Path, env: ResumableEnv, ppo: PPO) -> int:
@@ -201,4 +194,6 @@ def _resume(checkpoint_dir: Path, env: ResumableEnv, ppo: PPO) -> int:
     content = read_checkpoint(path)
     env.load_state_dict(content["env"])
     torch.set_rng_state(content["torch_rng"])
+    if (device := torch.device(ppo.device)).type != "cpu" and "device_rng" in content:  # absent where it began on the CPU
+        torch.get_device_module(device).set_rng_state(content["device_rng"], device)
     return iteration

@@ -5,6 +5,7 @@ The state is kept in physical units, which rewards, observations and conditions 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.imagination.rules import DreamRules
 from rwmu.imagination.starts import StartPool
-from rwmu.interfaces import Penalty
+from rwmu.interfaces import Device, Penalty
 from rwmu.records import Carry, Followed, Prediction, Reward, follow
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 from rwmu.uncertainty.estimates import epistemic
@@ -25,6 +26,11 @@ from rwmu.uncertainty.estimates import epistemic
 _MEMORY = ("command", "last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
 _ENVIRONMENT = ("state", "contact", "terminated", "member", "episode_length_buf", "age_steps", "_finished_length", "_observation")
 _STATUS = ("reward", "penalty", "epistemic", "termination_probability", "terminated", "timed_out", "episode_length_s")
+
+
+def model_on(device: Device, world_model: WorldModel) -> WorldModel:
+    """Return the model itself for the CPU, and a moved copy for any other device: whoever else holds it holds it on the CPU."""
+    return world_model if torch.device(device).type == "cpu" else copy.deepcopy(world_model).to(device)
 
 
 class ImaginedEnv(VecEnv):  # type: ignore[misc]
@@ -40,7 +46,9 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         start_rows: ``[S]`` int64, first rows of histories within training episodes (``rwmu.data.windows.window_starts``).
         num_envs: B.
         penalty: added to the reward; its boundary ends episodes.
-        seed: of everything drawn here.
+        seed: of everything drawn here, on the CPU whatever the device: the dream is the same on all of them, up to rounding.
+        device: where the environments are and the world model runs, a copy of it if that is not the CPU. The dataset stays on the
+            CPU; histories to start from are moved when the pool is drawn.
         rules: fields of :class:`rwmu.imagination.rules.DreamRules`.
 
     Attributes:
@@ -60,40 +68,45 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         num_envs: int,
         penalty: Penalty,
         seed: int = 0,
+        device: Device = "cpu",
         **rules: Any,
     ) -> None:
         if num_envs < 1:
             raise ConfigError(f"imagination.num_envs is {num_envs}, but must be 1 or above.")
         self.rules = DreamRules(**rules)
-        self.world_model, self.task, self.penalty = world_model, task, penalty
+        self.device = str(device)
+        self.world_model, self.task, self.penalty = model_on(device, world_model), task, penalty
         self.num_envs, self.num_actions = num_envs, task.num_actions
         self.max_episode_length = self.rules.horizon_steps
-        self.device = "cpu"
         self.cfg = {"imagination": rules, "num_envs": num_envs, "seed": seed}
         self._needs_spread = bool(self.rules.sample_aleatoric) or penalty.needs_spread
         self._resample_steps = self.rules.command_resample_steps or task.command_resample_steps
-        self._weights = torch.tensor(list(task.weights.values())).unsqueeze(1)
+        self._weights = torch.tensor(list(task.weights.values()), device=device).unsqueeze(1)
         self._log_names = [f"imagined/{name}" for name in (*task.weights, *_STATUS)]
         self._generator = torch.Generator().manual_seed(seed)
         self._num_steps = 0
         size = self.rules.pool_size or num_envs
-        self._pool = StartPool(world_model, task, episodes, start_rows, size, self.rules.max_tilt, self._generator)
+        self._pool = StartPool(self.world_model, task, episodes, start_rows, size, self.rules.max_tilt, self._generator, device)
         self._allocate()
         self.reset()
 
     def _allocate(self) -> None:
         batch, starts = self.num_envs, self._pool.starts
-        self.memory: TaskMemory = self.task.start(batch)
-        self.state = torch.zeros(batch, starts.state.shape[1])
-        self.contact = torch.zeros(batch, starts.contact.shape[1], dtype=torch.bool)
+
+        def zeros(*shape: int, dtype: torch.dtype | None = None) -> Tensor:
+            return torch.zeros(batch, *shape, dtype=dtype, device=self.device)
+
+        self.memory: TaskMemory = self.task.start(batch, self.device)
+        self.state = zeros(starts.state.shape[1])
+        self.contact = zeros(starts.contact.shape[1], dtype=torch.bool)
         self.final_state, self.final_contact = self.state, self.contact
-        self.terminated = torch.zeros(batch, dtype=torch.bool)
-        self.member = torch.zeros(batch, dtype=torch.int64)
-        self.episode_length_buf = torch.zeros(batch, dtype=torch.int64)
-        self.age_steps = torch.zeros(batch, dtype=torch.int64)
-        self.disagreement = torch.zeros(batch)
-        self.last_reward = Reward(torch.zeros(batch), {name: torch.zeros(batch) for name in self.task.weights})
-        self._finished_length = torch.full((batch,), torch.nan)  # of the latest finished episode of each environment, steps
+        self.terminated = zeros(dtype=torch.bool)
+        self.member = zeros(dtype=torch.int64)
+        self.episode_length_buf = zeros(dtype=torch.int64)
+        self.age_steps = zeros(dtype=torch.int64)
+        self.disagreement = zeros()
+        self.last_reward = Reward(zeros(), {name: zeros() for name in self.task.weights})
+        self._finished_length = zeros() + torch.nan  # of the latest finished episode of each environment, steps
         # Every member's recurrent state goes on, for the penalty; of a separate auxiliary base only the followed member's.
         auxiliary = starts.carry.auxiliary
         self._carry = Carry(
@@ -106,21 +119,21 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:
         """Start every environment anew; returns observations and an empty record of extras."""
         with torch.inference_mode(False), torch.no_grad():
-            self._start(torch.arange(self.num_envs))
+            self._start(torch.arange(self.num_envs, device=self.device))
             if self.rules.random_start:
-                self.episode_length_buf = torch.randint(self.rules.horizon_steps, (self.num_envs,), generator=self._generator)
+                self.episode_length_buf = self._integers(self.rules.horizon_steps, self.num_envs)
             self._observe()
         return self.get_observations(), {}
 
     def _start(self, rows: Tensor) -> None:
         """Put the environments ``rows`` (indices) at the end of histories drawn from the pool."""
-        starts, picks = self._pool.starts, self._pool.draw(len(rows))
+        starts, picks = self._pool.starts, self._moved(self._pool.draw(len(rows)))
         self._carry.state[:, :, rows] = starts.carry.state[:, :, picks]
         self.state[rows] = starts.state[picks]
         self.contact[rows] = starts.contact[picks]
         for name in _MEMORY[1:]:
             getattr(self.memory, name)[rows] = getattr(starts.memory, name)[picks]
-        self.member[rows] = torch.randint(self.world_model.num_members, (len(rows),), generator=self._generator)
+        self.member[rows] = self._integers(self.world_model.num_members, len(rows))
         self._followed = Followed(self.member, self.world_model.num_members)
         if self._carry.auxiliary is not None and starts.carry.auxiliary is not None:
             for own, pool in zip(self._carry.auxiliary, starts.carry.auxiliary, strict=True):
@@ -130,10 +143,17 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self._command(rows)
 
     def _command(self, rows: Tensor) -> None:
-        self.memory.command[rows] = self.task.command(self._uniform(len(rows), 4))
+        self.memory.command[rows] = self._moved(self.task.command(torch.rand(len(rows), 4, generator=self._generator)))
 
     def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self._generator)
+        return self._moved(torch.rand(*shape, generator=self._generator))
+
+    def _integers(self, limit: int, number: int) -> Tensor:
+        return self._moved(torch.randint(limit, (number,), generator=self._generator))
+
+    def _moved(self, drawn: Tensor) -> Tensor:
+        """Bring what was drawn on the CPU to the environments, without waiting for them."""
+        return drawn.to(self.device, non_blocking=True)
 
     # -- stepping ---------------------------------------------------------------------------------------------------------
 
@@ -152,7 +172,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         """
         # Runners call this in inference mode, whose tensors could not be written to by a later call outside it.
         with torch.inference_mode(False), torch.no_grad():
-            return self._step(actions.clone())
+            return self._step(actions.to(self.device, copy=True))
 
     def _step(self, action: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
         self._refuse_non_finite(action)
@@ -185,7 +205,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         if not bool(prediction.mean.sum().isfinite()):  # of any member: all of them enter the penalty
             self._explain_non_finite(prediction.mean)
         if self.rules.sample_aleatoric:
-            noise = torch.randn(state.shape, generator=self._generator)
+            noise = self._moved(torch.randn(state.shape, generator=self._generator))
             state = state + self.rules.sample_aleatoric * followed.log_std[0].exp() * noise
         if self.rules.clip is not None:
             state = state.clamp(-self.rules.clip, self.rules.clip)
@@ -276,7 +296,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
     # -- resuming ---------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that :meth:`load_state_dict` needs to go on with identical results; copies."""
+        """Return everything that :meth:`load_state_dict` needs to go on with identical results; copies, on the CPU."""
         tensors = {
             **{name: getattr(self, name) for name in _ENVIRONMENT},
             **{f"memory.{name}": getattr(self.memory, name) for name in _MEMORY},
@@ -286,7 +306,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         }
         if self._carry.auxiliary is not None:
             tensors["carry.auxiliary"] = self._carry.auxiliary
-        saved: dict[str, Any] = {name: tensor.clone() for name, tensor in tensors.items()}
+        saved: dict[str, Any] = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
         return {**saved, "num_steps": self._num_steps}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -299,10 +319,10 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             )
         saved = {"age_steps": saved["episode_length_buf"], **saved}  # of dreams saved when no penalty asked for the age
         for name in _ENVIRONMENT:
-            setattr(self, name, saved[name].clone())
+            setattr(self, name, saved[name].to(self.device, copy=True))
         for name in _MEMORY:
-            setattr(self.memory, name, saved[f"memory.{name}"].clone())
-        self._carry = Carry(saved["carry.state"].clone(), None if auxiliary is None else auxiliary.clone())
+            setattr(self.memory, name, saved[f"memory.{name}"].to(self.device, copy=True))
+        self._carry = Carry(saved["carry.state"], auxiliary).to(self.device, copy=True)
         self._followed = Followed(self.member, self.world_model.num_members)
         self._pool.load(saved["pool.rows"].clone())
         self._generator.set_state(saved["generator"])

@@ -11,6 +11,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.windows import gather
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
+from rwmu.interfaces import Device
 from rwmu.records import Carry
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 
@@ -71,7 +72,8 @@ class StartPool:
             fallen (terminated, or tilted beyond ``max_tilt``) are left out: nothing can be imagined from there.
         size: P.
         max_tilt: largest z of the projected gravity, None for any.
-        generator: draws the histories.
+        generator: draws the histories, on the CPU.
+        device: of the world model, and of what is ready to start from; the dataset and ``rows`` stay on the CPU.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class StartPool:
         size: int,
         max_tilt: float | None,
         generator: torch.Generator,
+        device: Device = "cpu",
     ) -> None:
         self._world_model, self._task, self._episodes = world_model, task, episodes
         self._history = world_model.history
-        self._generator = generator
+        self._generator, self._device = generator, device
         self.size = size
         self._candidates = self._usable(start_rows, max_tilt)
         self._times = contact_times(episodes, task)
@@ -111,7 +114,7 @@ class StartPool:
         return usable
 
     def draw(self, number: int) -> Tensor:
-        """Return ``number`` indices into the pool."""
+        """Return ``number`` indices into the pool, on the CPU."""
         return torch.randint(self.size, (number,), generator=self._generator)
 
     def refresh(self) -> None:
@@ -123,16 +126,17 @@ class StartPool:
         """Warm up on the histories that begin at ``rows [P]``."""
         self.rows = rows
         parts: tuple[Tensor, ...] = torch.split(rows, _CHUNK)
-        carries = [self._world_model.warm_up(gather(self._episodes, part, self._history)) for part in parts]
+        histories = (gather(self._episodes, part, self._history).to(self._device) for part in parts)
+        carries = [self._world_model.warm_up(history) for history in histories]
         auxiliary = (
             None if carries[0].auxiliary is None else torch.cat([c.auxiliary for c in carries if c.auxiliary is not None], dim=2)
         )
         last = rows + self._history - 1
-        state = self._episodes.state[last]
-        memory = self._task.start(len(rows))
-        memory.last_action = self._episodes.action[last]
+        state = self._episodes.state[last].to(self._device)
+        memory = self._task.start(len(rows), self._device)
+        memory.last_action = self._episodes.action[last].to(self._device)
         memory.previous_joint_vel = self._task.robot.state_layout.part(state, "joint_vel").clone()
         for name in ("air_time_s", "contact_time_s", "last_air_time_s"):
-            setattr(memory, name, getattr(self._times, name)[last])
+            setattr(memory, name, getattr(self._times, name)[last].to(self._device))
         carry = Carry(torch.cat([c.state for c in carries], dim=2), auxiliary)
-        self.starts = Starts(carry, state, self._episodes.contact[last].bool(), memory)
+        self.starts = Starts(carry, state, self._episodes.contact[last].bool().to(self._device), memory)

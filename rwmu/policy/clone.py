@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import ConfigError, DataError
-from rwmu.policy.rsl_rl import action_mean, set_actor_std
+from rwmu.policy.rsl_rl import action_mean, actor_std, set_actor_std
 from rwmu.tasks.velocity import VelocityTask
 
 
@@ -142,7 +142,8 @@ def clone_actor(
 ) -> dict[str, float]:
     """Fit the mean of ``actor`` to the best episodes' actions, in place; its noise is set from the settings.
 
-    The task's observation noise is drawn anew for every batch, as the policy will meet it.
+    The task's observation noise is drawn anew for every batch, as the policy will meet it. Batches are made on the CPU, where the
+    data are, and moved to the actor.
 
     Returns:
         ``train_error``, ``validation_error`` (mean squared error of the action, without noise or mirrors for validation),
@@ -184,14 +185,15 @@ def _epoch(
     generator: torch.Generator,
 ) -> float:
     mirrors = list(task.robot.mirrors.values())
-    total = torch.zeros(())
+    device = actor_std(actor).device
+    total = torch.zeros((), device=device)
     for rows in torch.split(torch.randperm(len(data.action), generator=generator), settings.batch_size):
         uniform = torch.rand(len(rows), task.num_observations, generator=generator)
         observation, action = task.observe(data.state[rows], data.command[rows], data.last_action[rows], uniform), data.action[rows]
         if settings.mirror:
             mirror = mirrors[int(torch.randint(len(mirrors), (), generator=generator))]
             observation, action = mirror.observation(observation), mirror.action(action)
-        loss = (action_mean(actor, observation) - action).square().mean()
+        loss = (action_mean(actor, observation.to(device)) - action.to(device)).square().mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -201,5 +203,6 @@ def _epoch(
 
 @torch.no_grad()
 def _error(actor: MLPModel, data: Demonstrations, task: VelocityTask) -> float:
-    mean = action_mean(actor, task.observe(data.state, data.command, data.last_action))
-    return float((mean - data.action).square().mean())
+    device = actor_std(actor).device
+    mean = action_mean(actor, task.observe(data.state, data.command, data.last_action).to(device))
+    return float((mean - data.action.to(device)).square().mean())

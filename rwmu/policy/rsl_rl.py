@@ -111,7 +111,11 @@ def build_ppo(env: VecEnv, settings: PpoSettings, robot: Robot | None = None) ->
 
 
 def anchor(ppo: PPO, policy: PolicyActor, weight: float) -> None:
-    """Pull ``ppo``'s actor towards a frozen ``policy`` from now on; see :class:`~rwmu.policy.regularisation.Anchor`."""
+    """Pull ``ppo``'s actor towards a frozen ``policy`` from now on, which is moved to its device.
+
+    See :class:`~rwmu.policy.regularisation.Anchor`.
+    """
+    policy = policy.to(ppo.device)
     ppo.symmetry.anchor = Anchor(policy, policy.std.detach(), weight)
     ppo.symmetry.use_mirror_loss, ppo.symmetry.mirror_loss_coeff = weight > 0.0, weight
 
@@ -145,7 +149,7 @@ class PolicyActor(nn.Module):
         mean: Tensor = action_mean(self.model, observation)
         if not self.sampled:
             return mean
-        return mean + self.std * torch.randn(mean.shape, generator=self.generator, dtype=mean.dtype)
+        return mean + self.std * torch.randn(mean.shape, generator=self.generator, dtype=mean.dtype).to(mean.device)
 
     def as_sampled(self, generator: torch.Generator | None = None) -> PolicyActor:
         """Return the same policy with its noise."""
@@ -173,9 +177,21 @@ def set_actor_std(model: MLPModel, std: float) -> None:
 # -- checkpoints ----------------------------------------------------------------------------------------------------------
 
 
+def copy_to_cpu(value: Any) -> Any:
+    """Copy every tensor of a nested mapping or list to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: copy_to_cpu(item) for key, item in value.items()}
+    return [copy_to_cpu(item) for item in value] if isinstance(value, list) else value
+
+
 def save_checkpoint(path: Path, ppo: PPO, iteration: int, infos: Mapping[str, Any] | None = None) -> None:
-    """Write what rsl-rl's runner writes, whole or not at all; ``infos`` holds plain values (robot, activation ...)."""
-    write_whole(path, {**ppo.save(), "iter": iteration, "infos": dict(infos or {})})
+    """Write what rsl-rl's runner writes, whole or not at all; ``infos`` holds plain values (robot, activation ...).
+
+    Tensors are written from the CPU, so that whoever reads the file needs no device but that.
+    """
+    write_whole(path, {**copy_to_cpu(ppo.save()), "iter": iteration, "infos": dict(infos or {})})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

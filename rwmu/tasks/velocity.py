@@ -119,6 +119,7 @@ class VelocityTask:
         self._noise = torch.cat(
             [torch.full((f.size,), robot.observation_noise.get(f.name, 0.0)) for f in robot.observation_layout.fields]
         )
+        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
 
     @property
     def num_observations(self) -> int:
@@ -129,6 +130,18 @@ class VelocityTask:
     def num_actions(self) -> int:
         """Return A."""
         return self.robot.num_joints
+
+    def _beside(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return half-widths of the noise, lower and upper limits, of the device and type of ``like``.
+
+        They are moved once: an accelerator would have to be waited for at every step.
+        """
+        key = like.device, like.dtype
+        if key not in self._moved:
+            lower, upper = self.robot.joint_lower, self.robot.joint_upper
+            with torch.inference_mode(False):  # as other calls may be outside of it
+                self._moved[key] = self._noise.to(like), lower.to(like), upper.to(like)
+        return self._moved[key]
 
     def start(self, num_envs: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> TaskMemory:
         """Return the memory of ``num_envs`` environments before their first step: all zero."""
@@ -164,7 +177,7 @@ class VelocityTask:
         observation = torch.cat(parts, dim=-1)
         if uniform is None or self.observation_noise == 0.0:
             return observation
-        half_width = self.observation_noise * self._noise.to(device=observation.device, dtype=observation.dtype)
+        half_width = self.observation_noise * self._beside(observation)[0]
         return observation + (2.0 * uniform - 1.0) * half_width
 
     def reward(self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor) -> Reward:
@@ -184,7 +197,7 @@ class VelocityTask:
         base_ang_vel = layout.part(state, "base_ang_vel")
         joint_pos = layout.part(state, "joint_pos")
         joint_vel = layout.part(state, "joint_vel")
-        lower, upper = self.robot.joint_lower.to(state), self.robot.joint_upper.to(state)
+        _, lower, upper = self._beside(state)
         command = memory.command
         terms = {
             "track_lin_vel_xy_exp": rewards.track_lin_vel_xy_exp(command, base_lin_vel, self.tracking_variance),
