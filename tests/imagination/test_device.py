@@ -47,8 +47,8 @@ def episodes() -> Episodes:
 
 
 @cache
-def model(kind: str = "independent", auxiliary_base: str = "separate") -> WorldModel:
-    return small_world_model(episodes(), kind, auxiliary_base=auxiliary_base)
+def model(kind: str = "independent", auxiliary_base: str = "separate", backbone: str = "gru") -> WorldModel:
+    return small_world_model(episodes(), kind, auxiliary_base=auxiliary_base, backbone=backbone, prior_scale=0.3)
 
 
 def recalibrated(recalibration: Recalibration) -> Penalty:
@@ -107,9 +107,9 @@ def assert_same(found: list[dict[str, Tensor]], expected: list[dict[str, Tensor]
 
 
 @pytest.mark.parametrize("kind", ["shared", "independent"])
-@pytest.mark.parametrize("auxiliary_base", ["shared", "separate"])
-def test_the_dream_is_that_of_the_cpu(kind: str, auxiliary_base: str) -> None:
-    world_model = model(kind, auxiliary_base)
+@pytest.mark.parametrize(("auxiliary_base", "backbone"), [("shared", "gru"), ("separate", "gru"), ("separate", "mlp")])
+def test_the_dream_is_that_of_the_cpu(kind: str, auxiliary_base: str, backbone: str) -> None:
+    world_model = model(kind, auxiliary_base, backbone)
     expected = dream(build("cpu", MopoPenalty(1.0, DT), world_model))
     assert any(bool(step["done"].any()) for step in expected)
     with pretended_device() as device:
