@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from experiments.shared_vs_independent.cells import FORMAT, Cell, ModelCell, Pol
 from experiments.shared_vs_independent.robust import NORMAL, Estimate, combined
 
 Keys = tuple[str, ...]
+NO_LIMITS = (-math.inf, math.inf)
+CORRELATION, FRACTION = (-1.0, 1.0), (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,12 @@ class Gathered:
 
     Attributes:
         by_name: name -> result. damaged: names of files that are no results.
+        drawn: statistics of drawn episodes, kept because many tables ask for the same (see ``paired.drawn_values``).
     """
 
     by_name: dict[str, dict[str, Any]]
     damaged: tuple[str, ...] = ()
+    drawn: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> Gathered:
@@ -87,13 +92,17 @@ class Gathered:
             return str(found["reason"]) if isinstance(found, dict) and found.get("reason") else "not measured"
         return "not run yet"
 
-    def estimate(self, cells: Iterable[Cell], path: Keys) -> Estimate:
-        """Return the interquartile mean over seeds of the numbers at ``path``, with an interval of seeds and episodes."""
+    def estimate(self, cells: Iterable[Cell], path: Keys, limits: tuple[float, float] = NO_LIMITS) -> Estimate:
+        """Return the interquartile mean over seeds of the numbers at ``path``, with an interval of seeds and episodes.
+
+        Args:
+            limits: that the quantity cannot exceed.
+        """
         cells = list(cells)
         numbers = list(self.numbers(cells, path).values())
         if not numbers:
             return Estimate(None, reason=self.reason(cells, path))
-        return combined([n.value for n in numbers], [n.ends for n in numbers], numbers[0].episodes)
+        return combined([n.value for n in numbers], [n.ends for n in numbers], numbers[0].episodes, limits)
 
 
 def at(result: dict[str, Any], path: Keys) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,27 @@ from experiments.shared_vs_independent.gather import Gathered, at
 from experiments.shared_vs_independent.robust import RESAMPLES, Estimate, interquartile_mean, of_resampled
 from rwmu.evaluation.calibration.weighted import weighted_correlation, weighted_ranks
 
-# One measurement and how often each episode of the data was drawn [R, N] -> [R].
-Statistic = Callable[[dict[str, Any], Tensor], Tensor]
 Measured = dict[str, Any]
 
 FALL_ROWS_WITHIN = 25  # steps before a fall, of which a result has every row
+_DRAWS_AT_ONCE = 128  # whose rows stay in the cache
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number of a measurement whose episodes were drawn several times.
+
+    Attributes:
+        name: of the number; two of the same name are the same.
+        of: measurement, how often each episode was drawn ``[R, N]`` -> ``[R]``.
+    """
+
+    name: str
+    of: Callable[[Measured, Tensor], Tensor]
+
+    def __call__(self, measured: Measured, times: Tensor) -> Tensor:
+        """Return ``[R]``."""
+        return torch.cat([self.of(measured, some) for some in torch.split(times, _DRAWS_AT_ONCE)])
 
 
 def difference(gathered: Gathered, first: str, second: str, data: str, tested_on: str, statistic: Statistic) -> Estimate:
@@ -28,29 +45,30 @@ def difference(gathered: Gathered, first: str, second: str, data: str, tested_on
         first, second: models. data: that they were trained on.
         statistic: of the measurements on ``tested_on``.
     """
-    pairs = _pairs(gathered, first, second, data, tested_on)
+    cells = [(ModelCell(first, data, seed), ModelCell(second, data, seed)) for seed in SEEDS]
+    pairs = [pair for pair in cells if all(_measured(gathered, cell, tested_on) for cell in pair)]
     if not pairs:
         return Estimate(None, reason="not run yet")
-    if any(_identity(one) != _identity(pairs[0][0]) for pair in pairs for one in pair):
+    identities = [_identity(_measured(gathered, cell, tested_on)) for pair in pairs for cell in pair]
+    if any(identity != identities[0] for identity in identities):
         return Estimate(None, reason="measured on different episodes or forecasts; measure again")
-    times, number = _draws(pairs[0][0])
-    found = torch.stack([statistic(one, times) - statistic(other, times) for one, other in pairs])
+    drawn = [[drawn_values(gathered, cell, tested_on, statistic) for cell in pair] for pair in pairs]
+    found = torch.stack([one - other for one, other in drawn])
     if not bool(torch.isfinite(found[:, 0]).all()):
         return Estimate(None, reason="not measured: no falls, or nothing that varies, in the test episodes")
-    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), number)
+    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), _episodes(_measured(gathered, pairs[0][0], tested_on)))
 
 
 def level_of(gathered: Gathered, model: str, data: str, tested_on: str, statistic: Statistic) -> Estimate:
     """Return a statistic of one model, its interval drawn as those of differences are."""
-    measured = [at(result, ("tested_on", tested_on)) for result in gathered.there(ModelCell(model, data, seed) for seed in SEEDS)]
-    measured = [one for one in measured if one and one.get("rows")]
-    if not measured:
+    cells = [cell for cell in (ModelCell(model, data, seed) for seed in SEEDS) if _measured(gathered, cell, tested_on)]
+    if not cells:
         return Estimate(None, reason="not run yet")
-    times, number = _draws(measured[0])
-    found = torch.stack([statistic(one, times) for one in measured])
+    found = torch.stack([drawn_values(gathered, cell, tested_on, statistic) for cell in cells])
     if not bool(torch.isfinite(found[:, 0]).all()):
         return Estimate(None, reason="not measured")
     each, scores = found[:, 0].tolist(), np.asarray(found[:, 1:])
+    number = _episodes(_measured(gathered, cells[0], tested_on))
     estimate = of_resampled(each, scores, number)
     if estimate.low is not None:
         return estimate
@@ -59,14 +77,26 @@ def level_of(gathered: Gathered, model: str, data: str, tested_on: str, statisti
     return Estimate(estimate.value, float(low), float(high), tuple(each), number, "of episodes alone: too few seeds")
 
 
-def _pairs(gathered: Gathered, first: str, second: str, data: str, tested_on: str) -> list[tuple[Measured, Measured]]:
-    pairs = []
-    for seed in SEEDS:
-        results = [gathered.of(ModelCell(model, data, seed)) for model in (first, second)]
-        one, other = (None if result is None else at(result, ("tested_on", tested_on)) for result in results)
-        if one and other and one.get("rows") and other.get("rows"):
-            pairs.append((one, other))
-    return pairs
+def drawn_values(gathered: Gathered, cell: ModelCell, tested_on: str, statistic: Statistic) -> Tensor:
+    """Return a statistic of all test episodes, then of every draw of them, ``[1 + R]``; the same draws for the same episodes."""
+    key = (cell.name, tested_on, statistic.name)
+    if key not in gathered.drawn:
+        measured = _measured(gathered, cell, tested_on)
+        gathered.drawn[key] = statistic(measured, _draws(measured))
+    found: Tensor = gathered.drawn[key]
+    return found
+
+
+def _measured(gathered: Gathered, cell: ModelCell, tested_on: str) -> Measured:
+    """Return what a cell has measured on some data; empty where it has not."""
+    result = gathered.of(cell)
+    found = None if result is None else at(result, ("tested_on", tested_on))
+    return found if found and found.get("rows") else {}
+
+
+def _episodes(measured: Measured) -> int:
+    rows = measured["rows"]
+    return len({*rows["forecasts"]["episode"], *rows["falls"]["episode"]})
 
 
 def _identity(measured: Measured) -> tuple[Any, ...]:
@@ -75,15 +105,15 @@ def _identity(measured: Measured) -> tuple[Any, ...]:
     return measured["test"].get("data_hash"), rows["forecasts"]["episode"], rows["falls"]["episode"], rows["falls"]["steps"]
 
 
-def _draws(measured: Measured) -> tuple[Tensor, int]:
-    """Return how often each episode is drawn, ``[1 + R, N]``, first of all every episode once, and how many episodes there are."""
+def _draws(measured: Measured) -> Tensor:
+    """Return how often each episode is drawn, ``[1 + R, N]``, first of all every episode once."""
     rows = measured["rows"]
     ids = sorted({*rows["forecasts"]["episode"], *rows["falls"]["episode"]})
     draws = torch.randint(len(ids), (RESAMPLES, len(ids)), generator=torch.Generator().manual_seed(0))
     drawn = torch.zeros(RESAMPLES, len(ids), dtype=torch.float64).scatter_add_(1, draws, torch.ones(draws.shape).double())
     times = torch.zeros(1 + RESAMPLES, 1 + max(ids), dtype=torch.float64)
     times[0, ids], times[1:, ids] = 1.0, drawn
-    return times, len(ids)
+    return times
 
 
 # -- ranking ------------------------------------------------------------------------------------------------------------------
@@ -105,7 +135,7 @@ def rank_correlation(step: int) -> Statistic:
         disagreement, error, episode, _ = _forecasts(measured, step)
         return weighted_correlation(disagreement, error, times[:, episode])
 
-    return statistic
+    return Statistic(f"rank_correlation {step}", statistic)
 
 
 def within_level(step: int) -> Statistic:
@@ -125,7 +155,7 @@ def within_level(step: int) -> Statistic:
             total, rows = total + number * found.nan_to_num(), rows + number
         return total / rows
 
-    return statistic
+    return Statistic(f"within_level {step}", statistic)
 
 
 def within_episode(step: int) -> Statistic:
@@ -144,7 +174,7 @@ def within_episode(step: int) -> Statistic:
             right[own], pairs[own] = (0.5 + 0.5 * sign[0] * sign[1]).sum(), len(first)
         return (times @ right) / (times @ pairs)
 
-    return statistic
+    return Statistic(f"within_episode {step}", statistic)
 
 
 # -- falls --------------------------------------------------------------------------------------------------------------------
@@ -168,7 +198,7 @@ def fall_area(within: int) -> Statistic:
         area = (before * weighted_ranks(score.double(), others)).sum(dim=1)
         return area / (before.sum(dim=1) * others.sum(dim=1))
 
-    return statistic
+    return Statistic(f"fall_area {within}", statistic)
 
 
 def rows_each_stands_for(measured: Measured, far: int, kept: int) -> float:

@@ -75,7 +75,12 @@ def interquartile_mean(scores: Floats, axis: int = -1) -> Floats:
     return np.asarray(ordered[..., cut : number - cut].mean(axis=-1))
 
 
-def combined(values: Sequence[float], ends: Sequence[tuple[float, float] | None], episodes: int | None = None) -> Estimate:
+def combined(
+    values: Sequence[float],
+    ends: Sequence[tuple[float, float] | None],
+    episodes: int | None = None,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
     """Return the interquartile mean of numbers that each have an interval of their own, from the episodes that all share.
 
     The interval's half-widths are the root of the sum of squares of two: the seeds' own ones, averaged (the same episodes for
@@ -84,6 +89,7 @@ def combined(values: Sequence[float], ends: Sequence[tuple[float, float] | None]
 
     Args:
         values: of each seed. ends: low and high of each seed's interval over episodes; None where it has none.
+        limits: that the quantity cannot exceed.
     """
     numbers = np.array(values, dtype=np.float64)
     if not len(numbers):
@@ -95,7 +101,7 @@ def combined(values: Sequence[float], ends: Sequence[tuple[float, float] | None]
     if not known and seeds < min(STUDENT):
         return Estimate(value, each=tuple(values), episodes=episodes, reason="one seed, and no interval over episodes")
     low, high = value - math.hypot(below, over_seeds), value + math.hypot(above, over_seeds)
-    return Estimate(value, low, high, tuple(values), episodes)
+    return Estimate(value, max(low, limits[0]), min(high, limits[1]), tuple(values), episodes)
 
 
 def seed_draws(seeds: int, resamples: int = RESAMPLES, seed: int = 0) -> Places:

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.shared_vs_independent import paired, returns
 from experiments.shared_vs_independent.cells import DATA, MODELS, POLICY_MODELS, SEEDS, WEIGHTS, Cell, PolicyCell, model_cell, plan
-from experiments.shared_vs_independent.gather import Gathered, at, models, policies, seconds_of
+from experiments.shared_vs_independent.gather import CORRELATION, FRACTION, NO_LIMITS, Gathered, at, models, policies, seconds_of
 
 HORIZONS = ("1", "8", "24", "100")
 RULE_STEPS = (8, 24)
@@ -29,6 +29,7 @@ CSV_COLUMNS = (
     "high",
     "episodes",
 )
+_DEPLOYED = {"return": NO_LIMITS, "fall_fraction": FRACTION, "track_lin_vel_xy": FRACTION, "track_ang_vel_z": FRACTION}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -46,6 +47,7 @@ def _of_models(
     gathered: Gathered,
     header: Sequence[str],
     paths: Callable[[str], list[tuple[str, ...]]],
+    limits: tuple[float, float] = NO_LIMITS,
     digits: int = 2,
     falls: bool = False,
 ) -> list[str]:
@@ -58,7 +60,7 @@ def _of_models(
             if results:
                 test = results[0]["tested_on"][tested]["test"]
                 counts = [str(len(results)), str(test["episodes"]), *([str(test["falls"])] if falls else [])]
-                numbers = [gathered.estimate(cells, path).text(digits) for path in paths(tested)]
+                numbers = [gathered.estimate(cells, path, limits).text(digits) for path in paths(tested)]
                 rows.append([_named(model, results), data, tested, *counts, *numbers])
     columns = ["model", "trained on", "tested on", "seeds", "episodes", *(["falls"] if falls else []), *header]
     return table(columns, rows) if rows else ["not run yet"]
@@ -74,7 +76,7 @@ def ranking(gathered: Gathered) -> list[str]:
 
     longest = f"steps 1 to {HORIZONS[-1]}"
     header = [f"at step {k}" for k in HORIZONS] + [f"{longest}, overall", f"{longest}, partial", f"{longest}, step counter"]
-    return _of_models(gathered, header, paths)
+    return _of_models(gathered, header, paths, CORRELATION)
 
 
 def composition(gathered: Gathered) -> list[str]:
@@ -121,7 +123,7 @@ def scale(gathered: Gathered) -> list[str]:
             def paths(tested: str, horizon: str = horizon, name: str = name) -> list[tuple[str, ...]]:
                 return [("tested_on", tested, "scale", "sampled", method, horizon, name) for method in METHODS]
 
-            lines += [*_of_models(gathered, METHODS, paths), ""]
+            lines += [*_of_models(gathered, METHODS, paths, FRACTION), ""]
     return lines
 
 
@@ -140,7 +142,7 @@ def falls(gathered: Gathered) -> list[str]:
         base = ("tested_on", tested, "falls")
         return [*((*base, "disagreement", k) for k in WITHIN), (*base, "termination_head", "5")]
 
-    return _of_models(gathered, [*(f"within {k}" for k in WITHIN), "termination head, within 5"], paths, 3, falls=True)
+    return _of_models(gathered, [*(f"within {k}" for k in WITHIN), "termination head, within 5"], paths, FRACTION, 3, falls=True)
 
 
 def error_and_cost(gathered: Gathered) -> list[str]:
@@ -177,14 +179,13 @@ def deployed(gathered: Gathered) -> list[str]:
 
 
 def _of_policies(gathered: Gathered, cells: list[Cell], results: Sequence[dict[str, Any]]) -> list[str]:
-    names = ("return", "fall_fraction", "track_lin_vel_xy", "track_ang_vel_z")
-    found = {name: gathered.estimate(cells, ("deployment", "deterministic", name)) for name in names}
+    found = {name: gathered.estimate(cells, ("deployment", "deterministic", name), limits) for name, limits in _DEPLOYED.items()}
     walk = f"{sum(map(returns.walked, results))} of {len(results)}"
     first = cells[0]
     assert isinstance(first, PolicyCell)
     gain = returns.gain_over_clone(gathered, first.model.model, first.model.data, first.penalty, first.weight)
     numbers = [found["return"].text(), found["return"].spread(1), found["fall_fraction"].text(), found["fall_fraction"].spread()]
-    numbers += [found[name].text() for name in names[2:]]
+    numbers += [found[name].text() for name in ("track_lin_vel_xy", "track_ang_vel_z")]
     return [walk, *numbers, gain.text(), gathered.estimate(cells, ("imagination", "gap", "return")).text()]
 
 
@@ -198,10 +199,10 @@ def _clone_row(gathered: Gathered, data: str) -> list[list[str]]:
     if not by_seed:
         return []
     cells: list[Cell] = [by_seed[seed] for seed in sorted(by_seed)]
-    names = ("return", "fall_fraction", "track_lin_vel_xy", "track_ang_vel_z")
-    found = {name: gathered.estimate(cells, ("deployment", "clone", name)) for name in names}
+    found = {name: gathered.estimate(cells, ("deployment", "clone", name), limits) for name, limits in _DEPLOYED.items()}
     numbers = [found["return"].text(), found["return"].spread(1), found["fall_fraction"].text(), found["fall_fraction"].spread()]
-    return [["the clones", data, "", "", "", *numbers, *(found[name].text() for name in names[2:]), "", ""]]
+    tracking = [found[name].text() for name in ("track_lin_vel_xy", "track_ang_vel_z")]
+    return [["the clones", data, "", "", "", *numbers, *tracking, "", ""]]
 
 
 def missing(gathered: Gathered) -> list[str]:

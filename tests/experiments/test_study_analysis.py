@@ -40,6 +40,8 @@ def test_a_combined_interval_has_the_spread_of_seeds_and_that_of_episodes() -> N
     assert found.low == pytest.approx(2.0 - np.hypot(3.0, over_seeds), abs=1e-3)
     assert found.high == pytest.approx(2.0 + np.hypot(1.0, over_seeds), abs=1e-3)
     assert (found.seeds, found.episodes) == (3, 40)
+    limited = robust.combined([1.0, 2.0, 3.0], [(-2.0, 2.0), (-1.0, 3.0), (0.0, 4.0)], 40, (0.0, 4.0))
+    assert (limited.low, limited.high) == (0.0, 4.0)
 
 
 def test_students_quantiles() -> None:
@@ -211,6 +213,7 @@ def test_a_better_ranking_is_seen_and_only_seeds_that_both_have_count() -> None:
     found = paired.difference(gathered, "independent", "shared", "broad", "broad", paired.rank_correlation(24))
     assert found.seeds == 3
     assert found.low is None, "three seeds have no interval"
+    assert len(gathered.drawn) == 6, "each model's draws are made once"
     assert min(found.each) > 0.0
     base = paired.level_of(gathered, "shared", "broad", "broad", paired.rank_correlation(24))
     assert base.low is not None, "but its episodes have"
