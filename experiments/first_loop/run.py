@@ -26,16 +26,21 @@ KEPT = ("experiment", "seed", "wall_clock_s", "stages", "dataset", "dynamics", "
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the study."""
+    """One run of the study.
+
+    Attributes:
+        label: of a control, a run with settings of its own; empty otherwise.
+    """
 
     experiment: str
     init: str
     seed: int
+    label: str = ""
 
     @property
     def name(self) -> str:
         """Return the name of its result."""
-        return f"{self.experiment}-{self.init}-seed{self.seed}"
+        return f"{self.experiment}-{self.init}-seed{self.seed}{f'-{self.label}' if self.label else ''}"
 
     @property
     def result(self) -> Path:
@@ -72,7 +77,8 @@ def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
 def kept(report: dict[str, Any], job: Job) -> dict[str, Any]:
     """Return what is kept of a report."""
     provenance = report.get("provenance") or {}
-    return {"init": job.init, "commit": provenance.get("commit")} | {name: report.get(name) for name in KEPT}
+    about = {"init": job.init, "commit": provenance.get("commit")} | ({"label": job.label} if job.label else {})
+    return about | {name: report.get(name) for name in KEPT}
 
 
 def main() -> None:
@@ -84,10 +90,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, on one thread each")
     parser.add_argument("--threads", type=int, default=1, help="threads of each run")
     parser.add_argument("--runs", type=Path, default=Path("runs/first_loop"), help="where the runs' folders go")
+    parser.add_argument("--label", default="", help="of a control, whose overrides are its own: it names the results")
     parser.add_argument("overrides", nargs="*", help="settings for every run, such as scale=smoke")
     arguments = parser.parse_args()
     for init in sorted(arguments.inits):  # clones first: they fit the world models
-        jobs = [Job(experiment, init, seed) for experiment in arguments.experiments for seed in arguments.seeds]
+        jobs = [Job(experiment, init, seed, arguments.label) for experiment in arguments.experiments for seed in arguments.seeds]
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda job: run(job, arguments.runs, arguments.threads, arguments.overrides), jobs))
 

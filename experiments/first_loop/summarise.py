@@ -47,18 +47,20 @@ def deployment_table(results: list[dict[str, Any]]) -> list[str]:
     def of(choose: Callable[[dict[str, Any]], bool], key: str) -> list[dict[str, float]]:
         return [result["deployment"][key] for result in results if choose(result) and result["deployment"].get(key)]
 
-    for init in ("clone", "scratch"):
+    kinds = sorted({(r.get("label", ""), r["init"]) for r in results})
+    for label, init in kinds:
         for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
+            kind = (experiment, label, init)
 
-            def chosen(result: dict[str, Any], experiment: str = experiment, init: str = init) -> bool:
-                return (result["experiment"], result["init"]) == (experiment, init)
+            def chosen(result: dict[str, Any], kind: tuple[str, ...] = kind) -> bool:
+                return (result["experiment"], result.get("label", ""), result["init"]) == kind
 
             start = "from a clone" if init == "clone" else "from scratch"
             for key in ("deterministic", "sampled"):
                 found = of(chosen, key)
                 if found:
-                    lines.append(row(f"`{experiment}` {start}, {key}", found))
-    ensemble = [r for r in results if (r["experiment"], r["init"]) == ("mopo_ensemble5", "clone")]
+                    lines.append(row(f"`{experiment}`{f', {label},' if label else ''} {start}, {key}", found))
+    ensemble = [r for r in results if (r["experiment"], r.get("label", ""), r["init"]) == ("mopo_ensemble5", "", "clone")]
     if ensemble:
         lines.append(row("the clone alone", [r["deployment"]["clone"] for r in ensemble]))
         behaviour = ensemble[0]["deployment"]["behaviour"]
