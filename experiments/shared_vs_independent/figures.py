@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.shared_vs_independent.cells import DATA, MODELS, POLICY_MODELS, WEIGHTS
-from experiments.shared_vs_independent.gather import Gathered, models, policies, seconds_of
+from experiments.shared_vs_independent.gather import FRACTION, NO_LIMITS, Gathered, models, policies, seconds_of
 from experiments.shared_vs_independent.robust import Estimate
 from experiments.shared_vs_independent.tables import HORIZONS, METHODS, WITHIN
 from rwmu.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, RED
@@ -177,16 +177,18 @@ def policies_over_weights(gathered: Gathered) -> Figure | None:
     figure, axes = _figure(2, len(ran))
     for data, row in zip(ran, axes, strict=True):
         for name, axis in zip(("return", "fall_fraction"), row, strict=True):
-            path = ("deployment", "deterministic", name)
+            path, limits = ("deployment", "deterministic", name), FRACTION if name == "fall_fraction" else NO_LIMITS
             for place, model in enumerate(POLICY_MODELS):
                 for penalty, style in (("raw", "-"), ("recalibrated", "--")):
                     found = [
-                        gathered.estimate(policies(model, data, penalty, w), path) if w in WEIGHTS[penalty] else Estimate(None)
+                        gathered.estimate(policies(model, data, penalty, w), path, limits)
+                        if w in WEIGHTS[penalty]
+                        else Estimate(None)
                         for w in axis_weights
                     ]
                     _line(axis, model, found, place, style, f"{model}, {penalty}")
             every = [c for m in POLICY_MODELS for w in axis_weights for c in policies(m, data, "raw", w)]
-            clone = gathered.estimate(every, ("deployment", "clone", name))
+            clone = gathered.estimate(every, ("deployment", "clone", name), limits)
             if clone.value is not None:
                 axis.axhline(clone.value, color=GREY, linestyle=":", linewidth=1.5, label="the clone that they start from")
             _ticks(axis, [f"{weight:g}" for weight in axis_weights], "weight of the penalty (lambda)")
