@@ -180,12 +180,8 @@ def policies_over_weights(gathered: Gathered) -> Figure | None:
             path, limits = ("deployment", "deterministic", name), FRACTION if name == "fall_fraction" else NO_LIMITS
             for place, model in enumerate(POLICY_MODELS):
                 for penalty, style in (("raw", "-"), ("recalibrated", "--")):
-                    found = [
-                        gathered.estimate(policies(model, data, penalty, w), path, limits)
-                        if w in WEIGHTS[penalty]
-                        else Estimate(None)
-                        for w in axis_weights
-                    ]
+                    cells = [policies(model, data, penalty, w) if w in WEIGHTS[penalty] else [] for w in axis_weights]
+                    found = [gathered.estimate(of_weight, path, limits) for of_weight in cells]
                     _line(axis, model, found, place, style, f"{model}, {penalty}")
             every = [c for m in POLICY_MODELS for w in axis_weights for c in policies(m, data, "raw", w)]
             clone = gathered.estimate(every, ("deployment", "clone", name), limits)
