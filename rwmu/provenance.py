@@ -61,7 +61,7 @@ def machine() -> dict[str, Any]:
     """Return the kind of machine: system, processor, cores, memory, threads and accelerator; no names of hosts or users."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),

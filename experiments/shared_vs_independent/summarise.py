@@ -72,8 +72,8 @@ def answer_lines(found: Answer, gathered: Gathered) -> list[str]:
 def result_lines(gathered: Gathered) -> list[str]:
     """Return every table under its heading."""
     sections = {
-        "Ranking: rank correlation of disagreement with error": tables.ranking(gathered),
-        "What the ranking is made of": tables.composition(gathered),
+        "Ranking: rank correlation of disagreement with error (200 long forecasts)": tables.ranking(gathered),
+        "What the ranking is made of (1000 short forecasts)": tables.composition(gathered),
         "Differences between models, paired by seed and episode (not part of the rule)": tables.differences(gathered),
         "Scale: share inside the intervals of sampled trajectories": tables.scale(gathered),
         "Diversity of the members": tables.diversity(gathered),
