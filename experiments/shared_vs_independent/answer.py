@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.shared_vs_independent import returns
-from experiments.shared_vs_independent.cells import MODELS, POLICY_MODELS, SEEDS, WEIGHTS, ModelCell
+from experiments.shared_vs_independent.cells import MODELS, POLICY_MODELS, RULE_STEPS, SEEDS, WEIGHTS, ModelCell
 from experiments.shared_vs_independent.gather import Gathered, seconds_of
 from experiments.shared_vs_independent.paired import Statistic, difference, fall_area, level_of, rank_correlation
 from experiments.shared_vs_independent.returns import Returns
@@ -108,7 +108,7 @@ class Answer:
 def criteria(gathered: Gathered) -> list[Criterion]:
     """Return the differences of the decision rule."""
     wanted: list[tuple[str, Statistic, float]] = [
-        (f"Rank correlation of disagreement with error at step {k}", rank_correlation(k), RANK_MARGIN) for k in (8, 24)
+        (f"Rank correlation of disagreement with error at step {k}", rank_correlation(k), RANK_MARGIN) for k in RULE_STEPS
     ]
     wanted.append(("AUROC of a fall within five steps", fall_area(5), FALLS_MARGIN))
     found = []

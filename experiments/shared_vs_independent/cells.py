@@ -26,6 +26,7 @@ POLICY_MODELS = ("shared", "independent", "priors")
 WEIGHTS = {"raw": (1.0, 0.0, 5.0, 0.2, 2.0, 0.5), "recalibrated": (1.0, 2.0, 0.5)}
 PENALTIES = {"raw": "mopo", "recalibrated": "recalibrated"}
 NUM_TRANSITIONS = 1_000_000
+RULE_STEPS = (8, 24)  # steps ahead at which architectures are compared, forecast by forecast
 FORMAT = 3  # of a result; one of another format is made anew from the cell's folder
 
 

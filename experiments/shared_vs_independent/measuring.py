@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from experiments.shared_vs_independent.cells import RULE_STEPS
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.evaluation.calibration.measure import measure_calibration
@@ -16,8 +17,7 @@ from rwmu.uncertainty.estimates import epistemic
 
 # Every row of the test episodes is predicted one step ahead: a sample of them would have to be weighed.
 SETTINGS = CalibrationSettings(horizons=(1, 8, 24, 100), one_step_windows=1_000_000)
-RULE_STEPS = (8, 24)  # steps ahead at which architectures are compared, forecast by forecast
-FORECASTS = 1000  # at most so many for that, evenly over the test episodes
+FORECASTS = 1000  # at most so many for the rule's steps, evenly over the test episodes
 
 _PARTS = ("num_members", "history", "horizons", "level", "test", "calibration", "ranking", "diversity", "heads", "falls", "verdict")
 _SCORES = ("coverage_683", "coverage_95", "width_683", "crps")

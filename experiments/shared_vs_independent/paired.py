@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments.shared_vs_independent.cells import SEEDS, ModelCell
 from experiments.shared_vs_independent.gather import Gathered, at
-from experiments.shared_vs_independent.robust import RESAMPLES, Estimate, interquartile_mean, of_resampled
+from experiments.shared_vs_independent.robust import ENDS, RESAMPLES, Estimate, interquartile_mean, of_resampled
 from rwmu.evaluation.calibration.weighted import weighted_correlation, weighted_ranks
 
 Measured = dict[str, Any]
@@ -73,7 +73,7 @@ def level_of(gathered: Gathered, model: str, data: str, tested_on: str, statisti
     if estimate.low is not None:
         return estimate
     # Too few seeds to resample: the interval of the episodes alone.
-    low, high = np.nanquantile(interquartile_mean(scores, axis=0), [0.025, 0.975])
+    low, high = np.nanquantile(interquartile_mean(scores, axis=0), ENDS)
     return Estimate(estimate.value, float(low), float(high), tuple(each), number, "of episodes alone: too few seeds")
 
 

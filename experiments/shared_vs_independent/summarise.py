@@ -19,14 +19,14 @@ from experiments.shared_vs_independent.answer import Answer, answer
 from experiments.shared_vs_independent.cells import HERE, plan
 from experiments.shared_vs_independent.figures import FIGURES
 from experiments.shared_vs_independent.gather import Gathered
-from experiments.shared_vs_independent.hopes import hopes
+from experiments.shared_vs_independent.hopes import Hope, hopes
 from rwmu.evaluation.json_files import write_json, write_text
 
 COMMAND = "python -m experiments.shared_vs_independent.summarise"
 PARTS = ("answer", "results", "missing")
 
 
-def answer_lines(found: Answer, gathered: Gathered) -> list[str]:
+def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> list[str]:
     """Return the answer in words, each with its reasons."""
     if not gathered.by_name:
         return ["Not run yet."]
@@ -65,7 +65,7 @@ def answer_lines(found: Answer, gathered: Gathered) -> list[str]:
         "",
         "**What was hoped of independent members on broad data, and what was found:**",
         "",
-        *(f"- {hope.line}" for hope in hopes(gathered)),
+        *(f"- {hope.line}" for hope in judged),
     ]
 
 
@@ -109,10 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=HERE, help="with results/ and README.md; gets everything that is written")
     folder = parser.parse_args(arguments).folder
     gathered = Gathered.read(folder / "results")
-    found = answer(gathered)
+    found, judged = answer(gathered), hopes(gathered)
     drawn = write_figures(gathered, folder / "figures")
     parts = {
-        "answer": answer_lines(found, gathered),
+        "answer": answer_lines(found, judged, gathered),
         "results": [*result_lines(gathered), *(line for name in drawn for line in ("", f"![{name}](figures/{name}.png)"))],
         "missing": tables.missing(gathered),
     }
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([tables.CSV_COLUMNS, *tables.csv_rows(gathered)])
     write_text(folder / "results.csv", text.getvalue())
-    write_json(folder / "answer.json", found.plain() | {"hopes": [asdict(hope) for hope in hopes(gathered)]}, indent=1)
+    write_json(folder / "answer.json", found.plain() | {"hopes": [asdict(hope) for hope in judged]}, indent=1)
     write_text(folder / "table.md", "\n".join([*parts["answer"], "", *result_lines(gathered)]) + "\n")
     readme = folder / "README.md"
     if readme.is_file():

@@ -6,11 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.shared_vs_independent import paired, returns
-from experiments.shared_vs_independent.cells import DATA, MODELS, POLICY_MODELS, SEEDS, WEIGHTS, Cell, PolicyCell, model_cell, plan
+from experiments.shared_vs_independent.cells import (
+    DATA,
+    MODELS,
+    POLICY_MODELS,
+    RULE_STEPS,
+    SEEDS,
+    WEIGHTS,
+    Cell,
+    PolicyCell,
+    model_cell,
+    plan,
+)
 from experiments.shared_vs_independent.gather import CORRELATION, FRACTION, NO_LIMITS, Gathered, at, models, policies, seconds_of
 
 HORIZONS = ("1", "8", "24", "100")
-RULE_STEPS = (8, 24)
 WITHIN = ("1", "5", "10", "25")
 METHODS = ("raw", "constant", "per_horizon", "isotonic", "conformal")
 TRAINED_TESTED = [(data, tested) for data in DATA for tested in DATA]
