@@ -36,25 +36,47 @@ class Criterion:
     @property
     def verdict(self) -> str:
         """Return ``within`` the margin, ``beyond`` it, or ``open``."""
-        if self.difference.low is None or self.difference.high is None or self.lacking:
+        if self.lacking:
             return "open"
-        if self.difference.high <= self.margin:
-            return "within"
-        return "beyond" if self.difference.low > self.margin else "open"
+        return against_margin(self.difference, self.margin)
 
     @property
-    def sentence(self) -> str:
-        """Return what was found and what it means."""
-        found = f"{self.name}: independent less shared {self.difference.text(3)}, margin {self.margin:g}"
+    def meaning(self) -> str:
+        """Return the verdict in words."""
         if self.difference.value is None:
-            return f"{found}: nothing can be said"
-        meaning = {
-            "within": "an advantage beyond the margin is excluded",
-            "beyond": "the advantage is beyond the margin",
-            "open": "the interval includes the margin",
-        }
-        said = f"{self.lacking}, too few to decide" if self.lacking else meaning[self.verdict]
-        return f"{found}: {said}{f' ({self.beside})' if self.beside else ''}"
+            return self.difference.reason
+        if self.lacking:
+            return f"open: {self.lacking}"
+        return {
+            "within": f"more than {self.margin:g} is excluded",
+            "beyond": f"more than {self.margin:g}",
+            "open": f"open: the interval includes {self.margin:g}",
+        }[self.verdict]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields and the verdict, for JSON."""
+        return asdict(self) | {"verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """What policies with the recalibrated penalty earned more than those with the raw one.
+
+    Attributes:
+        model: or ``all``, the mean over the three models. data: that they were trained on.
+        best: each penalty at its best weight. over_seeds: the same with an interval of seeds alone.
+        alike: raw may choose only among the weights that recalibrated has.
+        by_others: each seed's weights are chosen by the other seeds; None where there are none.
+        complete: whether every weight has been run for every seed.
+    """
+
+    model: str
+    data: str
+    best: Estimate
+    over_seeds: Estimate
+    alike: Estimate
+    by_others: float | None
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -64,11 +86,13 @@ class BestWeight:
     Attributes:
         weight: None where they have not. ran: weights run for all seeds. of: weights of the protocol.
         wins: how often it is the best over draws of seeds and episodes.
+        gain: over the clone, at the best of the weights that have been run, chosen anew in every draw.
     """
 
     weight: float | None
     ran: int
     of: int
+    gain: Estimate
     wins: float | None = None
 
     @property
@@ -84,56 +108,68 @@ class Answer:
     """What the study says.
 
     Attributes:
-        shared: ``sufficient``, ``insufficient`` or ``undecided``. reasons: a sentence on each criterion.
-        recalibration: ``helps``, ``not shown to help`` or ``undecided``. recalibration_reasons: sentences on models and on all.
+        shared: ``sufficient``, ``insufficient`` or ``undecided``. criteria: what that rests on.
+        recalibration: ``helps``, ``not shown to help`` or ``undecided``. recalibrated: what that rests on, and narrow data.
         best_weights: model -> penalty -> the weight of the highest return on broad data.
-        cost: what independent members cost beside a shared base, in words.
+        cost: what the other models cost beside a shared base, in words.
     """
 
     shared: str
-    reasons: list[str]
+    criteria: list[Criterion]
     recalibration: str
-    recalibration_reasons: list[str]
+    recalibrated: list[Recalibrated]
     best_weights: dict[str, dict[str, BestWeight]]
     cost: list[str]
 
     def plain(self) -> dict[str, Any]:
         """Return the fields, for JSON."""
-        return asdict(self)
+        return asdict(self) | {"criteria": [criterion.plain() for criterion in self.criteria]}
+
+
+def against_margin(difference: Estimate, margin: float) -> str:
+    """Return whether an advantage is ``within`` a margin for sure, ``beyond`` it for sure, or that is ``open``."""
+    if difference.low is None or difference.high is None:
+        return "open"
+    if difference.high <= margin:
+        return "within"
+    return "beyond" if difference.low > margin else "open"
 
 
 # -- is the shared base sufficient? -----------------------------------------------------------------------------------------------
 
 
+def compared() -> list[tuple[str, Statistic, float]]:
+    """Return what the rule compares of the models themselves: name, statistic and margin."""
+    ranks = [(f"rank correlation, {k} steps", rank_correlation(k), RANK_MARGIN) for k in RULE_STEPS]
+    return [*ranks, ("AUROC of a fall within 5 steps", fall_area(5), FALLS_MARGIN)]
+
+
 def criteria(gathered: Gathered) -> list[Criterion]:
     """Return the differences of the decision rule."""
-    wanted: list[tuple[str, Statistic, float]] = [
-        (f"Rank correlation of disagreement with error at step {k}", rank_correlation(k), RANK_MARGIN) for k in RULE_STEPS
-    ]
-    wanted.append(("AUROC of a fall within five steps", fall_area(5), FALLS_MARGIN))
     found = []
-    for name, statistic, margin in wanted:
+    for name, statistic, margin in compared():
         estimate = difference(gathered, "independent", "shared", DATA, DATA, statistic)
         base = level_of(gathered, "shared", DATA, DATA, statistic)
-        room = "" if base.value is None else f"the shared base has {base.text()}, so at most {1 - base.value:.3f} more are possible"
+        room = "" if base.value is None else f"the shared base has {base.text()}: at most {1 - base.value:.3f} more are possible"
         found.append(Criterion(name, estimate, margin, _seeds_lacking(estimate), room))
     return [*found, _return_criterion(gathered)]
 
 
 def _seeds_lacking(estimate: Estimate) -> str:
-    return "" if estimate.seeds == len(SEEDS) else f"{estimate.seeds} of {len(SEEDS)} seeds are there"
+    return "" if estimate.seeds == len(SEEDS) else f"{estimate.seeds} of {len(SEEDS)} seeds run"
 
 
 def _return_criterion(gathered: Gathered) -> Criterion:
     sides = common_weights([Returns.of(gathered, model, "raw", DATA) for model in ("independent", "shared")])
     estimate = returns.difference(sides[0], sides[1], relative=True)
+    clones = Returns.of_clones(gathered, DATA)
     gains = [
-        f"{model} {returns.gain_over_clone(gathered, model, DATA, 'raw', side.weights[returns.best_place(side)]).text()}"
+        f"{model} {returns.difference(side, clones).text()}"
         for model, side in zip(("independent", "shared"), sides, strict=True)
         if side.weights and side.seeds
     ]
-    beside = f"gained over the clone that both start from: {', '.join(gains)}" if gains else ""
-    name = "Deployed return, each at its best raw weight, relative"
+    beside = f"earned more than the clone: {', '.join(gains)}" if gains else ""
+    name = "deployed return, each at its best raw weight, relative"
     return Criterion(name, estimate, RETURN_MARGIN, _weights_lacking(sides, "raw"), beside)
 
 
@@ -147,12 +183,14 @@ def _weights_lacking(sides: Sequence[Returns], penalty: str) -> str:
     if all(side.complete for side in sides):
         return ""
     ran = min(sum(len(side.seeds) == len(SEEDS) for _ in side.weights) for side in sides)
-    return f"{ran} of {len(WEIGHTS[penalty])} weights have been run for all {len(SEEDS)} seeds"
+    return f"{ran} of {len(WEIGHTS[penalty])} weights run for all {len(SEEDS)} seeds"
 
 
 def decide(found: Sequence[Criterion]) -> str:
-    """Return the verdict on the shared base."""
+    """Return the verdict on the shared base: none, whatever the intervals say, before all that it rests on has been run."""
     verdicts = [criterion.verdict for criterion in found]
+    if any(criterion.lacking for criterion in found):
+        return "undecided"
     if "beyond" in verdicts:
         return "insufficient"
     return "sufficient" if all(verdict == "within" for verdict in verdicts) else "undecided"
@@ -161,52 +199,46 @@ def decide(found: Sequence[Criterion]) -> str:
 # -- does recalibration help? -----------------------------------------------------------------------------------------------------
 
 
-def recalibration(gathered: Gathered) -> tuple[str, list[str]]:
+def recalibration(gathered: Gathered) -> tuple[str, list[Recalibrated]]:
     """Return the verdict on the recalibrated penalty, and what it rests on."""
-    reasons = []
-    by_data = {}
+    found = []
     for data in (DATA, "narrow"):
         pairs = {
             model: (Returns.of(gathered, model, "recalibrated", data), Returns.of(gathered, model, "raw", data))
             for model in POLICY_MODELS
         }
-        by_data[data] = list(pairs.values())
-        for model, (recalibrated, raw) in pairs.items():
-            found = returns.difference(recalibrated, raw)
-            if found.value is None:
-                reasons.append(f"{model}, {data}: not run yet")
-                continue
-            fewer = returns.difference(recalibrated, raw.only(raw.seeds, WEIGHTS["recalibrated"]))
-            text = f"{model}, {data}: recalibrated less raw return, each at its best weight, {found.text()}"
-            reasons.append(f"{text}; raw at the same three weights only {fewer.text()}; {_other_seeds_choice(recalibrated, raw)}")
-    found = returns.pooled(by_data[DATA])
-    whole = all(side.complete for pair in by_data[DATA] for side in pair)
-    reasons.append(f"all models on {DATA} data together: {found.text()}{'' if whole else '; not all of its cells have been run'}")
-    if not whole or found.low is None:
-        return "undecided", reasons
-    return ("helps" if found.low > 0.0 else "not shown to help"), reasons
+        found += [_recalibrated(model, data, [pair]) for model, pair in pairs.items()]
+        found.append(_recalibrated("all", data, list(pairs.values())))
+    rule = next(row for row in found if (row.model, row.data) == ("all", DATA))
+    if not rule.complete or rule.best.low is None:
+        return "undecided", found
+    return ("helps" if rule.best.low > 0.0 else "not shown to help"), found
 
 
-def _other_seeds_choice(recalibrated: Returns, raw: Returns) -> str:
-    """Return the difference with each seed's weights chosen by the other seeds, in words."""
-    seeds = [seed for seed in recalibrated.seeds if seed in raw.seeds]
-    if len(seeds) < 2:
-        return "weights cannot be chosen by other seeds yet"
-    sides = [returns.chosen_by_others(side.only(seeds)) for side in (recalibrated, raw)]
-    mean = sum(one - other for one, other in zip(*sides, strict=True)) / len(seeds)
-    return f"each seed's weights chosen by the others {mean:.2f}"
+def _recalibrated(model: str, data: str, pairs: list[tuple[Returns, Returns]]) -> Recalibrated:
+    fewer = [(recalibrated, raw.only(raw.seeds, WEIGHTS["recalibrated"])) for recalibrated, raw in pairs]
+    return Recalibrated(
+        model,
+        data,
+        returns.pooled(pairs),
+        returns.pooled(pairs, seeds_alone=True),
+        returns.pooled(fewer),
+        returns.chosen_by_others_differ(pairs),
+        all(side.complete for pair in pairs for side in pair),
+    )
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------------------
 
 
-def best_weight(found: Returns, penalty: str) -> BestWeight:
+def best_weight(gathered: Gathered, model: str, penalty: str) -> BestWeight:
     """Return the weight of the highest return."""
-    of = len(WEIGHTS[penalty])
+    found, of = Returns.of(gathered, model, penalty, DATA), len(WEIGHTS[penalty])
+    gain = returns.gain_over_clone(gathered, model, penalty, DATA)
     if not found.complete:
-        return BestWeight(None, len(found.weights) if len(found.seeds) == len(SEEDS) else 0, of)
+        return BestWeight(None, len(found.weights) if len(found.seeds) == len(SEEDS) else 0, of, gain)
     place = returns.best_place(found)
-    return BestWeight(found.weights[place], of, of, returns.share_of_wins(found)[place])
+    return BestWeight(found.weights[place], of, of, gain, returns.share_of_wins(found)[place])
 
 
 def cost(gathered: Gathered) -> list[str]:
@@ -232,9 +264,6 @@ def cost(gathered: Gathered) -> list[str]:
 def answer(gathered: Gathered) -> Answer:
     """Return the study's answer, from the results that there are."""
     found = criteria(gathered)
-    verdict, reasons = recalibration(gathered)
-    weights = {
-        model: {penalty: best_weight(Returns.of(gathered, model, penalty, DATA), penalty) for penalty in WEIGHTS}
-        for model in POLICY_MODELS
-    }
-    return Answer(decide(found), [criterion.sentence for criterion in found], verdict, reasons, weights, cost(gathered))
+    verdict, rows = recalibration(gathered)
+    weights = {model: {penalty: best_weight(gathered, model, penalty) for penalty in WEIGHTS} for model in POLICY_MODELS}
+    return Answer(decide(found), found, verdict, rows, weights, cost(gathered))

@@ -75,6 +75,14 @@ class Gathered:
         """Return the results of those of the cells that have one."""
         return [result for result in map(self.of, cells) if result is not None]
 
+    def clones(self, data: str) -> list[PolicyCell]:
+        """Return a policy's cell for each seed whose clone of some data has been deployed: the clone is the same in all of them."""
+        by_seed: dict[int, PolicyCell] = {}
+        for cell in plan():
+            if isinstance(cell, PolicyCell) and cell.model.data == data and cell.name in self.by_name:
+                by_seed.setdefault(cell.model.seed, cell)
+        return [by_seed[seed] for seed in sorted(by_seed)]
+
     def numbers(self, cells: Iterable[Cell], path: Keys) -> dict[int, Number]:
         """Return the number at ``path`` of each result that has one, by seed."""
         found: dict[int, Number] = {}

@@ -57,7 +57,10 @@ def coverage(gathered: Gathered) -> Hope:
             path = ("tested_on", DATA, "scale", "sampled", METHOD, k, name)
             value = gathered.estimate(models(MODEL, DATA), path).value
             if value is not None and abs(value - nominal) >= worst.get(name, (0.0, ""))[0]:
-                worst[name] = (abs(value - nominal), f"{100 * nominal:g} % intervals hold {100 * value:.1f} % at {k} steps")
+                worst[name] = (
+                    abs(value - nominal),
+                    f"{100 * nominal:g} % intervals hold {100 * value:.1f} % at {k} step{'' if k == '1' else 's'}",
+                )
     text = f"Coverage within {100 * COVERAGE_ERROR:g} points of nominal at every horizon after recalibration ({METHOD})"
     if not worst:
         return Hope(text, "Not run yet.", None)
@@ -76,7 +79,7 @@ def foresight(gathered: Gathered) -> Hope:
 
 def walking(gathered: Gathered) -> Hope:
     """Judge whether every seed walks at the best raw weight."""
-    means = f"tracking at least {LEAST_TRACKING:g}, falls in at most {MOST_FALLS:.0%}"
+    means = f"tracking at least {LEAST_TRACKING:g}, falls in at most {100 * MOST_FALLS:g} %"
     text = f"Five of five seeds walking at the best raw weight ({means})"
     raw = Returns.of(gathered, MODEL, "raw", DATA)
     if not raw.weights:

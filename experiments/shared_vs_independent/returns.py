@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,19 +34,33 @@ class Returns:
     complete: bool
 
     @classmethod
-    def of(cls, gathered: Gathered, model: str, penalty: str, data: str) -> Returns:
-        """Collect them; weights that have been run for fewer seeds than others are on their way and left out."""
+    def of(cls, gathered: Gathered, model: str, penalty: str, data: str, weight: float | None = None) -> Returns:
+        """Collect them; weights that have been run for fewer seeds than others are on their way and left out.
+
+        Args:
+            weight: the only one to collect; None for all.
+        """
         found: dict[float, dict[int, list[float]]] = {}
-        for weight in sorted(WEIGHTS[penalty]):
-            results = gathered.there(policies(model, data, penalty, weight))
+        for one in sorted(WEIGHTS[penalty]) if weight is None else (weight,):
+            results = gathered.there(policies(model, data, penalty, one))
             if results:
-                found[weight] = {result["seed"]: at(result, DETERMINISTIC) for result in results}
+                found[one] = {result["seed"]: at(result, DETERMINISTIC) for result in results}
         most = max(map(len, found.values()), default=0)
         found = {weight: by_seed for weight, by_seed in found.items() if len(by_seed) == most}
         seeds = tuple(seed for seed in SEEDS if found and all(seed in by_seed for by_seed in found.values()))
         scores = np.array([[by_seed[seed] for seed in seeds] for by_seed in found.values()], dtype=np.float64)
         complete = set(found) == set(WEIGHTS[penalty]) and seeds == SEEDS
         return cls(tuple(found), seeds, scores, complete)
+
+    @classmethod
+    def of_clones(cls, gathered: Gathered, data: str) -> Returns:
+        """Collect what the clones earned that the policies of some data start from: one a seed, and no weight to choose."""
+        cells = gathered.clones(data)
+        scores = [at(gathered.by_name[cell.name], CLONE) for cell in cells]
+        if not cells or any(score is None for score in scores):
+            return cls((), (), np.zeros((0, 0, 0)), complete=False)
+        seeds = tuple(cell.model.seed for cell in cells)
+        return cls((math.nan,), seeds, np.array([scores], dtype=np.float64), complete=seeds == SEEDS)
 
     def only(self, seeds: Sequence[int], weights: Sequence[float] | None = None) -> Returns:
         """Keep some seeds, and weights."""
@@ -71,9 +86,11 @@ class Draws:
     times: Floats
 
     @classmethod
-    def of(cls, seeds: int, episodes: int) -> Draws:
-        """Draw."""
+    def of(cls, seeds: int, episodes: int, seeds_alone: bool = False) -> Draws:
+        """Draw; with ``seeds_alone`` every episode is in every draw once."""
         places = np.concatenate([np.arange(seeds)[None], seed_draws(seeds)])
+        if seeds_alone:
+            return cls(places, np.ones((1 + RESAMPLES, episodes)))
         picks = np.random.default_rng(1).integers(0, episodes, (RESAMPLES, episodes))
         drawn = np.zeros((RESAMPLES, episodes))
         np.add.at(drawn, (np.arange(RESAMPLES)[:, None], picks), 1.0)
@@ -96,6 +113,11 @@ def best_place(returns: Returns) -> int:
     return int(interquartile_mean(returns.scores.mean(axis=2)).argmax())
 
 
+def _at_best(returns: Returns) -> Floats:
+    """Return every seed's mean return at the best weight, ``[S]``."""
+    return np.asarray(returns.scores.mean(axis=2)[best_place(returns)])
+
+
 def chosen_by_others(returns: Returns) -> list[float]:
     """Return each seed's mean return at the weight that the other seeds would have chosen: a choice that is not its own judge."""
     means = returns.scores.mean(axis=2)
@@ -115,35 +137,46 @@ def difference(first: Returns, second: Returns, relative: bool = False) -> Estim
     draws = Draws.of(len(seeds), first.scores.shape[2])
     one, other = best(first, draws), best(second, draws)
     found = (one - other) / np.abs(other) if relative else one - other
-    ends = [side.scores.mean(axis=2)[best_place(side)] for side in (first, second)]
+    ends = [_at_best(side) for side in (first, second)]
     each = (ends[0] - ends[1]) / np.abs(ends[1]) if relative else ends[0] - ends[1]
     return resampled(each.tolist(), float(found[0]), found[1:], first.scores.shape[2])
 
 
-def pooled(pairs: Sequence[tuple[Returns, Returns]]) -> Estimate:
-    """Return the mean over models of ``first - second``, each at its best weight; a draw of episodes serves all of them."""
+def pooled(pairs: Sequence[tuple[Returns, Returns]], seeds_alone: bool = False) -> Estimate:
+    """Return the mean over models of ``first - second``, each at its best weight; a draw of episodes serves all of them.
+
+    Args:
+        seeds_alone: whether the interval draws seeds alone.
+    """
     alike = [(one, other) for one, other in pairs if one.weights and other.weights]
     seeds = [seed for seed in SEEDS if alike and all(seed in side.seeds for pair in alike for side in pair)]
     if not seeds:
         return Estimate(None, reason="not run yet")
     kept = [(one.only(seeds), other.only(seeds)) for one, other in alike]
-    draws = Draws.of(len(seeds), kept[0][0].scores.shape[2])
+    draws = Draws.of(len(seeds), kept[0][0].scores.shape[2], seeds_alone)
     found = np.mean([best(one, draws) - best(other, draws) for one, other in kept], axis=0)
-    each = np.mean([np.array(difference(one, other).each) for one, other in kept], axis=0)
+    each = np.mean([_at_best(one) - _at_best(other) for one, other in kept], axis=0)
     return resampled(each.tolist(), float(found[0]), found[1:], kept[0][0].scores.shape[2])
 
 
-def gain_over_clone(gathered: Gathered, model: str, data: str, penalty: str, weight: float) -> Estimate:
-    """Return the return of a model's policies less that of the clones that they start from, paired by seed and episode."""
-    results = gathered.there(policies(model, data, penalty, weight))
-    pairs = [(at(result, DETERMINISTIC), at(result, CLONE)) for result in results]
-    if not pairs or any(clone is None for _, clone in pairs):
-        return Estimate(None, reason="not run yet")
-    scores = np.array([np.array(own) - np.array(clone) for own, clone in pairs], dtype=np.float64)[None]
-    gains = Returns((weight,), tuple(range(len(pairs))), scores, complete=False)
-    draws = Draws.of(len(pairs), scores.shape[2])
-    found = best(gains, draws)
-    return resampled(scores[0].mean(axis=1).tolist(), float(found[0]), found[1:], scores.shape[2])
+def chosen_by_others_differ(pairs: Sequence[tuple[Returns, Returns]]) -> float | None:
+    """Return the mean of ``first - second`` over models and seeds, each seed's weights chosen by the others; None for one seed."""
+    found = []
+    for first, second in pairs:
+        seeds = [seed for seed in first.seeds if seed in second.seeds]
+        if len(seeds) > 1 and first.weights and second.weights:
+            one, other = (chosen_by_others(side.only(seeds)) for side in (first, second))
+            found.append(np.mean(one) - np.mean(other))
+    return float(np.mean(found)) if found else None
+
+
+def gain_over_clone(gathered: Gathered, model: str, penalty: str, data: str, weight: float | None = None) -> Estimate:
+    """Return what policies earned more than the clones that they start from.
+
+    Args:
+        weight: of the policies; None for the best of all weights, chosen anew in every draw.
+    """
+    return difference(Returns.of(gathered, model, penalty, data, weight), Returns.of_clones(gathered, data))
 
 
 def share_of_wins(returns: Returns) -> list[float]:

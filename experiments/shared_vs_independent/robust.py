@@ -1,8 +1,9 @@
 """Interquartile means over seeds, and intervals (Agarwal et al. 2021, arXiv:2108.13264).
 
 The interquartile mean is the mean of the middle half of the scores; of fewer than four it is the mean. All seeds of the study are
-measured on the same test episodes and deployed from the same starts, so the luck of these does not average out over seeds: every
-interval here is of seeds *and* episodes.
+measured on the same test episodes and deployed from the same starts, and luck that all seeds share does not average out over them:
+intervals here are of seeds *and* episodes. Luck that one seed has with one episode is then counted up to three times (Owen 2007,
+doi:10.1214/07-AOAS122): with much of it, as in returns, such an interval is wider than it need be, never narrower.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ RESAMPLES = 2000
 LEVEL = 0.95
 NORMAL = 1.96  # half-width of the 95 % interval of a normal distribution, in standard deviations
 STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # the same of a mean of so many, their spread being estimated too
-FEWEST_SEEDS = 5  # of fewer, resampling covers far less than it says: 76 % of nominally 95 with three, 91 with five (normal scores)
+FEWEST_SEEDS = 5  # of fewer, resampling covers far less than it says: 75 % of nominally 95 with three, 90 with five (normal scores)
 ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles of an interval
 _MOST_LOST = 0.1  # of the resamples, before there is no interval
 
@@ -57,7 +58,11 @@ class Estimate:
         number = f"{self.value:.{digits}f}"
         if self.low is None or self.high is None:
             return f"{number} ({self.seeds} seed{'' if self.seeds == 1 else 's'}: {self.spread(digits)})"
-        return f"{number} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return f"{number} {self.ends_text(digits)}"
+
+    def ends_text(self, digits: int = 2) -> str:
+        """Return the interval alone; empty where there is none."""
+        return "" if self.low is None or self.high is None else f"[{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
     def spread(self, digits: int = 2) -> str:
         """Return every seed's number."""
@@ -95,6 +100,8 @@ def combined(
     numbers = np.array(values, dtype=np.float64)
     if not len(numbers):
         return Estimate(None, reason="not run yet")
+    if len(numbers) > max(STUDENT):
+        raise ValueError(f"Student's quantiles are known for up to {max(STUDENT)} seeds, not for {len(numbers)}")
     value, seeds = float(interquartile_mean(numbers)), len(numbers)
     known = [(number - end[0], end[1] - number) for number, end in zip(values, ends, strict=True) if end is not None]
     below, above = (float(np.mean([pair[side] for pair in known])) if known else 0.0 for side in (0, 1))

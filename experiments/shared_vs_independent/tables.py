@@ -16,13 +16,13 @@ from experiments.shared_vs_independent.cells import (
     Cell,
     PolicyCell,
     model_cell,
-    plan,
 )
 from experiments.shared_vs_independent.gather import CORRELATION, FRACTION, NO_LIMITS, Gathered, at, models, policies, seconds_of
 
 HORIZONS = ("1", "8", "24", "100")
 WITHIN = ("1", "5", "10", "25")
 METHODS = ("raw", "constant", "per_horizon", "isotonic", "conformal")
+COMPARED_MODELS = (("independent", "shared"), ("independent", "shared_wide"), ("priors", "independent"))
 TRAINED_TESTED = [(data, tested) for data in DATA for tested in DATA]
 CSV_COLUMNS = (
     "cell",
@@ -102,7 +102,10 @@ def composition(gathered: Gathered) -> list[str]:
             found = [paired.level_of(gathered, model, data, tested, statistic) for statistic in statistics] if results else []
             if found and found[0].value is not None:
                 counts = [str(found[0].seeds), str(found[0].episodes)]
-                rows.append([_named(model, results), data, tested, *counts, *(estimate.text() for estimate in found)])
+                texts = [estimate.text() for estimate in found]
+                if len(set(results[0]["tested_on"][tested]["rows"]["forecasts"]["level"])) == 1:
+                    texts[1::3] = ["one policy"] * len(RULE_STEPS)
+                rows.append([_named(model, results), data, tested, *counts, *texts])
     return table(header, rows) if rows else ["not run yet"]
 
 
@@ -114,7 +117,7 @@ def differences(gathered: Gathered) -> list[str]:
     statistics["AUROC within 5"] = paired.fall_area(5)
     rows = []
     for data, tested in TRAINED_TESTED:
-        for first, second in (("independent", "shared"), ("independent", "shared_wide"), ("priors", "independent")):
+        for first, second in COMPARED_MODELS:
             found = [paired.difference(gathered, first, second, data, tested, statistic) for statistic in statistics.values()]
             if found[0].value is not None:
                 counts = [str(found[0].seeds), str(found[0].episodes)]
@@ -184,7 +187,7 @@ def deployed(gathered: Gathered) -> list[str]:
                         rows.append([_named(model, results), data, penalty, f"{weight:g}", *_of_policies(gathered, cells, results)])
         rows += _clone_row(gathered, data)
     header = ["model", "data", "penalty", "weight", "walk", "return", "return of each seed", "falls", "falls of each seed"]
-    header += ["tracking xy", "tracking yaw", "more than the clone", "dreamt less real return"]
+    header += ["tracking xy", "tracking yaw", "more than the clone", "falls in its dream of 20 s", "dreamt less real return"]
     return table(header, rows) if rows else ["not run yet"]
 
 
@@ -193,26 +196,51 @@ def _of_policies(gathered: Gathered, cells: list[Cell], results: Sequence[dict[s
     walk = f"{sum(map(returns.walked, results))} of {len(results)}"
     first = cells[0]
     assert isinstance(first, PolicyCell)
-    gain = returns.gain_over_clone(gathered, first.model.model, first.model.data, first.penalty, first.weight)
+    gain = returns.gain_over_clone(gathered, first.model.model, first.penalty, first.model.data, first.weight)
+    dream = gathered.estimate(cells, ("imagination", "fall_fraction"), FRACTION)
     numbers = [found["return"].text(), found["return"].spread(1), found["fall_fraction"].text(), found["fall_fraction"].spread()]
     numbers += [found[name].text() for name in ("track_lin_vel_xy", "track_ang_vel_z")]
-    return [walk, *numbers, gain.text(), gathered.estimate(cells, ("imagination", "gap", "return")).text()]
+    return [walk, *numbers, gain.text(), dream.text(), gathered.estimate(cells, ("imagination", "gap", "return")).text()]
 
 
 def _clone_row(gathered: Gathered, data: str) -> list[list[str]]:
     """Return the row of the clones that the policies of a data set start from: one a seed, whatever the model."""
-    by_seed: dict[int, Cell] = {}
-    for cell in plan():
-        result = gathered.of(cell) if isinstance(cell, PolicyCell) and cell.model.data == data else None
-        if result is not None:
-            by_seed.setdefault(result["seed"], cell)
-    if not by_seed:
+    cells: list[Cell] = [*gathered.clones(data)]
+    if not cells:
         return []
-    cells: list[Cell] = [by_seed[seed] for seed in sorted(by_seed)]
     found = {name: gathered.estimate(cells, ("deployment", "clone", name), limits) for name, limits in _DEPLOYED.items()}
     numbers = [found["return"].text(), found["return"].spread(1), found["fall_fraction"].text(), found["fall_fraction"].spread()]
     tracking = [found[name].text() for name in ("track_lin_vel_xy", "track_ang_vel_z")]
-    return [["the clones", data, "", "", "", *numbers, *tracking, "", ""]]
+    return [["the clones", data, "", "", "", *numbers, *tracking, "", "", ""]]
+
+
+def policies_by_weight(gathered: Gathered) -> list[str]:
+    """Return a row for each penalty and weight, beside one another what each model's policies earn and how often they fall."""
+    lines: list[str] = []
+    for data in DATA:
+        rows = []
+        for penalty, weights in WEIGHTS.items():
+            for weight in sorted(weights):
+                found = [_short(gathered, model, data, penalty, weight) for model in POLICY_MODELS]
+                if any(map(any, found)):
+                    rows.append([penalty, f"{weight:g}", *(text for pair in found for text in pair)])
+        if rows:
+            clones: list[Cell] = [*gathered.clones(data)]
+            earn, fall = (
+                gathered.estimate(clones, ("deployment", "clone", name), _DEPLOYED[name]).text()
+                for name in ("return", "fall_fraction")
+            )
+            lines += ["", f"Models of {data} data; the clones earn {earn} and fall in {fall}:", ""]
+            lines += table(["penalty", "weight", *(column for m in POLICY_MODELS for column in (f"`{m}`", "falls"))], rows)
+    return lines[1:] or ["not run yet"]
+
+
+def _short(gathered: Gathered, model: str, data: str, penalty: str, weight: float) -> tuple[str, str]:
+    cells = policies(model, data, penalty, weight)
+    if not gathered.there(cells):
+        return "", ""
+    falls_ = gathered.estimate(cells, ("deployment", "deterministic", "fall_fraction"), FRACTION)
+    return returns.gain_over_clone(gathered, model, penalty, data, weight).text(), falls_.text()
 
 
 def missing(gathered: Gathered) -> list[str]:
@@ -245,8 +273,9 @@ def csv_rows(gathered: Gathered) -> list[list[Any]]:
 def _quantities(result: dict[str, Any]) -> list[tuple[str | None, str, Any]]:
     found: list[tuple[str | None, str, Any]] = []
     if result["kind"] == "policy":
-        for name, value in (at(result, ("deployment", "deterministic")) or {}).items():
-            found.append((None, f"deployment.{name}", value))
+        for policy, prefix in (("deterministic", "deployment"), ("clone", "clone")):
+            for name, value in (at(result, ("deployment", policy)) or {}).items():
+                found.append((None, f"{prefix}.{name}", value))
         return [*found, *((None, f"imagination.gap.{n}", v) for n, v in (at(result, ("imagination", "gap")) or {}).items())]
     found += [(None, "parameters", result["parameters"]), (None, "seconds", seconds_of(result, "dynamics"))]
     found += [(None, f"error.{k}", value) for k, value in result["dynamics"]["normalized_error"].items()]

@@ -1,0 +1,129 @@
+"""The study's answer and results as lines of Markdown: what README.md shows, and all tables for table.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.shared_vs_independent import beside, tables
+from experiments.shared_vs_independent.answer import Answer
+from experiments.shared_vs_independent.cells import plan
+from experiments.shared_vs_independent.figures import CAPTIONS
+from experiments.shared_vs_independent.gather import Gathered
+from experiments.shared_vs_independent.hopes import Hope
+
+SHARED = {
+    "sufficient": "The shared base is sufficient (broad data, tested on broad data, by the rule below).",
+    "insufficient": "The shared base is insufficient (broad data, tested on broad data, by the rule below).",
+    "undecided": "Undecided whether the shared base is sufficient.",
+}
+RECALIBRATION = {
+    "helps": "Recalibrating the penalty helps the robot.",
+    "not shown to help": "Recalibrating the penalty has not been shown to help the robot.",
+    "undecided": "Undecided whether recalibrating the penalty helps the robot.",
+}
+
+
+def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> list[str]:
+    """Return the answer, each verdict with what it rests on."""
+    if not gathered.by_name:
+        return ["Not run yet."]
+    done, planned = len(gathered.by_name), len(plan())
+    adopted = sum(bool(result["adopted"]) for result in gathered.by_name.values())
+    rest = "all" if done == planned else "the others are listed below"
+    return [
+        f"From {done} of {planned} cells ({rest}), {adopted} of them adopted from earlier runs.",
+        "",
+        f"**{SHARED[found.shared]}**",
+        "",
+        *_criteria(found),
+        "",
+        "Beside the rule:",
+        "",
+        *(f"- {sentence}" for sentence in beside.findings(gathered)),
+        "",
+        f"**{RECALIBRATION[found.recalibration]}** Recalibrated less raw deployed return:",
+        "",
+        *_recalibrated(found),
+        "",
+        "**Which weight, and at what cost?** Broad data:",
+        "",
+        *_weights(found),
+        "",
+        *(f"- {line}." for line in found.cost),
+        "",
+        "**What was hoped of independent members on broad data, and what was found** (by the numbers, not their intervals):",
+        "",
+        *(f"- {hope.line}" for hope in judged),
+    ]
+
+
+def _criteria(found: Answer) -> list[str]:
+    rows = [[c.name, c.difference.text(3), c.meaning, c.beside] for c in found.criteria]
+    return tables.table(
+        ["what the rule compares", "independent less shared", "an advantage beyond the margin?", "to judge it by"], rows
+    )
+
+
+def _recalibrated(found: Answer) -> list[str]:
+    rows = []
+    for row in found.recalibrated:
+        if row.best.value is not None:
+            others = "" if row.by_others is None else f"{row.by_others:.2f}"
+            yet = "" if row.complete else " (not all weights run)"
+            name = "**all**" if row.model == "all" else f"`{row.model}`"
+            rows.append([name, row.data + yet, row.best.text(), row.over_seeds.ends_text(), row.alike.text(), others])
+    header = ["model", "data", "each at its best weight", "its interval over seeds alone"]
+    header += ["raw at recalibrated's weights only", "weights chosen by the other seeds"]
+    return tables.table(header, rows) if rows else ["not run yet"]
+
+
+def _weights(found: Answer) -> list[str]:
+    rows = [
+        [f"`{model}`", penalty, best.text, best.gain.text()]
+        for model, by_penalty in found.best_weights.items()
+        for penalty, best in by_penalty.items()
+    ]
+    return tables.table(
+        ["model", "penalty", "weight of the highest return", "earned more than the clone, at the best weight run"], rows
+    )
+
+
+def notes() -> list[str]:
+    """Return what holds for all tables."""
+    return [
+        "Interquartile means over seeds (of fewer than four, means) with 95 % intervals over seeds and test episodes; where no",
+        "interval can be had, every seed's number. * marks models and policies of which some were adopted from an earlier run.",
+        "Errors are in the normalised units of the data that a model was trained on.",
+    ]
+
+
+def result_lines(gathered: Gathered, drawn: Sequence[str]) -> list[str]:
+    """Return what the page shows of the results: the differences, the policies, the cost and the figures."""
+    sections = {
+        "Differences between models, paired by seed and episode (rank correlations, pairs in order, AUROC)": tables.differences(
+            gathered
+        ),
+        "Deployed policies: return more than the clone's, and share of episodes with a fall": tables.policies_by_weight(gathered),
+        "Error, size and time": tables.error_and_cost(gathered),
+    }
+    figures = [line for name in drawn for line in ("", f"![{name}](figures/{name}.png)", "", CAPTIONS[name])]
+    return [*notes(), "All tables are in [table.md](table.md).", *_under_headings(sections), *figures]
+
+
+def all_tables(gathered: Gathered) -> list[str]:
+    """Return every table under its heading."""
+    sections = {
+        "Ranking: rank correlation of disagreement with error (200 long forecasts)": tables.ranking(gathered),
+        "What the ranking is made of (1000 short forecasts)": tables.composition(gathered),
+        "Differences between models, paired by seed and episode": tables.differences(gathered),
+        "Scale: share inside the intervals of sampled trajectories": tables.scale(gathered),
+        "Diversity of the members": tables.diversity(gathered),
+        "Foresight of falls: AUROC of the disagreement": tables.falls(gathered),
+        "Error, size and time": tables.error_and_cost(gathered),
+        "Deployed policies": tables.deployed(gathered),
+    }
+    return [*notes(), *_under_headings(sections)]
+
+
+def _under_headings(sections: dict[str, list[str]]) -> list[str]:
+    return [line for heading, body in sections.items() for line in ("", f"### {heading}", "", *body)]
