@@ -1,6 +1,7 @@
 """Say whether the uncertainty of a run's world model can be trusted: ``python -m experiments.calibration run=RUN_DIR``.
 
-Writes calibration.json, tables as CSV, figures and one self-contained calibration.html into ``RUN_DIR/calibration``, or ``output``.
+Writes calibration.json, recalibrations.json (what was fitted, to be used again), tables as CSV, figures and one self-contained
+calibration.html into ``RUN_DIR/calibration``, or ``output``.
 A rerun replaces what an earlier one wrote there, and nothing else.
 """
 
@@ -22,19 +23,22 @@ from rwmu.command_line import mistakes_in_one_sentence
 from rwmu.errors import ConfigError, UserError
 from rwmu.evaluation.calibration.measure import measure_calibration
 from rwmu.evaluation.calibration.noise import NoiseTest
+from rwmu.evaluation.calibration.settings import CalibrationSettings
 from rwmu.evaluation.calibration.simulated import record_noisy_episodes
 from rwmu.evaluation.json_files import json_ready, write_json, write_text
 
 RESULT = "calibration.json"
+RECALIBRATIONS = "recalibrations.json"
 
 
 def analyse(options: Options) -> dict[str, Any]:
     """Measure what the options ask for."""
     subject = Subject.read(Path(options.run), None if options.data is None else Path(options.data))
+    settings = options.settings(*subject.estimate())
     parts = 1 + len(options.noise.scales) * (2 if options.noise.simulator else 1)
     with tqdm(total=parts, desc="calibration", unit="part", disable=not options.progress) as bar:
         bar.set_postfix_str("test episodes")
-        measured = measure_calibration(subject.world_model, subject.test, subject.calibration, options.settings())
+        measured = measure_calibration(subject.world_model, subject.test, subject.calibration, settings)
         bar.update()
         measured["subject"] = {
             "name": subject.name,
@@ -43,14 +47,14 @@ def analyse(options: Options) -> dict[str, Any]:
             "robot": subject.world_model.robot,
         }
         if options.noise.scales:
-            measured["noise"] = _noise(options, subject, bar)
+            measured["noise"] = _noise(options, subject, settings, bar)
             measured["verdict"]["sentences"]["noise"] = noise_sentence(measured["noise"])
     return measured
 
 
-def _noise(options: Options, subject: Subject, bar: Any) -> dict[str, Any]:
+def _noise(options: Options, subject: Subject, settings: CalibrationSettings, bar: Any) -> dict[str, Any]:
     """Measure under both kinds of noise; where the simulator is not installed, the second says so."""
-    settings, noise = options.settings(), options.noise_settings()
+    noise = options.noise_settings()
     test = NoiseTest(subject.world_model, subject.calibration, noise, settings)
     bar.set_postfix_str("noise on what the model is given")
     found: dict[str, Any] = {
@@ -135,6 +139,7 @@ def claim(folder: Path) -> None:
 def write(measured: dict[str, Any], options: Options, folder: Path) -> None:
     """Write the results, the page last."""
     plain = json_ready(measured | {"options": OmegaConf.to_container(OmegaConf.structured(options))})
+    write_json(folder / RECALIBRATIONS, plain.pop("recalibrations"))
     write_json(folder / RESULT, plain, indent=1)
     for name, table in report.csv_tables(plain).items():
         write_text(folder / f"{name}.csv", table)

@@ -14,6 +14,7 @@ from rwmu.configuration import close_match, leaves
 from rwmu.errors import ConfigError
 from rwmu.evaluation.calibration.noise import NoiseSettings
 from rwmu.evaluation.calibration.settings import CalibrationSettings
+from rwmu.uncertainty.estimates import Estimate, epistemic
 
 
 @dataclass
@@ -56,10 +57,11 @@ class Options:
     progress: bool = True
     noise: NoiseOptions = field(default_factory=NoiseOptions)
 
-    def settings(self) -> CalibrationSettings:
-        """Return how much is measured."""
+    def settings(self, estimate_name: str = "std", estimate: Estimate = epistemic) -> CalibrationSettings:
+        """Return how much is measured, and of which disagreement."""
         names = ("stretches", "long_stretches", "samples", "resamples", "seed")
-        return CalibrationSettings(horizons=tuple(self.horizons), **{name: getattr(self, name) for name in names})
+        numbers = {name: getattr(self, name) for name in names}
+        return CalibrationSettings(horizons=tuple(self.horizons), estimate=estimate, estimate_name=estimate_name, **numbers)
 
     def noise_settings(self) -> NoiseSettings:
         """Return the noise, and on how many rollouts."""

@@ -16,10 +16,12 @@ from rwmu.data.splits import DEFAULT_FRACTIONS, split_episodes
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.evaluation.calibration.settings import Selection
+from rwmu.imagination.fitting import fitted_estimate
 from rwmu.interfaces import Actor
 from rwmu.parts import Parts
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.simulators.actors import policy_levels
+from rwmu.uncertainty.estimates import Estimate
 
 LEVEL = "good"  # the behaviour policy where the run has none of its own
 
@@ -73,6 +75,10 @@ class Subject:
         fitted_on = None if calibration is None or not len(calibration) else Selection(own, calibration)
         name = f"{config.name}, seed {config.seed}"
         return cls(name, run, config, parts, world_model, Selection(tested, ids), fitted_on, path)
+
+    def estimate(self) -> tuple[str, Estimate]:
+        """Return name and function of the disagreement that the run's penalty sees."""
+        return fitted_estimate(self.config.penalty, self.folder / "checkpoints")
 
     def actor(self, level: str | None = None) -> tuple[str, Actor]:
         """Return who acts under noise, in words, and the policy: the behaviour policy ``level``, or the run's clone or policy."""

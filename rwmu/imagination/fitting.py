@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from rwmu.errors import ConfigError, DataError
 from rwmu.imagination.rehearsal import Rehearsal
 from rwmu.tasks.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Sample, groups_of
-from rwmu.uncertainty.estimates import epistemic_estimate
+from rwmu.uncertainty.estimates import Estimate, epistemic_estimate
 from rwmu.uncertainty.recalibration import Recalibration, method_of, needed_trajectories
 
 
@@ -140,3 +142,16 @@ def fitted_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return fitted arguments as plain values, to be saved with the run; ``recalibration_from_dict`` reads the recalibration."""
     plain = {name: entry.to_dict() if isinstance(entry, Recalibration) else entry for name, entry in arguments.items()}
     return {name: entry.tolist() if isinstance(entry, Tensor) else entry for name, entry in plain.items()}
+
+
+def fitted_estimate(settings: Mapping[str, Any], checkpoints: Path) -> tuple[str, Estimate]:
+    """Return name and function of the disagreement that a run's penalty sees, with any weights that were fitted for it.
+
+    Args:
+        settings: the penalty's configuration. checkpoints: the run's folder of them, with ``penalty.json`` if anything was fitted.
+    """
+    name, file = str(settings.get("estimate", "std")), checkpoints / "penalty.json"
+    weights = json.loads(file.read_text()).get("dimension_weights") if file.is_file() else None
+    if weights is None:
+        return name, epistemic_estimate(name)
+    return f"{name}, standardised", epistemic_estimate(name, torch.tensor(weights))

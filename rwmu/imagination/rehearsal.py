@@ -33,7 +33,10 @@ class Rehearsal:
     data_hash: str
 
     def disagreement(self, estimate: Estimate) -> Tensor:
-        """Return the estimate at every step, ``[K, B]``, or ``[K, B, G]`` of groups; steps that are not valid are meaningless."""
+        """Return the estimate (of disagreement, or of the noise that members expect) at every step, ``[K, B]``.
+
+        ``[K, B, G]`` of groups; steps that are not valid are meaningless.
+        """
         return torch.stack([estimate(self.rollout.at(k)) for k in range(len(self.rollout.mean))])
 
     def quantile(self, estimate: Estimate, level: float) -> float:

@@ -5,14 +5,15 @@ What :func:`measure_calibration` returns is listed here. A *cell* is ``Interval.
 measured; ``low`` and ``high`` are None where there is no interval. Horizons are keys as text ("1", "8", ...); all asked for are
 there. Everything is normalised.
 
-- ``num_members``, ``history``, ``horizons`` (list of int), ``level``;
+- ``num_members``, ``history``, ``horizons`` (list of int), ``level``, ``estimate`` (name of the disagreement);
 - ``test``, ``calibration``: ``data_hash``, ``episodes``, ``rows``, ``falls`` (episodes that end in one), ``stretches`` and
   ``long_stretches`` (how many were used), ``not_finite`` (steps left out); ``calibration`` is None where there is none;
 - ``ranking[horizon]``: cells ``rank`` and ``linear`` (at that step alone, so depth is constant), ``ause`` and
-  ``ause_random``, ``error`` (median over stretches of the dream's root mean square error) and ``exploded`` (share of dreams
-  whose error is beyond 10), all at that step; and over the steps 1..horizon ``overall_rank``, ``overall_linear``,
-  ``within_step_rank``, ``within_step_linear``, ``partial_rank``, ``partial_linear``, ``step_counter_rank``,
-  ``step_counter_linear``;
+  ``ause_random``, ``aleatoric_rank`` and ``aleatoric_largest_rank`` (of the noise that the members expect, their mean and the
+  largest, with the error: a single model has these too), ``error`` (median over stretches of the dream's root mean square error)
+  and ``exploded`` (share of dreams whose error is beyond 10), all at that step; and over the steps 1..horizon
+  ``overall_rank``, ``overall_linear``, ``within_step_rank``, ``within_step_linear``, ``partial_rank``, ``partial_linear``,
+  ``step_counter_rank``, ``step_counter_linear``;
 - ``scale[forecast][method][horizon]``: cells ``coverage_683``, ``coverage_95``, ``width_683``, ``width_95``
   (whole width), ``informative`` (share of the 68.3 % intervals narrower than 2, the width of one who knows only the data's
   mean and spread), ``calibration_error``, ``miscalibration_area``, ``ence``, ``nll``, ``crps``; ``forecast`` is ``sampled``
@@ -29,6 +30,9 @@ there. Everything is normalised.
   ``disagreement``, ``termination_head``, ``steps`` (to the fall, -1 for none) and ``episode`` of all rows within 25 steps
   of a fall and of some others. Two models measured on the same selection and settings have the same rows, so they can be
   paired (:func:`rwmu.uncertainty.resampling.paired_bootstrap`);
+- ``recalibrations[forecast]``: a list by reach (short and long stretches), each with ``steps`` (of the forecast, in the order of
+  a recalibration's own steps) and ``fitted``: method -> what :meth:`~rwmu.evaluation.calibration.recalibrated.Fitted.to_dict`
+  says;
 - ``sparsification[horizon]``: ``removed``, ``uncertainty``, ``oracle``, to be drawn;
 - ``verdict``: see :func:`rwmu.evaluation.calibration.verdict.judge`.
 """
@@ -96,6 +100,7 @@ def measure_calibration(
         "history": world_model.history,
         "horizons": list(settings.horizons),
         "level": settings.level,
+        "estimate": settings.estimate_name,
         "test": _described(world_model, test, [reach.test for reach in reaches], one_step.data_hash),
         "calibration": None
         if calibration is None or fitted_step is None
@@ -107,7 +112,7 @@ def measure_calibration(
     result["diversity"] = diversity_cells(one_step, settings)
     result["heads"] = heads(one_step, settings)
     result["falls"] = fall_cells(one_step, settings)
-    result["fall_rows"] = fall_rows(one_step)
+    result["fall_rows"] = fall_rows(one_step, settings.estimate)
     result["verdict"] = judge(result)
     return result
 
@@ -235,9 +240,13 @@ def _scale(
     by_step: dict[str, Any] = {
         name: {method: {"steps": [], "coverage_683": [], "coverage_95": []} for method in methods} for name in FORECASTS
     }
+    saved: dict[str, Any] = {name: [] for name in FORECASTS}
     for forecast in FORECASTS:
         for reach, fitted in _fitted(reaches, forecast, methods, world_model):
             tested = reach.gaussians(forecast)
+            if reach.calibration is not None:
+                by_method = {method: fitted[method].to_dict() for method in settings.methods}
+                saved[forecast].append({"steps": list(reach.calibration.steps), "fitted": by_method})
             for method in methods:
                 for horizon in reach.horizons:
                     reason = reach.why_not(horizon, world_model, test)
@@ -254,7 +263,7 @@ def _scale(
     for method in methods:
         found = scale.scale_at(members, 0, Fitted(method, fit_members, groups, NO_SPLIT), settings)
         cells[MEMBERS][method]["1"], curves[MEMBERS][method]["1"] = found
-    return {"scale": cells, "reliability": curves, "coverage_by_step": by_step}
+    return {"scale": cells, "reliability": curves, "coverage_by_step": by_step, "recalibrations": saved}
 
 
 def _fitted(

@@ -33,7 +33,7 @@ from rwmu.imagination.rehearsal import covering_starts
 from rwmu.records import Prediction, Window, follow
 from rwmu.tasks.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import groups_of
-from rwmu.uncertainty.estimates import epistemic
+from rwmu.uncertainty.estimates import Estimate, epistemic
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 from rwmu.uncertainty.resampling import bootstrap
 from rwmu.uncertainty.spread import Spread, mixture
@@ -73,7 +73,7 @@ def _disturbed(world_model: WorldModel, window: Window, scale: float, seed: int)
 
 
 def _paths(
-    world_model: WorldModel, window: Window, noise: Tensor, followed: Tensor | None
+    world_model: WorldModel, window: Window, noise: Tensor, followed: Tensor | None, estimate: Estimate
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Roll out; with ``followed [B]`` all members see one member's path, else each goes its own way by its mean.
 
@@ -90,7 +90,7 @@ def _paths(
         mean, log_std = dynamics.predict_state(features, state)
         predicted = mean if followed is None else follow(mean, followed)
         nothing = mean.new_zeros(0)
-        disagreements.append(epistemic(Prediction(mean, log_std, nothing, nothing)))
+        disagreements.append(estimate(Prediction(mean, log_std, nothing, nothing)))
         spread = (
             Spread(predicted[0], torch.zeros_like(predicted[0]), 1) if followed is not None else mixture(mean[None], log_std[None])
         )
@@ -102,12 +102,19 @@ def _paths(
 
 @torch.no_grad()
 def disturbed_stretches(
-    world_model: WorldModel, selection: Selection, steps: Sequence[int], noise: NoiseSettings, scale: float, seed: int
+    world_model: WorldModel,
+    selection: Selection,
+    steps: Sequence[int],
+    noise: NoiseSettings,
+    scale: float,
+    seed: int,
+    estimate: Estimate = epistemic,
 ) -> Stretches | None:
     """Roll the model along stretches of the episodes with noise of one scale on whatever it is given.
 
     Args:
         steps: those kept in full, ascending; the last at most ``noise.steps``.
+        estimate: of the disagreement.
 
     Returns:
         ``spreads`` are of propagated means alone; None where no episode is long enough.
@@ -120,8 +127,8 @@ def disturbed_stretches(
     window, within = stretch_window(world_model, episodes, starts, history + horizon)
     noisy, fed = _disturbed(world_model, window, scale, seed)
     member = torch.arange(len(starts)) % world_model.num_members
-    disagreements, dreamt, _ = _paths(world_model, noisy, fed, member)
-    _, means, stds = _paths(world_model, noisy, fed, None)
+    disagreements, dreamt, _ = _paths(world_model, noisy, fed, member, estimate)
+    _, means, stds = _paths(world_model, noisy, fed, None, estimate)
     kept = torch.tensor(steps) - 1
     truth = window.state[0, :, history:].transpose(0, 1)
     error = (torch.stack(dreamt) - truth).abs()
@@ -180,7 +187,9 @@ class NoiseTest:
 
     def row(self, test: Selection, scale: float = 0.0) -> dict[str, Any]:
         """Return each horizon's cells of one scale of noise on what the model is given."""
-        found = disturbed_stretches(self.world_model, test, self.steps, self.noise, scale, self.settings.seed)
+        found = disturbed_stretches(
+            self.world_model, test, self.steps, self.noise, scale, self.settings.seed, self.settings.estimate
+        )
         return {str(k): self._cells(found, k) for k in self.steps}
 
     def _cells(self, found: Stretches | None, horizon: int) -> dict[str, Any]:

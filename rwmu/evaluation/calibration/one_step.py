@@ -15,7 +15,7 @@ from rwmu.evaluation.calibration.cells import Cell, from_sums, missing, places, 
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.evaluation.calibration.stretches import stretch_window
 from rwmu.records import Prediction
-from rwmu.uncertainty.estimates import epistemic
+from rwmu.uncertainty.estimates import Estimate
 from rwmu.uncertainty.functional import falls
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 
@@ -49,19 +49,13 @@ class OneStep:
 
 
 def _starts(world_model: WorldModel, selection: Selection, number: int) -> Tensor:
-    """Return where windows begin; at most ``number``, those that reach the steps before a fall always among them."""
+    """Return where windows begin; at most ``number``, evenly, so that rows before falls stay as rare as they are."""
     episodes, history = selection.episodes, world_model.history
     # Predicted rows, not whole windows, must not overlap: windows follow each other every _CHUNK rows.
     counts = -(-(episodes.lengths[selection.ids] - history).clamp(min=0) // _CHUNK)
     within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     starts = episodes.offsets[selection.ids].repeat_interleave(counts) + _CHUNK * within
-    last = (episodes.offsets + episodes.lengths - 1)[episodes.episode_of_row[starts]]
-    near = episodes.termination[last] & (starts + history + _CHUNK > last - max(WITHIN))
-    others = starts[~near]
-    left = max(number - int(near.sum()), 1)
-    if left < len(others):
-        others = others[(torch.arange(left) * len(others)) // left]
-    return torch.cat([starts[near], others]).sort().values
+    return starts[(torch.arange(number) * len(starts)) // number] if number < len(starts) else starts
 
 
 @torch.no_grad()
@@ -173,7 +167,7 @@ def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[s
     The score of a row is the prediction of what follows it. The fall itself is the last row that is predicted.
     """
     scores = {
-        "disagreement": epistemic(rows.prediction),
+        "disagreement": settings.estimate(rows.prediction),
         "termination_head": rows.prediction.termination.sigmoid().mean(dim=0)[:, 0],
     }
     table = {
@@ -186,7 +180,7 @@ def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[s
     return table
 
 
-def fall_rows(rows: OneStep) -> dict[str, Any]:
+def fall_rows(rows: OneStep, estimate: Estimate) -> dict[str, Any]:
     """Return every row within 25 steps of a fall and some others, to pair two models by episode."""
     near = (rows.steps >= 0) & (rows.steps <= max(WITHIN))
     others = (~near).nonzero()[:, 0]
@@ -194,7 +188,7 @@ def fall_rows(rows: OneStep) -> dict[str, Any]:
     chosen = torch.cat([near.nonzero()[:, 0], kept]).sort().values
     picked = rows.prediction.map(lambda tensor: tensor[:, chosen])
     columns: Sequence[tuple[str, Tensor]] = (
-        ("disagreement", epistemic(picked)),
+        ("disagreement", estimate(picked)),
         ("termination_head", picked.termination.sigmoid().mean(dim=0)[:, 0]),
     )
     table: dict[str, Any] = {name: [float(f"{value:.6g}") for value in column.tolist()] for name, column in columns}

@@ -17,7 +17,8 @@ from rwmu.uncertainty.metrics.ranking import REMOVED
 from rwmu.uncertainty.resampling import bootstrap
 
 EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
-AT_STEP = ("rank", "linear", "ause", "ause_random", "error", "exploded")
+ALEATORIC = {"aleatoric_rank": "mean", "aleatoric_largest_rank": "largest"}  # cell -> estimate
+AT_STEP = ("rank", "linear", "ause", "ause_random", *ALEATORIC, "error", "exploded")
 OVER_STEPS = ("overall", "within_step", "partial", "step_counter")
 CELLS = (*AT_STEP, *(f"{depth}_{relation}" for depth in OVER_STEPS for relation in ranking.RELATIONS))
 _RELATIONS: tuple[ranking.Relation, ...] = ("rank", "linear")
@@ -36,7 +37,7 @@ def not_ranked(reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
 
 def not_compared(stretches: Stretches, horizon: int, reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return the cells where there is an error, but no disagreement to compare it with."""
-    return not_ranked(reason, settings) | _errors(stretches, horizon, settings)
+    return not_ranked(reason, settings) | _of_noise(stretches, horizon, settings) | _errors(stretches, horizon, settings)
 
 
 def _rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,7 +67,23 @@ def _at_step(stretches: Stretches, horizon: int, settings: CalibrationSettings) 
             seed=settings.seed,
         ).plain()
 
-    return cells | {"ause": area("uncertainty"), "ause_random": area("random")} | _errors(stretches, horizon, settings)
+    cells |= {"ause": area("uncertainty"), "ause_random": area("random")}
+    return cells | _of_noise(stretches, horizon, settings) | _errors(stretches, horizon, settings)
+
+
+def _of_noise(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the rank correlation with the error of the noise that the members expect, which one member does too."""
+    _, error, episode = _rows_at(stretches, horizon)
+    valid, rows = torch.ones_like(error, dtype=torch.bool), stretches.valid[horizon - 1]
+    cells = {}
+    for name, estimate in ALEATORIC.items():
+        if estimate not in stretches.aleatoric:
+            cells[name] = missing("the noise that the members expect was not asked for", settings.level)
+            continue
+        expected = stretches.aleatoric[estimate][horizon - 1, rows].double()
+        whole = ranking.correlation(expected, error, valid, "rank")
+        cells[name] = from_weights(whole, partial(weighted_correlation, expected, error, relation="rank"), episode, settings)
+    return cells
 
 
 def _errors(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:

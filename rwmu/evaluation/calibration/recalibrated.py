@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,6 +92,21 @@ class Fitted:
                 self._of_level[level] = Conformal.fit(sample, level)
             except DataError as error:
                 self._reason_of_level[level] = str(error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was fitted as plain values.
+
+        Returns:
+            ``by_level``: level as text -> recalibration, of conformal, and ``reason_by_level`` for those that have none;
+            ``recalibration``, of the other methods (either for
+            :func:`rwmu.uncertainty.recalibration.recalibration_from_dict`); or ``reason``, where there is none at all.
+        """
+        if self.method == CONFORMAL and self._of_level:
+            by_level = {f"{level:g}": fitted.to_dict() for level, fitted in self._of_level.items()}
+            return {"by_level": by_level, "reason_by_level": {f"{level:g}": why for level, why in self._reason_of_level.items()}}
+        if hasattr(self, "_recalibration"):
+            return {"recalibration": self._recalibration.to_dict()}
+        return {"reason": self.reason or next(iter(self._reason_of_level.values()), "nothing to fit")}
 
     def check_unseen(self, episode: Tensor, data_hash: str) -> None:
         """Refuse episodes that this was fitted on."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import ConfigError
+from rwmu.uncertainty.estimates import Estimate, epistemic
 from rwmu.uncertainty.recalibration import METHODS
 
 HORIZONS = (1, 8, 24, 100, 368)
@@ -37,7 +38,9 @@ class CalibrationSettings:
         samples: trajectories a member that make the sampled spread.
         methods: recalibrations to be tried, names of :data:`rwmu.uncertainty.recalibration.METHODS`.
         resamples: of whole episodes, for every interval. level: probability of the intervals.
-        one_step_windows: at most so many windows for what is measured one step ahead (heads, falls, diversity).
+        one_step_windows: at most so many windows of 16 rows for what is measured one step ahead (heads, falls, diversity), evenly
+            over the test episodes; the default is more than a million transitions' test split has.
+        estimate: of the disagreement. estimate_name: as configurations and pages call it.
         seed: of the noise of sampled trajectories and of the resamples.
     """
 
@@ -49,7 +52,9 @@ class CalibrationSettings:
     methods: tuple[str, ...] = tuple(METHODS)
     resamples: int = 300
     level: float = 0.95
-    one_step_windows: int = 1200
+    one_step_windows: int = 10_000
+    estimate: Estimate = epistemic
+    estimate_name: str = "std"
     seed: int = 0
 
     def __post_init__(self) -> None:

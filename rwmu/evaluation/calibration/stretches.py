@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.imagination.rehearsal import covering_starts, rehearse
 from rwmu.imagination.trajectories import trajectory_spread
 from rwmu.records import Window
-from rwmu.uncertainty.estimates import epistemic, member_std
+from rwmu.uncertainty.estimates import ALEATORIC, aleatoric_estimate, member_std
 from rwmu.uncertainty.spread import Spread
 
 _PER_OCTAVE = 2  # kept steps between a step and twice it, for curves over the horizon
@@ -28,7 +28,8 @@ class Stretches:
 
     Attributes:
         steps: the G kept steps, 1 for the first after the history.
-        disagreement: ``[K, B]``, the scalar of the penalty, along a dream that follows one member.
+        disagreement: ``[K, B]``, of ``settings.estimate``, along a dream that follows one member.
+        aleatoric: name of an aleatoric estimate -> ``[K, B]``, the noise that the members expect along that dream.
         error: ``[K, B]``, root mean square over dimensions of the dream's error.
         valid: ``[K, B]`` bool, the steps that the episode lived to see and whose forecasts are finite.
         episode: ``[B]`` int64. data_hash: of the dataset.
@@ -48,6 +49,7 @@ class Stretches:
     spreads: dict[str, Spread]
     truth: Tensor
     not_finite: int
+    aleatoric: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def valid_kept(self) -> Tensor:
@@ -108,8 +110,11 @@ def follow_stretches(
         name: Spread(spread.mean[kept], spread.std[kept], spread.paths)
         for name, spread in zip(FORECASTS, (sampled, propagated), strict=True)
     }
-    disagreement, error = dream.disagreement(epistemic), dream.error.square().mean(dim=-1).sqrt()
+    disagreement, error = dream.disagreement(settings.estimate), dream.error.square().mean(dim=-1).sqrt()
+    aleatoric = {name: dream.disagreement(aleatoric_estimate(name)) for name in ALEATORIC}
     finite = disagreement.isfinite() & error.isfinite()
+    for expected in aleatoric.values():
+        finite &= expected.isfinite()
     for spread in (sampled, propagated):
         finite &= spread.mean.isfinite().all(dim=-1) & spread.std.isfinite().all(dim=-1)
     std = torch.stack([member_std(dream.rollout.at(int(k))) for k in kept])
@@ -125,4 +130,5 @@ def follow_stretches(
         spreads=spreads,
         truth=truth,
         not_finite=int((dream.valid & ~finite).sum()),
+        aleatoric={name: torch.where(finite, expected, 0.0) for name, expected in aleatoric.items()},
     )

@@ -12,6 +12,8 @@ from rwmu.evaluation.calibration.measure import measure_calibration
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.evaluation.calibration.stretches import follow_stretches, kept_steps, stretch_window
 from rwmu.evaluation.json_files import json_ready
+from rwmu.uncertainty.estimates import epistemic_estimate
+from rwmu.uncertainty.recalibration import recalibration_from_dict
 from tests.fakes import known_world_model, random_episodes
 
 SETTINGS = CalibrationSettings(horizons=(1, 4, 12, 400), short=4, stretches=60, long_stretches=30, samples=2, resamples=20)
@@ -86,6 +88,37 @@ def test_without_a_calibration_split_only_the_raw_scale_is_measured():
         assert found["scale"]["sampled"]["raw"]["4"]["coverage_683"]["value"] is not None
         assert "there is no calibration split" in found["scale"]["sampled"]["constant"]["4"]["coverage_683"]["text"]
         assert found["verdict"]["scale_recalibrated"] == {"1": None, "4": None}
+
+
+def test_recalibrations_are_handed_on_with_their_steps(measured):
+    for reaches in measured["recalibrations"].values():
+        assert [reach["steps"][-1] for reach in reaches] == [4, 49]  # 49 is the last kept step that 60 rows, 4 of history, allow
+        for reach in reaches:
+            assert list(reach["fitted"]) == list(SETTINGS.methods)
+            assert len(recalibration_from_dict(reach["fitted"]["per_horizon"]["recalibration"]).factor) <= len(reach["steps"])
+
+
+def test_the_disagreement_is_the_one_asked_for(measured):
+    """Members are apart by 0.01 in each of 45 dimensions: 0.45 in sum, 0.02 sqrt(45) between the farthest two."""
+    settings = replace(SETTINGS, horizons=(1,), estimate=epistemic_estimate("pairwise"), estimate_name="pairwise")
+    found = measure_calibration(known_world_model(3), *selections(), settings)
+    assert (measured["estimate"], found["estimate"]) == ("std", "pairwise")
+    assert measured["points"]["1"]["disagreement"][0] == pytest.approx(0.45, rel=1e-3)
+    assert measured["fall_rows"]["disagreement"][0] == pytest.approx(0.45, rel=1e-3)
+    assert found["points"]["1"]["disagreement"][0] == pytest.approx(0.02 * 45**0.5, rel=1e-3)
+    assert found["fall_rows"]["disagreement"][0] == pytest.approx(0.02 * 45**0.5, rel=1e-3)
+
+
+def test_the_noise_that_members_expect_is_ranked_too_and_of_one_member_as_well():
+    """Their noise is made to be the error to come: a rank correlation of 1 where there is no disagreement at all."""
+    model = known_world_model(1)
+    selection, _ = selections()
+    stretches = follow_stretches(model, selection, (1, 4), 60, SETTINGS)
+    stretches = replace(stretches, aleatoric={"mean": stretches.error * 2.0, "largest": -stretches.error})
+    cells = ranking.not_compared(stretches, 4, "one member", SETTINGS)
+    assert cells["rank"]["value"] is None
+    assert cells["aleatoric_rank"]["value"] == pytest.approx(1.0)
+    assert cells["aleatoric_largest_rank"]["value"] == pytest.approx(-1.0)
 
 
 def test_one_member_has_no_disagreement_not_zero():

@@ -7,6 +7,7 @@ from rwmu.evaluation.calibration.diversity import diversity_cells
 from rwmu.evaluation.calibration.one_step import WITHIN, OneStep, fall_cells, fall_rows, foresight, head_cells, predict_one_step
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.records import Prediction
+from rwmu.uncertainty.estimates import epistemic
 from rwmu.uncertainty.functional.falls import fall_foresight
 from rwmu.uncertainty.metrics import EffectiveMembers, HeadCalibrationError, HeadRate, MemberErrorCorrelation, OutputCosine
 from tests.fakes import known_world_model, random_episodes
@@ -48,11 +49,17 @@ def test_every_row_after_a_history_is_predicted_once_and_knows_its_fall():
     torch.testing.assert_close(rows.prediction.mean[1], rows.before + 0.02)
 
 
-def test_windows_are_thinned_but_never_those_before_a_fall():
-    episodes = random_episodes([400, 400], terminated=(1,))
-    rows = predict_one_step(known_world_model(2), Selection(episodes, torch.tensor([0, 1])), 6)
-    assert len(rows.episode) < 150
-    assert set(range(1, 26)) <= set(rows.steps.tolist())
+def test_thinned_windows_keep_falls_as_rare_as_they_are():
+    """A hundred episodes of 5 windows, every other one of which ends in a fall: half of the windows, half of the falls."""
+    episodes = random_episodes([84] * 100, terminated=tuple(range(0, 100, 2)))
+    selection = Selection(episodes, torch.arange(100))
+    whole, thinned = (predict_one_step(known_world_model(2), selection, number) for number in (500, 249))
+    assert len(whole.episode) == 100 * 80
+    assert len(thinned.episode) == 249 * 16
+    rates = [float(rows.termination.mean()) for rows in (whole, thinned)]
+    assert rates[0] == pytest.approx(50 / 8000)
+    assert rates[1] == pytest.approx(rates[0], rel=0.1)
+    assert abs(int((thinned.steps == 20).sum()) - 25) <= 2
 
 
 def test_heads_are_those_of_the_metrics():
@@ -99,7 +106,7 @@ def test_no_fall_and_one_member_are_said_plainly():
 
 def test_rows_to_pair_two_models_hold_every_row_before_a_fall():
     rows = one_step()
-    table = fall_rows(rows)
+    table = fall_rows(rows, epistemic)
     assert len(table["steps"]) == len(table["episode"]) == len(table["disagreement"]) == 200
     assert sorted(s for s in table["steps"] if s > 0) == sorted(2 * list(range(1, 21)))
 

@@ -1,5 +1,7 @@
 """Coverage, reliability and scores of forecasts whose calibration is known, before and after recalibration."""
 
+import json
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from rwmu.evaluation.calibration.recalibrated import FITTED_LEVELS, Fitted, Gaus
 from rwmu.evaluation.calibration.scale import CELLS, coverage_at, coverage_by_dimension, scale_at
 from rwmu.evaluation.calibration.settings import CalibrationSettings
 from rwmu.uncertainty.metrics import ENCE, GaussianCRPS, GaussianNLL, MiscalibrationArea, QuantileCalibrationError
+from rwmu.uncertainty.recalibration import recalibration_from_dict
 
 SETTINGS = CalibrationSettings(resamples=50)
 GROUPS = (("small", 1), ("large", 3))
@@ -114,3 +117,22 @@ def test_half_widths_are_quantiles_of_the_normal_distribution():
     widths = half_widths(torch.tensor([2.0]), (0.683, 0.95))
     assert widths[:, 0].tolist() == pytest.approx([2.0 * 1.000642, 2.0 * 1.959964], rel=1e-5)
     assert {0.683, 0.95} <= set(FITTED_LEVELS)
+
+
+@pytest.mark.parametrize("method", ["constant", "per_horizon", "isotonic", "conformal"])
+def test_what_was_fitted_can_be_written_and_used_again(method):
+    fitted, test = Fitted(method, gaussians(0.3, seed=1, data_hash="fit"), GROUPS), gaussians(0.3)
+    saved = json.loads(json.dumps(fitted.to_dict(), allow_nan=False))
+    expected = fitted.half_width(test.std[1], 1, 0.95)
+    if method == "conformal":
+        again = recalibration_from_dict(saved["by_level"]["0.95"]).apply(test.std[1], torch.tensor(1))
+    else:
+        again = half_widths(recalibration_from_dict(saved["recalibration"]).apply(test.std[1], torch.tensor(1)), (0.95,))[0]
+    torch.testing.assert_close(again, expected)
+
+
+def test_what_could_not_be_fitted_says_why():
+    assert Fitted("isotonic", None, GROUPS, "no split").to_dict() == {"reason": "no split"}
+    saved = Fitted("conformal", gaussians(episodes=10, seed=1, data_hash="fit"), GROUPS).to_dict()
+    assert "0.5" in saved["by_level"]
+    assert "trajectories" in saved["reason_by_level"]["0.95"]
