@@ -65,7 +65,9 @@ def test_an_experiment_goes_from_data_to_report(experiment: str, workplace: Path
         torch.load(run / "checkpoints" / name, weights_only=True)
     assert list((run / "logs" / "tensorboard" / "policy").rglob("events.*"))
     assert "imagined/reward" in (run / "logs/csv/policy/version_0/metrics.csv").read_text()
-    assert "validation/rollout_error" in (run / "logs/csv/dynamics/version_0/metrics.csv").read_text()
+    logged = (run / "logs/csv/dynamics/version_0/metrics.csv").read_text()
+    assert all(f"validation/{name}" in logged for name in ("rollout_error", "nll", "crps", "coverage_683"))
+    assert ("validation/rank_correlation" in logged) == (experiment != "rwm_base")
     card = json.loads((run / "run_card.json").read_text())
     assert card["data_hash"] == report["dataset"]["hash"]
     assert card["versions"]["torch"] == torch.__version__

@@ -202,18 +202,24 @@ class DynamicsModule(lightning.LightningModule):
             "are kept. Lower dynamics.optimizer.learning_rate, or look for outliers in the data."
         )
 
-    def validation_step(self, window: Window, batch_index: int) -> None:
-        """Log the normalised error of the ensemble-mean rollout, the figure that stops training early."""
+    def validation_step(self, window: Window, batch_index: int) -> dict[str, Any]:
+        """Log the normalised error of the ensemble-mean rollout, the figure that stops training early.
+
+        Returns:
+            ``rollout``, and the ``truth [K, B, D]`` that it should have found, for callbacks.
+        """
         rows = window.map(lambda tensor: tensor[:, : self.loss.history + self.validation_horizon])
         common = rows.map(lambda tensor: tensor.unsqueeze(0))
         rollout = unroll(self.model, common, self.loss.history)
-        error = rollout.feedback[:, 0] - rows.state[:, self.loss.history :].transpose(0, 1)
+        truth = rows.state[:, self.loss.history :].transpose(0, 1)
+        error = rollout.feedback[:, 0] - truth
         by_step = error.square().mean((1, 2)).sqrt()  # [K]
         if not bool(by_step.isfinite().all()):  # Lightning would stop here too, but as if the training were complete
             self._explain_non_finite_rollout(common, rollout)
         self.log("validation/rollout_error", by_step.mean(), prog_bar=True, batch_size=rows.state.shape[0])
         self.log("validation/one_step_error", by_step[0], batch_size=rows.state.shape[0])
         self.log("validation/last_step_error", by_step[-1], batch_size=rows.state.shape[0])
+        return {"rollout": rollout, "truth": truth}
 
     def _explain_non_finite_rollout(self, window: Window, rollout: Rollout) -> None:
         check_finite(window)

@@ -22,6 +22,7 @@ from rwmu.dynamics.module import DynamicsModule
 from rwmu.errors import ConfigError
 from rwmu.numerics import ThreadGuard
 from rwmu.stages.loggers import EveryLogger
+from rwmu.stages.monitor import UncertaintyMonitor
 
 MONITORED = "validation/rollout_error"
 
@@ -135,7 +136,7 @@ def fit(
         accelerator=settings.accelerator,
         devices=1,
         logger=loggers,
-        callbacks=[best, stop, StepProgress(settings.progress), ThreadWatch()],
+        callbacks=[best, stop, UncertaintyMonitor(), StepProgress(settings.progress), ThreadWatch()],
         log_every_n_steps=min(10, settings.validate_every),
         num_sanity_val_steps=0,
         enable_progress_bar=False,
