@@ -53,7 +53,7 @@ from rwmu.evaluation.calibration.one_step import OneStep, fall_cells, fall_rows,
 from rwmu.evaluation.calibration.recalibrated import NOMINAL, RAW, Fitted, Gaussians
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.evaluation.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
-from rwmu.evaluation.calibration.verdict import judge
+from rwmu.evaluation.calibration.verdict import PREFERRED, judge
 from rwmu.tasks.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import groups_of
 from rwmu.uncertainty.functional.ranking import correlation
@@ -62,8 +62,6 @@ from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 MEMBERS = "members"
 NO_SPLIT = "there is no calibration split to fit it on: give data.fractions.calibration a share"
 _ROWS = 1000  # of the one-step pass that the members' Gaussians are judged on
-# What stands for "after recalibration" in the heat map: the first that can be fitted. Chosen beforehand, not by its result.
-_PREFERRED = ("conformal", "per_horizon", "isotonic", "constant")
 
 
 def measure_calibration(
@@ -323,7 +321,7 @@ def _dimensions_at(
 ) -> dict[str, Any]:
     rows = tested.valid[place]
     std, error = (tensor[place, rows].T for tensor in (stretches.member_std, stretches.dream_error))
-    usable = [name for name in _PREFERRED if name in fitted and not fitted[name].why_not(place, NOMINAL[0])]
+    usable = [name for name in PREFERRED if name in fitted and not fitted[name].why_not(place, NOMINAL[0])]
     by = usable[0] if usable else None
     rank: Any = f"not measured: {ONE_MEMBER}"
     if num_members > 1:
