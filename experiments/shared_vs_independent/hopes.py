@@ -46,7 +46,9 @@ def ranking(gathered: Gathered) -> Hope:
     values = [estimate.value for estimate in found.values()]
     numbers = ", ".join(f"{estimate.text(3)} at {k}" for k, estimate in found.items())
     met = all(value is not None and value >= RANK for value in values) if _whole(gathered) else None
-    return Hope(f"Within-step rank correlation of at least {RANK:g} at every horizon", f"{numbers}.", met)
+    return Hope(
+        f"Within-step rank correlation of at least {RANK:g} at every horizon (of {', '.join(HORIZONS)})", f"{numbers}.", met
+    )
 
 
 def coverage(gathered: Gathered) -> Hope:
@@ -61,7 +63,7 @@ def coverage(gathered: Gathered) -> Hope:
                     abs(value - nominal),
                     f"{100 * nominal:g} % intervals hold {100 * value:.1f} % at {k} step{'' if k == '1' else 's'}",
                 )
-    text = f"Coverage within {100 * COVERAGE_ERROR:g} points of nominal at every horizon after recalibration ({METHOD})"
+    text = f"Coverage within {100 * COVERAGE_ERROR:g} points of nominal at every horizon after recalibration ({METHOD}, pooled)"
     if not worst:
         return Hope(text, "Not run yet.", None)
     met = all(error <= COVERAGE_ERROR for error, _ in worst.values()) if _whole(gathered) else None

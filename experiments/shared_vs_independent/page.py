@@ -10,7 +10,9 @@ from experiments.shared_vs_independent.cells import plan
 from experiments.shared_vs_independent.figures import CAPTIONS
 from experiments.shared_vs_independent.gather import Gathered
 from experiments.shared_vs_independent.hopes import Hope
+from experiments.shared_vs_independent.robust import Estimate
 
+COUNTS = "seeds × episodes"
 SHARED = {
     "sufficient": "The shared base is sufficient (broad data, tested on broad data, by the rule below).",
     "insufficient": "The shared base is insufficient (broad data, tested on broad data, by the rule below).",
@@ -58,10 +60,14 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
 
 
 def _criteria(found: Answer) -> list[str]:
-    rows = [[c.name, c.difference.text(3), c.meaning, c.beside] for c in found.criteria]
-    return tables.table(
-        ["what the rule compares", "independent less shared", "an advantage beyond the margin?", "to judge it by"], rows
-    )
+    rows = [[c.name, c.difference.text(3), _counts(c.difference), c.meaning, c.beside] for c in found.criteria]
+    header = ["what the rule compares", "independent less shared", COUNTS, "an advantage beyond the margin?", "to judge it by"]
+    return tables.table(header, rows)
+
+
+def _counts(estimate: Estimate) -> str:
+    """Return how many independent things an interval rests on."""
+    return f"{estimate.seeds} × {estimate.episodes}" if estimate.episodes else f"{estimate.seeds}"
 
 
 def _recalibrated(found: Answer) -> list[str]:
@@ -71,21 +77,21 @@ def _recalibrated(found: Answer) -> list[str]:
             others = "" if row.by_others is None else f"{row.by_others:.2f}"
             yet = "" if row.complete else " (not all weights run)"
             name = "**all**" if row.model == "all" else f"`{row.model}`"
-            rows.append([name, row.data + yet, row.best.text(), row.over_seeds.ends_text(), row.alike.text(), others])
-    header = ["model", "data", "each at its best weight", "its interval over seeds alone"]
+            best = [row.best.text(), _counts(row.best), row.over_seeds.ends_text()]
+            rows.append([name, row.data + yet, *best, row.alike.text(), others])
+    header = ["model", "data", "each at its best weight", COUNTS, "its interval over seeds alone"]
     header += ["raw at recalibrated's weights only", "weights chosen by the other seeds"]
     return tables.table(header, rows) if rows else ["not run yet"]
 
 
 def _weights(found: Answer) -> list[str]:
     rows = [
-        [f"`{model}`", penalty, best.text, best.gain.text()]
+        [f"`{model}`", penalty, best.text, best.gain.text(), _counts(best.gain)]
         for model, by_penalty in found.best_weights.items()
         for penalty, best in by_penalty.items()
     ]
-    return tables.table(
-        ["model", "penalty", "weight of the highest return", "earned more than the clone, at the best weight run"], rows
-    )
+    header = ["model", "penalty", "weight of the highest return", "earned more than the clone, at the best weight run", COUNTS]
+    return tables.table(header, rows)
 
 
 def notes() -> list[str]:
@@ -100,9 +106,7 @@ def notes() -> list[str]:
 def result_lines(gathered: Gathered, drawn: Sequence[str]) -> list[str]:
     """Return what the page shows of the results: the differences, the policies, the cost and the figures."""
     sections = {
-        "Differences between models, paired by seed and episode (rank correlations, pairs in order, AUROC)": tables.differences(
-            gathered
-        ),
+        "Differences between models, paired by seed and episode": tables.differences(gathered),
         "Deployed policies: return more than the clone's, and share of episodes with a fall": tables.policies_by_weight(gathered),
         "Error, size and time": tables.error_and_cost(gathered),
     }

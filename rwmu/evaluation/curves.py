@@ -18,8 +18,8 @@ DYNAMICS_PANELS: Mapping[str, Mapping[str, str]] = {
         "last step": "validation/last_step_error",
     },
     "uncertainty on validation episodes": {
-        "held by 68.3 % intervals": "validation/coverage_683",
-        "rank correlation of disagreement with error": "validation/rank_correlation",
+        "in 68.3 % intervals": "validation/coverage_683",
+        "ranking of errors": "validation/rank_correlation",
     },
     "loss of the auxiliary heads": {"contact": "train/contact", "termination": "train/termination"},
 }
