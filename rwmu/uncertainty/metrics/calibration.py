@@ -8,7 +8,7 @@ state share one update.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from rwmu.errors import ConfigError
 from rwmu.uncertainty.functional import calibration
 from rwmu.uncertainty.measure import Measure, require_positive
-from rwmu.uncertainty.metrics.cells import CellMetric, RowMetric, pool
+from rwmu.uncertainty.metrics.cells import CellMetric, RowMetric, pool, tell_apart
 
 
 class CalibrationCurve(CellMetric):
@@ -43,6 +43,7 @@ class CalibrationCurve(CellMetric):
         self.levels = calibration.ascending_levels(levels)
         self.kind: calibration.Kind = kind
         calibration.level_bin(torch.zeros(1), self.levels, kind)
+        tell_apart(self, kind, self.levels.tolist())
         self.add_state("histogram", torch.zeros(len(self.levels) + 1, *self.cells, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, pit: Tensor, valid: Tensor | None = None) -> None:
@@ -155,7 +156,7 @@ class ENCE(RowMetric):
         num_bins: bins of equally many rows, by ascending spread.
     """
 
-    columns = ("variance", "squared_error")
+    columns: ClassVar = {"variance": torch.float64, "squared_error": torch.float64}
 
     def __init__(self, steps: int, *arguments: Any, num_bins: int = 10, **kwargs: Any) -> None:
         super().__init__(steps, *arguments, **kwargs)

@@ -10,8 +10,9 @@ reduces it over processes, and ``merge_state`` over parts, to exactly what one m
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +42,58 @@ def pool(cells: Tensor, keep: Collection[str]) -> Tensor:
     """Sum ``[..., E, K, D]`` over the axes that are not kept."""
     dropped = [index - 3 for index, name in enumerate(AXES) if name not in keep]
     return cells.sum(dim=dropped) if dropped else cells
+
+
+def tell_apart(metric: Metric, *sums_of: object) -> None:
+    """Give a metric a state that holds no number, named after what its sums are of.
+
+    A ``MetricCollection`` takes metrics for one, and updates only the first, if their states have the same names and values after
+    the first batch. Sums of different things may well be equal then, if only because no row of that batch counts.
+    """
+    name = f"sums_{zlib.crc32(repr(sums_of).encode()):08x}"
+    metric.add_state(name, torch.zeros(0, dtype=torch.float64), dist_reduce_fx="sum")
+
+
+class ColumnMetric(Metric):
+    """A metric that must see all rows at once: it holds columns of rows, concatenated over batches and processes.
+
+    Each column has one dtype and one shape of a row from the start, so that a process that saw no row has its empty part of it, and
+    none of them waits for a collective call that another never makes. Memory grows with the rows.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+
+    def add_column(self, name: str, dtype: torch.dtype, *row: int) -> None:
+        """Hold a column whose rows are of this dtype and shape."""
+        self.add_state(name, [], dist_reduce_fx="cat")
+        self._kinds[name] = (row, dtype)
+
+    def append(self, name: str, rows: Tensor) -> None:
+        """Add rows ``[N, *row]`` to a column, N of 0 or more."""
+        getattr(self, name).append(rows.to(self._kinds[name][1]).contiguous())
+
+    def column(self, name: str) -> Tensor:
+        """Return all rows of a column, ``[N, *row]``."""
+        held = getattr(self, name)
+        return dim_zero_cat(held) if len(held) else self._no_rows(name)
+
+    def _no_rows(self, name: str) -> Tensor:
+        row, dtype = self._kinds[name]
+        return torch.empty(0, *row, dtype=dtype, device=self.device)
+
+    def sync(self, *arguments: Any, **settings: Any) -> None:
+        """Gather the columns of all processes, as ``torchmetrics.Metric.sync``.
+
+        For a process without rows, torchmetrics would send one empty float32 axis, and gathers only what has one dtype and as many
+        axes everywhere: it gets an empty part of the column instead.
+        """
+        for name in self._kinds:
+            held = getattr(self, name)
+            if isinstance(held, list) and not held:
+                held.append(self._no_rows(name))
+        super().sync(*arguments, **settings)
 
 
 class CellMetric(Metric):
@@ -126,7 +179,12 @@ class CellMetric(Metric):
 
 
 class SumMetric(CellMetric):
-    """A metric that holds a sum a cell, ``[*leading, E, K, D]``, and how many rows it is of, ``[K]``."""
+    """A metric that holds a sum a cell, ``[*leading, E, K, D]``, and how many rows it is of, ``[K]``.
+
+    Args:
+        leading: sizes of axes before those of the cells.
+        settings: those on which the sums depend.
+    """
 
     total: Tensor
     rows: Tensor
@@ -138,10 +196,12 @@ class SumMetric(CellMetric):
         members: int = 1,
         keep: Collection[str] = (),
         leading: tuple[int, ...] = (),
+        settings: tuple[object, ...] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(steps, dims, members, keep, **kwargs)
         self.leading = leading
+        tell_apart(self, type(self).__name__, *settings)
         self.add_state("total", torch.zeros(*leading, *self.cells, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("rows", torch.zeros(steps, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -162,36 +222,33 @@ class SumMetric(CellMetric):
         return Measure.of(mean, (empty, "no rows"))
 
 
-class RowMetric(CellMetric):
-    """A metric that must see all rows at once: it holds columns ``[N, E, K, D]`` and which rows count ``[N, K]``.
+class RowMetric(CellMetric, ColumnMetric):
+    """A metric that holds columns ``[N, E, K, D]`` and which rows count ``[N, K]``: choose steps and dimensions accordingly."""
 
-    They are concatenated over batches and processes. Memory grows with the rows: choose steps and dimensions accordingly.
-    """
-
-    columns: tuple[str, ...] = ()
-    counts: list[Tensor]
+    columns: ClassVar[dict[str, torch.dtype]] = {}
 
     def __init__(self, steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any) -> None:
         super().__init__(steps, dims, members, keep, **kwargs)
-        for name in (*self.columns, "counts"):
-            self.add_state(name, [], dist_reduce_fx="cat")
+        for name, dtype in self.columns.items():
+            self.add_column(name, dtype, *self.cells)
+        self.add_column("counts", torch.bool, steps)
 
     def store(self, counts: Tensor, *columns: Tensor) -> None:
         """Keep columns ``[E, K, B, D]`` (E or 1) of a batch whose rows ``[K, B]`` count."""
         for name, values in zip(self.columns, columns, strict=True):
-            getattr(self, name).append(values.expand(self.members, -1, -1, -1).permute(2, 0, 1, 3).contiguous())
-        self.counts.append(counts.T.contiguous())
+            self.append(name, values.expand(self.members, -1, -1, -1).permute(2, 0, 1, 3))
+        self.append("counts", counts.T)
 
     def stored(self, *, apart: Collection[str]) -> tuple[Tensor, ...]:
         """Return which rows count and every column as ``[*apart axes, rows]``: what is not apart is pooled.
 
         The step index of each row follows last.
         """
-        counts = dim_zero_cat(self.counts)
+        counts = self.column("counts")
         shape = (len(counts), *self.cells)
         index = torch.arange(self.steps, device=counts.device)[None, None, :, None].expand(shape)
         full = [counts[:, None, :, None].expand(shape)]
-        full += [dim_zero_cat(getattr(self, name)) for name in self.columns] + [index]
+        full += [self.column(name) for name in self.columns] + [index]
         front = [1 + place for place, name in enumerate(AXES) if name in apart]
         behind = [place for place in range(4) if place not in front]
         sizes = [shape[place] for place in front]
@@ -199,5 +256,5 @@ class RowMetric(CellMetric):
 
     @property
     def empty(self) -> bool:
-        """Return whether no row was seen."""
-        return len(self.counts) == 0
+        """Return whether no row was seen, in whatever batches."""
+        return len(self.column("counts")) == 0

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from rwmu.errors import ConfigError
 from rwmu.uncertainty.functional import diversity
 from rwmu.uncertainty.measure import Measure, require_finite
-from rwmu.uncertainty.metrics.cells import axes_to_keep
+from rwmu.uncertainty.metrics.cells import axes_to_keep, tell_apart
 
 
 class PairMetric(Metric):
@@ -41,6 +41,8 @@ class PairMetric(Metric):
             raise ConfigError(f"members, steps and dims are {members}, {steps}, {dims}, but must be at least 1.")
         self.members, self.steps, self.dims = members, steps, dims
         self.keep = axes_to_keep(keep, self.axes)
+        # Named after the class that defines the update: those that inherit one may share its sums.
+        tell_apart(self, type(self).update.__qualname__)
         self.add_state("products", torch.zeros(steps, dims, members, members, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("rows", torch.zeros(steps, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -76,12 +78,19 @@ class PairMetric(Metric):
         """Return how many numbers of each member were pooled, ``[*kept]``."""
         return self.pooled(self.rows[:, None].expand(self.steps, self.dims))
 
+    def of_rows(self, result: Measure) -> Measure:
+        """Return ``[*kept, ...]`` with "no rows" before any other reason where none was pooled."""
+        none = (self.count() == 0).cpu()
+        none = none[(..., *(None for _ in result.shape[none.ndim :]))]
+        others = [(result.why == place, reason) for place, reason in enumerate(result.reasons, 1)]
+        return Measure.of(result.filled(0.0), (none, "no rows"), *others)
+
     def pairs(self, matrix: Measure) -> Measure:
         """Return the matrix, or its mean over pairs."""
         if "pair" in self.keep:
-            return matrix
+            return self.of_rows(matrix)
         missing = (~matrix.available).any(dim=-1).any(dim=-1)
-        return Measure.of(diversity.pair_mean(matrix.filled(0.0)), (missing, matrix.reason()))
+        return self.of_rows(Measure.of(diversity.pair_mean(matrix.filled(0.0)), (missing, matrix.reason())))
 
 
 class OutputCosine(PairMetric):
@@ -168,4 +177,4 @@ class EffectiveMembers(MemberErrorCorrelation):
 
     def compute(self) -> Measure:
         """Return the number, from the mean correlation over pairs."""
-        return diversity.effective_members(self.matrix())
+        return self.of_rows(diversity.effective_members(self.matrix()))

@@ -7,7 +7,7 @@ probability), truth ``[K, B, C]`` of 0 and 1. ``dim`` is the axis of the heads (
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 
 from rwmu.errors import ConfigError
 from rwmu.uncertainty.measure import Measure
-from rwmu.uncertainty.metrics.cells import CellMetric, RowMetric, pool
+from rwmu.uncertainty.metrics.cells import CellMetric, RowMetric, pool, tell_apart
 
 Rate = Literal["recall", "specificity", "precision"]
 # Which counts a rate divides, and how rows are called without which there is none.
@@ -62,6 +62,7 @@ class HeadRate(CellMetric):
                 f"rate and threshold are {rate!r} and {threshold}, but must be of {', '.join(_RATES)} and within 0 and 1."
             )
         self.rate, self.threshold = rate, threshold
+        tell_apart(self, threshold)
         for name in ("tp", "fp", "tn", "fn"):
             self.add_state(name, torch.zeros(self.cells, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -69,6 +70,8 @@ class HeadRate(CellMetric):
         """Add a batch."""
         counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
         _require_labels(truth)
+        if not counts.shape[1]:
+            return  # torchmetrics counts no batch without rows
         truth = torch.where(counts[None, :, :, None], truth, -1).expand_as(logits)
         # One label a cell: [B, E * K * C].
         probability, labels = (tensor.movedim(2, 0).flatten(1) for tensor in (logits.double().sigmoid(), truth.long()))
@@ -93,7 +96,7 @@ class HeadCalibrationError(RowMetric):
         steps: K. heads: C. num_bins: bins of equal width in probability.
     """
 
-    columns = ("probability", "truth")
+    columns: ClassVar = {"probability": torch.float64, "truth": torch.int8}
 
     def __init__(
         self, steps: int, heads: int = 1, members: int = 1, keep: Collection[str] = (), num_bins: int = 15, **kwargs: Any
@@ -107,7 +110,7 @@ class HeadCalibrationError(RowMetric):
         """Add a batch."""
         counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
         _require_labels(truth)
-        self.store(counts, logits.double().sigmoid(), truth.to(torch.int8))
+        self.store(counts, logits.double().sigmoid(), truth)
 
     def compute(self) -> Measure:
         """Return the error."""

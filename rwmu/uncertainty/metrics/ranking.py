@@ -7,17 +7,15 @@ axis. Ranks need all rows at once, so these hold rows.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from rwmu.errors import ConfigError, DataError
 from rwmu.uncertainty.functional import falls, ranking, sparsification
 from rwmu.uncertainty.measure import Measure, require_finite
-from rwmu.uncertainty.metrics.cells import RowMetric
+from rwmu.uncertainty.metrics.cells import ColumnMetric, RowMetric
 
 Depth = Literal["overall", "within_step", "partial", "step_counter"]
 REMOVED = tuple(index / 20 for index in range(20))
@@ -28,7 +26,7 @@ ONE_MEMBER = "one member: it cannot disagree, so there is no epistemic uncertain
 class ErrorMetric(RowMetric):
     """What metrics of uncertainty beside error hold."""
 
-    columns = ("uncertainty", "error")
+    columns: ClassVar = {"uncertainty": torch.float64, "error": torch.float64}
 
     def update(self, uncertainty: Tensor, error: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch.
@@ -164,7 +162,7 @@ class SparsificationCurve(ErrorMetric):
         )
 
 
-class FallForesight(Metric):
+class FallForesight(ColumnMetric):
     """AUROC of a score for a fall within so many steps, ``[len(within)]``.
 
     1 ranks every row before a fall above all others, 1/2 is chance.
@@ -176,16 +174,14 @@ class FallForesight(Metric):
     full_state_update = False
     is_differentiable = False
     higher_is_better = True
-    score: list[Tensor]
-    steps: list[Tensor]
 
     def __init__(self, within: Sequence[int] = (1, 5, 10, 25), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not within or min(within) < 1:
             raise ConfigError(f"within is {tuple(within)}, but must be one or more numbers of steps, each at least 1.")
         self.within = tuple(within)
-        self.add_state("score", [], dist_reduce_fx="cat")
-        self.add_state("steps", [], dist_reduce_fx="cat")
+        self.add_column("score", torch.float64)
+        self.add_column("steps", torch.int64)
 
     def update(self, score: Tensor, steps: Tensor, valid: Tensor | None = None) -> None:
         """Add rows of one shape, any.
@@ -202,14 +198,14 @@ class FallForesight(Metric):
             raise ValueError(f"score is {tuple(score.shape)}, but steps are {tuple(steps.shape)} (or valid is of another shape)")
         counts = torch.ones_like(steps, dtype=torch.bool) if valid is None else valid.bool()
         require_finite(score=score[counts])
-        self.score.append(score[counts].reshape(-1))
-        self.steps.append(steps[counts].reshape(-1))
+        self.append("score", score[counts])
+        self.append("steps", steps[counts])
 
     def compute(self) -> Measure:
         """Return one AUROC for each of ``within``."""
-        if not len(self.score):
+        score, steps = self.column("score"), self.column("steps")
+        if not len(score):
             return Measure.missing("no rows", (len(self.within),))
-        score, steps = dim_zero_cat(self.score), dim_zero_cat(self.steps)
         if not bool((steps >= 0).any()):
             return Measure.missing("nothing ever falls", (len(self.within),))
         if len(steps) > 1 and bool((score == score[0]).all()):

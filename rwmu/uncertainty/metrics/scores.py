@@ -66,7 +66,7 @@ class SampleMetric(SumMetric):
     def __init__(
         self, steps: int, dims: int = 1, keep: Collection[str] = (), estimator: scores.Estimator = "fair", **kwargs: Any
     ) -> None:
-        super().__init__(steps, dims, 1, keep, **kwargs)
+        super().__init__(steps, dims, 1, keep, settings=(estimator,), **kwargs)
         if estimator not in scores.ESTIMATORS:
             raise ConfigError(f"estimator is {estimator!r}, but must be one of {', '.join(scores.ESTIMATORS)}.")
         self.estimator: scores.Estimator = estimator
@@ -88,7 +88,7 @@ class SampleMetric(SumMetric):
             samples, truth = (torch.where(counts[:, :, None], tensor, torch.ones_like(tensor)) for tensor in (samples, truth))
         require_finite(samples=samples, truth=truth)
         if self.estimator == "fair" and len(samples) < 2:
-            self.lone = self.lone + 1.0
+            self.lone = self.lone + counts.any().double()
             return None
         return counts, samples.double(), truth.double()
 
@@ -145,7 +145,7 @@ class IntervalMetric(SumMetric):
         self, levels: Sequence[float], steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any
     ) -> None:
         checked = tuple(scores.as_levels(levels).tolist())
-        super().__init__(steps, dims, members, keep, leading=(len(checked),), **kwargs)
+        super().__init__(steps, dims, members, keep, leading=(len(checked),), settings=checked, **kwargs)
         self.levels = checked
 
     def update(self, lower: Tensor, upper: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
