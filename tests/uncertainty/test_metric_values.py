@@ -80,6 +80,58 @@ def test_calibration_metrics_are_their_functions_and_share_one_update() -> None:
     torch.testing.assert_close(result["area"].tensor(), calibration.miscalibration_area(observed, levels))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "inputs"),
+    [
+        (metrics.GaussianNLL(**SIZES), metrics.GaussianCRPS(**SIZES), (MEAN, STD, TRUTH)),
+        (metrics.Coverage(LEVELS, **SIZES), metrics.IntervalWidth(LEVELS, **SIZES), (LOWER, UPPER, TRUTH)),
+        (metrics.SampleCRPS(K, D), metrics.SampleCRPS(K, D, estimator="plain"), (MEAN, TRUTH)),
+        (metrics.CalibrationCurve(**SIZES), metrics.CalibrationCurve(**SIZES, kind="quantile"), (pit(),)),
+        (metrics.HeadRate(K, D, E), metrics.HeadRate(K, D, E, threshold=0.9), (LOGITS, LABELS)),
+        (metrics.OutputCosine(E, K, D), metrics.PairwiseDisagreement(E, K, D), (MEAN,)),
+    ],
+    ids=["scores", "intervals", "estimators", "kinds", "thresholds", "pairs"],
+)
+def test_a_first_batch_of_which_no_row_counts_makes_no_two_metrics_one(
+    first: Metric, second: Metric, inputs: tuple[Tensor, ...]
+) -> None:
+    together = MetricCollection({"first": first.clone(), "second": second.clone()})
+    together.update(*inputs, valid=torch.zeros(K, B, dtype=torch.bool))
+    together.update(*inputs, valid=VALID)
+    result = together.compute()
+    for name, metric in (("first", first), ("second", second)):
+        torch.testing.assert_close(result[name].tensor(), value(metric, *inputs, valid=VALID))
+    assert not torch.equal(result["first"].tensor(), result["second"].tensor())
+
+
+def test_a_score_of_intervals_is_not_taken_for_their_width_where_all_hold() -> None:
+    together = MetricCollection({"width": metrics.IntervalWidth((0.9,), 1), "score": metrics.IntervalScore((0.9,), 1)})
+    ends = -torch.ones(1, 1, 2, 1), torch.ones(1, 1, 2, 1)
+    together.update(*ends, torch.zeros(1, 2, 1))  # inside: the score is the width, 2
+    together.update(*ends, torch.full((1, 2, 1), 2.0))  # outside by 1: the score is 2 + (2 / 0.1) * 1
+    result = together.compute()
+    assert float(result["width"]) == pytest.approx(2.0)
+    assert float(result["score"]) == pytest.approx((2.0 + 22.0) / 2)
+
+
+def test_ence_by_hand() -> None:
+    """Four rows of one step in two bins by ascending spread, whatever their order; a fifth does not count.
+
+    Spreads 1 and 7 have root mean square sqrt((1 + 49) / 2) = 5, their errors 2 and 14 have sqrt((4 + 196) / 2) = 10:
+    |5 - 10| / 5 = 1. Spreads 17 and 31 have sqrt((289 + 961) / 2) = 25, their errors 5 and 5: |25 - 5| / 25 = 0.8. The mean of both
+    bins is 0.9. A second dimension says half of every spread, and errs alike: |2.5 - 10| / 2.5 = 3 and |12.5 - 5| / 12.5 = 0.6,
+    mean 1.8. Pooled, the spreads in order are 0.5 1 3.5 7 | 8.5 15.5 17 31 with errors 2 2 14 14 | 5 5 5 5: root mean squares
+    sqrt(62.5 / 4) = 3.9528 and 10, sqrt(1562.5 / 4) = 19.7642 and 5; (1.5298 + 0.7470) / 2 = 1.1384.
+    """
+    std = torch.tensor([31.0, 1.0, 2.0, 17.0, 7.0])[None, :, None] * torch.tensor([1.0, 0.5])
+    error = torch.tensor([5.0, -2.0, 1e6, -5.0, 14.0])[None, :, None].expand(1, 5, 2)
+    truth, valid = torch.full((1, 5, 2), 3.0), torch.tensor([[True, True, False, True, True]])
+    settings = {"steps": 1, "dims": 2, "num_bins": 2}
+    by_dim = value(metrics.ENCE(**settings, keep=("dim",)), truth + error, std, truth, valid)
+    torch.testing.assert_close(by_dim, torch.tensor([0.9, 1.8], dtype=torch.float64))
+    assert float(value(metrics.ENCE(**settings), truth + error, std, truth, valid)) == pytest.approx(1.1384, abs=1e-4)
+
+
 def test_adversarial_groups_end_at_the_error_of_all_rows() -> None:
     found = value(metrics.AdversarialGroupCalibration(K, D, E, fractions=(0.05, 1.0), keep=("member",)), pit())
     whole = value(metrics.QuantileCalibrationError(K, D, E, ("member",)), pit())
