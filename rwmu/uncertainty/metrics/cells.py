@@ -3,7 +3,8 @@
 A *cell* is one member, one step of the forecast and one state dimension: ``[E, K, D]``. Streaming metrics hold one sum a cell;
 those that must order rows hold the rows. ``keep`` names the axes of the result; over the others, rows are pooled (so a step with
 twice as many valid rows counts twice), never means averaged. Every state is a float64 sum or a concatenation, so that torchmetrics
-reduces it over processes, and ``merge_state`` over parts, to exactly what one metric would hold.
+reduces it over processes, and ``merge_state`` over parts, to exactly what one metric would hold: in the order of the processes, and
+also where one of them saw no row.
 
 ``compute`` returns a :class:`rwmu.uncertainty.measure.Measure`, whose cells say why where they are not numbers.
 """
