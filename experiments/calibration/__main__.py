@@ -94,27 +94,34 @@ def _simulated(options: Options, subject: Subject, test: NoiseTest, bar: Any) ->
     }
 
 
+_NOISE_WORDS = {
+    "error": "error",
+    "disagreement": "disagreement",
+    "recalibrated_683": "coverage of recalibrated 68 % intervals",
+}
+
+
 def noise_sentence(noise: dict[str, Any]) -> str:
-    """Say how error, disagreement and coverage change from no noise to the most."""
+    """Say how error, disagreement and coverage change from no noise to the most, or what they are where one scale was asked for."""
     parts = []
     for name, words in (("given", "noise on what the model is given"), ("simulated", "noise on the actions in the simulator")):
-        scales = noise.get(name, {}).get("scales") or {}
-        table = list(scales.items())
-        if len(table) < 2:
+        scales = list((noise.get(name, {}).get("scales") or {}).items())
+        if not scales:
             continue
-        (low, first), (high, last) = table[0], table[-1]
-        k = max((k for k in first if int(k) <= 24), key=int, default=next(iter(first)))
-        changes = [
-            f"{what} {before:.2g} to {after:.2g}"
-            for what in ("error", "disagreement", "recalibrated_683")
-            if (before := first[k][what]["value"]) is not None and (after := last[k][what]["value"]) is not None
-        ]
-        if changes:
-            parts.append(f"{words}, scale {low} to {high}, {k} steps ahead: {', '.join(changes)}")
-    sentence = f"Noise: {'; '.join(parts) or 'not measured'}.".replace(
-        "recalibrated_683", "coverage of recalibrated 68 % intervals"
-    )
+        (low, first), (high, last) = scales[0], scales[-1]
+        known = [k for k in first if first[k]["error"]["value"] is not None and last[k]["error"]["value"] is not None]
+        if not known:
+            continue
+        k = max((k for k in known if int(k) <= 24), key=int, default=known[0])
+        figures = []
+        for cell, what in _NOISE_WORDS.items():
+            before, after = first[k][cell]["value"], last[k][cell]["value"]
+            if before is not None and after is not None:
+                figures.append(f"{what} {before:.2g}" + (f" to {after:.2g}" if len(scales) > 1 else ""))
+        scale = f"scale {low} to {high}" if len(scales) > 1 else f"scale {low} alone"
+        parts.append(f"{words}, {scale}, {k} step{'' if k == '1' else 's'} ahead: {', '.join(figures)}")
     missing = noise.get("simulated", {}).get("missing")
+    sentence = f"Noise: {'; '.join(parts) or 'not measured'}."
     return sentence + (f" Noise in the simulator: not measured: {missing}" if missing else "")
 
 

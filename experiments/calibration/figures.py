@@ -21,7 +21,19 @@ METHOD_STYLES = {
 }
 HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE, GREY)
 FORECAST_NAMES = {"sampled": "sampled trajectories", "propagated": "propagated means"}
-EXPLODED = 10.0  # standard deviations; points beyond are left out of pictures that would show nothing else
+# What a name of rwmu.uncertainty.estimates.EPISTEMIC measures, in words.
+ESTIMATES = {
+    "std": "sum of the standard deviations of the members' means",
+    "variance": "sum of the variances of the members' means",
+    "largest": "largest standard deviation of the members' means",
+    "pairwise": "largest distance between two members' means",
+}
+
+
+def estimate_words(measured: Mapping[str, Any]) -> str:
+    """Return in words what the disagreement is; results that do not name it are of the published sum."""
+    name, _, weighted = str(measured.get("estimate", "std")).partition(", ")
+    return ESTIMATES.get(name, name) + (f", {weighted}" if weighted else "")
 
 
 def value(cell: Mapping[str, Any]) -> float:
@@ -132,7 +144,7 @@ def disagreement_against_error(measured: Mapping[str, Any]) -> Figure | None:
             set_ticks(powers, [f"{10.0**power:.3g}" if -3 <= power < 4 else f"$10^{{{power:g}}}$" for power in powers])
         if index == 0:
             axis.set_ylabel("error made (standard deviations)")
-    figure.supxlabel("members' disagreement (what the penalty sees)", fontsize=10)
+    figure.supxlabel(f"disagreement ({estimate_words(measured)})", fontsize=10)
     return figure
 
 
@@ -175,8 +187,8 @@ def by_dimension(measured: Mapping[str, Any]) -> Figure | None:
         return None
     panels = (
         ("rank", "rank correlation", "RdBu", -1.0, 1.0),
-        ("coverage_683_raw", "inside 68 % interval\nas it is", "PuOr", 0.366, 1.0),
-        ("coverage_683_recalibrated", "inside 68 % interval\nrecalibrated", "PuOr", 0.366, 1.0),
+        ("coverage_683_raw", "inside 68 % interval\nsampled trajectories\nas it is", "PuOr", 0.366, 1.0),
+        ("coverage_683_recalibrated", f"inside 68 % interval\nsampled trajectories\n{recalibrated_by(table)}", "PuOr", 0.366, 1.0),
         ("error", "error (std)\ncolour ends at 2", "Greys", 0.0, 2.0),
     )
     figure, axes = style.new_figure(10.0, 0.17 * len(columns) + 1.6, 1, len(panels), sharey=True)
@@ -193,6 +205,20 @@ def by_dimension(measured: Mapping[str, Any]) -> Figure | None:
             axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
     figure.supxlabel("steps ahead", fontsize=10)
     return figure
+
+
+def recalibrated_by(table: Mapping[str, Any]) -> str:
+    """Return by which recalibration the dimensions' coverage is, with the horizons where these differ."""
+    horizons: dict[str | None, list[str]] = {}
+    for k, row in table.items():
+        if isinstance(row, Mapping):
+            horizons.setdefault(row["recalibrated_by"], []).append(k)
+    fitted = {METHOD_STYLES[by][3]: ks for by, ks in horizons.items() if by is not None}
+    if not fitted:
+        return "not recalibrated"
+    if len(fitted) == 1:
+        return f"recalibrated ({next(iter(fitted))})"
+    return "recalibrated:\n" + "\n".join(f"{label} at {', '.join(ks)}" for label, ks in fitted.items())
 
 
 def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.calibration.figures import estimate_words
 from rwmu.evaluation import page
 from rwmu.evaluation.calibration import verdict as thresholds
+from rwmu.evaluation.calibration.verdict import listed
 from rwmu.evaluation.verdict import Verdict
 
 CAPTIONS = {
     "ranking_by_horizon": "The higher, the better the disagreement tells large errors from small ones; the grey line is what "
-    "merely "
-    "counting steps would reach, and bars are 95 % intervals over whole episodes.",
+    "merely counting steps would reach, and bars are 95 % intervals over whole episodes.",
     "disagreement_against_error": "Each cell counts forecasts: a good ranking is a slope upwards, whatever its steepness.",
     "sparsification": "Remove the most uncertain forecasts: the faster the error left falls, and the nearer to the dotted line, "
     "the better.",
-    "coverage_by_horizon": "Curves within the grey band have a usable scale; above it intervals are too wide, below it too narrow.",
+    "coverage_by_horizon": "Curves within the grey band have a usable scale, on average over dimensions; above it intervals are "
+    "too wide, below it too narrow.",
     "reliability": "On the diagonal, intervals hold as many truths as they should; above it they are too wide, below it too "
     "narrow.",
-    "by_dimension": "Which parts of the state are ranked and scaled well: blue ranks well; white holds 68 %, purple too much, "
-    "orange too "
-    "little.",
+    "by_dimension": "Which parts of the state are ranked and scaled well: blue ranks well (each dimension's error by the standard "
+    "deviation of the members' means there); white holds 68 %, purple too much, orange too little, where averages over dimensions "
+    "let opposite errors cancel. Intervals are of sampled trajectories, recalibrated as the title says.",
     "noise": "Off its data the model errs more; it may be trusted there if disagreement grows along with error and coverage stays.",
 }
 QUESTIONS = {
@@ -36,7 +38,10 @@ QUESTIONS = {
     "falls": "Does it foresee falls?",
     "noise": "Does it notice that it is off its data?",
 }
-RANKING_COLUMNS = ("rank", "within_step_rank", "overall_rank", "partial_rank", "step_counter_rank", "ause", "ause_random", "error")
+RANKING_COLUMNS = (
+    *("rank", "within_step_rank", "overall_rank", "partial_rank", "step_counter_rank"),
+    *("aleatoric_rank", "aleatoric_largest_rank", "ause", "ause_random", "error"),
+)
 SCALE_COLUMNS = ("coverage_683", "coverage_95", "width_683", "informative", "calibration_error", "ence", "nll", "crps")
 NOISE_COLUMNS = ("error", "disagreement", "rank", "coverage_683", "coverage_95", "recalibrated_683", "recalibrated_95", "exploded")
 LABELS = {
@@ -45,6 +50,8 @@ LABELS = {
     "overall_rank": "over all steps",
     "partial_rank": "given the step",
     "step_counter_rank": "step counter",
+    "aleatoric_rank": "of the noise estimate (mean)",
+    "aleatoric_largest_rank": "of the noise estimate (largest)",
     "ause": "AUSE",
     "ause_random": "AUSE of chance",
     "error": "median error",
@@ -54,19 +61,34 @@ LABELS = {
     "ence": "ENCE",
     "nll": "NLL",
     "crps": "CRPS",
-    "recalibrated_683": "in 68.3 %, recalibrated",
-    "recalibrated_95": "in 95 %, recalibrated",
+    "recalibrated_683": "in 68.3 % (recalibrated)",
+    "recalibrated_95": "in 95 % (recalibrated)",
 }
-METHODS = {"raw": "as it is", "constant": "one constant", "per_horizon": "one factor a step"}
+METHODS = {"raw": "as it is", **thresholds.METHODS}
+# Columns in standard deviations, whose numbers beyond MOST say only that a forecast exploded.
+EXPLODING = ("width_683", "crps", "error")
+MOST = 100.0
+# Why there is no interval -> the same in three words, for a cell; the reason itself stands below its table.
+_SHORTLY = {"trajectories are needed": "too few episodes", "resamples could not be measured": "too few cases"}
+_ABSENT = {"value": None, "low": None, "high": None, "trajectories": 0, "reason": "not part of this analysis"}
 
 
-def short(cell: Mapping[str, Any]) -> str:
-    """Return a cell as text: the number, its interval and the count of episodes in brackets; a dash where there is none."""
+def short(cell: Mapping[str, Any], most: float = float("inf")) -> str:
+    """Return a cell as text: the number, its interval and the count of episodes in brackets; a dash where there is none.
+
+    Args:
+        most: larger numbers are shown as larger than this.
+    """
+
+    def shown(number: float) -> str:
+        return f"> {most:g}" if number > most else f"{number:.3g}"
+
     if cell["value"] is None:
         return "–"
-    number = f"{cell['value']:.3g}"
-    interval = "" if cell["low"] is None else f" [{cell['low']:.3g}, {cell['high']:.3g}]"
-    return f"{number}{interval} ({cell['trajectories']})"
+    if cell["low"] is None:
+        why = next((words for part, words in _SHORTLY.items() if part in cell["reason"]), "see below")
+        return f"{shown(cell['value'])} ({cell['trajectories']}, no interval: {why})"
+    return f"{shown(cell['value'])} [{shown(cell['low'])}, {shown(cell['high'])}] ({cell['trajectories']})"
 
 
 def html(measured: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
@@ -122,8 +144,9 @@ def _verdicts(measured: Mapping[str, Any]) -> list[Verdict]:
         "falls": _tone([verdict["falls"]]),
     }
     use = verdict["usable_as"]
+    nothing_found = use.startswith("not ")  # neither usable nor wholly measured
     tones["overall"] = (
-        "good" if use.startswith("ranking and") else "bad" if use == "neither" else "unknown" if use == "not known" else "middling"
+        "good" if use.startswith("ranking and") else "bad" if use == "neither" else "unknown" if nothing_found else "middling"
     )
     return [Verdict(QUESTIONS[name], tones.get(name, "unknown"), text) for name, text in verdict["sentences"].items()]
 
@@ -136,8 +159,6 @@ def _tone(answers: Any) -> str:
 def _part(measured: Mapping[str, Any], images: Mapping[str, bytes], names: tuple[str, ...]) -> list[str]:
     parts = [page.figure(images.get(name), CAPTIONS[name]) for name in names]
     if "ranking_by_horizon" in names:
-        reason = next((c["rank"]["reason"] for c in measured["ranking"].values() if c["rank"]["value"] is None), "")
-        parts.append(page.paragraph(f"Where there is no number: {reason}.", "absent") if reason else "")
         parts.append(_table(measured["ranking"], RANKING_COLUMNS))
     if "coverage_by_horizon" in names:
         parts += _scale_tables(measured)
@@ -146,29 +167,75 @@ def _part(measured: Mapping[str, Any], images: Mapping[str, bytes], names: tuple
     return parts
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]], columns: tuple[str, ...], first: str = "steps ahead") -> str:
-    header = [first, *(LABELS.get(name, name.replace("_", " ")) for name in columns)]
-    return page.table(header, [[name, *(short(cells[column]) for column in columns)] for name, cells in rows.items()])
+def _table(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], first: str = "steps ahead") -> str:
+    """Return a table of cells, and below it why some have no number, or no interval; each reason once."""
+    header = [first, *(_label(name) for name in columns)]
+    text = [[name, *(_shown(cells, column) for column in columns)] for name, cells in rows.items()]
+    notes = [page.paragraph(note, "absent") for note in reasons(rows, columns)]
+    if any(f"> {MOST:g}" in cell for row in text for cell in row):
+        note = (
+            f"> {MOST:g}: beyond {MOST:g} standard deviations, from trajectories that exploded, of which a few decide a mean; the "
+            "tables as CSV have the number."
+        )
+        notes.append(page.paragraph(note, "absent"))
+    return page.table(header, text) + "".join(notes)
+
+
+def _label(column: str) -> str:
+    return LABELS.get(column, column.replace("_", " "))
+
+
+def _shown(cells: Mapping[str, Any], column: str) -> str:
+    return short(cells.get(column, _ABSENT), MOST if column in EXPLODING else float("inf"))
+
+
+def reasons(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Return a sentence for each reason why cells of a table have no number or no interval, with the places that it holds for."""
+    places: dict[tuple[str, str], dict[str, list[str]]] = {}  # (what is missing, reason) -> column -> rows
+    for name, cells in rows.items():
+        for column in columns:
+            cell = cells.get(column, _ABSENT)
+            if cell["value"] is None or cell["low"] is None:
+                what = "Not measured" if cell["value"] is None else "No interval"
+                places.setdefault((what, cell["reason"].rstrip(".")), {}).setdefault(_label(column), []).append(name)
+    sentences = []
+    for (what, reason), by_column in places.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for column, found in by_column.items():
+            alike.setdefault(tuple(found), []).append(column)
+        parts = []
+        for names, found in alike.items():
+            where = "" if len(names) == len(rows) else f" at {_rows(names, list(rows))}"
+            parts.append(("everything" if len(found) == len(columns) else listed(found)) + where)
+        sentences.append(f"{what}: {'; '.join(parts)}: {reason}.")
+    return sentences
+
+
+def _rows(names: Sequence[str], every: Sequence[str]) -> str:
+    """Name some rows of a table shortly; where names are "8, isotonic", what they share is said once."""
+    tails: dict[str, list[str]] = {}
+    for name in names:
+        head, _, tail = name.partition(", ")
+        tails.setdefault(head, []).append(tail)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for head, found in tails.items():
+        whole = len(found) == sum(name.partition(", ")[0] == head for name in every)
+        alike.setdefault(() if whole else tuple(found), []).append(head)
+    return ", ".join(listed(heads) + (f" ({listed(found)})" if found else "") for found, heads in alike.items())
 
 
 def _scale_tables(measured: Mapping[str, Any]) -> list[str]:
     parts: list[str] = []
-    reasons: dict[str, list[str]] = {}
     titles = {
         "sampled": "Sampled trajectories",
         "propagated": "Propagated means",
         "members": "Each member's own Gaussian, one step ahead",
     }
     for forecast, table in measured["scale"].items():
-        rows = {f"{k}, {METHODS.get(method, method)}": cells for method, by in table.items() for k, cells in by.items()}
+        rows = {f"{k}, {_method_words(method)}": cells for method, by in table.items() for k, cells in by.items()}
         ordered = dict(sorted(rows.items(), key=lambda item: int(item[0].split(",")[0])))
-        parts.append(page.paragraph(f"{titles[forecast]}: steps ahead and recalibration."))
+        parts.append(page.paragraph(f"{titles[forecast]}: steps ahead and recalibration; averages over the state's dimensions."))
         parts.append(_table(ordered, SCALE_COLUMNS))
-        for name, cells in ordered.items():
-            for column in ("coverage_683", "coverage_95"):
-                if cells[column]["value"] is None:
-                    reasons.setdefault(cells[column]["reason"], []).append(f"{name} ({LABELS[column]})")
-    parts += [page.paragraph(f"Not measured at {'; '.join(names)}: {why.rstrip('.')}.", "absent") for why, names in reasons.items()]
     return parts
 
 
@@ -187,7 +254,6 @@ def _numbers(measured: Mapping[str, Any]) -> str:
     falls = {
         name.replace("_", " "): {f"within {k}": cell for k, cell in cells.items()} for name, cells in measured["falls"].items()
     }
-    reasons = {cell["reason"] for cells in measured["falls"].values() for cell in cells.values() if cell["value"] is None}
     diversity = measured["diversity"]
     return "".join(
         [
@@ -198,7 +264,6 @@ def _numbers(measured: Mapping[str, Any]) -> str:
                     f"What counts is the number of falls: {measured['test']['falls']}."
                 ),
                 _table(falls, tuple(f"within {k}" for k in measured["falls"]["disagreement"]), "score"),
-                *(page.paragraph(f"Not measured: {reason}.", "absent") for reason in reasons),
             ),
             page.section(
                 "Heads",
@@ -212,33 +277,40 @@ def _numbers(measured: Mapping[str, Any]) -> str:
                     "errors, "
                     "and how many members of independent errors would average as well."
                 ),
-                page.table([name.replace("_", " ") for name in diversity], [[short(cell) for cell in diversity.values()]]),
-                *({page.paragraph(f"Not measured: {c['reason']}.", "absent") for c in diversity.values() if c["value"] is None}),
+                _table({"1": diversity}, tuple(diversity)),
             ),
         ]
     )
 
 
 def _method(measured: Mapping[str, Any]) -> str:
+    points, informative = 100 * thresholds.COVERAGE_TOLERANCE, 100 * thresholds.INFORMATIVE
     lines = (
-        "Every number stands with its 95 % interval, from resampling whole episodes, and the number of independent episodes in "
-        "brackets; a "
-        "dash was not measured, for the reason given.",
+        f"Numbers stand with their {100 * measured['level']:g} % interval, from resampling whole episodes, and the number of "
+        "independent episodes in brackets. Where there is no interval the cell says so; a dash was not measured. The reasons stand "
+        "below each table.",
         f"A ranking is called usable from a rank correlation of {thresholds.RANKS} at a step (then the more uncertain of two "
-        "forecasts errs "
-        f"more in about 7 of 10 cases), with an interval above {thresholds.RANKS_AT_LEAST}. A scale is called right if both "
-        "intervals hold "
-        f"within {100 * thresholds.COVERAGE_TOLERANCE:.0f} points of what they should, and at least "
-        f"{100 * thresholds.INFORMATIVE:.0f} % of them are narrower than those of one who knows only the data's mean and spread. "
-        "Falls are "
-        f"called foreseen from an AUROC of {thresholds.FORESEES}.",
-        "Disagreement and error are those of a dream that follows one member, as imagination does, along the recorded actions. "
-        "'Sampled' is the "
-        "spread of members x samples, each on its own way; 'propagated' lets each member go its way by its mean. Recalibrations "
-        "are fitted "
-        "for each field of the state by itself. 'Informative' is the share of 68 % intervals narrower than 2.",
+        f"forecasts errs more in about 7 of 10 cases), with an interval above {thresholds.RANKS_AT_LEAST}. Falls are called "
+        f"foreseen from an AUROC of {thresholds.FORESEES} for a fall within five steps, with an interval above "
+        f"{thresholds.CHANCE}, from at least {thresholds.FEWEST_FALLS} falls.",
+        f"A scale is called right if both intervals hold within {points:.0f} points of what they should, on average over the "
+        f"state's dimensions, and at least {informative:.0f} % of them are narrower than those of one who knows only the data's "
+        f"mean and spread. One combination is judged, named beforehand: {thresholds.WORDS[thresholds.JUDGED]}, as they are, and "
+        f"recalibrated by the first of these that could be fitted: {', '.join(map(_method_words, thresholds.PREFERRED))}. Others "
+        "are listed as information: to choose among them by the same test episodes would be to choose by the result.",
+        "Disagreement and error are those of a dream that follows one member, as imagination does, along the recorded actions. The "
+        f"disagreement is the {estimate_words(measured)}, one number a step. The noise estimate is the standard deviation that the "
+        "members themselves expect, their mean and the largest of them: it ranks errors without any disagreement, so one member "
+        "has it too.",
+        "'Sampled' is the spread of members x samples, each on its own way; 'propagated' lets each member go its way by its mean. "
+        "Recalibrations are fitted for each field of the state by itself. 'Informative' is the share of 68 % intervals narrower "
+        "than 2.",
     )
     return page.section("How to read this", *(page.paragraph(line) for line in lines))
+
+
+def _method_words(method: str) -> str:
+    return METHODS.get(method, method)
 
 
 def cells(measured: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
