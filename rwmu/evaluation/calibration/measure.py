@@ -321,7 +321,7 @@ def _dimensions_at(
 ) -> dict[str, Any]:
     rows = tested.valid[place]
     std, error = (tensor[place, rows].T for tensor in (stretches.member_std, stretches.dream_error))
-    usable = [name for name in PREFERRED if name in fitted and not fitted[name].why_not(place, NOMINAL[0])]
+    usable = [n for n in PREFERRED if n in fitted and not any(fitted[n].why_not(place, level) for level in NOMINAL)]
     by = usable[0] if usable else None
     rank: Any = f"not measured: {ONE_MEMBER}"
     if num_members > 1:
