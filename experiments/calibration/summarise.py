@@ -8,13 +8,16 @@ Without arguments, the README is written anew from what is kept in results/.
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.generated import with_part
 from rwmu.errors import ConfigError
+from rwmu.evaluation.json_files import write_json
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.calibration.summarise"
@@ -24,6 +27,7 @@ COLUMNS = {
     "rank correlation": ("ranking", "{k}/rank"),
     "within a step": ("ranking", "{k}/within_step_rank"),
     "step counter": ("ranking", "{k}/step_counter_rank"),
+    "of the noise that members expect": ("ranking", "{k}/aleatoric_rank"),
     "median error": ("ranking", "{k}/error"),
     "exploded": ("ranking", "{k}/exploded"),
     "in 68.3 %, sampled": ("scale", "sampled/raw/{k}/coverage_683"),
@@ -47,6 +51,7 @@ OTHERS = {
 }
 
 Cells = dict[str, dict[str, dict[str, str]]]  # table -> cell -> column -> text
+VERDICT = "verdict.json"
 
 
 def keep(name: str, folder: Path, results: Path) -> None:
@@ -61,6 +66,7 @@ def keep(name: str, folder: Path, results: Path) -> None:
     for table in TABLES:
         if (folder / f"{table}.csv").is_file():
             shutil.copyfile(folder / f"{table}.csv", results / name / f"{table}.csv")
+    write_json(results / name / VERDICT, json.loads((folder / "calibration.json").read_text())["verdict"], indent=1)
 
 
 def read(folder: Path) -> Cells:
@@ -74,25 +80,37 @@ def read(folder: Path) -> Cells:
     return found
 
 
-def text(cells: Cells, table: str, name: str) -> str:
-    """Return a cell: the number and its interval; a dash where there is none."""
+def text(cells: Cells, table: str, name: str, counted: bool = False) -> str:
+    """Return a cell: the number, its interval and, if wanted, the independent episodes behind it; a dash where there is none."""
     row = cells.get(table, {}).get(name)
     if row is None or not row["value"]:
         return "–"
     interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
-    return f"{float(row['value']):.2f}{interval}"
+    count = f" ({row['trajectories']})" if counted else ""
+    return f"{float(row['value']):.2f}{interval}{count}"
 
 
-def lines(analyses: dict[str, Cells]) -> list[str]:
+def near(verdict: dict[str, Any], k: str, kind: str) -> str:
+    """Return how many dimensions of the state have a coverage within 10 points of 68.3 %, and the worst; a dash if not measured."""
+    found = verdict.get("dimensions", {}).get(k, {}).get(kind)
+    return "–" if found is None else f"{found['near']} of {found['of']}, {found['worst']} {100 * found['coverage']:.0f} %"
+
+
+def lines(analyses: dict[str, Cells], verdicts: dict[str, dict[str, Any]]) -> list[str]:
     """Return the README's tables."""
-    written = [_row(["model", "steps ahead", "episodes", *COLUMNS]), _row(["---"] * (3 + len(COLUMNS)))]
+    kinds = {"raw": "dimensions within 10 points, and the worst", "recalibrated": "the same, recalibrated"}
+    header = ["model", "steps ahead", "episodes", *COLUMNS, *kinds.values()]
+    written = [_row(header), _row(["---"] * len(header))]
     for name, cells in analyses.items():
         horizons = dict.fromkeys(cell.split("/")[0] for cell in cells["ranking"])
         for k in horizons:
             count = cells["ranking"][f"{k}/error"]["trajectories"]
-            written.append(_row([name, k, count, *(text(cells, table, cell.format(k=k)) for table, cell in COLUMNS.values())]))
+            numbers = [text(cells, table, cell.format(k=k)) for table, cell in COLUMNS.values()]
+            written.append(_row([name, k, count, *numbers, *(near(verdicts[name], k, kind) for kind in kinds)]))
     written += ["", _row(["", *analyses]), _row(["---"] * (1 + len(analyses)))]
-    return written + [_row([words, *(text(cells, *cell) for cells in analyses.values())]) for words, cell in OTHERS.items()]
+    return written + [
+        _row([words, *(text(cells, *cell, counted=True) for cells in analyses.values())]) for words, cell in OTHERS.items()
+    ]
 
 
 def _row(entries: Sequence[str]) -> str:
@@ -104,9 +122,11 @@ def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:
     for argument in sys.argv[1:] if arguments is None else arguments:
         name, _, folder = argument.partition("=")
         keep(name, Path(folder), here / "results")
-    analyses = {folder.name: read(folder) for folder in sorted((here / "results").iterdir())}
+    folders = sorted((here / "results").iterdir())
+    analyses = {folder.name: read(folder) for folder in folders}
+    verdicts = {folder.name: json.loads((folder / VERDICT).read_text()) for folder in folders}
     readme = here / "README.md"
-    table = lines(analyses)
+    table = lines(analyses, verdicts)
     readme.write_text(with_part(readme.read_text(), "results", COMMAND, table))
     print("\n".join(table))
 

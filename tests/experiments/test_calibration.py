@@ -351,7 +351,7 @@ def test_the_summary_keeps_the_tables_and_writes_them_between_the_marks(
     (tmp_path / "README.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     folder = tmp_path / "analysis"
     folder.mkdir()
-    (folder / "calibration.json").write_text("{}")
+    (folder / "calibration.json").write_text(json.dumps({"verdict": results["verdict"]}))
     for name, table in csv_tables(results).items():
         (folder / f"{name}.csv").write_text(table)
     summarise.main([f"tiny={folder}"], here=tmp_path)
@@ -362,5 +362,9 @@ def test_the_summary_keeps_the_tables_and_writes_them_between_the_marks(
     rank = results["ranking"]["4"]["rank"]
     assert f"| tiny | 4 | 10 | {rank['value']:.2f} [{rank['low']:.2f}, {rank['high']:.2f}] |" in text
     assert "| tiny | 500 | 0 | – |" in text
+    found = results["verdict"]["dimensions"]["4"]["raw"]
+    assert f"| {found['near']} of 45, {found['worst']} {100 * found['coverage']:.0f} % |" in text
+    errors = results["diversity"]["effective_members"]
+    assert f"[{errors['low']:.2f}, {errors['high']:.2f}] ({errors['trajectories']}) |" in text
     with pytest.raises(ConfigError, match="no calibration analysis"):
         summarise.main([f"tiny={tmp_path / 'nowhere'}"], here=tmp_path)
