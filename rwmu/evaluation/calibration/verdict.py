@@ -314,11 +314,11 @@ def _falls_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> 
     falls = f"{number} fall{'' if number == 1 else 's'}"
     if verdict["falls"] is None:
         return (
-            f"Falls: too few to judge by. AUROC {fall['value']:.2f} within five steps before, from {falls}; {FEWEST_FALLS} falls "
+            f"Falls: too few to judge by. AUROC {fall['value']:.2f} in the five steps before, from {falls}; {FEWEST_FALLS} falls "
             "and an interval are needed."
         )
     return (
-        f"Falls: the disagreement {'foresees' if verdict['falls'] else 'does not foresee'} them within five steps before (AUROC "
+        f"Falls: the disagreement {'foresees' if verdict['falls'] else 'does not foresee'} them in the five steps before (AUROC "
         f"{fall['value']:.2f} [{fall['low']:.2f}, {fall['high']:.2f}], usable from {FORESEES} with an interval above {CHANCE}; "
         f"{falls})."
     )

@@ -194,11 +194,11 @@ def test_without_dimensions_nothing_is_said_of_them():
 @pytest.mark.parametrize(
     ("case", "answer", "words"),
     [
-        ({}, True, "foresees them within five steps before"),
+        ({}, True, "foresees them in the five steps before"),
         ({"fall": 0.7}, False, "does not foresee"),
         ({"fall": 0.8, "fall_low": 0.48}, False, "does not foresee"),  # chance is within the interval
         ({"fall": 0.8, "fall_low": 0.51}, True, "foresees them"),
-        ({"fall": 1.0, "falls": FEWEST_FALLS - 1}, None, "too few to judge by. AUROC 1.00 within five steps before, from 4 falls"),
+        ({"fall": 1.0, "falls": FEWEST_FALLS - 1}, None, "too few to judge by. AUROC 1.00 in the five steps before, from 4 falls"),
         ({"fall": 1.0, "falls": 1}, None, "from 1 fall;"),
         ({"fall": 1.0, "falls": FEWEST_FALLS}, True, "5 falls"),
         ({"fall": 1.0, "fall_low": "none"}, None, "too few to judge by"),
