@@ -39,6 +39,7 @@ COLUMNS = {
 OTHERS = {
     "falls within 5 steps: AUROC of the disagreement": ("falls", "disagreement/5"),
     "falls within 25 steps": ("falls", "disagreement/25"),
+    "falls within 5 steps: AUROC of the noise that members expect": ("falls", "noise_estimate/5"),
     "falls within 5 steps: AUROC of the termination head": ("falls", "termination_head/5"),
     "cosine of the members' predicted changes": ("diversity", "cosine"),
     "effective number of members": ("diversity", "effective_members"),

@@ -25,7 +25,8 @@ there. Everything is normalised.
   ``error`` (a number or a sentence each), with ``recalibrated_by``;
 - ``diversity``: cells ``cosine``, ``error_correlation``, ``effective_members``, ``disagreement`` (one step ahead);
 - ``heads[contact | termination]``: cells ``calibration_error``, ``recall``, ``precision``, ``base_rate``;
-- ``falls[disagreement | termination_head]["1" | "5" | "10" | "25"]``: cells, AUROC of a fall within so many steps;
+- ``falls[disagreement | noise_estimate | termination_head]["1" | "5" | "10" | "25"]``: cells, AUROC of a fall within so many
+  steps (``noise_estimate``: the members' mean sigma, summed over dimensions);
 - ``points[horizon]``: ``disagreement``, ``error`` and ``episode`` of every stretch at that step, and ``fall_rows``:
   ``disagreement``, ``termination_head``, ``steps`` (to the fall, -1 for none) and ``episode`` of all rows within 25 steps
   of a fall and of some others. Two models measured on the same selection and settings have the same rows, so they can be

@@ -15,7 +15,7 @@ from rwmu.evaluation.calibration.cells import Cell, from_sums, missing, places, 
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.evaluation.calibration.stretches import stretch_window
 from rwmu.records import Prediction
-from rwmu.uncertainty.estimates import Estimate
+from rwmu.uncertainty.estimates import Estimate, aleatoric
 from rwmu.uncertainty.functional import falls
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 
@@ -162,12 +162,13 @@ def foresight(score: Tensor, steps: Tensor, episode: Tensor, within: int, settin
 
 
 def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[str, Cell]]:
-    """Return the foresight of falls of the disagreement and of the termination head, for each of ``WITHIN``.
+    """Return the foresight of falls of the disagreement, the expected noise and the termination head, for each of ``WITHIN``.
 
     The score of a row is the prediction of what follows it. The fall itself is the last row that is predicted.
     """
     scores = {
         "disagreement": settings.estimate(rows.prediction),
+        "noise_estimate": aleatoric(rows.prediction),
         "termination_head": rows.prediction.termination.sigmoid().mean(dim=0)[:, 0],
     }
     table = {

@@ -48,7 +48,7 @@ def test_everything_promised_is_there_and_is_plain(measured):
     assert measured["test"]["falls"] == 3
     assert measured["calibration"]["episodes"] == 20
     assert len(measured["by_dimension"]["columns"]) == len(measured["by_dimension"]["4"]["error"]) == 45
-    assert set(measured["falls"]) == {"disagreement", "termination_head"}
+    assert set(measured["falls"]) == {"disagreement", "noise_estimate", "termination_head"}
 
 
 def test_a_horizon_that_no_episode_reaches_says_so(measured):

@@ -1,5 +1,7 @@
 """Heads, foresight of falls and diversity: numbers worked by hand, or from the package's own metrics."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -101,7 +103,15 @@ def test_no_fall_and_one_member_are_said_plainly():
     cells = fall_cells(one_step(members=1), SETTINGS)
     assert all("one member" in cell["text"] for cell in cells["disagreement"].values())
     assert cells["termination_head"]["5"]["value"] is not None
+    assert cells["noise_estimate"]["5"]["value"] == pytest.approx(0.5), "the same noise everywhere"
     assert {cell["value"] for cell in diversity_cells(one_step(members=1), SETTINGS).values()} == {None}
+
+
+def test_noise_that_grows_before_falls_foresees_them_of_one_member_too():
+    rows = one_step(members=1)
+    near = ((rows.steps >= 1) & (rows.steps <= 5)).float()
+    rows = replace(rows, prediction=replace(rows.prediction, log_std=rows.prediction.log_std + near[None, :, None]))
+    assert fall_cells(rows, SETTINGS)["noise_estimate"]["5"]["value"] == pytest.approx(1.0)
 
 
 def test_rows_to_pair_two_models_hold_every_row_before_a_fall():
