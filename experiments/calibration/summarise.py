@@ -23,13 +23,15 @@ HERE = Path(__file__).parent
 COMMAND = "python -m experiments.calibration.summarise"
 TABLES = ("ranking", "scale", "diversity", "heads", "falls", "noise")
 # Heading -> table and cell, with the horizon in place of {k}.
-COLUMNS = {
+RANKING = {
     "rank correlation": ("ranking", "{k}/rank"),
     "within a step": ("ranking", "{k}/within_step_rank"),
     "step counter": ("ranking", "{k}/step_counter_rank"),
     "of the noise that members expect": ("ranking", "{k}/aleatoric_rank"),
     "median error": ("ranking", "{k}/error"),
     "exploded": ("ranking", "{k}/exploded"),
+}
+SCALE = {
     "in 68.3 %, sampled": ("scale", "sampled/raw/{k}/coverage_683"),
     "the same, conformal": ("scale", "sampled/conformal/{k}/coverage_683"),
     "in 68.3 %, propagated": ("scale", "propagated/raw/{k}/coverage_683"),
@@ -100,18 +102,35 @@ def near(verdict: dict[str, Any], k: str, kind: str) -> str:
 def lines(analyses: dict[str, Cells], verdicts: dict[str, dict[str, Any]]) -> list[str]:
     """Return the README's tables."""
     kinds = {"raw": "dimensions within 10 points, and the worst", "recalibrated": "the same, recalibrated"}
-    header = ["model", "steps ahead", "episodes", *COLUMNS, *kinds.values()]
-    written = [_row(header), _row(["---"] * len(header))]
-    for name, cells in analyses.items():
-        horizons = dict.fromkeys(cell.split("/")[0] for cell in cells["ranking"])
-        for k in horizons:
-            count = cells["ranking"][f"{k}/error"]["trajectories"]
-            numbers = [text(cells, table, cell.format(k=k)) for table, cell in COLUMNS.values()]
-            written.append(_row([name, k, count, *numbers, *(near(verdicts[name], k, kind) for kind in kinds)]))
+    dimensions = {
+        name: {k: [near(verdict, k, kind) for kind in kinds] for k in verdict["ranking"]} for name, verdict in verdicts.items()
+    }
+    written = [*_by_horizon(analyses, RANKING), "", *_by_horizon(analyses, SCALE, list(kinds.values()), dimensions)]
     written += ["", _row(["", *analyses]), _row(["---"] * (1 + len(analyses)))]
     return written + [
         _row([words, *(text(cells, *cell, counted=True) for cells in analyses.values())]) for words, cell in OTHERS.items()
     ]
+
+
+def _by_horizon(
+    analyses: dict[str, Cells],
+    columns: dict[str, tuple[str, str]],
+    more: Sequence[str] = (),
+    entries: dict[str, dict[str, list[str]]] | None = None,
+) -> list[str]:
+    """Return a table with a row for each model and horizon.
+
+    Args:
+        more: further headings. entries: model -> horizon -> what stands below them.
+    """
+    header = ["model", "steps ahead", "episodes", *columns, *more]
+    rows = [_row(header), _row(["---"] * len(header))]
+    for name, cells in analyses.items():
+        for k in dict.fromkeys(cell.split("/")[0] for cell in cells["ranking"]):
+            count = cells["ranking"][f"{k}/error"]["trajectories"]
+            numbers = [text(cells, table, cell.format(k=k)) for table, cell in columns.values()]
+            rows.append(_row([name, k, count, *numbers, *([] if entries is None else entries[name][k])]))
+    return rows
 
 
 def _row(entries: Sequence[str]) -> str:
