@@ -27,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "stages": ("data", "dynamics", "policy", "deployment", "report"),
     "policy.init": ("clone", "scratch"),
     "dynamics.auxiliary_base": ("shared", "separate"),
-    "penalty.estimate": ("std", "variance", "largest", "pairwise"),
+    "penalty.estimate": ("std", "variance", "largest", "pairwise", "noise", "noise_largest"),
     "penalty.method": ("constant", "per_horizon", "isotonic", "conformal"),
     "dynamics.backbone": ("gru", "mlp"),
     "dynamics.loss.state_loss": ("gaussian_nll", "beta_nll", "squared_error", "sampled_squared_error"),

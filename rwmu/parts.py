@@ -40,7 +40,7 @@ from rwmu.stages.dynamics import TrainerSettings
 from rwmu.stages.policy import PolicySettings
 from rwmu.tasks.anymal_d import Robot
 from rwmu.tasks.velocity import VelocityTask
-from rwmu.uncertainty.estimates import epistemic_estimate
+from rwmu.uncertainty.estimates import uncertainty_estimate
 
 _log = logging.getLogger(__name__)
 
@@ -268,7 +268,7 @@ class Parts:
         if fit.centred and fit.method is None:
             length = world_model.history + self.config.data.forecast
             window = self.data.windows("validation", length, 256, world_model.normalizer)
-            estimate = epistemic_estimate(fit.estimate, fitted.get("dimension_weights"))
+            estimate = uncertainty_estimate(fit.estimate, fitted.get("dimension_weights"))
             fitted["typical"] = typical_disagreement(world_model, window, estimate)
         return fitted
 

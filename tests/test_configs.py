@@ -26,7 +26,7 @@ from rwmu.configuration import (
 from rwmu.errors import ConfigError
 from rwmu.parts import Parts
 from rwmu.pipeline import STAGES
-from rwmu.uncertainty.estimates import EPISTEMIC
+from rwmu.uncertainty.estimates import EPISTEMIC, NOISE
 from rwmu.uncertainty.recalibration import METHODS
 
 OPTIONS = groups(config_directory())
@@ -168,7 +168,7 @@ def test_a_run_from_before_there_was_a_device_stays_on_the_cpu(monkeypatch: pyte
 
 def test_choices_are_what_the_code_knows() -> None:
     assert CHOICES["stages"] == STAGES
-    assert CHOICES["penalty.estimate"] == tuple(EPISTEMIC)
+    assert CHOICES["penalty.estimate"] == (*EPISTEMIC, *NOISE)
     assert CHOICES["penalty.method"] == tuple(METHODS)
 
 

@@ -20,6 +20,8 @@ VARIANTS = {
     **{f"recalibrated {method}": ["penalty=recalibrated", f"penalty.method={method}", "penalty.level=0.7"] for method in METHODS},
     "recalibrated at once": ["penalty=recalibrated", "penalty.by_field=false", "penalty.standardised=true"],
     "mopo variance": ["penalty=mopo", "penalty.estimate=variance", "penalty.standardised=true"],
+    "mopo of expected noise, one member": ["penalty=mopo", "penalty.estimate=noise_largest", "dynamics.num_members=1"],
+    "recalibrated noise, one member": ["penalty=recalibrated", "penalty.estimate=noise", "dynamics.num_members=1"],
     "truncation and mopo": ["penalty=truncation", "penalty.weight=1.0", "penalty.quantile=0.5", "penalty.estimate=largest"],
 }
 

@@ -21,12 +21,14 @@ METHOD_STYLES = {
 }
 HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE, GREY)
 FORECAST_NAMES = {"sampled": "sampled trajectories", "propagated": "propagated means"}
-# What a name of rwmu.uncertainty.estimates.EPISTEMIC measures, in words.
+# What a name of rwmu.uncertainty.estimates (EPISTEMIC, NOISE) measures, in words.
 ESTIMATES = {
     "std": "sum of the standard deviations of the members' means",
     "variance": "sum of the variances of the members' means",
     "largest": "largest standard deviation of the members' means",
     "pairwise": "largest distance between two members' means",
+    "noise": "sum of the standard deviations that the members expect, their mean",
+    "noise_largest": "sum of the standard deviations that the members expect, the largest",
 }
 
 

@@ -15,7 +15,7 @@ from rwmu.errors import ConfigError, DataError
 from rwmu.imagination.rehearsal import Rehearsal
 from rwmu.tasks.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Sample, groups_of
-from rwmu.uncertainty.estimates import Estimate, epistemic_estimate
+from rwmu.uncertainty.estimates import NOISE, Estimate, uncertainty_estimate
 from rwmu.uncertainty.recalibration import Recalibration, method_of, needed_trajectories
 
 
@@ -24,7 +24,7 @@ class PenaltyFit:
     """What is fitted for a penalty.
 
     Attributes:
-        estimate: of the disagreement, see :func:`rwmu.uncertainty.estimates.epistemic_estimate`.
+        estimate: of the disagreement, see :func:`rwmu.uncertainty.estimates.uncertainty_estimate`.
         centred: take off what is typical, so that falling, which ends the penalty, is not attractive.
         standardised: weigh each dimension by one over its typical std.
         quantile: of the disagreement on the calibration split, beyond which the unknown begins; None for no boundary.
@@ -49,7 +49,7 @@ class PenaltyFit:
         return cls() if fit.quantile is None else replace(fit, centred=False, method=None)
 
     def __post_init__(self) -> None:
-        epistemic_estimate(self.estimate)
+        uncertainty_estimate(self.estimate)
         if self.quantile is not None and not 0.0 < self.quantile <= 1.0:
             raise ConfigError(f"penalty.quantile is {self.quantile}, but must be above 0 and at most 1.")
         if self.method is not None:
@@ -66,10 +66,10 @@ class PenaltyFit:
         Raises:
             ConfigError: one member. DataError: no calibration split.
         """
-        if self.needs_calibration and num_members == 1:
+        if self.needs_calibration and num_members == 1 and (self.estimate not in NOISE or self.standardised):
             raise ConfigError(
-                "This penalty is fitted to the members' disagreement, and one member has none; give dynamics.num_members=5, or "
-                "penalty=none."
+                "This penalty is fitted to the members' disagreement, and one member has none; give dynamics.num_members=5, "
+                "penalty=none, or the noise that it expects: penalty.estimate=noise_largest (without penalty.standardised)."
             )
         if self.needs_calibration and not calibration_share > 0.0:
             raise DataError(
@@ -104,7 +104,7 @@ class PenaltyFit:
         if self.standardised:
             found["dimension_weights"] = 1.0 / rehearsal.typical_std()
         if self.quantile is not None:
-            estimate = epistemic_estimate(self.estimate, found.get("dimension_weights"))
+            estimate = uncertainty_estimate(self.estimate, found.get("dimension_weights"))
             found["threshold"] = rehearsal.quantile(estimate, self.quantile)
         if self.method is not None:
             found |= self._recalibrate(rehearsal, layout, found.get("dimension_weights"))
@@ -113,7 +113,7 @@ class PenaltyFit:
     def _recalibrate(self, rehearsal: Rehearsal, layout: StateLayout, weights: Tensor | None) -> dict[str, Any]:
         groups = groups_of(layout) if self.by_field else (("state", layout.size),)
         sizes = [size for _, size in groups]
-        disagreement = rehearsal.disagreement(epistemic_estimate(self.estimate, weights, sizes))  # [K, B, G]
+        disagreement = rehearsal.disagreement(uncertainty_estimate(self.estimate, weights, sizes))  # [K, B, G]
         error = torch.stack([part.sum(dim=-1) for part in torch.split(rehearsal.error, sizes, dim=-1)], dim=-1)
         single = tuple((name, 1) for name, _ in groups)
         sample = Sample(disagreement, error, rehearsal.episode, rehearsal.data_hash, single, rehearsal.valid)
@@ -153,5 +153,5 @@ def fitted_estimate(settings: Mapping[str, Any], checkpoints: Path) -> tuple[str
     name, file = str(settings.get("estimate", "std")), checkpoints / "penalty.json"
     weights = json.loads(file.read_text()).get("dimension_weights") if file.is_file() else None
     if weights is None:
-        return name, epistemic_estimate(name)
-    return f"{name}, standardised", epistemic_estimate(name, torch.tensor(weights))
+        return name, uncertainty_estimate(name)
+    return f"{name}, standardised", uncertainty_estimate(name, torch.tensor(weights))

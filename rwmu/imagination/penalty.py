@@ -1,4 +1,4 @@
-"""Make the imagination pessimistic where the members disagree."""
+"""Make the imagination pessimistic where the members disagree, or expect noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Boundary
 from rwmu.records import Prediction, Window
-from rwmu.uncertainty.estimates import Estimate, epistemic, epistemic_estimate
+from rwmu.uncertainty.estimates import NOISE, Estimate, epistemic, uncertainty_estimate
 
 
 class MopoPenalty:
@@ -21,11 +21,12 @@ class MopoPenalty:
         step_dt: duration of a control step, s; penalties are rates, as the reward terms are.
         typical: disagreement that costs nothing, see :func:`typical_disagreement`; 0 as published. A penalty that is larger than
             the task's reward makes falling attractive, for it ends the penalty. A constant taken off it changes nothing else.
-        estimate: of the disagreement, a name of :data:`rwmu.uncertainty.estimates.EPISTEMIC`.
-        dimension_weights: ``[D]``, see :func:`~rwmu.uncertainty.estimates.epistemic_estimate`; None weighs all alike.
+        estimate: of the disagreement, a name of :data:`rwmu.uncertainty.estimates.EPISTEMIC`; or, in its place, of the noise that
+            the members expect, a name of :data:`~rwmu.uncertainty.estimates.NOISE`, as MOPO itself has it.
+        dimension_weights: ``[D]``, see :func:`~rwmu.uncertainty.estimates.uncertainty_estimate`; None weighs all alike.
     """
 
-    needs_spread = False
+    needs_spread: bool
     boundary: Boundary | None = None
 
     def __init__(
@@ -39,7 +40,8 @@ class MopoPenalty:
         if not weight >= 0.0:
             raise ConfigError(f"penalty.weight is {weight}, but must be 0 or above: it is subtracted from the reward.")
         self.weight, self.step_dt, self.typical = float(weight), float(step_dt), float(typical)
-        self.disagreement: Estimate = epistemic_estimate(estimate, dimension_weights)
+        self.disagreement: Estimate = uncertainty_estimate(estimate, dimension_weights)
+        self.needs_spread = estimate in NOISE
 
     def __call__(self, prediction: Prediction, step: Tensor | None = None) -> Tensor:
         """Return ``-weight * (disagreement - typical) * step_dt``, ``[B]``; ``step`` changes nothing."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Boundary
 from rwmu.records import Prediction
-from rwmu.uncertainty.estimates import epistemic_estimate
+from rwmu.uncertainty.estimates import NOISE, uncertainty_estimate
 from rwmu.uncertainty.recalibration import Recalibration
 
 
@@ -31,7 +31,7 @@ class RecalibratedPenalty:
         estimate, dimension_weights: of the disagreement, as :class:`~rwmu.imagination.penalty.MopoPenalty`.
     """
 
-    needs_spread = False
+    needs_spread: bool
     boundary: Boundary | None = None
 
     def __init__(
@@ -48,15 +48,16 @@ class RecalibratedPenalty:
             raise ConfigError(f"penalty.weight is {weight}, but must be 0 or above: it is subtracted from the reward.")
         self.weight, self.step_dt = float(weight), float(step_dt)
         self.recalibration, self.typical = recalibration, typical
-        self.disagreement = epistemic_estimate(estimate, dimension_weights, sizes)
+        self.disagreement = uncertainty_estimate(estimate, dimension_weights, sizes)
+        self.needs_spread = estimate in NOISE
 
     def __call__(self, prediction: Prediction, step: Tensor | None = None) -> Tensor:
-        """Return ``-weight * (expected error - typical) * step_dt``, ``[B]``; 0 for one member, which has no disagreement.
+        """Return ``-weight * (expected error - typical) * step_dt``, ``[B]``; 0 for the disagreement of one member, which has none.
 
         Args:
             step: ``[B]`` int64, steps imagined before this one.
         """
-        if self.weight == 0.0 or prediction.num_members == 1:
+        if self.weight == 0.0 or (prediction.num_members == 1 and not self.needs_spread):
             return prediction.mean.new_zeros(prediction.mean.shape[1])
         if self.recalibration is None or step is None:
             raise ValueError("a recalibrated penalty must be fitted, and told the steps since the history")

@@ -1,8 +1,8 @@
 """Scalar uncertainties of one step, from what the members predict; pure functions ``Prediction -> [B]``.
 
 Everything is in normalised state space, so that dimensions of different units may be summed. Where one scalar is to be chosen by
-name (a configuration), :func:`epistemic_estimate` and :func:`aleatoric_estimate` return it, weighted by dimension and split by
-groups of dimensions if so wanted.
+name (a configuration), :func:`uncertainty_estimate` returns it, weighted by dimension and split by groups of dimensions if so
+wanted.
 
 **One member has no disagreement.** Every epistemic function returns exactly 0 for one: right for a penalty (base RWM pays none),
 wrong for a measurement, where 0 would read as certainty. Whoever measures must ask ``Prediction.num_members`` and say so instead.
@@ -73,7 +73,7 @@ def epistemic_pairwise(prediction: Prediction) -> Tensor:
 
 
 def _sigma(prediction: Prediction) -> Tensor:
-    if prediction.log_std.shape[-1] != prediction.mean.shape[-1]:
+    if not _has_spread(prediction):
         raise ValueError("the prediction was made without log standard deviations")
     return prediction.log_std.exp()
 
@@ -99,6 +99,7 @@ EPISTEMIC: dict[str, Estimate] = {
     "pairwise": epistemic_pairwise,
 }
 ALEATORIC: dict[str, Estimate] = {"mean": aleatoric, "largest": aleatoric_largest}
+NOISE = {"noise": "mean", "noise_largest": "largest"}  # aleatoric estimates, by the names that they have among epistemic ones
 
 
 def _chosen(name: str, known: dict[str, Estimate], what: str) -> Estimate:
@@ -118,9 +119,8 @@ def epistemic_estimate(name: str, weights: Tensor | None = None, sizes: Sequence
     Raises:
         ConfigError: the name is unknown, or a weight is not above 0 and finite.
     """
-    estimate = _chosen(name, EPISTEMIC, "epistemic")
-    grouped = estimate if sizes is None else by_group(estimate, sizes)
-    return grouped if weights is None else _weighted(grouped, weights)
+    _chosen(name, EPISTEMIC, "epistemic")
+    return uncertainty_estimate(name, weights, sizes)
 
 
 def aleatoric_estimate(name: str) -> Estimate:
@@ -132,12 +132,34 @@ def aleatoric_estimate(name: str) -> Estimate:
     return _chosen(name, ALEATORIC, "aleatoric")
 
 
+def uncertainty_estimate(name: str, weights: Tensor | None = None, sizes: Sequence[int] | None = None) -> Estimate:
+    """Return the estimate of a name of ``EPISTEMIC`` or ``NOISE``, as :func:`epistemic_estimate` does.
+
+    Those of ``NOISE`` are what the members expect of themselves; one member has them too, and they need ``Prediction.log_std``.
+
+    Args:
+        weights: ``[D]``, above 0, of standard deviations. sizes: see :func:`by_group`.
+
+    Raises:
+        ConfigError: the name is unknown, or a weight is not above 0 and finite.
+    """
+    estimate = _chosen(name, EPISTEMIC | {own: ALEATORIC[of] for own, of in NOISE.items()}, "uncertainty")
+    grouped = estimate if sizes is None else by_group(estimate, sizes)
+    return grouped if weights is None else _weighted(grouped, weights)
+
+
+def _has_spread(prediction: Prediction) -> bool:
+    return prediction.log_std.shape[-1] == prediction.mean.shape[-1]
+
+
 def _weighted(estimate: Estimate, weights: Tensor) -> Estimate:
     if weights.ndim != 1 or not bool((weights.isfinite() & (weights > 0.0)).all()):
-        raise ConfigError("The weights of an epistemic estimate must be one number above 0 for each state dimension.")
+        raise ConfigError("The weights of an uncertainty estimate must be one number above 0 for each state dimension.")
 
     def weighted(prediction: Prediction) -> Tensor:
-        return estimate(replace(prediction, mean=prediction.mean * weights.to(prediction.mean)))
+        own = weights.to(prediction.mean)
+        log_std = prediction.log_std + own.log() if _has_spread(prediction) else prediction.log_std
+        return estimate(replace(prediction, mean=prediction.mean * own, log_std=log_std))
 
     return weighted
 
@@ -150,7 +172,11 @@ def by_group(estimate: Estimate, sizes: Sequence[int]) -> Estimate:
     """
 
     def grouped(prediction: Prediction) -> Tensor:
-        parts = torch.split(prediction.mean, list(sizes), dim=-1)
-        return torch.stack([estimate(replace(prediction, mean=part)) for part in parts], dim=-1)
+        means = torch.split(prediction.mean, list(sizes), dim=-1)
+        spreads = (
+            torch.split(prediction.log_std, list(sizes), dim=-1) if _has_spread(prediction) else [prediction.log_std] * len(means)
+        )
+        pairs = zip(means, spreads, strict=True)
+        return torch.stack([estimate(replace(prediction, mean=mean, log_std=log_std)) for mean, log_std in pairs], dim=-1)
 
     return grouped

@@ -8,6 +8,7 @@ from rwmu.errors import ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.tasks.velocity import VelocityTask
+from rwmu.uncertainty.estimates import aleatoric
 from tests.fakes import anymal_d, known_world_model, quiet_task, random_episodes
 
 HISTORY, BATCH = 4, 16
@@ -101,6 +102,29 @@ def test_base_rwm_is_one_member_without_penalty_to_the_last_bit():
     assert torch.equal(rewards(build(members=1, weight=0.0)), reference)
     assert torch.equal(rewards(build(members=1, weight=7.0)), reference)
     assert not torch.equal(rewards(build(members=3, weight=7.0)), rewards(build(members=3, weight=0.0)))
+
+
+def test_a_single_member_pays_for_the_noise_that_it_expects():
+    """Which imagination predicts only where a penalty asks for it."""
+    env, free = build(members=1), build(members=1)
+    assert (env.penalty.needs_spread, env._needs_spread) == (False, False)
+    env = ImaginedEnv(
+        env.world_model,
+        env.task,
+        random_episodes([30, 12, 25]),
+        torch.arange(20),
+        BATCH,
+        MopoPenalty(1.0, 0.02, estimate="noise"),
+        termination=None,
+        max_tilt=None,
+    )
+    action = actions(1)[0]
+    expected = aleatoric(env.world_model.step(env._carry, env.state, action, env._followed, True)[0])
+    assert float(expected.min()) > 0.0
+    _, reward, _, _ = env.step(action)
+    torch.testing.assert_close(reward, env.last_reward.total - 0.02 * expected)
+    _, reward, _, _ = free.step(action)
+    assert torch.equal(reward, free.last_reward.total), "there is no disagreement to pay for"
 
 
 def test_the_penalty_is_subtracted_from_the_task_reward():

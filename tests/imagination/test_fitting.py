@@ -94,6 +94,9 @@ def test_what_cannot_be_fitted_is_said_before_training():
             fit.check(5, 0.0)
         fit.check(5, 0.07)
     PenaltyFit(centred=True).check(1, 0.0)
+    PenaltyFit(quantile=0.9, estimate="noise").check(1, 0.07)  # which one member has
+    with pytest.raises(ConfigError, match=r"without penalty\.standardised"):
+        PenaltyFit(quantile=0.9, estimate="noise", standardised=True).check(1, 0.07)
     with pytest.raises(DataError, match="needs 9 calibration episodes of more than 4 rows, but there are 2"):
         PenaltyFit(method="conformal", level=0.9).check_episodes(torch.tensor([4, 5, 9]), HISTORY)
     PenaltyFit(centred=True).check_episodes(torch.tensor([]), HISTORY)

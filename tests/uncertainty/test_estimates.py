@@ -16,6 +16,7 @@ from rwmu.uncertainty.estimates import (
     epistemic_pairwise,
     epistemic_variance,
     member_std,
+    uncertainty_estimate,
 )
 
 
@@ -135,6 +136,20 @@ def test_the_largest_aleatoric_is_of_one_member():
     # Members' sums are 1 + 4 and 3 + 1: the largest is 5, not the sum 7 of the largest in each dimension.
     log_std = torch.log(torch.tensor([[[1.0, 4.0]], [[3.0, 1.0]]]))
     torch.testing.assert_close(aleatoric_largest(prediction(torch.zeros(2, 1, 2), log_std)), torch.tensor([5.0]))
+
+
+def test_noise_may_stand_where_a_disagreement_does():
+    """Sigmas 1, 4 and 3, 1: by dimension 2 and 2.5 on average; weighted by 10 and 1 the larger sum is 31, not 14."""
+    both = prediction(torch.tensor([[[0.0, 0.0]], [[5.0, 5.0]]]), torch.log(torch.tensor([[[1.0, 4.0]], [[3.0, 1.0]]])))
+    torch.testing.assert_close(uncertainty_estimate("noise")(both), torch.tensor([4.5]))
+    torch.testing.assert_close(uncertainty_estimate("noise_largest")(both), torch.tensor([5.0]))
+    torch.testing.assert_close(uncertainty_estimate("noise", sizes=[1, 1])(both), torch.tensor([[2.0, 2.5]]))
+    torch.testing.assert_close(uncertainty_estimate("noise_largest", torch.tensor([10.0, 1.0]))(both), torch.tensor([31.0]))
+    assert torch.equal(uncertainty_estimate("std")(both), epistemic(both))
+    with pytest.raises(ConfigError, match="std, variance, largest, pairwise, noise, noise_largest"):
+        uncertainty_estimate("sigma")
+    with pytest.raises(ConfigError, match="'noise', but must be one of std, variance, largest, pairwise"):
+        epistemic_estimate("noise")
 
 
 @pytest.mark.parametrize("name", ALEATORIC)
