@@ -87,12 +87,15 @@ class BestWeight:
         weight: None where they have not. ran: weights run for all seeds. of: weights of the protocol.
         wins: how often it is the best over draws of seeds and episodes.
         gain: over the clone, at the best of the weights that have been run, chosen anew in every draw.
+        over_none: of the best weight so far, not chosen anew, over the same model's policies without a penalty: chosen anew, the
+            best of weights that include 0 would be above 0 whatever they are worth.
     """
 
     weight: float | None
     ran: int
     of: int
     gain: Estimate
+    over_none: Estimate
     wins: float | None = None
 
     @property
@@ -235,10 +238,12 @@ def best_weight(gathered: Gathered, model: str, penalty: str) -> BestWeight:
     """Return the weight of the highest return."""
     found, of = Returns.of(gathered, model, penalty, DATA), len(WEIGHTS[penalty])
     gain = returns.gain_over_clone(gathered, model, penalty, DATA)
+    best = found.only(found.seeds, [found.weights[returns.best_place(found)]]) if found.seeds else found
+    over_none = returns.difference(best, Returns.of(gathered, model, "raw", DATA, 0.0))
     if not found.complete:
-        return BestWeight(None, len(found.weights) if len(found.seeds) == len(SEEDS) else 0, of, gain)
+        return BestWeight(None, len(found.weights) if len(found.seeds) == len(SEEDS) else 0, of, gain, over_none)
     place = returns.best_place(found)
-    return BestWeight(found.weights[place], of, of, gain, returns.share_of_wins(found)[place])
+    return BestWeight(found.weights[place], of, of, gain, over_none, returns.share_of_wins(found)[place])
 
 
 def cost(gathered: Gathered) -> list[str]:

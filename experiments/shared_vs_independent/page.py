@@ -47,7 +47,7 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
         "",
         *_recalibrated(found),
         "",
-        "**Which weight, and at what cost?** Broad data:",
+        "**Which weight, and at what cost?** Broad data; the best of several weights is above any one of them by chance alone:",
         "",
         *_weights(found),
         "",
@@ -86,11 +86,11 @@ def _recalibrated(found: Answer) -> list[str]:
 
 def _weights(found: Answer) -> list[str]:
     rows = [
-        [f"`{model}`", penalty, best.text, best.gain.text(), _counts(best.gain)]
+        [f"`{model}`", penalty, best.text, best.gain.text(), best.over_none.text(), _counts(best.gain)]
         for model, by_penalty in found.best_weights.items()
         for penalty, best in by_penalty.items()
     ]
-    header = ["model", "penalty", "weight of the highest return", "earned more than the clone, at the best weight run", COUNTS]
+    header = ["model", "penalty", "weight of the highest return", "there: more than the clone", "more than with weight 0", COUNTS]
     return tables.table(header, rows)
 
 

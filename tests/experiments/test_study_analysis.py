@@ -302,6 +302,7 @@ def test_a_whole_study_of_equals_finds_the_shared_base_sufficient_and_that_recal
     for by_penalty in found.best_weights.values():
         known = {penalty: (best.weight, best.wins) for penalty, best in by_penalty.items()}
         assert known == {"raw": (1.0, 1.0), "recalibrated": (0.5, 1.0)}
+        assert [by_penalty[name].over_none.value for name in ("raw", "recalibrated")] == pytest.approx([2.0, 3.0])
     assert found.cost[0] == "independent: 1.00 times the shared base's parameters, 1.0 times its seconds of training (medians)"
 
 
