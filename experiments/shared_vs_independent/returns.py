@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class Draws:
     times: Floats
 
     @classmethod
+    @cache  # every difference asks for the same ones
     def of(cls, seeds: int, episodes: int, seeds_alone: bool = False) -> Draws:
         """Draw; with ``seeds_alone`` every episode is in every draw once."""
         places = np.concatenate([np.arange(seeds)[None], seed_draws(seeds)])

@@ -106,8 +106,9 @@ def measure_calibration(
         else _described(world_model, calibration, [reach.calibration for reach in reaches], fitted_step.data_hash),
     }
     result |= _ranking(world_model, test, reaches, settings)
-    result |= _scale(world_model, test, reaches, one_step, fitted_step, settings)
-    result["by_dimension"] = _by_dimension(world_model, reaches, settings)
+    fitted = {forecast: _fitted(reaches, forecast, (RAW, *settings.methods), world_model) for forecast in FORECASTS}
+    result |= _scale(world_model, test, fitted, one_step, fitted_step, settings)
+    result["by_dimension"] = _by_dimension(world_model, fitted[FORECASTS[0]])
     result["diversity"] = diversity_cells(one_step, settings)
     result["heads"] = heads(one_step, settings)
     result["falls"] = fall_cells(one_step, settings)
@@ -190,6 +191,9 @@ class _Reach:
         return Gaussians(*kept, found.valid_kept[steps], found.episode, found.data_hash)
 
 
+_FittedReaches = list[tuple[_Reach, dict[str, Fitted]]]  # method -> what was fitted for a reach
+
+
 def _described(
     world_model: WorldModel, selection: Selection, stretches: Sequence[Stretches | None], data_hash: str
 ) -> dict[str, Any]:
@@ -228,7 +232,7 @@ def _ranking(world_model: WorldModel, test: Selection, reaches: Sequence[_Reach]
 def _scale(
     world_model: WorldModel,
     test: Selection,
-    reaches: Sequence[_Reach],
+    fitted_by: dict[str, _FittedReaches],
     one_step: OneStep,
     fitted_step: OneStep | None,
     settings: CalibrationSettings,
@@ -241,7 +245,7 @@ def _scale(
     }
     saved: dict[str, Any] = {name: [] for name in FORECASTS}
     for forecast in FORECASTS:
-        for reach, fitted in _fitted(reaches, forecast, methods, world_model):
+        for reach, fitted in fitted_by[forecast]:
             tested = reach.gaussians(forecast)
             if reach.calibration is not None:
                 by_method = {method: fitted[method].to_dict() for method in settings.methods}
@@ -265,12 +269,10 @@ def _scale(
     return {"scale": cells, "reliability": curves, "coverage_by_step": by_step, "recalibrations": saved}
 
 
-def _fitted(
-    reaches: Sequence[_Reach], forecast: str, methods: Sequence[str], world_model: WorldModel
-) -> list[tuple[_Reach, dict[str, Fitted]]]:
+def _fitted(reaches: Sequence[_Reach], forecast: str, methods: Sequence[str], world_model: WorldModel) -> _FittedReaches:
     """Fit every method; the one constant is that of the short stretches, for the long ones too."""
     groups = groups_of(StateLayout.from_description(world_model.layout))
-    table: list[tuple[_Reach, dict[str, Fitted]]] = []
+    table: _FittedReaches = []
     for reach in reaches:
         calibration = reach.gaussians(forecast, calibration=True)
         why = NO_SPLIT if all(other.calibration is None for other in reaches) else "no calibration episode is long enough"
@@ -303,11 +305,11 @@ def _members(rows: OneStep) -> Gaussians:
     return Gaussians(flat[0], flat[1], flat[2], finite, rows.episode[kept].repeat(members), rows.data_hash)
 
 
-def _by_dimension(world_model: WorldModel, reaches: Sequence[_Reach], settings: CalibrationSettings) -> dict[str, Any]:
+def _by_dimension(world_model: WorldModel, fitted_reaches: _FittedReaches) -> dict[str, Any]:
     """Return ranking, coverage and error of each dimension at each horizon, to be drawn."""
     layout = StateLayout.from_description(world_model.layout)
     table: dict[str, Any] = {"columns": layout.names()}
-    for reach, fitted in _fitted(reaches, FORECASTS[0], (RAW, *settings.methods), world_model):
+    for reach, fitted in fitted_reaches:
         tested = reach.gaussians(FORECASTS[0])
         if reach.test is None or tested is None:
             continue
