@@ -83,6 +83,7 @@ def origin(source: RunFolder, cell: Cell, sentences: list[str]) -> dict[str, Any
         "commit": card.get("commit"),
         "changed_since_commit": card.get("changed_since_commit"),
         "date": card.get("date"),
+        "machine": card.get("machine"),
         "seconds": source.seconds(),
         "differences": sentences,
         "commits_since": _commits_since(card.get("commit"), _MAKING_OF[cell.kind]),

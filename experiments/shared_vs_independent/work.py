@@ -187,6 +187,8 @@ def result(cell: Cell, run: Run, particular: dict[str, Any]) -> dict[str, Any]:
         "measured_with_commit": commit(),
         "measured_with_changes": bool(difference()),
         "data_hash": card.get("data_hash"),
+        "model_hash": run.world_model().content_hash(),
+        "machine": made.get("machine"),
         "scale": {"transitions": run.config.data.num_transitions, "steps": run.config.trainer.max_steps},
         "adopted": adopted,
         "seconds": run.folder.seconds(),

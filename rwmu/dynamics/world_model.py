@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -124,6 +125,16 @@ class WorldModel:
                 f"The world model was trained on the data with hash {self.data_hash[:12]}, but this run uses {data_hash[:12]}: "
                 "train it anew on these data (stages=[dynamics]), or point data.path to the file that it was trained on."
             )
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of weights and normaliser: models with the same one predict the same, to the last bit."""
+        digest = hashlib.sha256()
+        parts = {"mean": self.normalizer.mean, "std": self.normalizer.std, **self.dynamics.state_dict()}
+        for name, tensor in sorted(parts.items()):
+            array = tensor.detach().cpu().contiguous().numpy()
+            digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
+            digest.update(array.data)
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write everything to ``path``, whole or not at all."""

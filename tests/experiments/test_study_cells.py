@@ -79,6 +79,12 @@ def test_a_model_is_fitted_and_measured_on_both_data_sets(place: Place) -> None:
     assert result["commit"]
     assert result["seconds"]["dynamics"] > 0
     assert result["overrides"] == place.extra
+    assert result["machine"]["cores"] >= 1
+
+
+def test_results_name_the_weights_that_they_are_of(place: Place) -> None:
+    fitted = WorldModel.load(latest(MODEL, place.runs) / "checkpoints" / "dynamics.pt")
+    assert place.result(MODEL)["model_hash"] == place.result(POLICY)["model_hash"] == fitted.content_hash()
 
 
 def test_a_policy_is_deployed_beside_its_clone_and_dreamt(place: Place) -> None:
