@@ -70,14 +70,16 @@ def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
         return
     report = json.loads((latest / "report.json").read_text())
     job.result.parent.mkdir(exist_ok=True)
-    job.result.write_text(json.dumps(kept(report, job), indent=1) + "\n")
+    job.result.write_text(json.dumps(kept(report, job, overrides), indent=1) + "\n")
     print(f"{job.name}: {report['deployment']['deterministic']}", flush=True)
 
 
-def kept(report: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Return what is kept of a report."""
+def kept(report: dict[str, Any], job: Job, overrides: list[str]) -> dict[str, Any]:
+    """Return what is kept of a report, and of a control the settings that make it one."""
     provenance = report.get("provenance") or {}
-    about = {"init": job.init, "commit": provenance.get("commit")} | ({"label": job.label} if job.label else {})
+    about = {"init": job.init, "commit": provenance.get("commit")}
+    if job.label:
+        about |= {"label": job.label, "overrides": overrides}
     return about | {name: report.get(name) for name in KEPT}
 
 
