@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 import yaml
@@ -15,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from rwmu.configuration import check_config, check_overrides, config_directory, groups
-from rwmu.errors import UserError
+from rwmu.errors import ConfigError, UserError
 
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
@@ -57,8 +59,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             # Hydra then hands exceptions on instead of printing them its own way.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             with mistakes_in_one_sentence():
-                directory = config_directory()
-                check_overrides(config_name, settings(sys.argv[1:]), groups(directory))
+                directory, own = config_directory(), own_directory(sys.argv[1:])
+                check_overrides(config_name, settings(sys.argv[1:]), groups(directory, own), own)
                 hydra.main(version_base="1.3", config_path=str(directory), config_name=config_name)(job)()
                 if failures:
                     raise failures[0]
@@ -93,6 +95,20 @@ def settings(arguments: list[str]) -> list[str]:
         else:
             found.append(argument)
     return found
+
+
+def own_directory(arguments: list[str]) -> Path | None:
+    """Return the user's own folder of configurations (``--config-dir``), or None.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    own: Path | None = parser.parse_known_args(arguments)[0].config_dir
+    if own is not None and not own.is_dir():
+        raise ConfigError(f"There is no folder {own} to take configurations from; mend --config-dir.")
+    return own
 
 
 def explain(error: BaseException) -> str | None:

@@ -71,21 +71,31 @@ def config_directory() -> Path:
     raise ConfigError(f"No configurations lie in or beside {package}; install rwmu again.")
 
 
-def groups(directory: Path) -> dict[str, list[str]]:
-    """Return the options of every configuration group, by group; a leading underscore marks what options share."""
-    return {
-        folder.name: sorted(file.stem for file in folder.glob("[!_]*.yaml"))
-        for folder in sorted(directory.iterdir())
-        if folder.is_dir()
-    }
+def groups(directory: Path, own: Path | None = None) -> dict[str, list[str]]:
+    """Return the options of every configuration group, by group; a leading underscore marks what options share.
+
+    Args:
+        own: a folder of the user's, whose options join those of the groups that there are.
+    """
+
+    def options(folder: Path) -> set[str]:
+        return {file.stem for file in folder.glob("[!_]*.yaml")}
+
+    names = [folder.name for folder in sorted(directory.iterdir()) if folder.is_dir()]
+    return {name: sorted(options(directory / name) | (options(own / name) if own else set())) for name in names}
 
 
-def compose_config(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Return the configuration ``config_name`` with overrides, within a Hydra job or outside of any."""
+def compose_config(config_name: str, overrides: Sequence[str] = (), own: Path | None = None) -> DictConfig:
+    """Return the configuration ``config_name`` with overrides, within a Hydra job or outside of any.
+
+    Args:
+        own: a folder of the user's with further options; within a job, Hydra knows of it.
+    """
     if GlobalHydra.instance().is_initialized():
         return compose(config_name, overrides=list(overrides))
+    added = [] if own is None else [f"hydra.searchpath=['file://{own.resolve()}']"]
     with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3", job_name="rwmu"):
-        return compose(config_name, overrides=list(overrides))
+        return compose(config_name, overrides=[*overrides, *added])
 
 
 def close_match(word: str, candidates: Iterable[str]) -> str:
@@ -126,20 +136,22 @@ def _parse(argument: str) -> Override:
         raise ConfigError(f"'{argument}' is no setting; write it as key=value, for example seed=1.") from None
 
 
-def check_overrides(config_name: str, arguments: Sequence[str], options: Mapping[str, list[str]]) -> None:
+def check_overrides(
+    config_name: str, arguments: Sequence[str], options: Mapping[str, list[str]], own: Path | None = None
+) -> None:
     """Refuse an unknown group, option or key among command-line overrides, naming the close match.
 
     Args:
         config_name: the entry point's primary configuration.
         arguments: ``key=value``, ``group=option`` or ``+experiment=name``.
-        options: the options of every group.
+        options: the options of every group. own: see :func:`compose_config`.
     """
     parsed = [override for override in map(_parse, arguments) if not override.key_or_group.startswith("hydra")]
     chosen = [override for override in parsed if override.key_or_group in options]
     for override in chosen:
         _check_option(override, options)
     selection = [o.input_line or "" for o in chosen if not o.is_sweep_override() and not o.is_delete()]
-    known = _nodes(leaves(_plain(compose_config(config_name, selection))))
+    known = _nodes(leaves(_plain(compose_config(config_name, selection, own))))
     for override in parsed:
         key = override.key_or_group
         if override not in chosen and key not in known:

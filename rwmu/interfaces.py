@@ -15,7 +15,10 @@ class Dynamics(Protocol):
     """An ensemble of dynamics models in normalised state space; ``rwmu.dynamics.unroll`` puts these calls together.
 
     A model is a base, which reads rows and carries what it remembers of them, and heads on its features. Inputs have a leading
-    axis M: 1 where every member sees the same rows, E where each sees its own. What the heads return always has E.
+    axis M: 1 where every member sees the same rows, E where each sees its own; of a forecast, states may have E (each member's own
+    are fed back) where actions have 1, and must be brought together. What the heads return always has E. A trained model is an
+    ``nn.Module``; parameters with E as their first axis are clipped member by member, the others as one group. Nothing else is
+    asked for: what :class:`~rwmu.dynamics.ensemble.RecurrentEnsemble` has besides (extensions, freezing, bounds) is used where it is.
     """
 
     num_members: int

@@ -212,6 +212,11 @@ class Parts:
             )
         if weighed and not columns:
             raise ConfigError("The data have no extension to be predicted; leave dynamics.loss.weights.extension at null.")
+        if self.config.dynamics.get("learn_bounds") and not self.loss.weights["bound"]:
+            raise ConfigError(
+                "dynamics.learn_bounds=true trains the bounds of the log standard deviation, but nothing holds them together; give "
+                "their loss a weight (dynamics.loss.weights.bound=1.0, as published)."
+            )
         return DynamicsModule(
             model,
             self.loss,

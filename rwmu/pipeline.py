@@ -220,7 +220,7 @@ class Run:
         data, settings = self.parts.data, self.config.dynamics
         if settings.start_from is not None:
             start = self._load_world_model(Path(settings.start_from)).dynamics
-            predicted, known = start.arguments["extension_dim"], self.parts.episodes.extension_dim
+            predicted, known = getattr(start, "extension_dim", 0), self.parts.episodes.extension_dim
             if predicted != known:
                 raise CheckpointError(
                     f"The world model in {settings.start_from} predicts an extension of {predicted} columns, but the data have "
@@ -228,7 +228,10 @@ class Run:
                 )
             model.load_state_dict(start.state_dict())
         if settings.freeze_auxiliary:
-            model.freeze_auxiliary()  # type: ignore[operator]
+            freeze = getattr(model, "freeze_auxiliary", None)
+            if not callable(freeze):
+                raise ConfigError(f"A {type(model).__name__} cannot train a part of itself; give dynamics.freeze_auxiliary=false.")
+            freeze()
         module, settings = self.parts.trained(model), self.parts.trainer_settings
         loggers = self.parts.loggers(self.folder.logs, "dynamics")
         scored_rows = self.parts.loss.scored_rows(data.forecast)
@@ -254,7 +257,9 @@ class Run:
         world_model = WorldModel.load(path)
         world_model.check_fits(self.parts.robot, self.parts.data_hash)
         _, wanted = self.parts.new_dynamics()
-        found = {**world_model.dynamics.arguments, **world_model.architecture, "history": world_model.history}
+        # Files of old lack arguments that there were none of; the model has their defaults.
+        arguments = getattr(world_model.dynamics, "arguments", {})
+        found = {**arguments, **world_model.architecture, "history": world_model.history}
         for sizes in (found, wanted):
             sizes["side_head_hidden_size"] = sizes.get("side_head_hidden_size") or sizes.get("head_hidden_size")
         for name, value in ({"history": self.config.data.history} | wanted).items():

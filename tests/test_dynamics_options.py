@@ -12,7 +12,12 @@ from tests.conftest import Command
 
 OPTIONS = {
     "mlp": ["dynamics.backbone=mlp"],
-    "separate auxiliary base": ["dynamics.auxiliary_base=separate", "dynamics.skip=false", "dynamics.learn_bounds=true"],
+    "separate auxiliary base": [
+        "dynamics.auxiliary_base=separate",
+        "dynamics.skip=false",
+        "dynamics.learn_bounds=true",
+        "dynamics.loss.weights.bound=1.0",
+    ],
     "priors": ["dynamics.prior_scale=0.5"],
     "published objective": [
         "dynamics.loss.state_loss=sampled_squared_error",

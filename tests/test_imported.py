@@ -19,6 +19,7 @@ from tests.conftest import Command
 from tests.data.walking import walking_episodes
 
 FORM = ["dynamics=shared", "dynamics.auxiliary_base=separate", "dynamics.skip=false", "dynamics.learn_bounds=true"]
+BOUND = "dynamics.loss.weights.bound=1.0"
 SIZES = [*FORM, "dynamics.num_members=2", "dynamics.hidden_size=10", "dynamics.head_hidden_size=6", "data.history=8"]
 
 
@@ -70,11 +71,17 @@ def test_a_penalty_fitted_to_a_model_of_unknown_data_is_doubted(imported: Path, 
 
 
 def test_training_goes_on_from_an_imported_model_in_its_units(imported: Path, command: Command, smoke: list[str]) -> None:
-    outcome = command("train", *smoke, *SIZES, f"dynamics.start_from={imported}", "stages=[dynamics,policy]")
+    outcome = command("train", *smoke, *SIZES, BOUND, f"dynamics.start_from={imported}", "stages=[dynamics,policy]")
     assert outcome.status == 0, outcome.err
     trained = WorldModel.load(imported.parent / "runs" / "latest" / "checkpoints" / "dynamics.pt")
     assert trained.knows_its_data, "what it has been trained on since is known"
     trained.normalizer.assert_matches(published_normalizer(anymal_d()))
+
+
+def test_bounds_are_not_trained_without_a_loss_of_theirs(imported: Path, command: Command, smoke: list[str]) -> None:
+    outcome = command("train", *smoke, *SIZES, f"dynamics.start_from={imported}", "stages=[dynamics]")
+    assert outcome.status == 2
+    assert "dynamics.loss.weights.bound=1.0" in outcome.err
 
 
 def test_another_architecture_is_named(imported: Path, command: Command, smoke: list[str]) -> None:

@@ -77,7 +77,8 @@ class LossSettings:
             history unscored by any head, as published.
         state_loss: a name of ``STATE_LOSSES``.
         beta: of ``beta_nll``.
-        decay: alpha, the weight of forecast step k being alpha^k (RWM, Eq. 3).
+        decay: alpha. Forecast step k = 0 .. K-1 weighs alpha^k / sum_j alpha^j: RWM's Eq. 2 (arXiv:2501.10100v5) up to a constant
+            factor, which keeps the scale of the loss where alpha is changed.
         feedback: what is fed back, ``sample`` (as published), ``mean``, or ``truth`` (teacher forcing, for comparison).
         history_burn_in: history rows whose one-step predictions are not scored, the carry being still cold.
     """
@@ -134,7 +135,7 @@ class LossSettings:
 def member_losses(
     dynamics: Dynamics, batch: Batch | Window, settings: LossSettings, noise: Noise | None = None
 ) -> dict[str, Tensor]:
-    """Return every term of every member (RWM, Eq. 3).
+    """Return every term of every member: the summands of RWM's objective (arXiv:2501.10100v5, Eq. 2) for each.
 
     The history is read once for all members and rows that have it in common; each row then has a forecast of its own.
 

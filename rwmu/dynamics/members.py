@@ -37,16 +37,21 @@ def stack_members(models: Sequence[RecurrentEnsemble]) -> IndependentEnsemble:
     return ensemble
 
 
-def take_member(ensemble: RecurrentEnsemble, member: int) -> RecurrentEnsemble:
-    """Return one member as a single model of its own, with a copy of its weights; of a shared base too."""
+def take_member(ensemble: RecurrentEnsemble, member: int) -> IndependentEnsemble:
+    """Return one member as a single model (an ensemble of one), with a copy of its weights; of a shared base too.
+
+    Raises:
+        ConfigError: there is no such member.
+    """
     if not 0 <= member < ensemble.num_members:
         raise ConfigError(f"There is no member {member} in an ensemble of {ensemble.num_members}.")
     return _single(ensemble, member, copy=True)
 
 
-def _single(ensemble: RecurrentEnsemble, member: int, copy: bool) -> RecurrentEnsemble:
+def _single(ensemble: RecurrentEnsemble, member: int, copy: bool) -> IndependentEnsemble:
     """Build a single model whose parameters are one member's, copied or in the same memory."""
-    single = RecurrentEnsemble(**{**ensemble.arguments, "num_members": 1, "num_bases": 1})
+    arguments = {name: value for name, value in ensemble.arguments.items() if name != "num_bases"}
+    single = IndependentEnsemble(**{**arguments, "num_members": 1})
     for name, parameter in ensemble.named_parameters():
         own = parameter.data[member : member + 1] if parameter.shape[0] == ensemble.num_members else parameter.data
         path, _, leaf = name.rpartition(".")

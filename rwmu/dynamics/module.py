@@ -121,8 +121,13 @@ class DynamicsModule(lightning.LightningModule):
 
     def forecast_at(self, step: int, longest: int) -> int:
         """Return K at a training step."""
-        growing = self.forecast_growth * self.max_steps
-        return longest if step >= growing else 1 + int((longest - 1) * step / growing)
+        if self.has_full_forecast(step):
+            return longest
+        return 1 + int((longest - 1) * step / (self.forecast_growth * self.max_steps))
+
+    def has_full_forecast(self, step: int) -> bool:
+        """Return whether the forecast has stopped growing at a training step."""
+        return step >= self.forecast_growth * self.max_steps
 
     def _cut(self, batch: Batch) -> Batch:
         """Cut the windows to the forecast of this step: every other time at their end, else at their beginning.

@@ -1,12 +1,19 @@
-"""THE autoregressive loop: warm up on a true history, then feed predictions back. Training, evaluation and imagination all use it.
+"""The one autoregressive loop: warm up on a true history, then feed predictions back. Training, evaluation and imagination use it.
 
-Pairs follow the action-time convention of ``rwmu.records``: row t of an episode is predicted from ``(s_{t-1}, a_t)``.
+RWM (arXiv:2501.10100v5), Eq. 1, for each member b of RWM-U's ensemble (arXiv:2504.16680v3): with a history of H true rows and the
+actions a,
+
+    s'_{t+k} ~ N(mu_b, sigma_b^2)(s_{t-H+1:t}, s'_{t+1:t+k-1}, a_{t-H+2:t+k}),    k = 1 .. K,
+
+where a recurrent base stands for the window: its carry remembers rows that a window of fixed length would drop. What s' the next
+step starts from is the ``feedback`` (:func:`feed_back`). Pairs follow the action-time convention of ``rwmu.records``: row t of an
+episode is predicted from ``(s_{t-1}, a_t)``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -107,9 +114,12 @@ def feed_back(
     """Return the state ``[M, B, D]`` that the next step starts from, given means and log standard deviations ``[E, B, D]``.
 
     Args:
-        feedback: ``sample`` (each member its own reparameterised sample; needs ``noise [E, B, D]``), ``mean`` (each member its
-            own mean), ``ensemble_mean`` (all the members' mean, as the published evaluation), ``member`` (each row follows
-            ``member [B]``).
+        feedback: ``sample`` (each member its own reparameterised sample, as the papers train; needs ``noise [E, B, D]``), ``mean``
+            (each member its own mean), ``ensemble_mean`` (all the members' mean, as the published evaluation), ``member`` (each row
+            follows ``member [B]``, as the published imagination; the trajectories TS-infinity of PETS, arXiv:1805.12114).
+
+    Raises:
+        ValueError: the feedback is none of these, or lacks what it needs.
     """
     if feedback == "mean":
         return mean
@@ -121,6 +131,8 @@ def feed_back(
         return follow(mean, member)
     if feedback == "truth":
         raise ValueError("feedback 'truth' feeds nothing back: encode the true rows and predict from them")
+    if feedback != "sample":
+        raise ValueError(f"feedback {feedback!r} is none of {', '.join(get_args(Feedback))}")
     if noise is None:
         raise ValueError("feedback 'sample' needs standard normal noise")
     return torch.addcmul(mean, log_std.exp(), noise)

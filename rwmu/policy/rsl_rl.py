@@ -33,7 +33,7 @@ GROUPS = {"actor": ["policy"], "critic": ["policy"]}
 
 @dataclass(frozen=True)
 class PpoSettings:
-    """Sizes and coefficients of PPO; the defaults are the papers' (arXiv:2504.16680, table S7).
+    """Sizes and coefficients of PPO; the coefficients' defaults are the papers' (``configs/policy/ppo.yaml`` differs in the rate).
 
     Attributes:
         hidden_dims, activation: of actor and critic.

@@ -34,7 +34,7 @@ class TrainerSettings:
     Attributes:
         max_steps: at most.
         validate_every: steps between two validations; each leaves a checkpoint to resume from.
-        patience: validations without a better rollout error before training stops.
+        patience: validations without a better rollout error before training stops, once the forecast has its full length.
         accelerator: as Lightning's.
         progress: show a progress bar.
     """
@@ -86,6 +86,16 @@ class StepProgress(Callback):
             self.bar.close()
 
 
+class PatientStopping(EarlyStopping):
+    """Stop without improvement, but only once the forecast has its full length: until then the model is asked for more and more."""
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Compare with the best error, if it is time to."""
+        if isinstance(module, DynamicsModule) and not module.has_full_forecast(trainer.global_step):
+            return
+        super().on_validation_end(trainer, module)
+
+
 class ThreadWatch(Callback):
     """Keep an eye on the threads while training; see :class:`~rwmu.numerics.ThreadGuard`."""
 
@@ -129,7 +139,7 @@ def fit(
         auto_insert_metric_name=False,
         enable_version_counter=False,
     )
-    stop = EarlyStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
+    stop = PatientStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
     trainer = Trainer(
         max_steps=settings.max_steps,
         max_epochs=-1,

@@ -1,0 +1,77 @@
+"""A new world model is one class, one YAML and one line: what README promises, from the command to a deployed policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rwmu.dynamics import world_model
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.interfaces import Dynamics
+from tests.conftest import Command
+from tests.linear_model import LinearEnsemble
+
+YAML = """
+defaults: [_training]
+_target_: tests.linear_model.LinearEnsemble
+noise: 0.1
+"""
+
+
+@pytest.fixture
+def somebodys(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the overrides by which a command takes the model."""
+    folder = workplace / "mine" / "dynamics"
+    folder.mkdir(parents=True)
+    (folder / "linear.yaml").write_text(YAML)
+    monkeypatch.setitem(world_model._KINDS, "linear", LinearEnsemble)
+    return ["--config-dir=mine", "dynamics=linear", "dynamics.num_members=3"]
+
+
+def test_it_satisfies_the_interface_and_no_more() -> None:
+    model = LinearEnsemble(3, 2, 1, num_members=2, noise=0.1, seed=0)
+    assert isinstance(model, Dynamics)
+    assert not any(hasattr(model, name) for name in ("arguments", "num_bases", "state_head", "extension_dim"))
+
+
+def test_it_is_trained_saved_dreamt_in_and_deployed(somebodys: list[str], smoke: list[str], command: Command) -> None:
+    outcome = command("train", *somebodys, *smoke)
+    assert outcome.status == 0, outcome.err
+    run = Path("runs/latest")
+    kept = WorldModel.load(run / "checkpoints" / "dynamics.pt")
+    assert isinstance(kept.dynamics, LinearEnsemble)
+    assert kept.architecture["kind"] == "linear"
+    assert (run / "report.html").is_file()
+
+
+def test_a_finished_one_is_used_and_trained_on(somebodys: list[str], smoke: list[str], command: Command) -> None:
+    assert command("train", *somebodys, *smoke, "stages=[data,dynamics]").status == 0
+    fitted = Path("runs/latest").resolve() / "checkpoints" / "dynamics.pt"
+    outcome = command("train", *somebodys, *smoke, f"dynamics.checkpoint={fitted}", "stages=[policy]")
+    assert outcome.status == 0, outcome.err
+    outcome = command("train", *somebodys, *smoke, f"dynamics.start_from={fitted}", "stages=[dynamics]")
+    assert outcome.status == 0, outcome.err
+    outcome = command("train", *somebodys, *smoke, f"dynamics.checkpoint={fitted}", "stages=[policy]", "dynamics.noise=0.2")
+    assert outcome.status == 2
+    assert "noise" in outcome.err
+    outcome = command("train", *somebodys, *smoke, f"dynamics.start_from={fitted}", "dynamics.freeze_auxiliary=true")
+    assert outcome.status == 2
+    assert "freeze" in outcome.err
+
+
+def test_a_study_of_ones_own_is_taken_from_anywhere(somebodys: list[str], smoke: list[str], command: Command) -> None:
+    folder = Path("mine/experiment")
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("# @package _global_\ndefaults: [override /dynamics: linear]\nname: mine\n")
+    outcome = command("train", "--config-dir", "mine", "+experiment=mine", *smoke, "stages=[data,dynamics]")
+    assert outcome.status == 0, outcome.err
+    assert "-mine-seed0" in str(Path("runs/latest").resolve())
+    assert isinstance(WorldModel.load(Path("runs/latest/checkpoints/dynamics.pt")).dynamics, LinearEnsemble)
+
+
+def test_a_folder_that_is_not_there_is_named(smoke: list[str], command: Command, workplace: Path) -> None:
+    outcome = command("train", "--config-dir=nowhere", "+experiment=mine", *smoke)
+    assert outcome.status == 2
+    assert "nowhere" in outcome.err
+    assert outcome.err.count("\n") == 1
