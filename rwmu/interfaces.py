@@ -18,7 +18,7 @@ class Dynamics(Protocol):
     axis M: 1 where every member sees the same rows, E where each sees its own; of a forecast, states may have E (each member's own
     are fed back) where actions have 1, and must be brought together. What the heads return always has E. A trained model is an
     ``nn.Module``; parameters with E as their first axis are clipped member by member, the others as one group. Nothing else is
-    asked for: what :class:`~rwmu.dynamics.ensemble.RecurrentEnsemble` has besides (extensions, freezing, bounds) is used where it is.
+    asked for: what :class:`~rwmu.dynamics.ensemble.RecurrentEnsemble` has besides (extensions, freezing, bounds) is optional.
     """
 
     num_members: int

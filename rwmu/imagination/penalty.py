@@ -14,13 +14,22 @@ from rwmu.uncertainty.estimates import NOISE, Estimate, epistemic, uncertainty_e
 
 
 class MopoPenalty:
-    """Subtract the members' disagreement from the reward (MOPO, arXiv:2005.13239; MOPO-PPO of RWM-U, arXiv:2504.16680).
+    """Subtract the members' disagreement from the reward: MOPO-PPO of RWM-U (arXiv:2504.16680v3, Eq. 5), after MOPO.
+
+    The paper writes ``r - lambda u`` with the variance over members of their means as u (Eq. 4); its code, and this class by default,
+    takes the standard deviation, summed over dimensions, times the duration of a step:
+
+        r~ = r - lambda * (sum_d std_b mu_b,d - typical) * dt.
+
+    The members' means are those after the rows that were imagined, which follow one member each (the published imagination; Eq. 4
+    follows the mean). MOPO's own u (arXiv:2005.13239) is the members' largest sigma: ``estimate="noise_largest"``.
 
     Args:
         weight: lambda; 0 gives exactly zero, so that base RWM is this class too.
         step_dt: duration of a control step, s; penalties are rates, as the reward terms are.
         typical: disagreement that costs nothing, see :func:`typical_disagreement`; 0 as published. A penalty that is larger than
-            the task's reward makes falling attractive, for it ends the penalty. A constant taken off it changes nothing else.
+            the task's reward makes falling attractive, for it ends the penalty. A constant taken off it is the same as a reward of
+            ``weight * typical`` a second for being alive, and changes nothing else.
         estimate: of the disagreement, a name of :data:`rwmu.uncertainty.estimates.EPISTEMIC`; or, in its place, of the noise that
             the members expect, a name of :data:`~rwmu.uncertainty.estimates.NOISE`, as MOPO itself has it.
         dimension_weights: ``[D]``, see :func:`~rwmu.uncertainty.estimates.uncertainty_estimate`; None weighs all alike.
