@@ -16,8 +16,8 @@ from rwmu.uncertainty.estimates import NOISE, Estimate, epistemic, uncertainty_e
 class MopoPenalty:
     """Subtract the members' disagreement from the reward: MOPO-PPO of RWM-U (arXiv:2504.16680v3, Eq. 5), after MOPO.
 
-    The paper writes ``r - lambda u`` with the variance over members of their means as u (Eq. 4); its code, and this class by default,
-    takes the standard deviation, summed over dimensions, times the duration of a step:
+    The paper writes ``r - lambda u`` with the variance over members of their means as u (Eq. 4); its code, and this class by
+    default, takes the standard deviation, summed over dimensions, times the duration of a step:
 
         r~ = r - lambda * (sum_d std_b mu_b,d - typical) * dt.
 
