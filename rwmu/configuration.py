@@ -136,9 +136,7 @@ def _parse(argument: str) -> Override:
         raise ConfigError(f"'{argument}' is no setting; write it as key=value, for example seed=1.") from None
 
 
-def check_overrides(
-    config_name: str, arguments: Sequence[str], options: Mapping[str, list[str]], own: Path | None = None
-) -> None:
+def check_overrides(config_name: str, arguments: Sequence[str], options: Mapping[str, list[str]], own: Path | None = None) -> None:
     """Refuse an unknown group, option or key among command-line overrides, naming the close match.
 
     Args:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.shared_vs_independent import returns
-from experiments.shared_vs_independent.cells import MODELS, POLICY_MODELS, RULE_STEPS, SEEDS, WEIGHTS, ModelCell
-from experiments.shared_vs_independent.gather import Gathered, seconds_of
+from experiments.shared_vs_independent.cells import DATA as ALL_DATA
+from experiments.shared_vs_independent.cells import MODELS, POLICY_MODELS, RULE_STEPS, SEEDS, WEIGHTS
+from experiments.shared_vs_independent.gather import Gathered, models, seconds_of
 from experiments.shared_vs_independent.paired import Statistic, difference, fall_area, level_of, rank_correlation
 from experiments.shared_vs_independent.returns import Returns
 from experiments.shared_vs_independent.robust import Estimate
@@ -25,6 +27,7 @@ class Criterion:
         name: what differs. difference: ``independent - shared``. margin: the largest advantage that does not matter.
         lacking: what has still to be run before this may decide; empty where nothing is.
         beside: what a reader should know to judge the difference.
+        room: the largest advantage that was possible, where there is a bound.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Criterion:
     margin: float
     lacking: str = ""
     beside: str = ""
+    room: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -112,7 +116,8 @@ class Answer:
 
     Attributes:
         shared: ``sufficient``, ``insufficient`` or ``undecided``. criteria: what that rests on.
-        recalibration: ``helps``, ``not shown to help`` or ``undecided``. recalibrated: what that rests on, and narrow data.
+        recalibration: ``helps``, ``not shown to help``, ``hurts`` or ``undecided``.
+        recalibrated: what that rests on, and narrow data.
         best_weights: model -> penalty -> the weight of the highest return on broad data.
         cost: what the other models cost beside a shared base, in words.
     """
@@ -153,8 +158,9 @@ def criteria(gathered: Gathered) -> list[Criterion]:
     for name, statistic, margin in compared():
         estimate = difference(gathered, "independent", "shared", DATA, DATA, statistic)
         base = level_of(gathered, "shared", DATA, DATA, statistic)
-        room = "" if base.value is None else f"the shared base has {base.text()}: at most {1 - base.value:.3f} more are possible"
-        found.append(Criterion(name, estimate, margin, _seeds_lacking(estimate), room))
+        room = None if base.value is None else 1.0 - base.value
+        beside = "" if room is None else f"the shared base has {base.text()}: at most {room:.3f} more are possible"
+        found.append(Criterion(name, estimate, margin, _seeds_lacking(estimate), beside, room))
     return [*found, _return_criterion(gathered)]
 
 
@@ -213,8 +219,10 @@ def recalibration(gathered: Gathered) -> tuple[str, list[Recalibrated]]:
         found += [_recalibrated(model, data, [pair]) for model, pair in pairs.items()]
         found.append(_recalibrated("all", data, list(pairs.values())))
     rule = next(row for row in found if (row.model, row.data) == ("all", DATA))
-    if not rule.complete or rule.best.low is None:
+    if not rule.complete or rule.best.low is None or rule.best.high is None:
         return "undecided", found
+    if rule.best.high < 0.0:
+        return "hurts", found
     return ("helps" if rule.best.low > 0.0 else "not shown to help"), found
 
 
@@ -247,23 +255,32 @@ def best_weight(gathered: Gathered, model: str, penalty: str) -> BestWeight:
 
 
 def cost(gathered: Gathered) -> list[str]:
-    """Return what the other models cost beside the shared base, in parameters and in time of training."""
+    """Return what the other models cost beside the shared base, in parameters and in time of training.
 
-    def of(model: str) -> list[dict[str, Any]]:
-        return gathered.there(ModelCell(model, DATA, seed) for seed in SEEDS)
-
-    base = of("shared")
+    Times are compared where both were taken on the same machine, on the first data of which there are such.
+    """
     lines = []
     for model in MODELS:
-        results = of(model)
-        if model == "shared" or not results or not base:
+        pairs = [(gathered.there(models(model, data)), gathered.there(models("shared", data))) for data in ALL_DATA]
+        ran = [(own, base) for own, base in pairs if own and base]
+        if model == "shared" or not ran:
             continue
-        own, other = (sorted(seconds_of(result, "dynamics") for result in group) for group in (results, base))
-        times = own[len(own) // 2] / other[len(other) // 2]
-        parameters = results[0]["parameters"] / base[0]["parameters"]
-        sizes = f"{parameters:.2f} times the shared base's parameters"
-        lines.append(f"{model}: {sizes}, {times:.1f} times its seconds of training (medians)")
+        own, base = ran[0]
+        sizes = f"{own[0]['parameters'] / base[0]['parameters']:.2f} times the shared base's parameters"
+        times = [ratio for ratio in (_times(own, base) for own, base in ran) if ratio]
+        lines.append(f"`{model}`: {sizes}, {times[0] if times else 'its time not yet taken on one machine'}")
     return lines
+
+
+def _times(own: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> str:
+    """Return how many times longer the median training took, of those on a machine that both have been on; empty if none."""
+    for machine in (result.get("machine") for result in own):
+        groups = [[seconds_of(r, "dynamics") for r in group if r.get("machine") == machine] for group in (own, base)]
+        if machine and all(groups):
+            medians = [statistics.median(group) for group in groups]
+            numbers = " and ".join(str(len(group)) for group in groups)
+            return f"{medians[0] / medians[1]:.1f} times its seconds of training ({own[0]['data']}; medians of {numbers})"
+    return ""
 
 
 def answer(gathered: Gathered) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from experiments.shared_vs_independent import returns
 from experiments.shared_vs_independent.answer import DATA, RETURN_MARGIN, against_margin, compared
 from experiments.shared_vs_independent.cells import MODELS
-from experiments.shared_vs_independent.gather import FRACTION, Gathered, models
+from experiments.shared_vs_independent.gather import FRACTION, Gathered, models, number_at
 from experiments.shared_vs_independent.paired import difference
 from experiments.shared_vs_independent.returns import Returns
 from experiments.shared_vs_independent.robust import Estimate
@@ -20,7 +20,8 @@ def findings(gathered: Gathered) -> list[str]:
     found.append(models_differ(gathered, "independent", "shared_wide", DATA, DATA, ", at equal parameters"))
     found.append(models_differ(gathered, "priors", "independent", DATA, DATA))
     found += [returns_differ(gathered, *pair) for pair in (("independent", "shared", "narrow"), ("priors", "independent", DATA))]
-    return [sentence for sentence in [*found, scale(gathered), diversity(gathered)] if sentence]
+    estimates = [disagreement_or_noise(gathered, data, tested) for data, tested in (("broad", "broad"), *OTHER_DATA)]
+    return [sentence for sentence in [*found, *estimates, scale(gathered), diversity(gathered)] if sentence]
 
 
 def models_differ(gathered: Gathered, first: str, second: str, data: str, tested_on: str, beside: str = "") -> str:
@@ -31,7 +32,7 @@ def models_differ(gathered: Gathered, first: str, second: str, data: str, tested
         if found.value is not None:
             parts.append(f"{name} {_judged(found, margin)}")
     where = f"trained on {data}, tested on {tested_on}{beside}"
-    return f"`{first}` less `{second}`, {where}: {'; '.join(parts)}." if parts else ""
+    return f"`{first}` − `{second}`, {where}: {'; '.join(parts)}." if parts else ""
 
 
 def returns_differ(gathered: Gathered, first: str, second: str, data: str) -> str:
@@ -41,7 +42,7 @@ def returns_differ(gathered: Gathered, first: str, second: str, data: str) -> st
     if found.value is None:
         return ""
     yet = "" if all(side.complete for side in sides) else " (not all weights have been run)"
-    what = f"`{first}` less `{second}`, {data} data, deployed return at the best raw weights, relative"
+    what = f"`{first}` − `{second}`, {data} data, deployed return at the best raw weights, relative"
     return f"{what}: {_judged(found, RETURN_MARGIN)}{yet}."
 
 
@@ -49,6 +50,25 @@ def _judged(found: Estimate, margin: float) -> str:
     """Return a difference, with a word where its advantage is not within the margin for sure."""
     note = {"within": "", "beyond": f", more than {margin:g}", "open": f", not surely within {margin:g}"}
     return f"{found.text(3)}{note[against_margin(found, margin)]}"
+
+
+def disagreement_or_noise(gathered: Gathered, data: str, tested: str) -> str:
+    """Return how well errors are ranked and falls foreseen by the disagreement, and by the noise that the members predict."""
+
+    def both(model: str, section: str, names: tuple[str, str], step: str) -> str:
+        base = ("tested_on", tested, section)
+        paths = [(*base, step, name) if section == "ranking" else (*base, name, step) for name in names]
+        with_noise = [cell for cell in models(model, data) if number_at(gathered.of(cell) or {}, paths[1])]
+        values = [gathered.estimate(with_noise, path).value for path in paths] if with_noise else []
+        return " and ".join(f"{value:.2f}" for value in values if value is not None)
+
+    parts = []
+    for model in MODELS:
+        rank = both(model, "ranking", ("rank", "aleatoric_rank"), "8")
+        if rank:
+            parts.append(f"`{model}` {rank} (falls {both(model, 'falls', ('disagreement', 'noise_estimate'), '5')})")
+    what = "rank correlation at 8 steps of the disagreement and of the predicted noise (AUROC of a fall within 5 steps, likewise)"
+    return f"Trained on {data}, tested on {tested}: {what}: {'; '.join(parts)}." if parts else ""
 
 
 def scale(gathered: Gathered) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.shared_vs_independent import beside, tables
-from experiments.shared_vs_independent.answer import Answer
+from experiments.shared_vs_independent.answer import DATA, Answer
 from experiments.shared_vs_independent.cells import plan
 from experiments.shared_vs_independent.figures import CAPTIONS
 from experiments.shared_vs_independent.gather import Gathered
@@ -14,13 +14,14 @@ from experiments.shared_vs_independent.robust import Estimate
 
 COUNTS = "seeds × episodes"
 SHARED = {
-    "sufficient": "The shared base is sufficient (broad data, tested on broad data, by the rule below).",
-    "insufficient": "The shared base is insufficient (broad data, tested on broad data, by the rule below).",
+    "sufficient": "By the protocol's rule the shared base is sufficient, for models trained and tested on broad data.",
+    "insufficient": "By the protocol's rule the shared base is insufficient, for models trained and tested on broad data.",
     "undecided": "Undecided whether the shared base is sufficient.",
 }
 RECALIBRATION = {
     "helps": "Recalibrating the penalty helps the robot.",
     "not shown to help": "Recalibrating the penalty has not been shown to help the robot.",
+    "hurts": "Recalibrating the penalty hurts the robot: its policies earn less, with an interval below 0.",
     "undecided": "Undecided whether recalibrating the penalty helps the robot.",
 }
 
@@ -35,7 +36,7 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
     return [
         f"From {done} of {planned} cells ({rest}), {adopted} of them adopted from earlier runs.",
         "",
-        f"**{SHARED[found.shared]}**",
+        f"**{SHARED[found.shared]}**{_easy(found)}",
         "",
         *_criteria(found),
         "",
@@ -43,7 +44,7 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
         "",
         *(f"- {sentence}" for sentence in beside.findings(gathered)),
         "",
-        f"**{RECALIBRATION[found.recalibration]}** Recalibrated less raw deployed return:",
+        f"**{RECALIBRATION[found.recalibration]}**{_so_far(found)} Return with the recalibrated penalty − return with the raw one:",
         "",
         *_recalibrated(found),
         "",
@@ -59,9 +60,27 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
     ]
 
 
+def _easy(found: Answer) -> str:
+    """Return how many of the margins no advantage could have exceeded."""
+    impossible = sum(c.room is not None and c.room < c.margin for c in found.criteria)
+    if found.shared != "sufficient" or not impossible:
+        return ""
+    return f" {impossible} of its {len(found.criteria)} margins could not have been exceeded, whatever the data (last column)."
+
+
+def _so_far(found: Answer) -> str:
+    """Return in which direction an undecided recalibration points, where its interval does."""
+    row = next((row for row in found.recalibrated if (row.model, row.data) == ("all", DATA)), None)
+    if found.recalibration != "undecided" or row is None or row.best.low is None or row.best.high is None:
+        return ""
+    if row.best.high < 0.0:
+        return " So far it earns less, but not all weights have been run, and raw has more of them to choose from."
+    return " So far it earns more, but not all weights have been run." if row.best.low > 0.0 else ""
+
+
 def _criteria(found: Answer) -> list[str]:
     rows = [[c.name, c.difference.text(3), _counts(c.difference), c.meaning, c.beside] for c in found.criteria]
-    header = ["what the rule compares", "independent less shared", COUNTS, "an advantage beyond the margin?", "to judge it by"]
+    header = ["what the rule compares", "independent − shared", COUNTS, "an advantage beyond the margin?", "to judge it by"]
     return tables.table(header, rows)
 
 
@@ -123,6 +142,7 @@ def all_tables(gathered: Gathered) -> list[str]:
         "Scale: share inside the intervals of sampled trajectories": tables.scale(gathered),
         "Diversity of the members": tables.diversity(gathered),
         "Foresight of falls: AUROC of the disagreement": tables.falls(gathered),
+        "Disagreement or predicted noise: rank correlation with the error, AUROC of a fall": tables.estimates(gathered),
         "Error, size and time": tables.error_and_cost(gathered),
         "Deployed policies": tables.deployed(gathered),
     }

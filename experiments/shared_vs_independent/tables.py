@@ -121,7 +121,7 @@ def differences(gathered: Gathered) -> list[str]:
             found = [paired.difference(gathered, first, second, data, tested, statistic) for statistic in statistics.values()]
             if found[0].value is not None:
                 counts = [str(found[0].seeds), str(found[0].episodes)]
-                rows.append([f"`{first}` - `{second}`", data, tested, *counts, *(estimate.text(3) for estimate in found)])
+                rows.append([f"`{first}` − `{second}`", data, tested, *counts, *(estimate.text(3) for estimate in found)])
     header = ["difference", "trained on", "tested on", "seeds", "episodes", *statistics]
     return table(header, rows) if rows else ["not run yet"]
 
@@ -158,6 +158,19 @@ def falls(gathered: Gathered) -> list[str]:
     return _of_models(gathered, [*(f"within {k}" for k in WITHIN), "termination head, within 5"], paths, FRACTION, 3, falls=True)
 
 
+def estimates(gathered: Gathered) -> list[str]:
+    """Return how the disagreement compares with the noise that the members predict, which a single model has too."""
+
+    def paths(tested: str) -> list[tuple[str, ...]]:
+        ranks = [("tested_on", tested, "ranking", k, name) for k in HORIZONS for name in ("rank", "aleatoric_rank")]
+        fall = [("tested_on", tested, "falls", name, "5") for name in ("disagreement", "noise_estimate", "termination_head")]
+        return [*ranks, *fall]
+
+    header = [f"{what}, {k}" for k in HORIZONS for what in ("disagreement", "noise")]
+    header += [f"falls within 5: {what}" for what in ("disagreement", "noise", "termination head")]
+    return _of_models(gathered, header, paths, (-1.0, 1.0))
+
+
 def error_and_cost(gathered: Gathered) -> list[str]:
     """Return errors on the model's own test episodes, sizes and seconds of training."""
     rows = []
@@ -187,7 +200,7 @@ def deployed(gathered: Gathered) -> list[str]:
                         rows.append([_named(model, results), data, penalty, f"{weight:g}", *_of_policies(gathered, cells, results)])
         rows += _clone_row(gathered, data)
     header = ["model", "data", "penalty", "weight", "walk", "return", "return of each seed", "falls", "falls of each seed"]
-    header += ["tracking xy", "tracking yaw", "more than the clone", "falls in its dream of 20 s", "dreamt less real return"]
+    header += ["tracking xy", "tracking yaw", "more than the clone", "falls in its dream of 20 s", "dreamt − real return"]
     return table(header, rows) if rows else ["not run yet"]
 
 
@@ -244,18 +257,29 @@ def _short(gathered: Gathered, model: str, data: str, penalty: str, weight: floa
 
 
 def missing(gathered: Gathered) -> list[str]:
-    """Return what has not been run, a line for all seeds of the same."""
-    blocks: dict[str, list[int]] = {}
+    """Return what has not been run: a line for the models, and one for the policies of each model and data."""
+    lines = [f"- the result `{name}` is damaged and not counted; run it again" for name in gathered.damaged]
+    by_model: dict[str, list[int]] = {}
+    by_policy: dict[tuple[str, str], dict[str, list[int]]] = {}
     for cell in gathered.missing:
         model = model_cell(cell)
-        of_policy = f", {cell.penalty} penalty of weight {cell.weight:g}" if isinstance(cell, PolicyCell) else ""
-        blocks.setdefault(f"{cell.kind} `{model.model}` on {model.data}{of_policy}", []).append(model.seed)
-    lines = [
-        f"- {name}: {'all seeds' if len(seeds) == len(SEEDS) else 'seeds ' + ', '.join(map(str, seeds))}"
-        for name, seeds in blocks.items()
-    ]
-    damaged = [f"- the result `{name}` is damaged and not counted; run it again" for name in gathered.damaged]
-    return [*damaged, *lines] or ["- nothing"]
+        if isinstance(cell, PolicyCell):
+            penalties = by_policy.setdefault((model.model, model.data), {})
+            penalties.setdefault(f"{cell.penalty} {cell.weight:g}", []).append(model.seed)
+        else:
+            by_model.setdefault(f"`{model.model}` of {model.data} data", []).append(model.seed)
+    if by_model:
+        lines.append(f"- models: {'; '.join(name + _of_seeds(seeds) for name, seeds in by_model.items())}")
+    every = sum(map(len, WEIGHTS.values()))
+    for (name, data), penalties in by_policy.items():
+        whole = len(penalties) == every and all(len(seeds) == len(SEEDS) for seeds in penalties.values())
+        which = "all" if whole else "; ".join(penalty + _of_seeds(seeds) for penalty, seeds in penalties.items())
+        lines.append(f"- policies inside `{name}` models of {data} data: {which}")
+    return lines or ["- nothing"]
+
+
+def _of_seeds(seeds: Sequence[int]) -> str:
+    return "" if len(seeds) == len(SEEDS) else f" (seeds {', '.join(map(str, seeds))})"
 
 
 def csv_rows(gathered: Gathered) -> list[list[Any]]:

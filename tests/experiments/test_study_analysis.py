@@ -14,8 +14,8 @@ import torch
 
 from experiments.generated import marks
 from experiments.shared_vs_independent import hopes, paired, returns, robust, summarise, tables
-from experiments.shared_vs_independent.answer import Criterion, answer, criteria, decide, recalibration
-from experiments.shared_vs_independent.cells import FORMAT, MODELS, SEEDS, WEIGHTS, Cell, ModelCell, PolicyCell, plan
+from experiments.shared_vs_independent.answer import Criterion, answer, cost, criteria, decide, recalibration
+from experiments.shared_vs_independent.cells import FORMAT, MODELS, SEEDS, Cell, ModelCell, PolicyCell, plan
 from experiments.shared_vs_independent.gather import Gathered, models, number_at, seconds_of
 from experiments.shared_vs_independent.returns import Returns
 from experiments.shared_vs_independent.robust import Estimate
@@ -303,7 +303,7 @@ def test_a_whole_study_of_equals_finds_the_shared_base_sufficient_and_that_recal
         known = {penalty: (best.weight, best.wins) for penalty, best in by_penalty.items()}
         assert known == {"raw": (1.0, 1.0), "recalibrated": (0.5, 1.0)}
         assert [by_penalty[name].over_none.value for name in ("raw", "recalibrated")] == pytest.approx([2.0, 3.0])
-    assert found.cost[0] == "independent: 1.00 times the shared base's parameters, 1.0 times its seconds of training (medians)"
+    assert found.cost[0] == "`independent`: 1.00 times the shared base's parameters, its time not yet taken on one machine"
 
 
 def test_a_study_in_which_independent_members_earn_more_finds_the_shared_base_insufficient() -> None:
@@ -348,13 +348,17 @@ def test_the_gain_over_the_clone_is_the_difference_of_the_means_that_the_tables_
     assert returns.gain_over_clone(gathered, "shared", "raw", "broad").value == 3.0
 
 
-def test_recalibration_that_does_worse_has_not_been_shown_to_help() -> None:
+def test_recalibration_that_does_worse_for_sure_hurts_and_what_may_be_either_is_not_shown_to_help() -> None:
     gathered = whole_study(EQUAL, SAME)
+    for cell in plan():
+        if isinstance(cell, PolicyCell) and cell.penalty == "recalibrated":
+            gathered.by_name[cell.name] = policy_result(cell, 15.0 if cell.model.seed % 2 else 30.0)
+    assert recalibration(gathered)[0] == "not shown to help"
     for cell in plan():
         if isinstance(cell, PolicyCell) and cell.penalty == "recalibrated":
             gathered.by_name[cell.name] = policy_result(cell, 15.0)
     verdict, rows = recalibration(gathered)
-    assert verdict == "not shown to help"
+    assert verdict == "hurts"
     assert [(row.model, row.data) for row in rows[3:5]] == [("all", "broad"), ("shared", "narrow")]
     assert all(row.complete for row in rows)
     assert rows[3].best.value == pytest.approx(-7.02)
@@ -484,7 +488,7 @@ def test_nothing_run_yet(folder: Path) -> None:
     summarise.main(["--folder", str(folder)])
     readme = (folder / "README.md").read_text()
     assert "Not run yet." in readme
-    assert "- model `shared` on broad: all seeds" in readme
+    assert "- policies inside `shared` models of broad data: all" in readme
     assert readme.endswith("The end.\n")
     assert not (folder / "figures").exists()
     assert json.loads((folder / "answer.json").read_text())["shared"] == "undecided"
@@ -506,7 +510,8 @@ def test_a_part_of_the_study(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "| `shared` | broad | raw | 1 | 1 of 1 | 22.00 [21.02, 22.98] | 22.0 |" in tables_page
     assert "| the clones | broad |" in tables_page
     assert "| raw | 1 | 2.00 (1 seed: 2.00) | 0.10 (1 seed: 0.10) |" in once
-    assert "- model `shared` on broad: seeds 3, 4" in once
+    assert "- models: `shared` of broad data (seeds 3, 4); `independent` of broad data; " in once
+    assert "- policies inside `shared` models of broad data: raw 1 (seeds 1, 2, 3, 4); raw 0; " in once
     assert "`model-priors-broad-seed0` is damaged" in once
     assert {path.stem for path in (folder / "figures").glob("*.png")} == {
         "differences",
@@ -526,9 +531,24 @@ def test_a_part_of_the_study(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert {row["tested_on"] for row in rows if row["quantity"] == "ranking.8.rank"} == {"broad", "narrow"}
 
 
-def test_every_cell_is_missing_once() -> None:
+def test_times_are_compared_on_one_machine_only() -> None:
+    gathered = whole_study(EQUAL, SAME)
+    assert all(line.endswith("its time not yet taken on one machine") for line in cost(gathered))
+    for data, slow in (("broad", {"processor": "slow"}), ("narrow", {"processor": "fast"})):
+        for model, machine, seconds in (("shared", {"processor": "fast"}, 60.0), ("priors", slow, 150.0)):
+            for seed in SEEDS:
+                result = gathered.by_name[ModelCell(model, data, seed).name]
+                result["machine"], result["seconds"]["dynamics"] = machine, seconds
+    found = {line.split(":")[0]: line for line in cost(gathered)}
+    assert found["`priors`"].endswith("2.5 times its seconds of training (narrow; medians of 5 and 5)")
+    assert found["`independent`"].endswith("its time not yet taken on one machine")
+
+
+def test_what_is_missing_is_said_in_a_few_lines() -> None:
     lines = tables.missing(Gathered({}))
-    assert len(lines) == 2 * (len(MODELS) + 3 * sum(map(len, WEIGHTS.values())))
+    assert len(lines) == 1 + 2 * 3
+    assert lines[0].count("` of ") == 2 * len(MODELS)
+    assert all(line.endswith(": all") for line in lines[1:])
     assert tables.missing(whole_study(EQUAL, SAME)) == ["- nothing"]
 
 
