@@ -19,6 +19,15 @@ HERE = Path(__file__).parent
 README = HERE.parent.parent / "README.md"
 COMMAND = "python -m experiments.first_loop.summarise"
 COLUMNS = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction")
+HEADLINE = {"track_lin_vel_xy": 2, "return": 1, "fall_fraction": 2}
+EXPERIMENTS = ("mopo_ensemble5", "mopo_shared5", "rwm_base")
+# Controls, and what is different in them.
+LABELS = {
+    "unpenalised": "no penalty",
+    "uncentred": "penalty not centred",
+    "bonus": "no penalty, but its constant as a reward for being up",
+    "noise": "penalty on its own predicted noise",
+}
 HORIZONS = ("1", "8", "24", "100")
 
 
@@ -40,6 +49,30 @@ def row(label: str, deployments: list[dict[str, float]]) -> str:
     return f"| {label} | {' | '.join(cells)} |"
 
 
+def headline_table(results: list[dict[str, Any]]) -> list[str]:
+    """Return what deterministic policies do, in short: from a clone, from scratch, and what they are compared with."""
+    lines = ["| policy | tracking (0..1) | return in 20 s | falls |", "| --- | --- | --- | --- |"]
+
+    def short(label: str, deployments: list[dict[str, float]]) -> None:
+        cells = [spread((d[name] for d in deployments), digits) for name, digits in HEADLINE.items()]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+
+    first = [r for r in results if (r["experiment"], r.get("label", ""), r["init"]) == ("mopo_ensemble5", "", "clone")]
+    if first:
+        compared = first[0]["deployment"]
+        short("the best policy among the data's, `expert`", [compared["behaviour"]["expert"]])
+        short("a robot that stands still", [compared["standing_still"]])
+        short("the clone, before imagination", [r["deployment"]["clone"] for r in first])
+    for init, start in (("clone", "from the clone"), ("scratch", "from random weights")):
+        for experiment in EXPERIMENTS:
+            labels = sorted({r.get("label", "") for r in results if (r["experiment"], r["init"]) == (experiment, init)})
+            for label in labels:
+                found = [r for r in results if (r["experiment"], r["init"], r.get("label", "")) == (experiment, init, label)]
+                what = f"`{experiment}` {start}{f', {LABELS.get(label, label)}' if label else ''}"
+                short(what, [r["deployment"]["deterministic"] for r in found])
+    return lines
+
+
 def deployment_table(results: list[dict[str, Any]]) -> list[str]:
     """Return the table of deployed policies: ours, then what they are compared with."""
     lines = ["| policy | tracking xy (0..1) | tracking yaw (0..1) | return | falls |", "| --- | --- | --- | --- | --- |"]
@@ -49,7 +82,7 @@ def deployment_table(results: list[dict[str, Any]]) -> list[str]:
 
     kinds = sorted({(r.get("label", ""), r["init"]) for r in results})
     for label, init in kinds:
-        for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
+        for experiment in EXPERIMENTS:
             kind = (experiment, label, init)
 
             def chosen(result: dict[str, Any], kind: tuple[str, ...] = kind) -> bool:
@@ -73,7 +106,7 @@ def error_table(results: list[dict[str, Any]]) -> list[str]:
     """Return the table of the world models' errors on test episodes."""
     head = " | ".join(f"{k} step{'s' if k != '1' else ''}" for k in HORIZONS)
     lines = [f"| world model | {head} |", "| --- |" + " --- |" * len(HORIZONS)]
-    for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
+    for experiment in EXPERIMENTS:
         found = [r["dynamics"]["normalized_error"] for r in results if (r["experiment"], r["init"]) == (experiment, "clone")]
         if found:
             lines.append(f"| `{experiment}` | " + " | ".join(spread(error[k] for error in found) for k in HORIZONS) + " |")
@@ -87,7 +120,7 @@ def time_table(results: list[dict[str, Any]]) -> list[str]:
     """Return the table of where the time went, s."""
     stages = list(dict.fromkeys(name for r in results for name in r["stages"]))
     lines = ["| seconds (mean over seeds) | " + " | ".join(stages) + " |", "| --- |" + " --- |" * len(stages)]
-    for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
+    for experiment in EXPERIMENTS:
         found = [r["stages"] for r in results if (r["experiment"], r["init"]) == (experiment, "clone")]
         if found:
             means = [statistics.fmean(seconds.get(name, 0.0) for seconds in found) for name in stages]
@@ -103,14 +136,14 @@ def main() -> None:
     results = load(folder)
     if not results:
         raise SystemExit("There are no results yet: run python -m experiments.first_loop.run first.")
-    text = "\n".join([*deployment_table(results), "", *error_table(results), "", *time_table(results), ""])
+    tables = (headline_table, deployment_table, error_table, time_table)
+    text = "\n".join(line for table in tables for line in [*table(results), ""])
     if folder.name != "results":
         (folder / "table.md").write_text(text)
         print(text)
         return
     (HERE / "table.md").write_text(text)
-    short = [*deployment_table(results), "", *error_table(results)]
-    README.write_text(with_part(README.read_text(), "results", COMMAND, short))
+    README.write_text(with_part(README.read_text(), "results", COMMAND, headline_table(results)))
     print(text)
 
 

@@ -14,9 +14,15 @@ from experiments.shared_vs_independent.tables import HORIZONS
 OTHER_DATA = (("broad", "narrow"), ("narrow", "narrow"), ("narrow", "broad"))
 
 
+def other_data(gathered: Gathered) -> list[str]:
+    """Return what the rule compares, on other data than its own."""
+    found = [models_differ(gathered, "independent", "shared", data, tested_on) for data, tested_on in OTHER_DATA]
+    return [sentence for sentence in found if sentence]
+
+
 def findings(gathered: Gathered) -> list[str]:
     """Return a sentence for each thing that there are results for."""
-    found = [models_differ(gathered, "independent", "shared", data, tested_on) for data, tested_on in OTHER_DATA]
+    found = other_data(gathered)
     found.append(models_differ(gathered, "independent", "shared_wide", DATA, DATA, ", at equal parameters"))
     found.append(models_differ(gathered, "priors", "independent", DATA, DATA))
     found += [returns_differ(gathered, *pair) for pair in (("independent", "shared", "narrow"), ("priors", "independent", DATA))]

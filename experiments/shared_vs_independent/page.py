@@ -36,7 +36,7 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
     return [
         f"From {done} of {planned} cells ({rest}), {adopted} of them adopted from earlier runs.",
         "",
-        f"**{SHARED[found.shared]}**{_easy(found)}",
+        f"**{SHARED[found.shared]}**{_easy(found, ' (last column)')}",
         "",
         *_criteria(found),
         "",
@@ -60,12 +60,29 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
     ]
 
 
-def _easy(found: Answer) -> str:
+def short_lines(found: Answer, gathered: Gathered) -> list[str]:
+    """Return the answer so far in a few lines, for the main README."""
+    done, planned = len(gathered.by_name), len(plan())
+    parts = [f"{c.name} {c.difference.text(3)} (margin {c.margin:g})" for c in found.criteria if c.difference.value is not None]
+    pooled = next((row for row in found.recalibrated if (row.model, row.data) == ("all", DATA)), None)
+    lines = [
+        f"{'All' if done == planned else f'{done} of {planned}'} cells have been run.",
+        "",
+        f"- **{SHARED[found.shared]}**{_easy(found)} Independent − shared: {'; '.join(parts)}.",
+        *(f"- {sentence}" for sentence in beside.other_data(gathered)),
+    ]
+    if pooled is not None and pooled.best.value is not None:
+        difference = f"Return − that of the raw penalty: {pooled.best.text()}."
+        lines.append(f"- **{RECALIBRATION[found.recalibration]}**{_so_far(found)} {difference}")
+    return lines
+
+
+def _easy(found: Answer, where: str = "") -> str:
     """Return how many of the margins no advantage could have exceeded."""
     impossible = sum(c.room is not None and c.room < c.margin for c in found.criteria)
     if found.shared != "sufficient" or not impossible:
         return ""
-    return f" {impossible} of its {len(found.criteria)} margins could not have been exceeded, whatever the data (last column)."
+    return f" {impossible} of its {len(found.criteria)} margins could not have been exceeded, whatever the data{where}."
 
 
 def _so_far(found: Answer) -> str:

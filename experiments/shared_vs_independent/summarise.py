@@ -1,7 +1,8 @@
 """Make tables, figures and the answer from results/: ``python -m experiments.shared_vs_independent.summarise``.
 
-Writes results.csv, answer.json, table.md and figures/ beside this file, and the generated parts of README.md. Works with whatever
-results there are: what is missing is named, and the protocol's rule says "undecided" where it has too little to decide.
+Writes results.csv, answer.json, table.md and figures/ beside this file, and the generated parts of README.md here and of the main
+one. Works with whatever results there are: what is missing is named, and the protocol's rule says "undecided" where it has too
+little to decide.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def write_figures(gathered: Gathered, folder: Path) -> list[str]:
     return drawn
 
 
+def rewrite(readme: Path, parts: Mapping[str, Sequence[str]]) -> None:
+    """Replace the generated parts of a page, if it is there."""
+    if readme.is_file():
+        whole = readme.read_text()
+        for name, lines in parts.items():
+            whole = with_part(whole, name, COMMAND, lines)
+        write_text(readme, whole)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Summarise a folder of results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -57,12 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_text(folder / "results.csv", text.getvalue())
     write_json(folder / "answer.json", found.plain() | {"hopes": [asdict(hope) for hope in judged]}, indent=1)
     write_text(folder / "table.md", "\n".join([*parts["answer"], "", *page.all_tables(gathered)]) + "\n")
-    readme = folder / "README.md"
-    if readme.is_file():
-        whole = readme.read_text()
-        for name, lines in parts.items():
-            whole = with_part(whole, name, COMMAND, lines)
-        write_text(readme, whole)
+    rewrite(folder / "README.md", parts)
+    if folder == HERE:
+        rewrite(HERE.parent.parent / "README.md", {"study": page.short_lines(found, gathered)})
     print("\n".join(parts["answer"]))
 
 
