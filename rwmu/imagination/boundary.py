@@ -35,7 +35,8 @@ class KnownRegion:
 class BoundaryPenalty(MopoPenalty):
     """End episodes that leave the known region.
 
-    Without ``kappa`` they are **truncated**: cut short as if timed out, so that the value function stands for what would follow.
+    Without ``kappa`` they are **truncated**: cut short as if timed out, so that the value function stands for what would follow
+    (rsl-rl's PPO takes the value of the state before the step, which is known ground, for that of the state after it).
     With it they are **halted**, as in MOReL (arXiv:2005.05951, Definition 1): the step into the unknown is paid -kappa and the
     episode terminates. MOReL's absorbing state pays -kappa at every later step too; as that is a constant, it is a terminal reward
     of -kappa / (1 - discount) there, and is given as such here.
