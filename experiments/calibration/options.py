@@ -39,7 +39,7 @@ class Options:
     Attributes:
         run: the run's folder. output: where the results go; null for ``calibration`` in the run's folder.
         data: another dataset of the same robot to test on (its test split); null for the run's own.
-        horizons, stretches, long_stretches, samples, resamples, seed: see
+        horizons, stretches, long_stretches, samples, recalibrated_by, resamples, seed: see
             :class:`~rwmu.evaluation.calibration.settings.CalibrationSettings`.
         num_threads: of torch and the simulator. progress: show progress bars.
     """
@@ -51,6 +51,7 @@ class Options:
     stretches: int = CalibrationSettings().stretches
     long_stretches: int = CalibrationSettings().long_stretches
     samples: int = CalibrationSettings().samples
+    recalibrated_by: str = CalibrationSettings().recalibrated_by
     resamples: int = CalibrationSettings().resamples
     seed: int = 0
     num_threads: int = 1
@@ -59,9 +60,9 @@ class Options:
 
     def settings(self, estimate_name: str = "std", estimate: Estimate = epistemic) -> CalibrationSettings:
         """Return how much is measured, and of which disagreement."""
-        names = ("stretches", "long_stretches", "samples", "resamples", "seed")
-        numbers = {name: getattr(self, name) for name in names}
-        return CalibrationSettings(horizons=tuple(self.horizons), estimate=estimate, estimate_name=estimate_name, **numbers)
+        names = ("stretches", "long_stretches", "samples", "recalibrated_by", "resamples", "seed")
+        given = {name: getattr(self, name) for name in names}
+        return CalibrationSettings(horizons=tuple(self.horizons), estimate=estimate, estimate_name=estimate_name, **given)
 
     def noise_settings(self) -> NoiseSettings:
         """Return the noise, and on how many rollouts."""

@@ -303,10 +303,17 @@ def _method(measured: Mapping[str, Any]) -> str:
         "members themselves expect, their mean and the largest of them: it ranks errors without any disagreement, so one member "
         "has it too.",
         "'Sampled' is the spread of members x samples, each on its own way; 'propagated' lets each member go its way by its mean. "
-        "Recalibrations are fitted for each field of the state by itself. 'Informative' is the share of 68 % intervals narrower "
-        "than 2.",
+        f"Recalibrations are fitted {GROUPED[measured.get('grouped_by', 'field')]}. 'Informative' is the share of 68 % intervals "
+        "narrower than 2.",
     )
     return page.section("How to read this", *(page.paragraph(line) for line in lines))
+
+
+GROUPED = {
+    "field": "for each field of the state by itself",
+    "dimension": "for each dimension of the state by itself",
+    "state": "for all dimensions of the state together",
+}
 
 
 def _method_words(method: str) -> str:

@@ -111,7 +111,7 @@ class PenaltyFit:
         return found
 
     def _recalibrate(self, rehearsal: Rehearsal, layout: StateLayout, weights: Tensor | None) -> dict[str, Any]:
-        groups = groups_of(layout) if self.by_field else (("state", layout.size),)
+        groups = groups_of(layout, "field" if self.by_field else "state")
         sizes = [size for _, size in groups]
         disagreement = rehearsal.disagreement(uncertainty_estimate(self.estimate, weights, sizes))  # [K, B, G]
         error = torch.stack([part.sum(dim=-1) for part in torch.split(rehearsal.error, sizes, dim=-1)], dim=-1)

@@ -8,15 +8,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwmu.errors import DataError
+from rwmu.errors import ConfigError, DataError
 from rwmu.tasks.layout import StateLayout
 
 Groups = tuple[tuple[str, int], ...]
 
 
-def groups_of(layout: StateLayout) -> Groups:
-    """Return one group for each field of a layout, ``(name, dimensions)``."""
-    return tuple((field.name, field.size) for field in layout.fields)
+GROUPED = ("field", "dimension", "state")
+
+
+def groups_of(layout: StateLayout, by: str = "field") -> Groups:
+    """Return what of a state is recalibrated together, ``(name, dimensions)``.
+
+    Args:
+        by: ``field`` of the layout, ``dimension``, or the whole ``state``. Dimensions of one field may be off by different factors
+            (how far a robot has tilted, and where to); each by itself has fewer numbers to be fitted to.
+
+    Raises:
+        ConfigError: ``by`` is none of these.
+    """
+    if by not in GROUPED:
+        raise ConfigError(f"Recalibrations are grouped by {by!r}, but must be by one of {', '.join(GROUPED)}.")
+    if by == "state":
+        return (("state", layout.size),)
+    return tuple((name, 1) for name in layout.names()) if by == "dimension" else tuple((f.name, f.size) for f in layout.fields)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,29 @@ def test_groups_have_factors_of_their_own():
     assert sum(size for _, size in fields) == 45
 
 
+def test_what_is_recalibrated_together_can_be_chosen():
+    layout = anymal_d().state_layout
+    assert groups_of(layout, "dimension")[:2] == (("base_lin_vel[0]", 1), ("base_lin_vel[1]", 1))
+    assert groups_of(layout, "state") == (("state", 45),)
+    with pytest.raises(ConfigError, match="'joint', but must be by one of field, dimension, state"):
+        groups_of(layout, "joint")
+
+
+def test_dimensions_of_one_field_that_are_off_by_other_factors_come_right_by_themselves_only():
+    """Two dimensions of the same uncertainty, one of which errs ten times as far: together, one interval fits neither."""
+    generator = torch.Generator().manual_seed(0)
+    error = torch.randn(1, 4000, 2, generator=generator) * torch.tensor([1.0, 10.0])
+    held = {}
+    for name, groups in (("together", (("both", 2),)), ("apart", (("one", 1), ("other", 1)))):
+        fitted = Conformal.fit(Sample(torch.ones(1, 2000, 2), error[:, :2000], torch.arange(2000), groups=groups), level=0.68)
+        half = fitted.apply(torch.ones(1, 2000, 2))
+        held[name] = (error[:, 2000:].abs() <= half).float().mean(dim=1)[0].tolist()
+    assert held["apart"] == pytest.approx([0.68, 0.68], abs=0.03)
+    assert sum(held["together"]) / 2 == pytest.approx(0.68, abs=0.03), "right on average"
+    assert held["together"][0] > 0.99
+    assert held["together"][1] < 0.4
+
+
 def test_every_row_gets_the_factor_of_its_step_and_late_ones_the_last():
     sample = small([[[1.0], [1.0]], [[1.0], [1.0]]], [[[2.0], [2.0]], [[5.0], [5.0]]])
     fitted = PerHorizon.fit(sample)

@@ -5,7 +5,8 @@ What :func:`measure_calibration` returns is listed here. A *cell* is ``Interval.
 measured; ``low`` and ``high`` are None where there is no interval. Horizons are keys as text ("1", "8", ...); all asked for are
 there. Everything is normalised.
 
-- ``num_members``, ``history``, ``horizons`` (list of int), ``level``, ``estimate`` (name of the disagreement);
+- ``num_members``, ``history``, ``horizons`` (list of int), ``level``, ``estimate`` (name of the disagreement), ``grouped_by``
+  (what of the state is recalibrated together: ``field``, ``dimension`` or ``state``);
 - ``test``, ``calibration``: ``data_hash``, ``episodes``, ``rows``, ``falls`` (episodes that end in one), ``stretches`` and
   ``long_stretches`` (how many were used), ``not_finite`` (steps left out); ``calibration`` is None where there is none;
 - ``ranking[horizon]``: cells ``rank`` and ``linear`` (at that step alone, so depth is constant), ``ause`` and
@@ -18,7 +19,7 @@ there. Everything is normalised.
   (whole width), ``informative`` (share of the 68.3 % intervals narrower than 2, the width of one who knows only the data's
   mean and spread), ``calibration_error``, ``miscalibration_area``, ``ence``, ``nll``, ``crps``; ``forecast`` is ``sampled``
   (spread of sampled trajectories), ``propagated`` (of propagated means) or ``members`` (the members' own Gaussians,
-  horizon 1 only); ``method`` is ``raw`` or one of ``settings.methods`` (by field of the state);
+  horizon 1 only); ``method`` is ``raw`` or one of ``settings.methods``;
 - ``reliability[forecast][method][horizon]``: ``expected`` and ``observed`` fractions (or a sentence), to be drawn;
 - ``coverage_by_step[forecast][method]``: ``steps``, ``coverage_683``, ``coverage_95`` (numbers or sentences), to be drawn;
 - ``by_dimension``: ``columns`` (names), and by horizon ``rank``, ``coverage_683_raw``, ``coverage_683_recalibrated``,
@@ -56,7 +57,7 @@ from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.evaluation.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
 from rwmu.evaluation.calibration.verdict import PREFERRED, judge
 from rwmu.tasks.layout import StateLayout
-from rwmu.uncertainty.calibration_sample import groups_of
+from rwmu.uncertainty.calibration_sample import Groups, groups_of
 from rwmu.uncertainty.functional.ranking import correlation
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 
@@ -100,14 +101,16 @@ def measure_calibration(
         "horizons": list(settings.horizons),
         "level": settings.level,
         "estimate": settings.estimate_name,
+        "grouped_by": settings.recalibrated_by,
         "test": _described(world_model, test, [reach.test for reach in reaches], one_step.data_hash),
         "calibration": None
         if calibration is None or fitted_step is None
         else _described(world_model, calibration, [reach.calibration for reach in reaches], fitted_step.data_hash),
     }
     result |= _ranking(world_model, test, reaches, settings)
-    fitted = {forecast: _fitted(reaches, forecast, (RAW, *settings.methods), world_model) for forecast in FORECASTS}
-    result |= _scale(world_model, test, fitted, one_step, fitted_step, settings)
+    groups = groups_of(StateLayout.from_description(world_model.layout), settings.recalibrated_by)
+    fitted = {forecast: _fitted(reaches, forecast, (RAW, *settings.methods), groups) for forecast in FORECASTS}
+    result |= _scale(world_model, test, fitted, one_step, fitted_step, groups, settings)
     result["by_dimension"] = _by_dimension(world_model, fitted[FORECASTS[0]])
     result["diversity"] = diversity_cells(one_step, settings)
     result["heads"] = heads(one_step, settings)
@@ -235,6 +238,7 @@ def _scale(
     fitted_by: dict[str, _FittedReaches],
     one_step: OneStep,
     fitted_step: OneStep | None,
+    groups: Groups,
     settings: CalibrationSettings,
 ) -> dict[str, Any]:
     methods = (RAW, *settings.methods)
@@ -262,16 +266,14 @@ def _scale(
                     _add_steps(by_step[forecast][method], reach.test, tested, fitted[method])
     members = _members(one_step)
     fit_members = None if fitted_step is None else _members(fitted_step)
-    groups = groups_of(StateLayout.from_description(world_model.layout))
     for method in methods:
         found = scale.scale_at(members, 0, Fitted(method, fit_members, groups, NO_SPLIT), settings)
         cells[MEMBERS][method]["1"], curves[MEMBERS][method]["1"] = found
     return {"scale": cells, "reliability": curves, "coverage_by_step": by_step, "recalibrations": saved}
 
 
-def _fitted(reaches: Sequence[_Reach], forecast: str, methods: Sequence[str], world_model: WorldModel) -> _FittedReaches:
+def _fitted(reaches: Sequence[_Reach], forecast: str, methods: Sequence[str], groups: Groups) -> _FittedReaches:
     """Fit every method; the one constant is that of the short stretches, for the long ones too."""
-    groups = groups_of(StateLayout.from_description(world_model.layout))
     table: _FittedReaches = []
     for reach in reaches:
         calibration = reach.gaussians(forecast, calibration=True)

@@ -169,7 +169,7 @@ class NoiseTest:
     ) -> None:
         self.world_model, self.noise, self.settings = world_model, noise, settings
         self.steps = [k for k in settings.horizons if k <= noise.steps]
-        groups = groups_of(StateLayout.from_description(world_model.layout))
+        groups = groups_of(StateLayout.from_description(world_model.layout), settings.recalibrated_by)
         found = None
         if calibration is not None and len(calibration.ids) and self.steps:
             found = disturbed_stretches(world_model, calibration, self.steps, noise, 0.0, settings.seed)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import ConfigError
+from rwmu.uncertainty.calibration_sample import GROUPED
 from rwmu.uncertainty.estimates import Estimate, epistemic
 from rwmu.uncertainty.recalibration import METHODS
 
@@ -37,6 +38,7 @@ class CalibrationSettings:
         short: horizons up to this one share the same stretches.
         samples: trajectories a member that make the sampled spread.
         methods: recalibrations to be tried, names of :data:`rwmu.uncertainty.recalibration.METHODS`.
+        recalibrated_by: what of the state is recalibrated together, see :func:`rwmu.uncertainty.calibration_sample.groups_of`.
         resamples: of whole episodes, for every interval. level: probability of the intervals.
         one_step_windows: at most so many windows of 16 rows for what is measured one step ahead (heads, falls, diversity), evenly
             over the test episodes; the default is more than a million transitions' test split has.
@@ -50,6 +52,7 @@ class CalibrationSettings:
     short: int = 100
     samples: int = 4
     methods: tuple[str, ...] = tuple(METHODS)
+    recalibrated_by: str = "field"
     resamples: int = 300
     level: float = 0.95
     one_step_windows: int = 10_000
@@ -66,5 +69,7 @@ class CalibrationSettings:
         unknown = [name for name in self.methods if name not in METHODS]
         if unknown:
             raise ConfigError(f"methods has {unknown[0]!r}, but must be of {', '.join(METHODS)}.")
+        if self.recalibrated_by not in GROUPED:
+            raise ConfigError(f"recalibrated_by is {self.recalibrated_by!r}, but must be one of {', '.join(GROUPED)}.")
         if not 0.0 < self.level < 1.0:
             raise ConfigError(f"level is {self.level}, but must be within 0 and 1.")

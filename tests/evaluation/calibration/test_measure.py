@@ -51,6 +51,16 @@ def test_everything_promised_is_there_and_is_plain(measured):
     assert set(measured["falls"]) == {"disagreement", "noise_estimate", "termination_head"}
 
 
+def test_recalibration_by_dimension_is_fitted_to_each_and_said(measured):
+    assert measured["grouped_by"] == "field"
+    found = measure_calibration(known_world_model(3), *selections(), replace(SETTINGS, recalibrated_by="dimension"))
+    assert found["grouped_by"] == "dimension"
+    fitted = recalibration_from_dict(found["recalibrations"]["sampled"][0]["fitted"]["per_horizon"]["recalibration"])
+    assert len(fitted.groups) == 45
+    with pytest.raises(ConfigError, match="recalibrated_by"):
+        replace(SETTINGS, recalibrated_by="joint")
+
+
 def test_a_horizon_that_no_episode_reaches_says_so(measured):
     text = measured["ranking"]["400"]["rank"]["text"]
     assert text == "not measured: 4 + 400 rows are needed, but the longest test episode has 60 (0 independent trajectories)"
