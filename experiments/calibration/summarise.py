@@ -27,7 +27,7 @@ RANKING = {
     "rank correlation": ("ranking", "{k}/rank"),
     "within a step": ("ranking", "{k}/within_step_rank"),
     "step counter": ("ranking", "{k}/step_counter_rank"),
-    "of the noise that members expect": ("ranking", "{k}/aleatoric_rank"),
+    "of the predicted noise": ("ranking", "{k}/aleatoric_rank"),
     "median error": ("ranking", "{k}/error"),
     "exploded": ("ranking", "{k}/exploded"),
 }
@@ -41,7 +41,7 @@ SCALE = {
 OTHERS = {
     "falls within 5 steps: AUROC of the disagreement": ("falls", "disagreement/5"),
     "falls within 25 steps": ("falls", "disagreement/25"),
-    "falls within 5 steps: AUROC of the noise that members expect": ("falls", "noise_estimate/5"),
+    "falls within 5 steps: AUROC of the predicted noise": ("falls", "noise_estimate/5"),
     "falls within 5 steps: AUROC of the termination head": ("falls", "termination_head/5"),
     "cosine of the members' predicted changes": ("diversity", "cosine"),
     "effective number of members": ("diversity", "effective_members"),
@@ -55,6 +55,7 @@ OTHERS = {
 
 Cells = dict[str, dict[str, dict[str, str]]]  # table -> cell -> column -> text
 VERDICT = "verdict.json"
+FIELD = "field"
 
 
 def keep(name: str, folder: Path, results: Path) -> None:
@@ -69,7 +70,8 @@ def keep(name: str, folder: Path, results: Path) -> None:
     for table in TABLES:
         if (folder / f"{table}.csv").is_file():
             shutil.copyfile(folder / f"{table}.csv", results / name / f"{table}.csv")
-    write_json(results / name / VERDICT, json.loads((folder / "calibration.json").read_text())["verdict"], indent=1)
+    measured = json.loads((folder / "calibration.json").read_text())
+    write_json(results / name / VERDICT, measured["verdict"] | {"grouped_by": measured.get("grouped_by", FIELD)}, indent=1)
 
 
 def read(folder: Path) -> Cells:
@@ -105,10 +107,12 @@ def lines(analyses: dict[str, Cells], verdicts: dict[str, dict[str, Any]]) -> li
     dimensions = {
         name: {k: [near(verdict, k, kind) for kind in kinds] for k in verdict["ranking"]} for name, verdict in verdicts.items()
     }
-    written = [*_by_horizon(analyses, RANKING), "", *_by_horizon(analyses, SCALE, list(kinds.values()), dimensions)]
-    written += ["", _row(["", *analyses]), _row(["---"] * (1 + len(analyses)))]
+    # How a recalibration is grouped changes the scale after it and nothing else.
+    models = {name: cells for name, cells in analyses.items() if verdicts[name].get("grouped_by", FIELD) == FIELD}
+    written = [*_by_horizon(models, RANKING), "", *_by_horizon(analyses, SCALE, list(kinds.values()), dimensions)]
+    written += ["", _row(["", *models]), _row(["---"] * (1 + len(models)))]
     return written + [
-        _row([words, *(text(cells, *cell, counted=True) for cells in analyses.values())]) for words, cell in OTHERS.items()
+        _row([words, *(text(cells, *cell, counted=True) for cells in models.values())]) for words, cell in OTHERS.items()
     ]
 
 

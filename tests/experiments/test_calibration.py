@@ -366,5 +366,10 @@ def test_the_summary_keeps_the_tables_and_writes_them_between_the_marks(
     assert f"| {found['near']} of 45, {found['worst']} {100 * found['coverage']:.0f} % |" in text
     errors = results["diversity"]["effective_members"]
     assert f"[{errors['low']:.2f}, {errors['high']:.2f}] ({errors['trajectories']}) |" in text
+    (folder / "calibration.json").write_text(json.dumps({"verdict": results["verdict"], "grouped_by": "dimension"}))
+    summarise.main([f"tiny_by_dimension={folder}"], here=tmp_path)
+    tables = (tmp_path / "README.md").read_text().split("\n\n")
+    having = ["| tiny_by_dimension |" in table or "tiny_by_dimension" in table.split("\n")[0] for table in tables]
+    assert sum(having) == 1, "in the table of scales alone"
     with pytest.raises(ConfigError, match="no calibration analysis"):
         summarise.main([f"tiny={tmp_path / 'nowhere'}"], here=tmp_path)
