@@ -22,18 +22,18 @@ from rwmu.records import Prediction
 Estimate = Callable[[Prediction], Tensor]
 
 
-def _squared_deviation(mean: Tensor) -> Tensor:
-    """Return the members' summed squared deviation from their mean, ``[E, B, D] -> [B, D]``."""
-    # Written out because it is called at every imagined step: torch.std over a leading axis is several times slower on CPUs.
-    return (mean - mean.mean(dim=0)).square().sum(dim=0)
+def member_variance(prediction: Prediction) -> Tensor:
+    """Return the unbiased variance of the members' means, ``[B, D]``; 0 for one member."""
+    mean = prediction.mean
+    if prediction.num_members == 1:
+        return mean.new_zeros(mean.shape[1:])
+    # Written out because it is called at every imagined step: torch.var over a leading axis is several times slower on CPUs.
+    return (mean - mean.mean(dim=0)).square().sum(dim=0) / (prediction.num_members - 1)
 
 
 def member_std(prediction: Prediction) -> Tensor:
     """Return the unbiased standard deviation of the members' means, ``[B, D]``; 0 for one member."""
-    mean = prediction.mean
-    if prediction.num_members == 1:
-        return mean.new_zeros(mean.shape[1:])
-    return (_squared_deviation(mean) / (prediction.num_members - 1)).sqrt()
+    return member_variance(prediction).sqrt()
 
 
 def epistemic(prediction: Prediction) -> Tensor:
@@ -41,18 +41,12 @@ def epistemic(prediction: Prediction) -> Tensor:
 
     This is the scalar that RWM-U's code penalises (arXiv:2504.16680; its text writes the variance).
     """
-    mean = prediction.mean
-    if prediction.num_members == 1:
-        return mean.new_zeros(mean.shape[1])
-    return (_squared_deviation(mean) / (prediction.num_members - 1)).sqrt().sum(dim=-1)
+    return member_std(prediction).sum(dim=-1)
 
 
 def epistemic_variance(prediction: Prediction) -> Tensor:
-    """Return the unbiased variance of the members' means, summed over dimensions (arXiv:2504.16680, Eq. 4); 0 for one member."""
-    mean = prediction.mean
-    if prediction.num_members == 1:
-        return mean.new_zeros(mean.shape[1])
-    return (_squared_deviation(mean) / (prediction.num_members - 1)).sum(dim=-1)
+    """Return the unbiased variance of the members' means, summed over dimensions (arXiv:2504.16680v3, Eq. 4); 0 for one member."""
+    return member_variance(prediction).sum(dim=-1)
 
 
 def epistemic_largest(prediction: Prediction) -> Tensor:
