@@ -513,15 +513,8 @@ def test_a_part_of_the_study(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "- models: `shared` of broad data (seeds 3, 4); `independent` of broad data; " in once
     assert "- policies inside `shared` models of broad data: raw 1 (seeds 1, 2, 3, 4); raw 0; " in once
     assert "`model-priors-broad-seed0` is damaged" in once
-    assert {path.stem for path in (folder / "figures").glob("*.png")} == {
-        "differences",
-        "ranking",
-        "coverage",
-        "diversity",
-        "falls",
-        "policies",
-        "cost",
-    }
+    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert drawn == {"ranking", "coverage", "diversity", "falls", "policies"}
     summarise.main(["--folder", str(folder)])
     assert (folder / "README.md").read_text() == once
     with (folder / "results.csv").open() as file:
