@@ -7,6 +7,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from experiments.shared_vs_independent.figures_comparison import differences, policies_over_weights
+from experiments.shared_vs_independent.figures_estimates import estimates
 from experiments.shared_vs_independent.figures_models import coverage, diversity, falls, ranking
 from experiments.shared_vs_independent.gather import Gathered
 
@@ -14,6 +15,7 @@ FIGURES: dict[str, Callable[[Gathered], Figure | None]] = {
     "differences": differences,
     "policies": policies_over_weights,
     "ranking": ranking,
+    "estimates": estimates,
     "falls": falls,
     "coverage": coverage,
     "diversity": diversity,
@@ -32,6 +34,11 @@ CAPTIONS = {
     "ranking": (
         "Rank correlation of disagreement with error at a step, each model alone. All are tested on the same episodes, so models "
         "whose whiskers overlap may still differ for sure: paired differences are in [differences.png](figures/differences.png)."
+    ),
+    "estimates": (
+        "Does disagreement know anything that a single model's own predicted noise does not? Left: how well either ranks errors; "
+        "right: how well either foresees falls, beside the termination head, which is trained to. The noise is the mean of what "
+        "the members predict. Only models and seeds whose noise has been measured; each estimate alone, on the same episodes."
     ),
     "falls": (
         "AUROC of the disagreement for a fall within so many steps, on an axis from chance (0.5) to 1. Grey: test episodes with "

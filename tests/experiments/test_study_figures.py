@@ -22,8 +22,8 @@ MANY = (1.0,) * len(SEEDS)
 SURE = {"value": 0.6, "low": 0.5, "high": 0.7, "trajectories": 30}
 
 
-def study(falls: int = 15) -> Gathered:
-    """Return all results, which foresee falls; one of the last policies falls often."""
+def study(falls: int = 15, noise: bool = True) -> Gathered:
+    """Return all results, which foresee falls, with the noise that older ones lack; one of the last policies falls often."""
     gathered = whole_study(EQUAL, SAME)
     often = PolicyCell(ModelCell("independent", "broad", 0), "recalibrated", 2.0)
     gathered.by_name[often.name] = policy_result(often, 20.0, falls=0.9)
@@ -31,6 +31,9 @@ def study(falls: int = 15) -> Gathered:
         for tested in result.get("tested_on", {}).values():
             tested["test"]["falls"] = falls
             tested["falls"] = {name: dict.fromkeys(("1", "5", "10", "25"), SURE) for name in ("disagreement", "termination_head")}
+            if noise:
+                tested["falls"]["noise_estimate"] = tested["falls"]["disagreement"]
+                tested["ranking"] = {k: at_step | {"aleatoric_rank": SURE} for k, at_step in tested["ranking"].items()}
     return gathered
 
 
@@ -175,6 +178,21 @@ def test_few_falls_are_said() -> None:
     figure = drawn("falls", study(falls=5))
     assert not any("only" in words(axis) for axis in figure.axes)
     assert figure.axes[0].get_yticks()[0] == 0.5
+
+
+def test_estimates_are_compared_where_the_noise_is_known(whole: Gathered) -> None:
+    assert FIGURES["estimates"](study(noise=False)) is None
+    assert len(drawn("estimates", whole).axes) == 2 * 4
+    some = study(noise=False)
+    for seed in (0, 1):
+        name = ModelCell("priors", "narrow", seed).name
+        some.by_name[name] = whole.by_name[name]
+    figure = drawn("estimates", some)
+    assert len(figure.axes) == 2 * 2
+    assert title_of(figure.axes[0]) == "trained on narrow, tested on broad"
+    assert "ranking errors: 2 seeds × 30 episodes" in words(figure.axes[0])
+    estimates = ["disagreement", "predicted noise", "termination head (falls only)"]
+    assert explained(figure) == ["priors", *estimates, HOLLOW]
 
 
 def test_members_are_shown_with_their_numbers(whole: Gathered) -> None:
