@@ -180,7 +180,7 @@ def _fallen(gathered: Gathered, data: str, axes: Sequence[Axes]) -> None:
             axis.axhspan(clone.low, clone.high, color=PALE, zorder=0.0)
         _over_weights(axis, of_models(fallen, POLICY_MODELS), penalty)
         label(axis, WEIGHT)
-    axes[0].set_ylim(-0.003)  # with room for whole markers
+    axes[0].set_ylim(-0.03 * axes[0].get_ylim()[1])  # with room for whole markers
     label(axes[0], WEIGHT, "share of episodes\nwith a fall")
 
 

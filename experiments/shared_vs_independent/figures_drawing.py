@@ -120,9 +120,9 @@ def limit(axes: Sequence[Axes], least: float, most: float, step: float) -> None:
         axis.set_ylim(most - step * (down + 0.2), most + step * (up + 0.2))  # with room for whole markers
 
 
-def level(axis: Axes, value: float, colour: str = GREY, name: str = "", style: str = "--") -> None:
-    """Draw a horizontal line, for the legend if it has a name."""
-    axis.axhline(value, color=colour, linestyle=style, linewidth=1.3, zorder=1.5, label=name or None)
+def level(axis: Axes, value: float, colour: str = GREY, name: str = "") -> None:
+    """Draw a dashed horizontal line, for the legend if it has a name."""
+    axis.axhline(value, color=colour, linestyle="--", linewidth=1.3, zorder=1.5, label=name or None)
 
 
 # -- series and legend --------------------------------------------------------------------------------------------------------
