@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments.shared_vs_independent import returns
-from experiments.shared_vs_independent.answer import DATA, RETURN_MARGIN, against_margin, compared
+from experiments.shared_vs_independent.answer import DATA, RETURN_MARGIN, against_margin, common_weights, compared
 from experiments.shared_vs_independent.cells import MODELS
 from experiments.shared_vs_independent.gather import FRACTION, Gathered, models, number_at
 from experiments.shared_vs_independent.paired import difference
@@ -42,8 +42,8 @@ def models_differ(gathered: Gathered, first: str, second: str, data: str, tested
 
 
 def returns_differ(gathered: Gathered, first: str, second: str, data: str) -> str:
-    """Return the relative difference of the deployed returns, each model at its best raw weight of those run."""
-    sides = [Returns.of(gathered, model, "raw", data) for model in (first, second)]
+    """Return the relative difference of the deployed returns, each model at its best raw weight of those that both have."""
+    sides = common_weights([Returns.of(gathered, model, "raw", data) for model in (first, second)])
     found = returns.difference(sides[0], sides[1], relative=True)
     if found.value is None:
         return ""
