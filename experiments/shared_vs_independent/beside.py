@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from experiments.shared_vs_independent import returns
 from experiments.shared_vs_independent.answer import DATA, RETURN_MARGIN, against_margin, common_weights, compared
-from experiments.shared_vs_independent.cells import MODELS
-from experiments.shared_vs_independent.gather import FRACTION, Gathered, models, number_at
-from experiments.shared_vs_independent.paired import difference
+from experiments.shared_vs_independent.cells import MODELS, RULE_STEPS
+from experiments.shared_vs_independent.gather import FRACTION, Gathered, models
+from experiments.shared_vs_independent.paired import difference, disagreement_less_noise, fall_area, rank_correlation
 from experiments.shared_vs_independent.returns import Returns
 from experiments.shared_vs_independent.robust import Estimate
 from experiments.shared_vs_independent.tables import HORIZONS
@@ -59,22 +61,16 @@ def _judged(found: Estimate, margin: float) -> str:
 
 
 def disagreement_or_noise(gathered: Gathered, data: str, tested: str) -> str:
-    """Return how well errors are ranked and falls foreseen by the disagreement, and by the noise that the members predict."""
-
-    def both(model: str, section: str, names: tuple[str, str], step: str) -> str:
-        base = ("tested_on", tested, section)
-        paths = [(*base, step, name) if section == "ranking" else (*base, name, step) for name in names]
-        with_noise = [cell for cell in models(model, data) if number_at(gathered.of(cell) or {}, paths[1])]
-        values = [gathered.estimate(with_noise, path).value for path in paths] if with_noise else []
-        return " and ".join(f"{value:.2f}" for value in values if value is not None)
-
+    """Return how much better the disagreement ranks errors and foresees falls than the noise that the same members predict."""
     parts = []
     for model in MODELS:
-        rank = both(model, "ranking", ("rank", "aleatoric_rank"), "8")
-        if rank:
-            parts.append(f"`{model}` {rank} (falls {both(model, 'falls', ('disagreement', 'noise_estimate'), '5')})")
-    what = "rank correlation at 8 steps of the disagreement and of the predicted noise (AUROC of a fall within 5 steps, likewise)"
-    return f"Trained on {data}, tested on {tested}: {what}: {'; '.join(parts)}." if parts else ""
+        rank = disagreement_less_noise(gathered, model, data, tested, partial(rank_correlation, RULE_STEPS[0]))
+        area = disagreement_less_noise(gathered, model, data, tested, partial(fall_area, 5))
+        if rank.value is not None:
+            foresight = area.text(3) if area.value is not None else area.reason
+            parts.append(f"`{model}` {rank.text(3)}, foresight of falls {foresight}")
+    what = f"disagreement − noise that the members predict, rank correlation at {RULE_STEPS[0]} steps, AUROC of a fall within 5"
+    return f"{what[0].upper()}{what[1:]}, trained on {data}, tested on {tested}: {'; '.join(parts)}." if parts else ""
 
 
 def scale(gathered: Gathered) -> str:

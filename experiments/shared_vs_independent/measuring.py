@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from experiments.shared_vs_independent.cells import RULE_STEPS
@@ -13,7 +14,7 @@ from rwmu.evaluation.calibration.measure import measure_calibration
 from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
 from rwmu.evaluation.deployment import Deployment
 from rwmu.imagination.rehearsal import rehearse
-from rwmu.uncertainty.estimates import epistemic
+from rwmu.uncertainty.estimates import aleatoric, epistemic
 
 # Every row of the test episodes is predicted one step ahead: a sample of them would have to be weighed.
 SETTINGS = CalibrationSettings(horizons=(1, 8, 24, 100), one_step_windows=1_000_000)
@@ -38,13 +39,17 @@ def dense_rows(world_model: WorldModel, tested: OfflineDataModule) -> dict[str, 
     """Forecast along many short stretches of the test episodes, as imagination dreams.
 
     Returns:
-        ``episode`` and ``level`` (the policy that acted) of each forecast, and by step ``disagreement`` and ``error`` (root mean
-        square over dimensions), None where the episode has ended before or a forecast is not finite. Two models measured on the
-        same episodes have the same forecasts.
+        ``episode`` and ``level`` (the policy that acted) of each forecast, and by step ``disagreement``, ``noise`` (that the
+        members predict: their mean sigma, summed over dimensions) and ``error`` (root mean square over dimensions), None where the
+        episode has ended before or a forecast is not finite. Two models measured on the same episodes have the same forecasts.
     """
     dream = rehearse(world_model, tested.episodes, tested.splits["test"], max(RULE_STEPS), FORECASTS)
-    disagreement, error = dream.disagreement(epistemic), dream.error.square().mean(dim=-1).sqrt()
-    valid = dream.valid & disagreement.isfinite() & error.isfinite()
+    columns = {
+        "disagreement": dream.disagreement(epistemic),
+        "noise": dream.disagreement(aleatoric),
+        "error": dream.error.square().mean(dim=-1).sqrt(),
+    }
+    valid = torch.stack([dream.valid, *(values.isfinite() for values in columns.values())]).all(dim=0)
 
     def column(values: Tensor, step: int) -> list[float | None]:
         pairs = zip(values[step - 1].tolist(), valid[step - 1].tolist(), strict=True)
@@ -53,7 +58,7 @@ def dense_rows(world_model: WorldModel, tested: OfflineDataModule) -> dict[str, 
     return {
         "episode": dream.episode.tolist(),
         "level": [tested.episodes.levels[i] for i in dream.episode.tolist()],
-        "steps": {str(k): {"disagreement": column(disagreement, k), "error": column(error, k)} for k in RULE_STEPS},
+        "steps": {str(k): {name: column(values, k) for name, values in columns.items()} for k in RULE_STEPS},
     }
 
 
@@ -78,7 +83,8 @@ def kept(found: dict[str, Any], dense: dict[str, Any]) -> dict[str, Any]:
         }
         for forecast, methods in found.get("scale", {}).items()
     }
-    falls = {name: found["fall_rows"][name] for name in ("disagreement", "termination_head", "steps", "episode")}
+    names = {"disagreement": "disagreement", "noise": "noise_estimate"} | {n: n for n in ("termination_head", "steps", "episode")}
+    falls = {name: found["fall_rows"][of] for name, of in names.items()}
     rows = {"forecasts": dense, "falls": falls}
     shortened = _short({name: found[name] for name in _PARTS if name in found} | {"scale": scale, "rows": rows})
     assert isinstance(shortened, dict)

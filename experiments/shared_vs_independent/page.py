@@ -143,6 +143,7 @@ def result_lines(gathered: Gathered, drawn: Sequence[str]) -> list[str]:
     """Return what the page shows of the results: the differences, the policies, the cost and the figures."""
     sections = {
         "Differences between models, paired by seed and episode": tables.differences(gathered),
+        "Disagreement − predicted noise of the same members, paired by seed and episode": tables.against_noise(gathered),
         "Deployed policies: return more than the clone's, and share of episodes with a fall": tables.policies_by_weight(gathered),
         "Error, size and time": tables.error_and_cost(gathered),
     }
@@ -156,6 +157,7 @@ def all_tables(gathered: Gathered) -> list[str]:
         "Ranking: rank correlation of disagreement with error (200 long forecasts)": tables.ranking(gathered),
         "What the ranking is made of (1000 short forecasts)": tables.composition(gathered),
         "Differences between models, paired by seed and episode": tables.differences(gathered),
+        "Disagreement − predicted noise of the same members, paired by seed and episode": tables.against_noise(gathered),
         "Scale: share inside the intervals of sampled trajectories": tables.scale(gathered),
         "Diversity of the members": tables.diversity(gathered),
         "Foresight of falls: AUROC of the disagreement": tables.falls(gathered),

@@ -19,6 +19,7 @@ Measured = dict[str, Any]
 
 FALL_ROWS_WITHIN = 25  # steps before a fall, of which a result has every row
 _DRAWS_AT_ONCE = 128  # whose rows stay in the cache
+DISAGREEMENT, NOISE = "disagreement", "noise"  # what may rank errors and foresee falls; noise as the members predict it
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,30 @@ def difference(gathered: Gathered, first: str, second: str, data: str, tested_on
     if not bool(torch.isfinite(found[:, 0]).all()):
         return Estimate(None, reason="not measured: no falls, or nothing that varies, in the test episodes")
     return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), _episodes(_measured(gathered, pairs[0][0], tested_on)))
+
+
+def disagreement_less_noise(
+    gathered: Gathered, model: str, data: str, tested_on: str, statistic: Callable[[str], Statistic]
+) -> Estimate:
+    """Return a statistic of the disagreement less that of the predicted noise of the same models, with its interval.
+
+    Args:
+        statistic: of a score, ``DISAGREEMENT`` or ``NOISE``.
+    """
+    cells = [cell for cell in (ModelCell(model, data, seed) for seed in SEEDS) if NOISE in _falls(gathered, cell, tested_on)]
+    if not cells:
+        return Estimate(None, reason="not run yet")
+    scores = statistic(DISAGREEMENT), statistic(NOISE)
+    drawn = [[drawn_values(gathered, cell, tested_on, score) for score in scores] for cell in cells]
+    found = torch.stack([own - noise for own, noise in drawn])
+    if not bool(torch.isfinite(found[:, 0]).all()):
+        return Estimate(None, reason="not measured: no falls, or nothing that varies, in the test episodes")
+    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), _episodes(_measured(gathered, cells[0], tested_on)))
+
+
+def _falls(gathered: Gathered, cell: ModelCell, tested_on: str) -> dict[str, Any]:
+    found: dict[str, Any] = _measured(gathered, cell, tested_on).get("rows", {}).get("falls", {})
+    return found
 
 
 def level_of(gathered: Gathered, model: str, data: str, tested_on: str, statistic: Statistic) -> Estimate:
@@ -119,69 +144,69 @@ def _draws(measured: Measured) -> Tensor:
 # -- ranking ------------------------------------------------------------------------------------------------------------------
 
 
-def _forecasts(measured: Measured, step: int) -> tuple[Tensor, Tensor, Tensor, list[str]]:
-    """Return disagreement, error ``[B]`` and episode of the forecasts that are known ``step`` steps ahead, and their levels."""
+def _forecasts(measured: Measured, step: int, score: str) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """Return score, error ``[B]`` and episode of the forecasts that are known ``step`` steps ahead, and their levels."""
     rows = measured["rows"]["forecasts"]
     columns = rows["steps"][str(step)]
     known = [i for i, value in enumerate(columns["error"]) if value is not None]
-    values = [torch.tensor([columns[name][i] for i in known], dtype=torch.float64) for name in ("disagreement", "error")]
+    values = [torch.tensor([columns[name][i] for i in known], dtype=torch.float64) for name in (score, "error")]
     return values[0], values[1], torch.tensor([rows["episode"][i] for i in known]), [rows["level"][i] for i in known]
 
 
-def rank_correlation(step: int) -> Statistic:
-    """Return the rank correlation of disagreement with error among the forecasts of ``step`` steps, all alike deep."""
+def rank_correlation(step: int, score: str = DISAGREEMENT) -> Statistic:
+    """Return the rank correlation of a score with the error among the forecasts of ``step`` steps, all alike deep."""
 
     def statistic(measured: Measured, times: Tensor) -> Tensor:
-        disagreement, error, episode, _ = _forecasts(measured, step)
-        return weighted_correlation(disagreement, error, times[:, episode])
+        scored, error, episode, _ = _forecasts(measured, step, score)
+        return weighted_correlation(scored, error, times[:, episode])
 
-    return Statistic(f"rank_correlation {step}", statistic)
+    return Statistic(f"rank_correlation {step} {score}", statistic)
 
 
-def within_level(step: int) -> Statistic:
+def within_level(step: int, score: str = DISAGREEMENT) -> Statistic:
     """Return the same among the forecasts of one collecting policy, averaged over these, weighed by their forecasts.
 
     Telling a poor policy's episodes from a good one's is no merit here.
     """
 
     def statistic(measured: Measured, times: Tensor) -> Tensor:
-        disagreement, error, episode, level = _forecasts(measured, step)
+        scored, error, episode, level = _forecasts(measured, step, score)
         total, rows = torch.zeros(len(times)).double(), torch.zeros(len(times)).double()
         for name in sorted(set(level)):
             own = torch.tensor([other == name for other in level])
             weights = times[:, episode[own]]
-            found = weighted_correlation(disagreement[own], error[own], weights)
+            found = weighted_correlation(scored[own], error[own], weights)
             number = torch.where(found.isnan(), 0.0, weights.sum(dim=1))
             total, rows = total + number * found.nan_to_num(), rows + number
         return total / rows
 
-    return Statistic(f"within_level {step}", statistic)
+    return Statistic(f"within_level {step} {score}", statistic)
 
 
-def within_episode(step: int) -> Statistic:
-    """Return the share of pairs of forecasts of the same episode of which the one with more disagreement has more error.
+def within_episode(step: int, score: str = DISAGREEMENT) -> Statistic:
+    """Return the share of pairs of forecasts of the same episode of which the one with the higher score has more error.
 
     0.5 is chance. What makes an episode hard as a whole, its policy, action noise and command, is no merit here.
     """
 
     def statistic(measured: Measured, times: Tensor) -> Tensor:
-        disagreement, error, episode, _ = _forecasts(measured, step)
+        scored, error, episode, _ = _forecasts(measured, step, score)
         right, pairs = torch.zeros(times.shape[1]).double(), torch.zeros(times.shape[1]).double()
         for own in torch.unique(episode):
             rows = episode == own
             first, second = torch.combinations(torch.arange(int(rows.sum()))).unbind(1)
-            sign = [torch.sign(values[rows][first] - values[rows][second]) for values in (disagreement, error)]
+            sign = [torch.sign(values[rows][first] - values[rows][second]) for values in (scored, error)]
             right[own], pairs[own] = (0.5 + 0.5 * sign[0] * sign[1]).sum(), len(first)
         return (times @ right) / (times @ pairs)
 
-    return Statistic(f"within_episode {step}", statistic)
+    return Statistic(f"within_episode {step} {score}", statistic)
 
 
 # -- falls --------------------------------------------------------------------------------------------------------------------
 
 
-def fall_area(within: int) -> Statistic:
-    """Return the AUROC of disagreement for a fall within so many steps.
+def fall_area(within: int, score: str = DISAGREEMENT) -> Statistic:
+    """Return the AUROC of a score for a fall within so many steps.
 
     All rows shortly before falls are in a result, but of the others an even sample; each of these counts for as many as it stands
     for.
@@ -189,16 +214,16 @@ def fall_area(within: int) -> Statistic:
 
     def statistic(measured: Measured, times: Tensor) -> Tensor:
         rows = measured["rows"]["falls"]
-        score, steps, episode = (torch.tensor(rows[name]) for name in ("disagreement", "steps", "episode"))
+        values, steps, episode = (torch.tensor(rows[name]) for name in (score, "steps", "episode"))
         positive, far = (steps >= 1) & (steps <= within), (steps < 0) | (steps > FALL_ROWS_WITHIN)
         stand_for = torch.where(far, rows_each_stands_for(measured, int(far.sum()), len(steps)), 1.0)
         weights = times[:, episode]
         before = weights * positive
         others = weights * stand_for * (~positive & (steps != 0))
-        area = (before * weighted_ranks(score.double(), others)).sum(dim=1)
+        area = (before * weighted_ranks(values.double(), others)).sum(dim=1)
         return area / (before.sum(dim=1) * others.sum(dim=1))
 
-    return Statistic(f"fall_area {within}", statistic)
+    return Statistic(f"fall_area {within} {score}", statistic)
 
 
 def rows_each_stands_for(measured: Measured, far: int, kept: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from experiments.shared_vs_independent import paired, returns
@@ -123,6 +124,23 @@ def differences(gathered: Gathered) -> list[str]:
                 counts = [str(found[0].seeds), str(found[0].episodes)]
                 rows.append([f"`{first}` − `{second}`", data, tested, *counts, *(estimate.text(3) for estimate in found)])
     header = ["difference", "trained on", "tested on", "seeds", "episodes", *statistics]
+    return table(header, rows) if rows else ["not run yet"]
+
+
+def against_noise(gathered: Gathered) -> list[str]:
+    """Return what the disagreement does better than the noise that the same members predict, paired by seed and episode."""
+    statistics = {f"rank at {k}": partial(paired.rank_correlation, k) for k in RULE_STEPS}
+    statistics |= {f"within an episode at {k}": partial(paired.within_episode, k) for k in RULE_STEPS}
+    statistics |= {f"AUROC within {k}": partial(paired.fall_area, k) for k in (5, 25)}
+    rows = []
+    for data, tested in TRAINED_TESTED:
+        for model in MODELS:
+            found = [paired.disagreement_less_noise(gathered, model, data, tested, of) for of in statistics.values()]
+            if found[0].value is not None:
+                rows.append(
+                    [f"`{model}`", data, tested, str(found[0].seeds), str(found[0].episodes), *(each.text(3) for each in found)]
+                )
+    header = ["model", "trained on", "tested on", "seeds", "episodes", *statistics]
     return table(header, rows) if rows else ["not run yet"]
 
 

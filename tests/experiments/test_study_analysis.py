@@ -241,6 +241,46 @@ def test_a_better_ranking_is_seen_and_only_seeds_that_both_have_count() -> None:
     assert base.low < float(base.value or 0.0)
 
 
+def with_noise(gathered: Gathered, quality: float) -> Gathered:
+    """Give every model a predicted noise that follows error and falls as closely as ``quality`` says."""
+    for result in gathered.by_name.values():
+        for found in result.get("tested_on", {}).values():
+            other = measured(100 + result["seed"], quality)["rows"]
+            for k, columns in found["rows"]["forecasts"]["steps"].items():
+                error, noise = columns["error"], other["forecasts"]["steps"][k]["disagreement"]
+                mixed = [None if e is None else quality * e + (1.0 - quality) * n for e, n in zip(error, noise, strict=True)]
+                mixed[7] = None
+                columns["noise"] = mixed
+            found["rows"]["falls"]["noise"] = [0.5] * len(found["rows"]["falls"]["steps"])
+    return gathered
+
+
+def test_disagreement_is_compared_with_the_noise_of_the_same_models() -> None:
+    """A disagreement that follows the error exactly, beside a noise that follows it by half and falls not at all."""
+    gathered = with_noise(whole_study(dict.fromkeys(MODELS, 1.0), SAME), 0.5)
+    rank = paired.disagreement_less_noise(gathered, "shared", "broad", "broad", lambda score: paired.rank_correlation(8, score))
+    noise = [
+        paired.drawn_values(gathered, cell, "broad", paired.rank_correlation(8, "noise"))[0] for cell in models("shared", "broad")
+    ]
+    assert rank.value == pytest.approx(1.0 - robust.interquartile_mean(np.array([noise], dtype=float))[0], abs=1e-9)
+    assert rank.low is not None
+    assert rank.low > 0.0
+    assert (rank.seeds, rank.episodes) == (5, 30)
+    area = paired.disagreement_less_noise(gathered, "shared", "broad", "broad", lambda score: paired.fall_area(5, score))
+    alone = paired.level_of(gathered, "shared", "broad", "broad", paired.fall_area(5))
+    assert area.value is not None
+    assert alone.value is not None
+    assert area.value == pytest.approx(alone.value - 0.5, abs=1e-9), "a constant noise foresees by chance"
+    assert tables.against_noise(gathered)[2].startswith("| `shared` | broad | broad | 5 | 30 | ")
+
+
+def test_results_without_the_noise_are_left_out_of_that_comparison() -> None:
+    gathered = whole_study(EQUAL, SAME)
+    found = paired.disagreement_less_noise(gathered, "shared", "broad", "broad", lambda score: paired.rank_correlation(8, score))
+    assert (found.value, found.reason) == (None, "not run yet")
+    assert tables.against_noise(gathered) == ["not run yet"]
+
+
 def test_without_falls_there_is_no_difference_of_foresight() -> None:
     gathered = whole_study(EQUAL, SAME)
     for model in ("shared", "independent"):

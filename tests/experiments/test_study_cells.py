@@ -72,6 +72,9 @@ def test_a_model_is_fitted_and_measured_on_both_data_sets(place: Place) -> None:
     lengths = {len(column) for column in columns}
     assert len(lengths) == 1
     assert set(forecasts["steps"]) == {"8", "24"}
+    assert all(set(columns) == {"disagreement", "noise", "error"} for columns in forecasts["steps"].values())
+    assert all(value > 0.0 for value in forecasts["steps"]["8"]["noise"] if value is not None)
+    assert len(tested["broad"]["rows"]["falls"]["noise"]) == len(tested["broad"]["rows"]["falls"]["steps"])
     assert set(forecasts["level"]) <= {"random", "stand", "poor", "medium", "good", "expert", "mixed"}
     assert set(tested["narrow"]["rows"]["forecasts"]["level"]) == {"expert"}
     assert result["dynamics"]["normalized_error"]["1"] > 0

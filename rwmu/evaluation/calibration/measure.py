@@ -29,9 +29,9 @@ there. Everything is normalised.
 - ``falls[disagreement | noise_estimate | termination_head]["1" | "5" | "10" | "25"]``: cells, AUROC of a fall within so many
   steps (``noise_estimate``: the members' mean sigma, summed over dimensions);
 - ``points[horizon]``: ``disagreement``, ``error`` and ``episode`` of every stretch at that step, and ``fall_rows``:
-  ``disagreement``, ``termination_head``, ``steps`` (to the fall, -1 for none) and ``episode`` of all rows within 25 steps
-  of a fall and of some others. Two models measured on the same selection and settings have the same rows, so they can be
-  paired (:func:`rwmu.uncertainty.resampling.paired_bootstrap`);
+  ``disagreement``, ``noise_estimate``, ``termination_head``, ``steps`` (to the fall, -1 for none) and ``episode`` of all rows
+  within 25 steps of a fall and of some others. Two models measured on the same selection and settings have the same rows, so they
+  can be paired (:func:`rwmu.uncertainty.resampling.paired_bootstrap`);
 - ``recalibrations[forecast]``: a list by reach (short and long stretches), each with ``steps`` (of the forecast, in the order of
   a recalibration's own steps) and ``fitted``: method -> what :meth:`~rwmu.evaluation.calibration.recalibrated.Fitted.to_dict`
   says;

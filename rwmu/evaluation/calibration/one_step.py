@@ -190,6 +190,7 @@ def fall_rows(rows: OneStep, estimate: Estimate) -> dict[str, Any]:
     picked = rows.prediction.map(lambda tensor: tensor[:, chosen])
     columns: Sequence[tuple[str, Tensor]] = (
         ("disagreement", estimate(picked)),
+        ("noise_estimate", aleatoric(picked)),
         ("termination_head", picked.termination.sigmoid().mean(dim=0)[:, 0]),
     )
     table: dict[str, Any] = {name: [float(f"{value:.6g}") for value in column.tolist()] for name, column in columns}
