@@ -147,7 +147,8 @@ def result_lines(gathered: Gathered, drawn: Sequence[str]) -> list[str]:
         "Deployed policies: return more than the clone's, and share of episodes with a fall": tables.policies_by_weight(gathered),
         "Error, size and time": tables.error_and_cost(gathered),
     }
-    figures = [line for name in drawn for line in ("", f"![{name}](figures/{name}.png)", "", CAPTIONS[name])]
+    captions = {name: (CAPTIONS[name].split(". ")[0], CAPTIONS[name]) for name in drawn}
+    figures = [line for name, (short, full) in captions.items() for line in ("", f"![{short}](figures/{name}.png)", "", full)]
     return [*notes(), "All tables are in [table.md](table.md).", *_under_headings(sections), *figures]
 
 
