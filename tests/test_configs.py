@@ -101,10 +101,29 @@ def test_parts_are_built(experiment: str) -> None:
     parts = Parts(compose_config("train", [experiment, "scale=smoke"]))
     model, architecture = parts.new_dynamics()
     assert model.num_members == architecture["num_members"] == (1 if "rwm_base" in experiment else 5)
-    assert architecture["kind"] == ("shared" if "shared" in experiment else "independent")
+    assert architecture["kind"] == ("shared" if "shared" in experiment or "published" in experiment else "independent")
     assert parts.penalty().weight == (0.0 if "rwm_base" in experiment else 1.0)  # type: ignore[attr-defined]
     assert parts.loss.history == 8
     assert parts.task.weights["flat_orientation_l2"] == -5.0
+
+
+def test_the_published_choices_are_published_ones() -> None:
+    """Sizes aside, which a scale sets: the objective, the bootstrap, the heads, a raw penalty, no clone."""
+    config = compose_config("train", ["+experiment=rwmu_published"])
+    loss, dynamics, data, policy = config.dynamics.loss, config.dynamics, config.data, config.policy
+    assert (loss.state_loss, loss.feedback, loss.decay) == ("sampled_squared_error", "sample", 1.0)
+    assert dict(loss.weights) | {"extension": None} == {
+        "state": 1.0,
+        "history": 0.0,
+        "bound": 1.0,
+        "contact": 1.0,
+        "termination": 1.0,
+        "extension": None,
+    }
+    assert (dynamics.auxiliary_base, dynamics.skip, dynamics.learn_bounds) == ("separate", False, True)
+    assert (data.bootstrap, list(data.mirrors), data.beginnings, data.endings) == ("in_batch", [], 0.0, 0.0)
+    assert (config.penalty.estimate, config.penalty.centred) == ("std", False)
+    assert (policy.init, policy.anchor_weight, list(policy.ppo.mirrors)) == ("scratch", 0.0, [])
 
 
 def test_experiments_differ_in_models_and_penalty_only() -> None:
