@@ -39,7 +39,7 @@ def fails(outcome: Any, *words: str) -> None:
 # -- the whole loop -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("experiment", ["rwm_base", "mopo_ensemble5", "mopo_shared5"])
+@pytest.mark.parametrize("experiment", ["rwm_base", "mopo_ensemble5", "mopo_shared5", "rwmu_published"])
 def test_an_experiment_goes_from_data_to_report(experiment: str, workplace: Path, command: Command, smoke: list[str]) -> None:
     outcome = command("train", f"+experiment={experiment}", *smoke, "seed=3")
     assert outcome.status == 0, outcome.err
