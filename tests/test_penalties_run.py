@@ -67,7 +67,7 @@ def refusal(outcome: Any) -> str:
     return str(lines[0])
 
 
-@pytest.mark.parametrize("name", ["truncation", "morel", "recalibrated"])
+@pytest.mark.parametrize("name", ["mopo", "truncation", "morel", "recalibrated"])
 def test_one_member_is_refused_at_once(name: str, workplace: Path, smoke: list[str], command: Command) -> None:
     message = refusal(command("train", *smoke, f"penalty={name}", "dynamics.num_members=1", STAGES))
     assert "one member has none" in message

@@ -33,6 +33,7 @@ _OF_THE_POLICY = ("policy", "penalty", "imagination", "evaluation")
 # What was done before there was such a setting.
 _BEFORE = {"imagination.device": "cpu"}
 _ABSENT = object()
+ANOTHER_FIT = "another_fit.txt"  # in the folder of a model that is not the one that its result measured: no policy may use it
 
 
 def latest(cell: Cell, runs: Path) -> Path:
@@ -46,10 +47,21 @@ def fitted_model(cell: Cell, runs: Path) -> Path:
 
 
 def is_fitted(cell: Cell, runs: Path) -> bool:
-    """Return whether the world model that a cell needs is finished."""
+    """Return whether the world model that a cell needs is finished, and the one that its result measured."""
     path = fitted_model(cell, runs)
     progress = path.parent.parent / "stages.json"
+    if (path.parent.parent / ANOTHER_FIT).is_file():
+        return False
     return path.is_file() and progress.is_file() and "dynamics" in json.loads(progress.read_text())["finished"]
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a file holds; None where there is none, or no mapping."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def try_lock(path: Path) -> IO[str] | None:

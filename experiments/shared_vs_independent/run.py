@@ -11,7 +11,6 @@ runners may work at the same time, also on the same folders: a cell is locked wh
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import statistics
 import subprocess
@@ -31,12 +30,13 @@ from experiments.shared_vs_independent.cells import (
     RESULTS,
     SEEDS,
     Cell,
+    ModelCell,
     PolicyCell,
     model_cell,
     plan,
     result_path,
 )
-from experiments.shared_vs_independent.folders import is_fitted, latest, try_lock
+from experiments.shared_vs_independent.folders import is_fitted, latest, read_json, try_lock
 
 POLL_S = 0.5
 GRACE_S = 120.0  # for an interrupted cell to write what it has
@@ -47,13 +47,10 @@ Command = Sequence[str]
 def read_result(cell: Cell, results: Path) -> dict[str, Any] | None:
     """Return the result of a cell; None where there is none, or one that is damaged or another's."""
     path = result_path(cell, results)
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.is_file():
         return None
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or found.get("name") != cell.name or found.get("format") != FORMAT:
+    found = read_json(path)
+    if found is None or found.get("name") != cell.name or found.get("format") != FORMAT:
         print(f"{path} is damaged, of another cell or of an earlier format; it is made anew.", flush=True)
         return None
     return found
@@ -90,6 +87,7 @@ class Runner:
         overrides: settings on top of every cell's own.
         end: after which no cell is begun.
         worker: the command that works on a cell, to which its name and the options are added.
+        again: models that have a result, but whose weights are needed and not in ``runs``.
     """
 
     runs: Path
@@ -99,12 +97,16 @@ class Runner:
     end: datetime | None = None
     worker: Command = (sys.executable, "-m", "experiments.shared_vs_independent.work")
     running: list[Running] = field(default_factory=list)
+    again: list[ModelCell] = field(default_factory=list)
 
     def run(self, cells: Iterable[Cell]) -> dict[str, str]:
         """Work on the cells that have no result, in their order; returns the name and fate of each one begun."""
         pending = [cell for cell in cells if read_result(cell, self.results) is None]
+        self.again = models_to_fit_again(pending, self.runs, self.results)
         fates: dict[str, str] = {}
-        print(f"{len(pending)} cells to do.", flush=True)
+        more = f", and {len(self.again)} models to fit again for them: their weights are not here" if self.again else ""
+        print(f"{len(pending)} cells to do{more}.", flush=True)
+        pending = [*self.again, *pending]
         try:
             while pending or self.running:
                 fates |= self._reap()
@@ -147,7 +149,7 @@ class Runner:
             if lock is None:  # another runner's
                 continue
             pending.remove(cell)
-            if read_result(cell, self.results) is not None:  # another runner was faster
+            if cell not in self.again and read_result(cell, self.results) is not None:  # another runner was faster
                 lock.close()
                 continue
             self.running.append(Running(cell, self._start(cell, lock), lock))
@@ -181,6 +183,12 @@ class Runner:
         if code == 130:
             return f"interrupted {seconds}"
         return f"failed with status {code} {seconds}, see {self.runs / item.cell.name / 'log.txt'}"
+
+
+def models_to_fit_again(pending: Sequence[Cell], runs: Path, results: Path) -> list[ModelCell]:
+    """Return the models that pending policies need and that have a result, but no weights here: weights are not kept."""
+    needed = dict.fromkeys(cell.model for cell in pending if isinstance(cell, PolicyCell) and not is_fitted(cell, runs))
+    return [model for model in needed if model not in pending and result_path(model, results).is_file()]
 
 
 def overview(cells: Sequence[Cell], runs: Path, results: Path, jobs: int) -> list[str]:

@@ -30,13 +30,13 @@ from experiments.shared_vs_independent.cells import (
     plan,
     result_path,
 )
-from experiments.shared_vs_independent.folders import absent, differences, fitted_model, latest, locked
+from experiments.shared_vs_independent.folders import ANOTHER_FIT, absent, differences, fitted_model, latest, locked, read_json
 from rwmu.command_line import STATUS_INTERRUPTED, STATUS_USER_ERROR, explain
 from rwmu.configuration import check_config, compose_config, config_directory, groups
 from rwmu.dynamics.world_model import WorldModel, parameter_count
-from rwmu.errors import ConfigError
+from rwmu.errors import CheckpointError, ConfigError
 from rwmu.evaluation.cache import DeploymentCache, deployment_key
-from rwmu.evaluation.json_files import write_json
+from rwmu.evaluation.json_files import write_json, write_text
 from rwmu.evaluation.measure import Candidate, deploy_each
 from rwmu.numerics import set_up
 from rwmu.pipeline import Run
@@ -48,6 +48,7 @@ from rwmu.train import open_run
 
 NUM_DREAM_ENVS = 64
 STAGES = {"model": ["data", "dynamics"], "policy": ["policy"]}
+MODEL_HASH = "model_hash.txt"  # in a policy's folder, of the world model that it is optimised in
 _ERRORS = ("windows", "episodes", "normalized_error", "standard_error", "hold_last_error", "num_members")
 
 
@@ -109,6 +110,7 @@ def finish_model(cell: ModelCell, run: Run, runs: Path, extra: list[str]) -> dic
         tested[name] = measuring.kept(found, rows)
     measured = {name: _measured(run.folder, name) for name in ("data", "dynamics")}
     return {
+        "model_hash": world_model.content_hash(),
         "parameters": parameter_count(WorldModel.load(run.folder.checkpoints / "dynamics.pt").dynamics),
         "hidden_size": run.config.dynamics.hidden_size,
         "dataset": {name: value for name, value in measured["data"]["dataset"].items() if name != "levels"},
@@ -127,13 +129,46 @@ def finish_policy(cell: PolicyCell, run: Run, runs: Path) -> dict[str, Any]:
         # A clone depends on data and seed alone: it is made once.
         if shared.is_file() and not clone.is_file():
             policy.keep(shared, clone)
+        same_model(cell, run)
         run.stages(STAGES["policy"])
         if clone.is_file() and not shared.is_file():
             policy.keep(clone, shared)
         with StageClock(run.folder, "deployment"):
             write_json(run.folder.path / "measured" / "deployment.json", deploy(run, clone))
     kept = ("deployment", "imagination", "episodes")
-    return {name: value for name, value in _measured(run.folder, "deployment").items() if name in kept}
+    made = {name: value for name, value in _measured(run.folder, "deployment").items() if name in kept}
+    return {"model_hash": same_model(cell, run), **made}
+
+
+def same_model(cell: PolicyCell, run: Run) -> str:
+    """Return the hash of the model that a policy is optimised in, kept in its folder; refuse to go on in another one."""
+    file, found = run.folder.path / MODEL_HASH, run.world_model().content_hash()
+    if not file.is_file():
+        write_text(file, found + "\n")
+    begun = file.read_text().strip()
+    if begun != found:
+        raise CheckpointError(
+            f"{cell.name} was begun in another fit of {cell.model.name} (hash {begun[:12]}) than there is now ({found[:12]}); move "
+            f"{run.folder.path} away to begin anew."
+        )
+    return begun
+
+
+def refuse_another_fit(cell: ModelCell, folder: RunFolder, particular: dict[str, Any], results: Path) -> None:
+    """Refuse a model that was fitted again, for policies to be optimised in, and is not the one that its result measured."""
+    before = read_json(result_path(cell, results))
+    if before is None or before.get("format") != FORMAT:
+        return
+    errors = [found["dynamics"]["normalized_error"] for found in (before, particular)]
+    hashes = [found.get("model_hash") for found in (before, particular)]
+    if errors[0] != errors[1] or (hashes[0] and hashes[0] != hashes[1]):
+        sentence = (
+            f"{cell.name} was fitted again and is another model than the one in {result_path(cell, results)} (its errors are "
+            f"{errors[1]}, there {errors[0]}): other processors round differently. Policies optimised in it cannot be compared "
+            "with those of that one; move its result, and those of its policies, away to make them all anew."
+        )
+        write_text(folder.path / ANOTHER_FIT, sentence + "\n")
+        raise CheckpointError(sentence)
 
 
 def deploy(run: Run, clone: Path) -> dict[str, Any]:
@@ -187,7 +222,6 @@ def result(cell: Cell, run: Run, particular: dict[str, Any]) -> dict[str, Any]:
         "measured_with_commit": commit(),
         "measured_with_changes": bool(difference()),
         "data_hash": card.get("data_hash"),
-        "model_hash": run.world_model().content_hash(),
         "machine": made.get("machine"),
         "scale": {"transitions": run.config.data.num_transitions, "steps": run.config.trainer.max_steps},
         "adopted": adopted,
@@ -208,7 +242,11 @@ def work(cell: Cell, runs: Path, results: Path, extra: list[str]) -> int:
     set_up(config.trainer.num_threads, config.trainer.matmul_precision)
     run = Run(config, folder)
     get_data(run, runs)
-    particular = finish_policy(cell, run, runs) if isinstance(cell, PolicyCell) else finish_model(cell, run, runs, extra)
+    if isinstance(cell, PolicyCell):
+        particular = finish_policy(cell, run, runs)
+    else:
+        particular = finish_model(cell, run, runs, extra)
+        refuse_another_fit(cell, folder, particular, results)
     write_json(result_path(cell, results), result(cell, run, particular) | {"overrides": extra}, indent=None)
     for checkpoint in (folder.checkpoints / "policy").glob("model_*.pt"):  # a gigabyte over the study; the last is policy.pt
         checkpoint.unlink()

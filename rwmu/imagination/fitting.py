@@ -30,6 +30,7 @@ class PenaltyFit:
         quantile: of the disagreement on the calibration split, beyond which the unknown begins; None for no boundary.
         method: of the recalibration, see :mod:`rwmu.uncertainty.recalibration`; None for none.
         by_field: recalibrate each field of the state's layout by itself. level: of ``conformal``.
+        weight: of the penalty; with 0, what is penalised does not matter.
     """
 
     estimate: str = "std"
@@ -39,6 +40,7 @@ class PenaltyFit:
     method: str | None = None
     by_field: bool = False
     level: float = 0.9
+    weight: float = 0.0
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> PenaltyFit:
@@ -66,10 +68,11 @@ class PenaltyFit:
         Raises:
             ConfigError: one member. DataError: no calibration split.
         """
-        if self.needs_calibration and num_members == 1 and (self.estimate not in NOISE or self.standardised):
+        of_disagreement = self.estimate not in NOISE or self.standardised
+        if num_members == 1 and of_disagreement and (self.needs_calibration or self.weight > 0.0):
             raise ConfigError(
-                "This penalty is fitted to the members' disagreement, and one member has none; give dynamics.num_members=5, "
-                "penalty=none, or the noise that it expects: penalty.estimate=noise_largest (without penalty.standardised)."
+                "This penalty is on the members' disagreement, and one member has none; give dynamics.num_members=5, penalty=none, "
+                "or the noise that it predicts: penalty.estimate=noise (without penalty.standardised)."
             )
         if self.needs_calibration and not calibration_share > 0.0:
             raise DataError(

@@ -105,14 +105,22 @@ class Sample:
     def _refuse_useless(self) -> None:
         if not bool(self.rows.any()):
             raise DataError("There is nothing to recalibrate on: the calibration episodes give no window to forecast.")
+        number = int(self.rows.sum())
         for name in ("uncertainty", "error"):
-            if not bool(getattr(self, name)[self.rows].isfinite().all()):
-                raise DataError(f"The {name} on the calibration episodes is not finite, so nothing can be fitted to it.")
-        if not bool((self.uncertainty[self.rows] > 0.0).all()):
-            raise DataError(
-                "An uncertainty of 0 cannot be brought to any scale; one member has no disagreement: "
-                "give dynamics.num_members=2 or more."
-            )
+            broken = ~getattr(self, name).isfinite().all(dim=-1) & self.rows
+            if bool(broken.any()):
+                step = int(broken.any(dim=1).nonzero()[0]) + 1
+                raise DataError(
+                    f"The {name} on the calibration episodes is not finite in {int(broken.sum())} of {number} rows, first at step "
+                    f"{step}: the world model explodes there, and nothing can be fitted to it. Forecast fewer steps (for a "
+                    "penalty, imagination.horizon_steps), or train the world model with a longer data.forecast."
+                )
+        zero = ~(self.uncertainty > 0.0).all(dim=-1) & self.rows
+        if bool(zero.any()):
+            why = "one member has no disagreement: give dynamics.num_members=2 or more"
+            if not bool((zero == self.rows).all()):
+                why = f"it is 0 in {int(zero.sum())} of {number} rows: look for columns of the state that never change"
+            raise DataError(f"An uncertainty of 0 cannot be brought to any scale; {why}.")
 
     def trajectories(self) -> Tensor:
         """Return how many independent trajectories live to see each step, ``[K]``."""

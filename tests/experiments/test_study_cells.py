@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from experiments.shared_vs_independent import adopt, measuring, work
 from experiments.shared_vs_independent.cells import Cell, ModelCell, PolicyCell, result_path
-from experiments.shared_vs_independent.folders import is_fitted, latest
+from experiments.shared_vs_independent.folders import ANOTHER_FIT, is_fitted, latest
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.pipeline import Run
@@ -132,6 +132,34 @@ def test_a_cell_that_was_begun_with_other_settings_is_refused(place: Place, caps
     assert "trainer.max_steps 10" in error
     assert "11" in error
     assert "move that folder away" in error
+
+
+def test_a_model_that_is_fitted_again_must_be_the_one_that_was_measured(place: Place, tmp_path: Path) -> None:
+    result = place.result(MODEL)
+    result_path(MODEL, tmp_path).write_text(json.dumps(result))
+    elsewhere = dataclasses.replace(place, results=tmp_path)
+    assert elsewhere.work(MODEL) == 0, "the same model is measured again"
+    assert place.result(MODEL)["model_hash"] == elsewhere.result(MODEL)["model_hash"]
+    other = result | {"dynamics": result["dynamics"] | {"normalized_error": {"1": 0.5, "8": 0.6, "24": 0.7, "100": 0.8}}}
+    result_path(MODEL, tmp_path).write_text(json.dumps(other))
+    mark = latest(MODEL, place.runs) / ANOTHER_FIT
+    try:
+        assert elsewhere.work(MODEL) == 2
+        assert elsewhere.result(MODEL) == other, "nothing is overwritten"
+        assert not is_fitted(MODEL, place.runs), "no policy may use it"
+        assert "move its result" in mark.read_text()
+    finally:
+        mark.unlink()
+
+
+def test_a_policy_does_not_go_on_in_another_model(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    file = latest(POLICY, place.runs) / work.MODEL_HASH
+    kept = file.read_text()
+    assert kept.strip() == place.result(POLICY)["model_hash"]
+    file.write_text("0" * 64 + "\n")
+    assert place.work(POLICY) == 2
+    assert "another fit of model-shared-broad-seed0" in capsys.readouterr().err
+    file.write_text(kept)
 
 
 def test_only_whole_results_are_written(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

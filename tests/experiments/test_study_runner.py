@@ -14,7 +14,7 @@ import pytest
 from experiments.shared_vs_independent import run as study
 from experiments.shared_vs_independent.capacity import LARGEST_DEVIATION, complete, parameters
 from experiments.shared_vs_independent.cells import FORMAT, Cell, ModelCell, PolicyCell, plan, result_path
-from experiments.shared_vs_independent.folders import try_lock
+from experiments.shared_vs_independent.folders import ANOTHER_FIT, try_lock
 
 # Finishes a cell, unless a file in its folder says otherwise; an interrupted one leaves a mark and is done the next time.
 WORKER = (
@@ -37,7 +37,7 @@ if (folder / "wait").exists():
     time.sleep(60)
 if name.startswith("model"):
     checkpoints = folder / "latest" / "checkpoints"
-    checkpoints.mkdir(parents=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
     (checkpoints / "dynamics.pt").touch()
     (folder / "latest" / "stages.json").write_text(json.dumps({"finished": ["dynamics"], "seconds": {}}))
 results.mkdir(exist_ok=True)
@@ -104,6 +104,28 @@ def test_the_wide_shared_model_has_as_many_parameters_as_the_independent_one(ext
         counts[model] = parameters(complete(cell, cell.overrides, extra))
     assert counts["shared"] < 0.8 * counts["independent"]
     assert abs(counts["shared_wide"] / counts["independent"] - 1.0) <= LARGEST_DEVIATION
+
+
+def test_models_whose_weights_are_not_here_are_fitted_again_for_policies_that_need_them(
+    runner: study.Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fresh clone has results and no weights: a policy that is missing brings its model back, one that is done does not."""
+    runner.run([MODEL, POLICY, OTHER])
+    elsewhere = study.Runner(runner.runs.parent / "other_runs", runner.results, jobs=1, worker=runner.worker)
+    missing = PolicyCell(MODEL, "raw", 5.0)
+    capsys.readouterr()
+    fates = elsewhere.run([MODEL, POLICY, OTHER, missing])
+    assert list(fates) == [MODEL.name, missing.name]
+    assert all(fate.startswith("done") for fate in fates.values())
+    assert "1 cells to do, and 1 models to fit again for them" in capsys.readouterr().out
+    assert elsewhere.run([MODEL, POLICY, OTHER, missing]) == {}
+
+
+def test_no_policy_is_optimised_in_another_fit_than_the_measured_one(runner: study.Runner) -> None:
+    runner.run([MODEL])
+    (runner.runs / MODEL.name / "latest" / ANOTHER_FIT).touch()
+    assert runner.run([POLICY])[MODEL.name].startswith("done"), "it is tried again"
+    assert order(runner) == [MODEL.name, MODEL.name]
 
 
 def test_what_is_done_is_skipped_and_what_is_damaged_is_made_anew(runner: study.Runner, capsys: pytest.CaptureFixture[str]) -> None:

@@ -276,8 +276,11 @@ def test_useless_samples_are_refused():
     ones, episode = torch.ones(1, 2, 1), torch.tensor([0, 1])
     with pytest.raises(DataError, match="one member has no disagreement"):
         Sample(torch.zeros(1, 2, 1), ones, episode)
-    with pytest.raises(DataError, match="The error on the calibration episodes is not finite"):
-        Sample(ones, ones * torch.nan, episode)
+    with pytest.raises(DataError, match=r"it is 0 in 1 of 2 rows: look for columns of the state that never change"):
+        Sample(torch.tensor([[[1.0], [0.0]]]), ones, episode)
+    exploding = torch.tensor([[[1.0], [1.0]], [[1.0], [torch.inf]]])
+    with pytest.raises(DataError, match=r"The error on the calibration episodes is not finite in 1 of 4 rows, first at step 2"):
+        Sample(torch.ones(2, 2, 1), exploding, episode)
     with pytest.raises(DataError, match="nothing to recalibrate on"):
         Sample(ones, ones, episode, valid=torch.zeros(1, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"\[K, B, D\]"):

@@ -31,8 +31,12 @@ def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
 def weighted_coefficient(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     """Return the linear correlation of rows ``[R, ..., N]``: ``[R, ...]``; nan where one does not vary."""
     total = weights.sum(dim=-1, keepdim=True)
-    x = x - (weights * x).sum(dim=-1, keepdim=True) / total
-    y = y - (weights * y).sum(dim=-1, keepdim=True) / total
+
+    def centred(values: Tensor) -> Tensor:  # and of a size of 1, so that "does not vary" means the same in every unit
+        values = values / values.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+        return values - (weights * values).sum(dim=-1, keepdim=True) / total
+
+    x, y = centred(x), centred(y)
     scale = ((weights * x * x).sum(dim=-1) * (weights * y * y).sum(dim=-1)).sqrt()
     # What centring leaves of a constant is rounding, not variation.
     return torch.where(scale > 1e-12, (weights * x * y).sum(dim=-1) / scale, torch.nan)

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from rwmu.errors import DataError
 from rwmu.evaluation.calibration.recalibrated import FITTED_LEVELS, Fitted, Gaussians, half_widths
 from rwmu.evaluation.calibration.scale import CELLS, coverage_at, coverage_by_dimension, scale_at
 from rwmu.evaluation.calibration.settings import CalibrationSettings
@@ -29,6 +30,13 @@ def gaussians(factor=1.0, episodes=30, rows=20, seed=0, first=0, data_hash="test
 
 def value(cells, name):
     return cells[name]["value"]
+
+
+def test_nothing_is_scored_on_the_episodes_that_it_was_fitted_on():
+    fitted = Fitted("per_horizon", gaussians(seed=1, first=0, data_hash="test"), GROUPS)
+    with pytest.raises(DataError, match=r"fitted on 30 of these episodes \(0, 1, 2, 3, 4, ...\)"):
+        scale_at(gaussians(first=0, data_hash="test"), 0, fitted, SETTINGS)
+    assert scale_at(gaussians(first=30, data_hash="test"), 0, fitted, SETTINGS)[0]["coverage_683"]["value"] is not None
 
 
 def test_right_forecasts_cover_what_they_say():

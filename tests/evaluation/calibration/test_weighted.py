@@ -25,6 +25,13 @@ def test_a_weight_is_a_number_of_equal_rows(relation, oracle):
         assert float(found[index]) == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_unit_of_what_is_correlated_does_not_matter():
+    x, y, times = rows()
+    expected = weighted_correlation(x, y, times, "linear")
+    torch.testing.assert_close(weighted_correlation(1e-9 * x, 1e9 * y, times, "linear"), expected, rtol=1e-9, atol=0)
+    assert weighted_correlation(torch.full_like(x, 0.1), y, times, "linear").isnan().all(), "a constant does not vary in any unit"
+
+
 def test_ranks_of_ties_and_of_rows_that_were_not_drawn():
     # Drawn: 1, 5, 5, 5, 7: places 1 | 2-4 | 5, counted from 0.5 before the middle of the first.
     values, times = torch.tensor([5.0, 1.0, 7.0, 3.0, 5.0]), torch.tensor([[1.0, 1.0, 1.0, 0.0, 2.0]])
