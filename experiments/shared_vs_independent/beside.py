@@ -57,7 +57,7 @@ def returns_differ(gathered: Gathered, first: str, second: str, data: str) -> st
 def _judged(found: Estimate, margin: float) -> str:
     """Return a difference, with a word where its advantage is not within the margin for sure."""
     note = {"within": "", "beyond": f", more than {margin:g}", "open": f", not surely within {margin:g}"}
-    return f"{found.text(3)}{note[against_margin(found, margin)]}"
+    return f"{found.counted(3)}{note[against_margin(found, margin)]}"
 
 
 def disagreement_or_noise(gathered: Gathered, data: str, tested: str) -> str:
@@ -67,8 +67,8 @@ def disagreement_or_noise(gathered: Gathered, data: str, tested: str) -> str:
         rank = disagreement_less_noise(gathered, model, data, tested, partial(rank_correlation, RULE_STEPS[0]))
         area = disagreement_less_noise(gathered, model, data, tested, partial(fall_area, 5))
         if rank.value is not None:
-            foresight = area.text(3) if area.value is not None else area.reason
-            parts.append(f"`{model}` {rank.text(3)}, foresight of falls {foresight}")
+            foresight = area.counted(3) if area.value is not None else area.reason
+            parts.append(f"`{model}` {rank.counted(3)}, foresight of falls {foresight}")
     what = f"disagreement − noise that the members predict, rank correlation at {RULE_STEPS[0]} steps, AUROC of a fall within 5"
     return f"{what[0].upper()}{what[1:]}, trained on {data}, tested on {tested}: {'; '.join(parts)}." if parts else ""
 
@@ -93,5 +93,5 @@ def diversity(gathered: Gathered) -> str:
     """Return how many members the members are worth."""
     path = ("tested_on", DATA, "diversity", "effective_members")
     found = {model: gathered.estimate(models(model, DATA), path) for model in MODELS}
-    said = ", ".join(f"`{model}` {estimate.text()}" for model, estimate in found.items() if estimate.value is not None)
+    said = ", ".join(f"`{model}` {estimate.counted()}" for model, estimate in found.items() if estimate.value is not None)
     return f"Diversity: the five members' errors are worth as many independent ones as {said}." if said else ""

@@ -44,7 +44,7 @@ def ranking(gathered: Gathered) -> Hope:
     """Judge the rank correlation at every horizon."""
     found = {k: gathered.estimate(models(MODEL, DATA), ("tested_on", DATA, "ranking", k, "rank")) for k in HORIZONS}
     values = [estimate.value for estimate in found.values()]
-    numbers = ", ".join(f"{estimate.text(3)} at {k}" for k, estimate in found.items())
+    numbers = ", ".join(f"{estimate.counted(3)} at {k}" for k, estimate in found.items())
     met = all(value is not None and value >= RANK for value in values) if _whole(gathered) else None
     return Hope(
         f"Within-step rank correlation of at least {RANK:g} at every horizon (of {', '.join(HORIZONS)})", f"{numbers}.", met
@@ -76,7 +76,7 @@ def foresight(gathered: Gathered) -> Hope:
     results = gathered.there(models(MODEL, DATA))
     falls = f", {results[0]['tested_on'][DATA]['test']['falls']} falls" if results else ""
     met = (found.value is not None and found.value >= FORESIGHT) if _whole(gathered) else None
-    return Hope(f"AUROC of at least {FORESIGHT:g} for a fall within five steps", f"{found.text(3)}{falls}.", met)
+    return Hope(f"AUROC of at least {FORESIGHT:g} for a fall within five steps", f"{found.counted(3)}{falls}.", met)
 
 
 def walking(gathered: Gathered) -> Hope:
@@ -102,7 +102,7 @@ def inverted_u(gathered: Gathered) -> Hope:
     peak, ends = raw.weights[returns.best_place(raw)], (raw.weights[0], raw.weights[-1])
     drops = {end: returns.between_weights(raw, peak, end) for end in ends if end != peak}
     sure = len(drops) == len(ends) and all(drop.low is not None and drop.low > 0.0 for drop in drops.values())
-    said = "; ".join(f"above weight {end:g} by {drop.text()}" for end, drop in drops.items())
+    said = "; ".join(f"above weight {end:g} by {drop.counted()}" for end, drop in drops.items())
     return Hope(text, f"Best at {peak:g}, {said}.", sure)
 
 

@@ -10,7 +10,6 @@ from experiments.shared_vs_independent.cells import plan
 from experiments.shared_vs_independent.figures import CAPTIONS
 from experiments.shared_vs_independent.gather import Gathered
 from experiments.shared_vs_independent.hopes import Hope
-from experiments.shared_vs_independent.robust import Estimate
 
 COUNTS = "seeds × episodes"
 SHARED = {
@@ -40,7 +39,7 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
         "",
         *_criteria(found),
         "",
-        "Beside the rule:",
+        f"Beside the rule (in brackets {COUNTS}):",
         "",
         *(f"- {sentence}" for sentence in beside.findings(gathered)),
         "",
@@ -54,7 +53,8 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
         "",
         *(f"- {line}." for line in found.cost),
         "",
-        "**What was hoped of independent members on broad data, and what was found** (by the numbers, not their intervals):",
+        "**What was hoped of independent members on broad data, and what was found** (by the numbers, not their intervals; "
+        f"in brackets {COUNTS}):",
         "",
         *(f"- {hope.line}" for hope in judged),
     ]
@@ -63,16 +63,16 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
 def short_lines(found: Answer, gathered: Gathered) -> list[str]:
     """Return the answer so far in a few lines, for the main README."""
     done, planned = len(gathered.by_name), len(plan())
-    parts = [f"{c.name} {c.difference.text(3)} (margin {c.margin:g})" for c in found.criteria if c.difference.value is not None]
+    parts = [f"{c.name} {c.difference.counted(3)}, margin {c.margin:g}" for c in found.criteria if c.difference.value is not None]
     pooled = next((row for row in found.recalibrated if (row.model, row.data) == ("all", DATA)), None)
     lines = [
-        f"{'All' if done == planned else f'{done} of {planned}'} cells have been run.",
+        f"{'All' if done == planned else f'{done} of {planned}'} cells have been run. Intervals are of 95 %; in brackets {COUNTS}.",
         "",
         f"- **{SHARED[found.shared]}**{_easy(found)} Independent − shared: {'; '.join(parts)}.",
         *(f"- {sentence}" for sentence in beside.other_data(gathered)),
     ]
     if pooled is not None and pooled.best.value is not None:
-        difference = f"Return − that of the raw penalty: {pooled.best.text()}."
+        difference = f"Return − that of the raw penalty: {pooled.best.counted()}."
         lines.append(f"- **{RECALIBRATION[found.recalibration]}**{_so_far(found)} {difference}")
     return lines
 
@@ -96,14 +96,9 @@ def _so_far(found: Answer) -> str:
 
 
 def _criteria(found: Answer) -> list[str]:
-    rows = [[c.name, c.difference.text(3), _counts(c.difference), c.meaning, c.beside] for c in found.criteria]
+    rows = [[c.name, c.difference.text(3), c.difference.counts, c.meaning, c.beside] for c in found.criteria]
     header = ["what the rule compares", "independent − shared", COUNTS, "an advantage beyond the margin?", "to judge it by"]
     return tables.table(header, rows)
-
-
-def _counts(estimate: Estimate) -> str:
-    """Return how many independent things an interval rests on."""
-    return f"{estimate.seeds} × {estimate.episodes}" if estimate.episodes else f"{estimate.seeds}"
 
 
 def _recalibrated(found: Answer) -> list[str]:
@@ -113,7 +108,7 @@ def _recalibrated(found: Answer) -> list[str]:
             others = "" if row.by_others is None else f"{row.by_others:.2f}"
             yet = "" if row.complete else " (not all weights run)"
             name = "**all**" if row.model == "all" else f"`{row.model}`"
-            best = [row.best.text(), _counts(row.best), row.over_seeds.ends_text()]
+            best = [row.best.text(), row.best.counts, row.over_seeds.ends_text()]
             rows.append([name, row.data + yet, *best, row.alike.text(), others])
     header = ["model", "data", "each at its best weight", COUNTS, "its interval over seeds alone"]
     header += ["raw at recalibrated's weights only", "weights chosen by the other seeds"]
@@ -122,7 +117,7 @@ def _recalibrated(found: Answer) -> list[str]:
 
 def _weights(found: Answer) -> list[str]:
     rows = [
-        [f"`{model}`", penalty, best.text, best.gain.text(), best.over_none.text(), _counts(best.gain)]
+        [f"`{model}`", penalty, best.text, best.gain.text(), best.over_none.text(), best.gain.counts]
         for model, by_penalty in found.best_weights.items()
         for penalty, best in by_penalty.items()
     ]

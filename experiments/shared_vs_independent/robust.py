@@ -60,6 +60,15 @@ class Estimate:
             return f"{number} ({self.seeds} seed{'' if self.seeds == 1 else 's'}: {self.spread(digits)})"
         return f"{number} {self.ends_text(digits)}"
 
+    @property
+    def counts(self) -> str:
+        """Return how many independent things an interval rests on, seeds × test episodes."""
+        return f"{self.seeds} × {self.episodes}" if self.episodes else f"{self.seeds}"
+
+    def counted(self, digits: int = 2) -> str:
+        """Return the text, with what its interval rests on where it has one."""
+        return self.text(digits) if self.low is None else f"{self.text(digits)} ({self.counts})"
+
     def ends_text(self, digits: int = 2) -> str:
         """Return the interval alone; empty where there is none."""
         return "" if self.low is None or self.high is None else f"[{self.low:.{digits}f}, {self.high:.{digits}f}]"

@@ -198,10 +198,18 @@ def error_and_cost(gathered: Gathered) -> list[str]:
             results = gathered.there(cells)
             if not results:
                 continue
-            errors = [gathered.estimate(cells, ("dynamics", "normalized_error", k)).text(3) for k in HORIZONS]
+            found = [gathered.estimate(cells, ("dynamics", "normalized_error", k)) for k in HORIZONS]
+            errors = [found[0].counts, *(estimate.text(3) for estimate in found)]
             seconds = ", ".join(f"{seconds_of(result, 'dynamics'):.0f}" for result in results)
             rows.append([_named(model, results), data, f"{results[0]['parameters']}", *errors, seconds])
-    head = ["model", "trained on", "parameters", *(f"error at {k}" for k in HORIZONS), "seconds of training (each seed)"]
+    head = [
+        "model",
+        "trained on",
+        "parameters",
+        "seeds × episodes",
+        *(f"error at {k}" for k in HORIZONS),
+        "seconds of training (each seed)",
+    ]
     return table(head, rows) if rows else ["not run yet"]
 
 
@@ -258,10 +266,10 @@ def policies_by_weight(gathered: Gathered) -> list[str]:
         if rows:
             clones: list[Cell] = [*gathered.clones(data)]
             earn, fall = (
-                gathered.estimate(clones, ("deployment", "clone", name), _DEPLOYED[name]).text()
-                for name in ("return", "fall_fraction")
+                gathered.estimate(clones, ("deployment", "clone", name), _DEPLOYED[name]) for name in ("return", "fall_fraction")
             )
-            lines += ["", f"Models of {data} data; the clones earn {earn} and fall in {fall}:", ""]
+            said = f"the clones earn {earn.text()} and fall in {fall.text()}"
+            lines += ["", f"Models of {data} data; intervals are of {earn.counts} seeds × episodes; {said}:", ""]
             lines += table(["penalty", "weight", *(column for m in POLICY_MODELS for column in (f"`{m}`", "falls"))], rows)
     return lines[1:] or ["not run yet"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import scipy.stats
 import torch
 
 from experiments.generated import marks
-from experiments.shared_vs_independent import hopes, paired, returns, robust, summarise, tables
+from experiments.shared_vs_independent import hopes, page, paired, returns, robust, summarise, tables
 from experiments.shared_vs_independent.answer import Criterion, answer, cost, criteria, decide, recalibration
 from experiments.shared_vs_independent.cells import FORMAT, MODELS, SEEDS, Cell, ModelCell, PolicyCell, plan
 from experiments.shared_vs_independent.gather import Gathered, models, number_at, seconds_of
@@ -470,7 +471,7 @@ def test_hopes_are_judged_once_all_is_there() -> None:
     assert walking.met is True
     assert "5 of 5 at weight 1" in walking.found
     assert curve.met is True
-    assert "above weight 0 by 2.00 [2.00, 2.00]; above weight 5 by 2.00" in curve.found
+    assert "above weight 0 by 2.00 [2.00, 2.00] (5 × 8); above weight 5 by 2.00" in curve.found
     assert answer(gathered).best_weights["independent"]["raw"].weight == 1.0
     for seed in (0, 4):
         del gathered.by_name[ModelCell("independent", "broad", seed).name]
@@ -532,6 +533,15 @@ def test_nothing_run_yet(folder: Path) -> None:
     assert readme.endswith("The end.\n")
     assert not (folder / "figures").exists()
     assert json.loads((folder / "answer.json").read_text())["shared"] == "undecided"
+
+
+def test_every_interval_of_the_answer_says_what_it_rests_on() -> None:
+    """Seeds × episodes stand behind it in a sentence, and in a column of their own in a table."""
+    gathered = with_noise(whole_study(EQUAL, SAME), 0.5)
+    found = answer(gathered)
+    for line in [*page.answer_lines(found, hopes.hopes(gathered), gathered), *page.short_lines(found, gathered)]:
+        intervals = re.findall(r"\[-?[\d.]+, -?[\d.]+\](?! \(\d+ × \d+\))", line)
+        assert not intervals or (line.startswith("|") and re.search(r"\| \d+ × \d+ \|", line)), line
 
 
 def test_a_part_of_the_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
