@@ -255,8 +255,8 @@ class Parts:
         """
         fit = self.penalty_fit
         fitted = {} if world_model is None else self._fit_penalty(fit, world_model)
-        if path is not None and fitted:
-            write_json(path, fitted_values(fitted))
+        if path is not None and fitted and world_model is not None:
+            write_json(path, {"model_hash": world_model.content_hash()} | fitted_values(fitted))
         penalty: Penalty = factory(self.config.penalty, without=_OF_THE_FIT)(step_dt=self.task.step_dt, **fitted)
         return penalty
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rwmu.configuration import config_directory, groups
+from rwmu.dynamics.world_model import WorldModel
 from rwmu.uncertainty.recalibration import METHODS, recalibration_from_dict
 from tests.conftest import Command
 
@@ -28,7 +29,10 @@ VARIANTS = {
 
 def fitted(workplace: Path) -> dict[str, Any]:
     file = workplace / "runs" / "latest" / "checkpoints" / "penalty.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    found = json.loads(file.read_text()) if file.is_file() else {"model_hash": None}
+    model = WorldModel.load(workplace / "runs" / "latest" / "checkpoints" / "dynamics.pt")
+    assert found.pop("model_hash") in (None, model.content_hash()), "what was fitted names the model that it was fitted to"
+    return found
 
 
 @pytest.mark.parametrize("name", PENALTIES)

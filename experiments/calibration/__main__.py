@@ -23,6 +23,7 @@ from rwmu.command_line import mistakes_in_one_sentence
 from rwmu.errors import ConfigError, UserError
 from rwmu.evaluation.calibration.measure import measure_calibration
 from rwmu.evaluation.calibration.noise import NoiseTest
+from rwmu.evaluation.calibration.saved import save_recalibrations
 from rwmu.evaluation.calibration.settings import CalibrationSettings
 from rwmu.evaluation.calibration.simulated import record_noisy_episodes
 from rwmu.evaluation.json_files import json_ready, write_json, write_text
@@ -45,6 +46,7 @@ def analyse(options: Options) -> dict[str, Any]:
             "tested_on": subject.tested_on,
             "step_dt": float(subject.test.episodes.attributes["step_dt"]),
             "robot": subject.world_model.robot,
+            "model_hash": subject.world_model.content_hash(),
         }
         if options.noise.scales:
             measured["noise"] = _noise(options, subject, settings, bar)
@@ -146,7 +148,7 @@ def claim(folder: Path) -> None:
 def write(measured: dict[str, Any], options: Options, folder: Path) -> None:
     """Write the results, the page last."""
     plain = json_ready(measured | {"options": OmegaConf.to_container(OmegaConf.structured(options))})
-    write_json(folder / RECALIBRATIONS, plain.pop("recalibrations"))
+    save_recalibrations(folder / RECALIBRATIONS, plain.pop("recalibrations"), plain["subject"]["model_hash"])
     write_json(folder / RESULT, plain, indent=1)
     for name, table in report.csv_tables(plain).items():
         write_text(folder / f"{name}.csv", table)

@@ -1,0 +1,59 @@
+"""Recalibrations come back from their file as they were, and only for the model that they were fitted to."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics.independent import IndependentEnsemble
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import CheckpointError
+from rwmu.evaluation.calibration.measure import measure_calibration
+from rwmu.evaluation.calibration.saved import load_recalibration, save_recalibrations
+from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
+from tests.fakes import anymal_d, random_episodes
+
+
+@pytest.fixture(scope="module")
+def model():
+    robot, episodes = anymal_d(), random_episodes([40])
+    dynamics = IndependentEnsemble(45, 12, 8, 2, hidden_size=6, num_layers=1, head_hidden_size=5)
+    layout = robot.state_layout
+    return WorldModel(dynamics, Normalizer.fit(episodes.state, layout), 4, robot.name, layout.describe(), "", {}).freeze()
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    selections = [Selection(random_episodes([30, 40] * 6, seed=seed), torch.arange(12)) for seed in (0, 1)]
+    settings = CalibrationSettings(horizons=(1, 4), stretches=24, samples=1, resamples=5)
+    path = tmp_path_factory.mktemp("saved") / "recalibrations.json"
+    save_recalibrations(path, measure_calibration(model, *selections, settings)["recalibrations"], model.content_hash())
+    return path
+
+
+def test_what_is_saved_comes_back(model, file):
+    steps, fitted = load_recalibration(file, model, "per_horizon")
+    assert fitted.method == "per_horizon"
+    assert steps[:1] == [1]
+    assert len(fitted.groups) == 6
+    assert fitted.apply(torch.ones(len(steps), 3, 45)).isfinite().all()
+    _, interval = load_recalibration(file, model, "conformal", "propagated", level=0.5)
+    assert interval.target == "interval of 0.5"
+
+
+def test_another_model_is_refused(model, file):
+    other = replace(model, normalizer=Normalizer(torch.zeros(45), torch.ones(45)))
+    with pytest.raises(CheckpointError, match="fitted to another world model"):
+        load_recalibration(file, other, "constant")
+
+
+def test_what_is_not_there_is_named(model, file, tmp_path):
+    with pytest.raises(CheckpointError, match=r"no conformal of level 0.123 for sampled forecasts \(reach 0\)"):
+        load_recalibration(file, model, "conformal", level=0.123)
+    with pytest.raises(CheckpointError, match="reach 7"):
+        load_recalibration(file, model, "constant", reach=7)
+    for text in ("[]", "{", '{"sampled": []}'):
+        (tmp_path / "broken.json").write_text(text)
+        with pytest.raises(CheckpointError, match="no recalibrations that name their world model"):
+            load_recalibration(tmp_path / "broken.json", model, "constant")
