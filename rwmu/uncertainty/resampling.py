@@ -2,7 +2,8 @@
 
 Rows of one trajectory resemble each other, so resampling rows would give intervals far too narrow. Percentile bootstrap: Efron and
 Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13; whole clusters: Davison and Hinkley, "Bootstrap Methods and their
-Application" (1997), section 3.8.
+Application" (1997), section 3.8. Percentile intervals of few trajectories are too narrow (Hesterberg 2015, arXiv:1411.5279): of a
+mean of normal numbers, what says 95 % covers about 83 with 5, 89 with 10 and 91 with 20; below 20 an interval says so itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rwmu.errors import ConfigError
 from rwmu.uncertainty.measure import Measure
 
 NEEDED = 5  # fewer trajectories can be drawn in too few ways for an interval
+FEW = 20  # with fewer, an interval is too narrow to be taken at its word
 RESAMPLES = 1000
 _MOST_UNMEASURED = 0.1  # of the resamples, before there is no interval
 
@@ -50,7 +52,8 @@ class Interval:
             return f"not measured: {self.reason} ({count})"
         if self.low is None or self.high is None:
             return f"{self.value:.4g} (no interval: {self.reason}; {count})"
-        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {count})"
+        caution = "; so few that it is too narrow" if self.trajectories < FEW else ""
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {count}{caution})"
 
     def excludes(self, number: float) -> bool:
         """Return whether there is an interval, and ``number`` lies outside it."""

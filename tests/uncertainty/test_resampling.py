@@ -10,7 +10,7 @@ import torch
 from rwmu.errors import ConfigError
 from rwmu.uncertainty.functional import ranking
 from rwmu.uncertainty.measure import Measure
-from rwmu.uncertainty.resampling import Interval, bootstrap, bootstrap_sums, paired_bootstrap, resampled_rows
+from rwmu.uncertainty.resampling import FEW, NEEDED, Interval, bootstrap, bootstrap_sums, paired_bootstrap, resampled_rows
 from tests.uncertainty.oracles import outside
 
 
@@ -82,7 +82,9 @@ def test_a_measure_is_a_statistic() -> None:
 
 def test_an_interval_prints_how_many_independent_trajectories_it_rests_on() -> None:
     assert str(Interval(0.12345, 0.1, 0.2, 0.95, 37)) == "0.1235 [0.1, 0.2] (95 %, 37 independent trajectories)"
-    assert Interval(0.1, 0.0, 0.2, 0.9, 6).plain()["text"].endswith("(90 %, 6 independent trajectories)")
+    assert Interval(0.1, 0.0, 0.2, 0.9, 36).plain()["text"].endswith("(90 %, 36 independent trajectories)")
+    few = Interval(0.1, 0.0, 0.2, 0.9, 6).plain()["text"]
+    assert few.endswith("(90 %, 6 independent trajectories; so few that it is too narrow)")
     assert "(1 independent trajectory)" in str(Interval(None, None, None, 0.95, 1, "no falls"))
 
 
@@ -133,3 +135,16 @@ def test_senseless_settings_are_refused(settings: dict[str, float]) -> None:
         bootstrap(lambda rows: 0.0, torch.arange(9), **settings)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="level and resamples"):
         bootstrap_sums(lambda total: total[:, 0], torch.ones(9, 1), **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("number", "least", "most"), [(NEEDED, 0.74, 0.90), (FEW, 0.90, 0.97)])
+def test_what_an_interval_of_few_trajectories_really_covers(number, least, most):
+    """The caution is deserved below ``FEW``, and not needed from there on: means of normal numbers, whose truth is 0."""
+    generator = torch.Generator().manual_seed(0)
+    held = 0
+    for trial in range(300):
+        sums = torch.stack([torch.randn(number, generator=generator).double(), torch.ones(number).double()], dim=1)
+        found = bootstrap_sums(lambda total: total[:, 0] / total[:, 1], sums, resamples=300, seed=trial)
+        held += not found.excludes(0.0)
+        assert ("too narrow" in str(found)) == (number < FEW)
+    assert least < held / 300 < most
