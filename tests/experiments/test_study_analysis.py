@@ -33,6 +33,22 @@ def test_the_interquartile_mean_is_scipys(number: int) -> None:
     np.testing.assert_allclose(robust.interquartile_mean(scores), expected, rtol=1e-12)
 
 
+def test_the_interval_over_seeds_is_scipys_percentile_bootstrap() -> None:
+    """Where episodes add nothing, drawing seeds alone is what Agarwal et al. do for one task, up to the draws' own luck."""
+    each = np.random.default_rng(3).normal(20.0, 2.0, 8)
+    ours = robust.of_resampled(each.tolist(), np.repeat(each[:, None], robust.RESAMPLES, axis=1), episodes=40)
+
+    def iqm(sample: Any, axis: int = -1) -> Any:
+        return scipy.stats.trim_mean(sample, 0.25, axis=axis)
+
+    theirs = scipy.stats.bootstrap((each,), iqm, method="percentile", n_resamples=20_000, rng=np.random.default_rng(0))
+    assert ours.value == pytest.approx(iqm(each), abs=1e-12)
+    assert ours.low is not None
+    assert ours.high is not None
+    assert [ours.low, ours.high] == pytest.approx(list(theirs.confidence_interval), abs=0.15)
+    assert ours.high - ours.low > 1.5, "wide beside the tolerance"
+
+
 def test_a_combined_interval_has_the_spread_of_seeds_and_that_of_episodes() -> None:
     """Three seeds, standard deviation 1: Student's half-width is 4.303 / sqrt(3); the episodes' own are 3 below and 1 above."""
     found = robust.combined([1.0, 2.0, 3.0], [(-2.0, 2.0), (-1.0, 3.0), (0.0, 4.0)], 40)
