@@ -1,4 +1,4 @@
-"""Outside implementations to compare with; a test is skipped, with the reason, only where one is not installed (and never in CI)."""
+"""Outside implementations to compare with; a test is skipped, saying why, only where one is not installed, and never in CI."""
 
 from __future__ import annotations
 
