@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from experiments.shared_vs_independent import beside, tables
 from experiments.shared_vs_independent.answer import DATA, Answer
+from experiments.shared_vs_independent.cells import DATA as ALL_DATA
 from experiments.shared_vs_independent.cells import plan
 from experiments.shared_vs_independent.figures import CAPTIONS
 from experiments.shared_vs_independent.gather import Gathered
@@ -70,6 +71,7 @@ def short_lines(found: Answer, gathered: Gathered) -> list[str]:
         "",
         f"- **{SHARED[found.shared]}**{_easy(found)} Independent − shared: {'; '.join(parts)}.",
         *(f"- {sentence}" for sentence in beside.other_data(gathered)),
+        *(f"- {sentence}" for data in ALL_DATA if (sentence := beside.disagreement_or_noise(gathered, data, DATA))),
     ]
     if pooled is not None and pooled.best.value is not None:
         difference = f"Return − that of the raw penalty: {pooled.best.counted()}."

@@ -599,7 +599,7 @@ def test_times_are_compared_on_one_machine_only() -> None:
                 result = gathered.by_name[ModelCell(model, data, seed).name]
                 result["machine"], result["seconds"]["dynamics"] = machine, seconds
     found = {line.split(":")[0]: line for line in cost(gathered)}
-    assert found["`priors`"].endswith("2.5 times its seconds of training (narrow; medians of 5 and 5)")
+    assert found["`priors`"].endswith("2.5 times its seconds of training (narrow; medians of 5 and 5, beside other work)")
     assert found["`independent`"].endswith("its time not yet taken on one machine")
 
 
