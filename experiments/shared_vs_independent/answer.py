@@ -279,7 +279,8 @@ def _times(own: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> str
         if machine and all(groups):
             medians = [statistics.median(group) for group in groups]
             numbers = " and ".join(str(len(group)) for group in groups)
-            return f"{medians[0] / medians[1]:.1f} times its seconds of training ({own[0]['data']}; medians of {numbers}, beside other work)"
+            of = f"{own[0]['data']}; medians of {numbers}, beside other work"
+            return f"{medians[0] / medians[1]:.1f} times its seconds of training ({of})"
     return ""
 
 
