@@ -12,7 +12,14 @@ from rwmu.configuration import check_overrides, config_directory, groups
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
-COMMANDS = re.findall(r"^    python -m rwmu\.(\w+) (.*?)(?:  +#.*)?$", README, flags=re.MULTILINE)
+
+
+def commands(page: str) -> list[tuple[str, str]]:
+    """Return name and arguments of the package's own commands on a page."""
+    return re.findall(r"^    python -m rwmu\.(\w+) (.*?)(?:  +#.*)?$", page, flags=re.MULTILINE)
+
+
+COMMANDS = commands(README)
 
 
 def test_the_results_come_from_the_committed_table() -> None:
@@ -28,7 +35,7 @@ def test_the_readme_has_commands() -> None:
     assert {name for name, _ in COMMANDS} == {"train", "collect", "evaluate", "play"}
 
 
-@pytest.mark.parametrize(("name", "line"), COMMANDS)
+@pytest.mark.parametrize(("name", "line"), [*COMMANDS, *commands((REPOSITORY / "configs" / "README.md").read_text())])
 def test_its_commands_are_right(name: str, line: str) -> None:
     arguments = [argument for argument in shlex.split(line) if not argument.startswith("-") and argument != "job"]
     check_overrides(name, arguments, groups(config_directory()))

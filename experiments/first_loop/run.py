@@ -70,16 +70,22 @@ def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
         return
     report = json.loads((latest / "report.json").read_text())
     job.result.parent.mkdir(exist_ok=True)
-    job.result.write_text(json.dumps(kept(report, job, overrides), indent=1) + "\n")
+    fitted = latest / "checkpoints" / "penalty.json"
+    typical = json.loads(fitted.read_text()).get("typical") if fitted.is_file() else None
+    job.result.write_text(json.dumps(kept(report, job, overrides, typical), indent=1) + "\n")
     print(f"{job.name}: {report['deployment']['deterministic']}", flush=True)
 
 
-def kept(report: dict[str, Any], job: Job, overrides: list[str]) -> dict[str, Any]:
-    """Return what is kept of a report, and of a control the settings that make it one."""
+def kept(report: dict[str, Any], job: Job, overrides: list[str], typical: float | None) -> dict[str, Any]:
+    """Return what is kept of a report, and of a control the settings that make it one.
+
+    Args:
+        typical: the constant that centres its penalty, a second; None where there is none.
+    """
     provenance = report.get("provenance") or {}
     about = {"init": job.init, "commit": provenance.get("commit")}
     if job.label:
-        about |= {"label": job.label, "overrides": overrides}
+        about |= {"label": job.label, "overrides": overrides, "penalty_typical": typical}
     return about | {name: report.get(name) for name in KEPT}
 
 

@@ -69,8 +69,8 @@ def disagreement_or_noise(gathered: Gathered, data: str, tested: str) -> str:
         if rank.value is not None:
             foresight = area.counted(3) if area.value is not None else area.reason
             parts.append(f"`{model}` {rank.counted(3)}, foresight of falls {foresight}")
-    what = f"disagreement − noise that the members predict, rank correlation at {RULE_STEPS[0]} steps, AUROC of a fall within 5"
-    return f"{what[0].upper()}{what[1:]}, trained on {data}, tested on {tested}: {'; '.join(parts)}." if parts else ""
+    what = f"Disagreement − noise that the members predict, rank correlation at {RULE_STEPS[0]} steps, AUROC of a fall within 5"
+    return f"{what}, trained on {data}, tested on {tested}: {'; '.join(parts)}." if parts else ""
 
 
 def scale(gathered: Gathered) -> str:

@@ -129,8 +129,8 @@ class WorldModel:
     def content_hash(self) -> str:
         """Return the SHA-256 of weights and normaliser: models with the same one predict the same, to the last bit."""
         digest = hashlib.sha256()
-        parts = {"mean": self.normalizer.mean, "std": self.normalizer.std, **self.dynamics.state_dict()}
-        for name, tensor in sorted(parts.items()):
+        own = [("mean", self.normalizer.mean), ("std", self.normalizer.std)]
+        for name, tensor in sorted([*own, *self.dynamics.state_dict().items()], key=lambda part: part[0]):
             array = tensor.detach().cpu().contiguous().numpy()
             digest.update(f"{name} {array.dtype.name} {array.shape}".encode())
             digest.update(array.data)
