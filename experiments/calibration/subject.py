@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from rwmu.data.common import begin_alike
 from rwmu.data.episodes import Episodes
 from rwmu.data.sources import obtain
 from rwmu.data.splits import DEFAULT_FRACTIONS, split_episodes
@@ -67,6 +68,7 @@ class Subject:
             if tested.content_hash() != own.content_hash():
                 # Split as a run on these data splits them: by the seed that they were collected with.
                 ids, path = _splits(tested, config, tested.attributes.get("seed")).get("test"), str(data)
+                ids, path = _unseen(tested, ids, own, splits, path)
         if ids is None or not len(ids):
             raise DataError(
                 f"There are no test episodes in {path}: the run's data.fractions.test is 0; train with a share above 0."
@@ -115,6 +117,24 @@ def _episodes(path: Path, parts: Parts) -> Episodes:
     if not path.is_file():
         raise DataError(f"There is no data file {path}; run this where the run was made, or collect the data again there.")
     return obtain(path, robot=parts.robot)
+
+
+def _unseen(
+    tested: Episodes, ids: torch.Tensor | None, own: Episodes, splits: dict[str, torch.Tensor], path: str
+) -> tuple[torch.Tensor | None, str]:
+    """Leave out the test episodes of other data that the run has, but for testing; returns the others, and the path in words."""
+    if ids is None or not len(ids):
+        return ids, path
+    used = torch.cat([own_ids for name, own_ids in splits.items() if name != "test"])
+    seen = begin_alike(tested, ids, own, used)
+    if bool(seen.all()):
+        raise DataError(
+            f"All {len(ids)} test episodes of {path} are also in the run's own data, and not as test episodes; leave data= out to "
+            "test on those, or collect with another seed."
+        )
+    number = int(seen.sum())
+    left_out = f" (without {number} of its {len(ids)} test episodes, which the run was trained or calibrated on)"
+    return ids[~seen], path + (left_out if number else "")
 
 
 def _splits(episodes: Episodes, config: DictConfig, seed: int | None = None) -> dict[str, torch.Tensor]:

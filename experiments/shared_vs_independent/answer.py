@@ -67,14 +67,15 @@ class Recalibrated:
     """What policies with the recalibrated penalty earned more than those with the raw one.
 
     Attributes:
-        model: or ``all``, the mean over the three models. data: that they were trained on.
+        model: or ``all``, the mean over models. models: of which there are both. data: that they were trained on.
         best: each penalty at its best weight. over_seeds: the same with an interval of seeds alone.
-        alike: raw may choose only among the weights that recalibrated has.
+        alike: each may choose only among the weights that both have been run with.
         by_others: each seed's weights are chosen by the other seeds; None where there are none.
         complete: whether every weight has been run for every seed.
     """
 
     model: str
+    models: tuple[str, ...]
     data: str
     best: Estimate
     over_seeds: Estimate
@@ -90,15 +91,17 @@ class BestWeight:
     Attributes:
         weight: None where they have not. ran: weights run for all seeds. of: weights of the protocol.
         wins: how often it is the best over draws of seeds and episodes.
-        gain: over the clone, at the best of the weights that have been run, chosen anew in every draw.
-        over_none: of the best weight so far, not chosen anew, over the same model's policies without a penalty: chosen anew, the
-            best of weights that include 0 would be above 0 whatever they are worth.
+        gain: over the clone, at the best of the weights that have been run, not chosen anew: the best of several against one
+            would be above it whatever they are worth.
+        gain_by_others: the mean of the same, each seed's weight chosen by the other seeds, so that no luck is in it.
+        over_none: of the best weight so far, not chosen anew, over the same model's policies without a penalty.
     """
 
     weight: float | None
     ran: int
     of: int
     gain: Estimate
+    gain_by_others: float | None
     over_none: Estimate
     wins: float | None = None
 
@@ -173,11 +176,11 @@ def _return_criterion(gathered: Gathered) -> Criterion:
     estimate = returns.difference(sides[0], sides[1], relative=True)
     clones = Returns.of_clones(gathered, DATA)
     gains = [
-        f"{model} {returns.difference(side, clones).text()}"
+        f"{model} {by_others:.2f}"
         for model, side in zip(("independent", "shared"), sides, strict=True)
-        if side.weights and side.seeds
+        if (by_others := returns.chosen_by_others_differ([(side, clones)])) is not None
     ]
-    beside = f"earned more than the clone: {', '.join(gains)}" if gains else ""
+    beside = f"earned more than the clone, weights chosen by the other seeds: {', '.join(gains)}" if gains else ""
     name = "deployed return, each at its best raw weight, relative"
     return Criterion(name, estimate, RETURN_MARGIN, _weights_lacking(sides, "raw"), beside)
 
@@ -216,8 +219,8 @@ def recalibration(gathered: Gathered) -> tuple[str, list[Recalibrated]]:
             model: (Returns.of(gathered, model, "recalibrated", data), Returns.of(gathered, model, "raw", data))
             for model in POLICY_MODELS
         }
-        found += [_recalibrated(model, data, [pair]) for model, pair in pairs.items()]
-        found.append(_recalibrated("all", data, list(pairs.values())))
+        found += [_recalibrated(model, data, {model: pair}) for model, pair in pairs.items()]
+        found.append(_recalibrated("all", data, pairs))
     rule = next(row for row in found if (row.model, row.data) == ("all", DATA))
     if not rule.complete or rule.best.low is None or rule.best.high is None:
         return "undecided", found
@@ -226,14 +229,16 @@ def recalibration(gathered: Gathered) -> tuple[str, list[Recalibrated]]:
     return ("helps" if rule.best.low > 0.0 else "not shown to help"), found
 
 
-def _recalibrated(model: str, data: str, pairs: list[tuple[Returns, Returns]]) -> Recalibrated:
-    fewer = [(recalibrated, raw.only(raw.seeds, WEIGHTS["recalibrated"])) for recalibrated, raw in pairs]
+def _recalibrated(model: str, data: str, by_model: dict[str, tuple[Returns, Returns]]) -> Recalibrated:
+    pairs = list(by_model.values())
+    common = [(sides[0], sides[1]) for sides in map(common_weights, pairs)]
     return Recalibrated(
         model,
+        tuple(name for name, pair in by_model.items() if all(side.weights for side in pair)),
         data,
         returns.pooled(pairs),
         returns.pooled(pairs, seeds_alone=True),
-        returns.pooled(fewer),
+        returns.pooled(common),
         returns.chosen_by_others_differ(pairs),
         all(side.complete for pair in pairs for side in pair),
     )
@@ -245,13 +250,14 @@ def _recalibrated(model: str, data: str, pairs: list[tuple[Returns, Returns]]) -
 def best_weight(gathered: Gathered, model: str, penalty: str) -> BestWeight:
     """Return the weight of the highest return."""
     found, of = Returns.of(gathered, model, penalty, DATA), len(WEIGHTS[penalty])
-    gain = returns.gain_over_clone(gathered, model, penalty, DATA)
+    clones = Returns.of_clones(gathered, DATA)
     best = found.only(found.seeds, [found.weights[returns.best_place(found)]]) if found.seeds else found
+    gains = returns.difference(best, clones), returns.chosen_by_others_differ([(found, clones)])
     over_none = returns.difference(best, Returns.of(gathered, model, "raw", DATA, 0.0))
     if not found.complete:
-        return BestWeight(None, len(found.weights) if len(found.seeds) == len(SEEDS) else 0, of, gain, over_none)
+        return BestWeight(None, len(found.weights) if len(found.seeds) == len(SEEDS) else 0, of, *gains, over_none)
     place = returns.best_place(found)
-    return BestWeight(found.weights[place], of, of, gain, over_none, returns.share_of_wins(found)[place])
+    return BestWeight(found.weights[place], of, of, *gains, over_none, returns.share_of_wins(found)[place])
 
 
 def cost(gathered: Gathered) -> list[str]:

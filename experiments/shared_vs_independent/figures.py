@@ -24,8 +24,8 @@ CAPTIONS = {
     "differences": (
         "Paired differences in what the rule compares, also of models and data that it does not look at; whiskers are 95 % "
         "intervals, here and in all figures. Shaded: the rule's four criteria; dashed: their margin. Returns are relative, each "
-        "model's at its best raw weight. A hollow point has no interval; where there are few falls, that of an AUROC is not to be "
-        "trusted."
+        "model's at its best raw weight. A hollow point has no interval: it rests on fewer than five seeds, or on fewer than "
+        "five falls."
     ),
     "policies": (
         "What the policies earn more than the clone that they start from, over the same seeds and episodes, and how often they "

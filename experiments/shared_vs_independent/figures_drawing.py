@@ -17,7 +17,7 @@ from rwmu.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 
 COLOURS = {"shared": BLUE, "independent": ORANGE, "priors": GREEN, "shared_wide": PURPLE}
 MARKERS = {"shared": "o", "independent": "s", "priors": "^", "shared_wide": "D"}
-HOLLOW = f"hollow: fewer than {FEWEST_SEEDS} seeds"
+HOLLOW = f"hollow: fewer than {FEWEST_SEEDS} seeds or falls"
 NOT_TO_SCALE = "(not to scale)"
 PALE, LINES = "#EDF0F4", "#E0E3E8"
 
@@ -155,7 +155,7 @@ def _beside(number: int, places: Sequence[float], together: int = 1) -> list[lis
 
 
 def _draw_one(axis: Axes, one: Series, at: Sequence[float], line: bool, upright: bool) -> None:
-    """Draw a series: markers, hollow ones where there are few seeds, and whiskers where there is an interval."""
+    """Draw a series: markers, hollow ones where there are few seeds or falls, and whiskers where there is an interval."""
 
     def plot(places: Sequence[float], values: Sequence[float], **look: Any) -> None:
         x, y = (places, values) if upright else (values, places)
@@ -170,7 +170,7 @@ def _draw_one(axis: Axes, one: Series, at: Sequence[float], line: bool, upright:
         values = [math.nan if found.value is None else found.value for found in one.estimates]
         plot(at, values, linewidth=1.0, alpha=0.6, zorder=1.8)
     look = {"linestyle": "", "marker": one.marker, "markersize": 5.5, "zorder": 2.5}
-    many, few = ([point for point in known if (point[2].seeds < FEWEST_SEEDS) is hollow] for hollow in (False, True))
+    many, few = ([point for point in known if point[2].few is hollow] for hollow in (False, True))
     plot([place for place, _, _ in many], [value for _, value, _ in many], label=one.label or None, **look)
     if few:
         plot([place for place, _, _ in few], [value for _, value, _ in few], markerfacecolor="white", **look)

@@ -27,11 +27,10 @@ from experiments.shared_vs_independent.figures_drawing import (
     write_values,
 )
 from experiments.shared_vs_independent.gather import CORRELATION, FRACTION, NO_LIMITS, Gathered, Keys, models
-from experiments.shared_vs_independent.robust import Estimate
+from experiments.shared_vs_independent.robust import FEWEST_FALLS, Estimate
 from experiments.shared_vs_independent.tables import HORIZONS, METHODS, WITHIN
 from rwmu.evaluation.figures import INK
 
-FEWEST_FALLS = 5  # of fewer, a figure says that they are few
 STEPS_AHEAD = f"steps ahead {NOT_TO_SCALE}"
 STEPS_BEFORE = f"steps before a fall, at most {NOT_TO_SCALE}"
 RANK, AREA = "rank correlation", "AUROC (chance: 0.5)"

@@ -48,7 +48,8 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
         "",
         *_recalibrated(found),
         "",
-        "**Which weight, and at what cost?** Broad data; the best of several weights is above any one of them by chance alone:",
+        "**Which weight, and at what cost?** Broad data; the best of several weights is above any one of them by chance alone, and "
+        "its interval does not know that it was chosen (the last column has no such luck):",
         "",
         *_weights(found),
         "",
@@ -74,7 +75,8 @@ def short_lines(found: Answer, gathered: Gathered) -> list[str]:
         *(f"- {sentence}" for data in ALL_DATA if (sentence := beside.disagreement_or_noise(gathered, data, DATA))),
     ]
     if pooled is not None and pooled.best.value is not None:
-        difference = f"Return − that of the raw penalty: {pooled.best.counted()}."
+        judged = pooled.alike if found.recalibration == "undecided" else pooled.best
+        difference = f"Return − that of the raw penalty: {judged.counted()}." if judged.value is not None else ""
         lines.append(f"- **{RECALIBRATION[found.recalibration]}**{_so_far(found)} {difference}")
     return lines
 
@@ -88,13 +90,16 @@ def _easy(found: Answer, where: str = "") -> str:
 
 
 def _so_far(found: Answer) -> str:
-    """Return in which direction an undecided recalibration points, where its interval does."""
+    """Return in which direction an undecided recalibration points, at the weights that it and the raw penalty have been run with.
+
+    At the best weights of each it would seem to do worse: the raw penalty has more of them to choose from, and the more so while
+    recalibrated ones are missing.
+    """
     row = next((row for row in found.recalibrated if (row.model, row.data) == ("all", DATA)), None)
-    if found.recalibration != "undecided" or row is None or row.best.low is None or row.best.high is None:
+    if found.recalibration != "undecided" or row is None or row.alike.low is None or row.alike.high is None:
         return ""
-    if row.best.high < 0.0:
-        return " So far it earns less, but not all weights have been run, and raw has more of them to choose from."
-    return " So far it earns more, but not all weights have been run." if row.best.low > 0.0 else ""
+    earns = "it earns less" if row.alike.high < 0.0 else "it earns more" if row.alike.low > 0.0 else "neither surely earns more"
+    return f" Not all weights have been run; so far, at those that both have been run with, {earns}."
 
 
 def _criteria(found: Answer) -> list[str]:
@@ -107,24 +112,29 @@ def _recalibrated(found: Answer) -> list[str]:
     rows = []
     for row in found.recalibrated:
         if row.best.value is not None:
-            others = "" if row.by_others is None else f"{row.by_others:.2f}"
             yet = "" if row.complete else " (not all weights run)"
-            name = "**all**" if row.model == "all" else f"`{row.model}`"
+            every = "**all**" if row.complete else f"**{' and '.join(row.models)}**"
+            name = every if row.model == "all" else f"`{row.model}`"
             best = [row.best.text(), row.best.counts, row.over_seeds.ends_text()]
-            rows.append([name, row.data + yet, *best, row.alike.text(), others])
+            rows.append([name, row.data + yet, *best, row.alike.text(), _plain(row.by_others)])
     header = ["model", "data", "each at its best weight", COUNTS, "its interval over seeds alone"]
-    header += ["raw at recalibrated's weights only", "weights chosen by the other seeds"]
+    header += ["at the weights that both have been run with", "weights chosen by the other seeds"]
     return tables.table(header, rows) if rows else ["not run yet"]
 
 
 def _weights(found: Answer) -> list[str]:
     rows = [
-        [f"`{model}`", penalty, best.text, best.gain.text(), best.over_none.text(), best.gain.counts]
+        [f"`{model}`", penalty, best.text, best.gain.text(), best.over_none.text(), best.gain.counts, _plain(best.gain_by_others)]
         for model, by_penalty in found.best_weights.items()
         for penalty, best in by_penalty.items()
     ]
     header = ["model", "penalty", "weight of the highest return", "there: more than the clone", "more than with weight 0", COUNTS]
+    header.append("more than the clone, weights chosen by the other seeds")
     return tables.table(header, rows)
+
+
+def _plain(number: float | None) -> str:
+    return "" if number is None else f"{number:.2f}"
 
 
 def notes() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,15 @@ from torch import Tensor
 
 from experiments.shared_vs_independent.cells import SEEDS, ModelCell
 from experiments.shared_vs_independent.gather import Gathered, at
-from experiments.shared_vs_independent.robust import ENDS, RESAMPLES, Estimate, interquartile_mean, of_resampled
+from experiments.shared_vs_independent.robust import (
+    ENDS,
+    FEWEST_FALLS,
+    FEWEST_SEEDS,
+    RESAMPLES,
+    Estimate,
+    interquartile_mean,
+    of_resampled,
+)
 from rwmu.evaluation.calibration.weighted import weighted_correlation, weighted_ranks
 
 Measured = dict[str, Any]
@@ -29,10 +37,12 @@ class Statistic:
     Attributes:
         name: of the number; two of the same name are the same.
         of: measurement, how often each episode was drawn ``[R, N]`` -> ``[R]``.
+        of_falls: whether it rests on the falls in the episodes.
     """
 
     name: str
     of: Callable[[Measured, Tensor], Tensor]
+    of_falls: bool = False
 
     def __call__(self, measured: Measured, times: Tensor) -> Tensor:
         """Return ``[R]``."""
@@ -57,7 +67,7 @@ def difference(gathered: Gathered, first: str, second: str, data: str, tested_on
     found = torch.stack([one - other for one, other in drawn])
     if not bool(torch.isfinite(found[:, 0]).all()):
         return Estimate(None, reason="not measured: no falls, or nothing that varies, in the test episodes")
-    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), _episodes(_measured(gathered, pairs[0][0], tested_on)))
+    return _estimate(found, _measured(gathered, pairs[0][0], tested_on), statistic)
 
 
 def disagreement_less_noise(
@@ -76,7 +86,13 @@ def disagreement_less_noise(
     found = torch.stack([own - noise for own, noise in drawn])
     if not bool(torch.isfinite(found[:, 0]).all()):
         return Estimate(None, reason="not measured: no falls, or nothing that varies, in the test episodes")
-    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), _episodes(_measured(gathered, cells[0], tested_on)))
+    return _estimate(found, _measured(gathered, cells[0], tested_on), scores[0])
+
+
+def _estimate(found: Tensor, measured: Measured, statistic: Statistic) -> Estimate:
+    """Return what all seeds ``[S, 1 + R]`` say together, the first column being of all episodes and the others of draws."""
+    falls = int(measured["test"]["falls"]) if statistic.of_falls else None
+    return of_resampled(found[:, 0].tolist(), np.asarray(found[:, 1:]), _episodes(measured), falls)
 
 
 def _falls(gathered: Gathered, cell: ModelCell, tested_on: str) -> dict[str, Any]:
@@ -92,14 +108,12 @@ def level_of(gathered: Gathered, model: str, data: str, tested_on: str, statisti
     found = torch.stack([drawn_values(gathered, cell, tested_on, statistic) for cell in cells])
     if not bool(torch.isfinite(found[:, 0]).all()):
         return Estimate(None, reason="not measured")
-    each, scores = found[:, 0].tolist(), np.asarray(found[:, 1:])
-    number = _episodes(_measured(gathered, cells[0], tested_on))
-    estimate = of_resampled(each, scores, number)
-    if estimate.low is not None:
+    estimate = _estimate(found, _measured(gathered, cells[0], tested_on), statistic)
+    if estimate.low is not None or len(cells) >= FEWEST_SEEDS or (estimate.falls is not None and estimate.falls < FEWEST_FALLS):
         return estimate
     # Too few seeds to resample: the interval of the episodes alone.
-    low, high = np.nanquantile(interquartile_mean(scores, axis=0), ENDS)
-    return Estimate(estimate.value, float(low), float(high), tuple(each), number, "of episodes alone: too few seeds")
+    low, high = np.nanquantile(interquartile_mean(np.asarray(found[:, 1:]), axis=0), ENDS)
+    return replace(estimate, low=float(low), high=float(high), reason="of episodes alone: too few seeds")
 
 
 def drawn_values(gathered: Gathered, cell: ModelCell, tested_on: str, statistic: Statistic) -> Tensor:
@@ -223,7 +237,7 @@ def fall_area(within: int, score: str = DISAGREEMENT) -> Statistic:
         area = (before * weighted_ranks(values.double(), others)).sum(dim=1)
         return area / (before.sum(dim=1) * others.sum(dim=1))
 
-    return Statistic(f"fall_area {within} {score}", statistic)
+    return Statistic(f"fall_area {within} {score}", statistic, of_falls=True)
 
 
 def rows_each_stands_for(measured: Measured, far: int, kept: int) -> float:

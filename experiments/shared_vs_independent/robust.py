@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rwmu.uncertainty.resampling import NEEDED
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -24,6 +26,7 @@ LEVEL = 0.95
 NORMAL = 1.96  # half-width of the 95 % interval of a normal distribution, in standard deviations
 STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # the same of a mean of so many, their spread being estimated too
 FEWEST_SEEDS = 5  # of fewer, resampling covers far less than it says: 75 % of nominally 95 with three, 90 with five (normal scores)
+FEWEST_FALLS = NEEDED  # of fewer, an interval of their foresight says nothing: most draws repeat one or two of them
 ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles of an interval
 _MOST_LOST = 0.1  # of the resamples, before there is no interval
 
@@ -37,6 +40,7 @@ class Estimate:
         low, high: ends of the interval; None where there is none.
         each: every seed's number. episodes: independent test episodes behind each.
         reason: why the value or the interval is missing.
+        falls: in these episodes, of numbers that rest on them.
     """
 
     value: float | None
@@ -45,25 +49,34 @@ class Estimate:
     each: tuple[float, ...] = ()
     episodes: int | None = None
     reason: str = ""
+    falls: int | None = None
 
     @property
     def seeds(self) -> int:
         """Return how many seeds there are."""
         return len(self.each)
 
+    @property
+    def few(self) -> bool:
+        """Return whether it rests on too few seeds, or falls, for an interval that draws them."""
+        return self.seeds < FEWEST_SEEDS or (self.falls is not None and self.falls < FEWEST_FALLS)
+
     def text(self, digits: int = 2) -> str:
-        """Return the number and its interval, without one every seed's number, or why there is none."""
+        """Return the number and its interval, without one every seed's number or why it has none, or why there is no number."""
         if self.value is None:
             return self.reason or "not run yet"
         number = f"{self.value:.{digits}f}"
+        if self.falls is not None and self.falls < FEWEST_FALLS:
+            return f"{number} (no interval: {_falls(self.falls)})"
         if self.low is None or self.high is None:
             return f"{number} ({self.seeds} seed{'' if self.seeds == 1 else 's'}: {self.spread(digits)})"
         return f"{number} {self.ends_text(digits)}"
 
     @property
     def counts(self) -> str:
-        """Return how many independent things an interval rests on, seeds × test episodes."""
-        return f"{self.seeds} × {self.episodes}" if self.episodes else f"{self.seeds}"
+        """Return how many independent things an interval rests on, seeds × test episodes, and falls if it is of these."""
+        found = f"{self.seeds} × {self.episodes}" if self.episodes else f"{self.seeds}"
+        return found if self.falls is None else f"{found}, {_falls(self.falls)}"
 
     def counted(self, digits: int = 2) -> str:
         """Return the text, with what its interval rests on where it has one."""
@@ -80,6 +93,10 @@ class Estimate:
     def plain(self) -> dict[str, Any]:
         """Return the fields, for JSON."""
         return asdict(self)
+
+
+def _falls(number: int) -> str:
+    return f"{number} fall{'' if number == 1 else 's'}"
 
 
 def interquartile_mean(scores: Floats, axis: int = -1) -> Floats:
@@ -126,29 +143,34 @@ def seed_draws(seeds: int, resamples: int = RESAMPLES, seed: int = 0) -> Places:
     return np.random.default_rng(seed).integers(0, seeds, (resamples, seeds))
 
 
-def resampled(each: Sequence[float], value: float, found: Floats, episodes: int) -> Estimate:
+def resampled(each: Sequence[float], value: float, found: Floats, episodes: int, falls: int | None = None) -> Estimate:
     """Return a statistic with the percentile interval of its resamples; none with fewer seeds than ``FEWEST_SEEDS``.
 
     Args:
         each: every seed's number. value: the statistic of all of them. found: ``[R]``, of draws of seeds and episodes.
+        falls: that the statistic rests on, in all episodes; with fewer than ``FEWEST_FALLS`` there is no interval. None for others.
     """
+    bare = Estimate(value, each=tuple(each), episodes=episodes, falls=falls)
     if len(each) < FEWEST_SEEDS:
-        return Estimate(value, each=tuple(each), episodes=episodes, reason=f"an interval needs {FEWEST_SEEDS} seeds")
+        return replace(bare, reason=f"an interval needs {FEWEST_SEEDS} seeds")
+    if bare.few:
+        return replace(bare, reason=f"an interval needs {FEWEST_FALLS} falls")
     finite = found[np.isfinite(found)]
     if len(found) - len(finite) > _MOST_LOST * len(found):
-        return Estimate(value, each=tuple(each), episodes=episodes, reason="too many resamples could not be measured")
+        return replace(bare, reason="too many resamples could not be measured")
     low, high = np.quantile(finite, ENDS)
-    return Estimate(value, float(low), float(high), tuple(each), episodes)
+    return replace(bare, low=float(low), high=float(high))
 
 
-def of_resampled(each: Sequence[float], scores: Floats, episodes: int) -> Estimate:
+def of_resampled(each: Sequence[float], scores: Floats, episodes: int, falls: int | None = None) -> Estimate:
     """Return the interquartile mean over seeds, whose interval draws seeds and test episodes together.
 
     Args:
         each: every seed's number, of all episodes.
         scores: ``[S, R]``, every seed's number in R draws of the episodes, the same draws for every seed.
+        falls: as of :func:`resampled`.
     """
     draws = scores.shape[1]
     places = seed_draws(len(each), draws)  # [R, S]
     found = interquartile_mean(scores[places, np.arange(draws)[:, None]])
-    return resampled(each, float(interquartile_mean(np.array(each, dtype=np.float64))), found, episodes)
+    return resampled(each, float(interquartile_mean(np.array(each, dtype=np.float64))), found, episodes, falls)

@@ -19,6 +19,7 @@ from experiments.shared_vs_independent.cells import (
     model_cell,
 )
 from experiments.shared_vs_independent.gather import CORRELATION, FRACTION, NO_LIMITS, Gathered, at, models, policies, seconds_of
+from experiments.shared_vs_independent.robust import Estimate
 
 HORIZONS = ("1", "8", "24", "100")
 WITHIN = ("1", "5", "10", "25")
@@ -121,9 +122,9 @@ def differences(gathered: Gathered) -> list[str]:
         for first, second in COMPARED_MODELS:
             found = [paired.difference(gathered, first, second, data, tested, statistic) for statistic in statistics.values()]
             if found[0].value is not None:
-                counts = [str(found[0].seeds), str(found[0].episodes)]
-                rows.append([f"`{first}` − `{second}`", data, tested, *counts, *(estimate.text(3) for estimate in found)])
-    header = ["difference", "trained on", "tested on", "seeds", "episodes", *statistics]
+                name = f"`{first}` − `{second}`"
+                rows.append([name, data, tested, *_counts(found), *(estimate.text(3) for estimate in found)])
+    header = ["difference", "trained on", "tested on", "seeds", "episodes", "falls", *statistics]
     return table(header, rows) if rows else ["not run yet"]
 
 
@@ -137,11 +138,15 @@ def against_noise(gathered: Gathered) -> list[str]:
         for model in MODELS:
             found = [paired.disagreement_less_noise(gathered, model, data, tested, of) for of in statistics.values()]
             if found[0].value is not None:
-                rows.append(
-                    [f"`{model}`", data, tested, str(found[0].seeds), str(found[0].episodes), *(each.text(3) for each in found)]
-                )
-    header = ["model", "trained on", "tested on", "seeds", "episodes", *statistics]
+                rows.append([f"`{model}`", data, tested, *_counts(found), *(estimate.text(3) for estimate in found)])
+    header = ["model", "trained on", "tested on", "seeds", "episodes", "falls", *statistics]
     return table(header, rows) if rows else ["not run yet"]
+
+
+def _counts(found: Sequence[Estimate]) -> list[str]:
+    """Return the seeds, the episodes and the falls that some estimates rest on, the last ones on falls too."""
+    falls = found[-1].falls
+    return [str(found[0].seeds), str(found[0].episodes), "" if falls is None else str(falls)]
 
 
 def scale(gathered: Gathered) -> list[str]:
@@ -186,7 +191,7 @@ def estimates(gathered: Gathered) -> list[str]:
 
     header = [f"{what}, {k}" for k in HORIZONS for what in ("disagreement", "noise")]
     header += [f"falls within 5: {what}" for what in ("disagreement", "noise", "termination head")]
-    return _of_models(gathered, header, paths, (-1.0, 1.0))
+    return _of_models(gathered, header, paths, (-1.0, 1.0), falls=True)
 
 
 def error_and_cost(gathered: Gathered) -> list[str]:

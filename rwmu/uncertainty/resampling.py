@@ -89,7 +89,8 @@ def resampled_rows(trajectory: Tensor, draws: Tensor) -> list[Tensor]:
 def _number(result: Measure | Tensor | float) -> float | None:
     if isinstance(result, Measure):
         return float(result) if bool(result.available.all()) else None
-    return float(result)
+    value = float(result)
+    return value if math.isfinite(value) else None  # an end of NaN would exclude every number
 
 
 def bootstrap(

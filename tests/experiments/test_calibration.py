@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from experiments.calibration import summarise
 from experiments.calibration.figures import FIGURES, estimate_words, recalibrated_by
 from experiments.calibration.options import Options, parse
 from experiments.calibration.report import csv_tables, html, reasons, short
+from experiments.calibration.subject import _splits
 from experiments.generated import marks
 from rwmu.configuration import compose_config
+from rwmu.data.episodes import concatenate
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
@@ -332,6 +335,26 @@ def test_another_dataset_of_the_robot_can_be_tested_on(run: Path, tmp_path: Path
     calibration.main(arguments)
     found = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert found["test"]["data_hash"] != found["calibration"]["data_hash"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_the_run_was_fitted_on_is_left_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = hdf5.load(Path(OmegaConf.load(run / "config.yaml").data.path))
+    hdf5.save(concatenate([own, random_episodes(LENGTHS, seed=9)]), tmp_path / "longer.h5")
+    few = ["noise.scales=[]", "horizons=[1]"]
+    calibration.main([f"run={run}", f"data={tmp_path / 'longer.h5'}", f"output={tmp_path / 'out'}", *SMALL, *few])
+    found = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    said = re.search(r"without (\d+) of its (\d+) test episodes, which the run was trained", found["subject"]["tested_on"])
+    assert said is not None
+    assert found["test"]["episodes"] == int(said[2]) - int(said[1]) > 0
+    assert said[0] in (tmp_path / "out" / "calibration.html").read_text()
+
+    fitted = torch.cat([ids for name, ids in _splits(own, OmegaConf.load(run / "config.yaml")).items() if name != "test"])
+    hdf5.save(own.select(fitted), tmp_path / "fitted.h5")
+    sentence = failure(capsys, f"run={run}", f"data={tmp_path / 'fitted.h5'}", f"output={tmp_path / 'none'}", *SMALL, *few)
+    assert "test episodes of" in sentence
+    assert "are also in the run's own data" in sentence
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_the_options_are_those_of_the_settings() -> None:

@@ -298,6 +298,24 @@ def test_results_without_the_noise_are_left_out_of_that_comparison() -> None:
     assert tables.against_noise(gathered) == ["not run yet"]
 
 
+def test_few_falls_have_no_interval_and_say_how_many_they_are() -> None:
+    gathered = with_noise(whole_study(EQUAL, SAME), 0.5)
+    enough = paired.difference(gathered, "independent", "shared", "broad", "broad", paired.fall_area(5))
+    assert enough.counted(3) == "0.000 [0.000, 0.000] (5 × 30, 15 falls)"
+    for cell in plan():
+        if isinstance(cell, ModelCell):
+            gathered.by_name[cell.name]["tested_on"]["broad"]["test"]["falls"] = 3
+    few = paired.difference(gathered, "independent", "shared", "broad", "broad", paired.fall_area(5))
+    assert (few.counted(3), few.few) == ("0.000 (no interval: 3 falls)", True)
+    assert paired.level_of(gathered, "shared", "broad", "broad", paired.fall_area(5)).low is None
+    area = paired.disagreement_less_noise(gathered, "shared", "broad", "broad", lambda score: paired.fall_area(5, score))
+    assert area.text().endswith("(no interval: 3 falls)")
+    rank = paired.difference(gathered, "independent", "shared", "broad", "broad", paired.rank_correlation(8))
+    assert rank.low is not None, "rankings do not rest on falls"
+    assert "| 5 | 30 | 3 | " in tables.differences(gathered)[2]
+    assert answer(gathered).shared == "undecided"
+
+
 def test_without_falls_there_is_no_difference_of_foresight() -> None:
     gathered = whole_study(EQUAL, SAME)
     for model in ("shared", "independent"):
@@ -390,7 +408,7 @@ def test_nothing_is_decided_before_every_weight_has_been_run_for_every_seed() ->
 
 def test_a_return_says_how_far_it_is_above_the_clone_and_a_ranking_how_far_it_could_rise() -> None:
     found = answer(whole_study(EQUAL, SAME)).criteria
-    assert found[-1].beside.startswith("earned more than the clone: independent 2.02 [2.0")
+    assert found[-1].beside == "earned more than the clone, weights chosen by the other seeds: independent 2.02, shared 2.02"
     assert "at most 0." in found[0].beside
 
 
@@ -402,7 +420,6 @@ def test_the_gain_over_the_clone_is_the_difference_of_the_means_that_the_tables_
             if isinstance(cell, PolicyCell) and cell.model.data == "broad":
                 gathered.by_name[cell.name]["episodes"] = {"deterministic": {"return": [own] * 8}, "clone": {"return": [clone] * 8}}
     assert returns.gain_over_clone(gathered, "shared", "raw", "broad", 0.2).value == 3.0
-    assert returns.gain_over_clone(gathered, "shared", "raw", "broad").value == 3.0
 
 
 def test_recalibration_that_does_worse_for_sure_hurts_and_what_may_be_either_is_not_shown_to_help() -> None:
@@ -420,6 +437,23 @@ def test_recalibration_that_does_worse_for_sure_hurts_and_what_may_be_either_is_
     assert all(row.complete for row in rows)
     assert rows[3].best.value == pytest.approx(-7.02)
     assert rows[3].by_others == pytest.approx(-7.02)
+
+
+def test_a_recalibrated_penalty_half_run_is_compared_at_weights_that_both_have() -> None:
+    """Raw earns 2 more at weight 1 alone, recalibrated 3 more at 0.5: of weight 2, run alone, neither says anything more."""
+    gathered = whole_study(EQUAL, SAME)
+    policies = [cell for cell in plan() if isinstance(cell, PolicyCell)]
+    for cell in policies:
+        if cell.model.model == "priors" or (cell.penalty == "recalibrated" and cell.weight < 2.0):
+            del gathered.by_name[cell.name]
+    found = answer(gathered)
+    row = next(row for row in found.recalibrated if (row.model, row.data) == ("all", "broad"))
+    assert row.best.value == pytest.approx(-2.0)
+    assert (row.alike.value, row.models, row.complete) == (0.0, ("shared", "independent"), False)
+    lines = page.answer_lines(found, [], gathered)
+    assert any("so far, at those that both have been run with, neither surely earns more." in line for line in lines)
+    assert any(line.startswith("| **shared and independent** | broad (not all weights run) | -2.00 [") for line in lines)
+    assert any("Return − that of the raw penalty: 0.00 [0.00, 0.00] (5 × 8)." in line for line in page.short_lines(found, gathered))
 
 
 # -- returns ------------------------------------------------------------------------------------------------------------------
@@ -442,6 +476,19 @@ def test_other_seeds_choose_a_seeds_weight() -> None:
     lucky = raw_returns([[9.0, 1.0, 1.0], [1.0, 9.0, 1.0], [1.0, 1.0, 9.0]])
     assert returns.chosen_by_others(lucky) == [1.0, 1.0, 1.0]
     assert returns.chosen_by_others(raw_returns([[5.0, 6.0, 7.0], [1.0, 1.0, 1.0]])) == [5.0, 6.0, 7.0]
+
+
+def test_the_gain_at_the_best_weight_has_no_luck_of_the_choice_in_its_other_number() -> None:
+    """Every two seeds are lucky at a weight of their own, and earn as much as their clones at the others."""
+    gathered = whole_study(EQUAL, SAME)
+    for cell in plan():
+        if isinstance(cell, PolicyCell) and cell.penalty == "raw":
+            place = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0).index(cell.weight)
+            lucky = cell.model.seed in (place % 5, (place + 1) % 5)
+            gathered.by_name[cell.name] = policy_result(cell, 29.0 if lucky else 20.0)
+    best = answer(gathered).best_weights["shared"]["raw"]
+    assert best.gain_by_others == 0.0
+    assert (best.gain.value, best.gain.low) == (pytest.approx(3.0), 0.0), "chosen anew in every draw, the low end would be above 0"
 
 
 def test_the_return_is_compared_at_weights_that_both_have() -> None:
@@ -556,8 +603,8 @@ def test_every_interval_of_the_answer_says_what_it_rests_on() -> None:
     gathered = with_noise(whole_study(EQUAL, SAME), 0.5)
     found = answer(gathered)
     for line in [*page.answer_lines(found, hopes.hopes(gathered), gathered), *page.short_lines(found, gathered)]:
-        intervals = re.findall(r"\[-?[\d.]+, -?[\d.]+\](?! \(\d+ × \d+\))", line)
-        assert not intervals or (line.startswith("|") and re.search(r"\| \d+ × \d+ \|", line)), line
+        intervals = re.findall(r"\[-?[\d.]+, -?[\d.]+\](?! \(\d+ × \d+(, \d+ falls)?\))", line)
+        assert not intervals or (line.startswith("|") and re.search(r"\| \d+ × \d+(, \d+ falls)? \|", line)), line
 
 
 def test_a_part_of_the_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rwmu.data.common import begin_alike
 from rwmu.data.episodes import Episodes
 from rwmu.errors import ConfigError
 from rwmu.simulators import collect
@@ -47,6 +48,14 @@ def test_the_same_seed_gives_the_same_bits_with_any_number_of_threads() -> None:
     assert collected().content_hash() == reference.content_hash()
     assert collected(num_threads=2).content_hash() == reference.content_hash()
     assert collected(seed=1).content_hash() != reference.content_hash()
+
+
+def test_a_longer_collection_with_the_same_seed_has_the_episodes_of_a_shorter_one() -> None:
+    shorter, longer, other = collected(1600), collected(2100), collected(2100, seed=1)
+    assert shorter.content_hash() != longer.content_hash()
+    ids = torch.arange(shorter.num_episodes)
+    assert begin_alike(shorter, ids, longer, torch.arange(longer.num_episodes)).float().mean() > 0.5
+    assert not begin_alike(shorter, ids, other, torch.arange(other.num_episodes)).any()
 
 
 def test_the_number_of_transitions_is_reached_at_any_size() -> None:

@@ -114,6 +114,20 @@ def test_what_cannot_be_measured_stays_so() -> None:
     assert bootstrap_sums(lambda total: total[:, 0] / 0.0, torch.ones(6, 1)).value is None
 
 
+def test_a_statistic_that_is_no_number_is_not_measured() -> None:
+    # The correlation of a constant is undefined: a resample that misses the one odd trajectory gives NaN, and so must no end.
+    values = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, 2.0], [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]])
+
+    def statistic(rows: torch.Tensor) -> torch.Tensor:
+        return torch.corrcoef(values[:, rows])[0, 1]
+
+    interval = bootstrap(statistic, torch.arange(6), resamples=300)
+    assert (interval.low, interval.high) == (None, None)
+    assert "of 300 resamples could not be measured" in interval.reason
+    assert not interval.excludes(0.0)
+    assert bootstrap(lambda rows: math.nan, torch.arange(6)).value is None
+
+
 def test_a_fall_in_one_trajectory_alone_gives_no_interval() -> None:
     # A third of the resamples miss the one trajectory that falls: (1 - 1/6)^6 = 0.335.
     fell = torch.arange(6) == 2

@@ -10,7 +10,7 @@ from typing import Any
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError
 from rwmu.evaluation.json_files import json_ready, write_json
-from rwmu.uncertainty.recalibration import Recalibration, recalibration_from_dict
+from rwmu.uncertainty.recalibration import Constant, Recalibration, recalibration_from_dict
 
 
 def save_recalibrations(path: Path, recalibrations: Mapping[str, Any], model_hash: str) -> None:
@@ -26,6 +26,9 @@ def load_recalibration(
     path: Path, world_model: WorldModel, method: str, forecast: str = "sampled", level: float | None = None, reach: int = 0
 ) -> tuple[list[int], Recalibration]:
     """Return the steps ahead that a saved recalibration was fitted at, in the order of its own steps, and the recalibration.
+
+    Calibration episodes may end before the last step: a step that too few live to see is not among those returned, though
+    :meth:`Recalibration.apply` would take the last fitted one for it. A constant is for all steps.
 
     Args:
         world_model: that it is to be used with.
@@ -54,4 +57,6 @@ def load_recalibration(
     except (KeyError, IndexError):
         of_level = "" if level is None else f" of level {level:g}"
         raise CheckpointError(f"{path} has no {method}{of_level} for {forecast} forecasts (reach {reach}).") from None
-    return list(part["steps"]), recalibration_from_dict(plain)
+    recalibration = recalibration_from_dict(plain)
+    steps = list(part["steps"])
+    return steps if method == Constant.method else steps[: recalibration.steps], recalibration

@@ -42,6 +42,20 @@ def test_what_is_saved_comes_back(model, file):
     assert interval.target == "interval of 0.5"
 
 
+def test_steps_that_were_not_fitted_are_not_named(model, tmp_path):
+    # Of the calibration episodes only two live to see step 24: too few for conformal intervals of 90 %, which end at step 4.
+    test, calibration = random_episodes([40] * 12), random_episodes([20] * 12 + [40] * 2, seed=1)
+    settings = CalibrationSettings(horizons=(1, 4, 24), stretches=24, samples=1, resamples=5)
+    selections = Selection(test, torch.arange(12)), Selection(calibration, torch.arange(14))
+    found = measure_calibration(model, *selections, settings)["recalibrations"]
+    save_recalibrations(tmp_path / "r.json", found, model.content_hash())
+    steps, fitted = load_recalibration(tmp_path / "r.json", model, "conformal", level=0.9)
+    assert 4 in steps
+    assert 24 not in steps
+    assert fitted.steps == len(steps)
+    assert 24 in load_recalibration(tmp_path / "r.json", model, "constant")[0]
+
+
 def test_another_model_is_refused(model, file):
     other = replace(model, normalizer=Normalizer(torch.zeros(45), torch.ones(45)))
     with pytest.raises(CheckpointError, match="fitted to another world model"):
