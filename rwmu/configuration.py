@@ -37,6 +37,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "imagination.device": ("cpu", "cuda", "auto"),
 }
 
+# Keys that take a word or a number; what is built of them checks which.
+WORD_OR_NUMBER = ("imagination.termination",)
+
 # Dotted key pattern -> least value, greatest value, whether the least itself is allowed. The first pattern that fits counts.
 RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("seed", 0, 2**31 - 1, True),
@@ -48,6 +51,8 @@ RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("*warmup_iterations", 0, math.inf, True),
     ("*iterations", 1, math.inf, True),
     ("*epochs", 1, math.inf, True),
+    ("*_every", 1, math.inf, True),
+    ("policy.anchor_weight", 0, math.inf, True),
     ("*steps", 1, math.inf, True),
     ("*fraction", 0, 1, True),
     ("*fractions.*", 0, 1, True),
@@ -194,7 +199,7 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
 
 
 def _check_type(key: str, value: Any, reference: Any) -> None:
-    if value is None or reference is None:
+    if value is None or reference is None or (key in WORD_OR_NUMBER and isinstance(value, str | int | float)):
         return
     accepted: dict[type, tuple[tuple[type, ...], str]] = {
         bool: ((bool,), "true or false"),

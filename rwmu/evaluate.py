@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from rwmu.command_line import command
+from rwmu.numerics import set_up
 from rwmu.pipeline import Run
 from rwmu.run_folder import RunFolder
 from rwmu.stages.exploit import exploit
@@ -22,7 +22,7 @@ def main(config: DictConfig) -> None:
     """Repeat the measuring stages of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
     folder = RunFolder.resume(Path(config.run))
     run_config = folder.config()
-    torch.set_num_threads(run_config.trainer.num_threads)
+    set_up(run_config.trainer.num_threads, run_config.trainer.get("matmul_precision", "highest"))  # runs of old have no such key
     for name, value in config.evaluation.items():
         if value is not None:
             run_config.evaluation[name] = value

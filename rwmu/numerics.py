@@ -86,6 +86,10 @@ class ThreadGuard:
         torch.set_num_threads(self._current)
         self._due = self._clock() + self._interval_s
 
+    def restore(self) -> None:
+        """Set the threads that there were at the start, for whatever comes after what was watched."""
+        torch.set_num_threads(self._all)
+
     def _slowdown(self) -> float:
         """Return how many times longer the probe takes with all threads than with one."""
         return self._seconds(self._all) / self._seconds(1)

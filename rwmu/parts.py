@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from rwmu.configuration import close_match
 from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
@@ -98,6 +99,14 @@ class Parts:
         self.new_dynamics(extension_dim=0)
         DreamRules(**factory(self.config.imagination, without=_OF_THE_DREAM).keywords)
         find_device(self._device_name)
+        for key, names in (("data.mirrors", self.config.data.mirrors), ("policy.ppo.mirrors", self.policy_settings.ppo.mirrors)):
+            self._check_mirrors(key, names)
+
+    def _check_mirrors(self, key: str, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self.robot.mirrors:
+                match = close_match(name, self.robot.mirrors) or ";"
+                raise ConfigError(f"{key} has '{name}'{match} Choose from: {', '.join(self.robot.mirrors)}.")
 
     # -- data -------------------------------------------------------------------------------------------------------------
 

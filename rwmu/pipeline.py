@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from rwmu.data.audit import brief, require_sound
 from rwmu.data.windows import window_starts
@@ -30,6 +31,7 @@ from rwmu.stages import deployment, dynamics, policy
 
 _log = logging.getLogger(__name__)
 
+ODDS_RATIO = "termination_odds_ratio"  # that a world model's termination head has been corrected by, in its file
 STAGES = ("data", "dynamics", "policy", "deployment", "report")
 
 
@@ -42,6 +44,12 @@ def check_stages(config: DictConfig) -> None:
         taken_over = user == "policy" and config.policy.checkpoint is not None
         if user in config.stages and group not in config.stages and given is None and not taken_over:
             raise ConfigError(f"The stage {user} needs the result of {group}: add it to stages, or give {group}.checkpoint=PATH.")
+
+
+def _lower_termination_odds(model: nn.Module, ratio: float) -> None:
+    correct = getattr(model, "correct_termination_odds", None)
+    if callable(correct):  # not every model has a head of its own for them
+        correct(ratio)
 
 
 def _own_or_given(own: Path, given: str | None) -> Path | None:
@@ -217,29 +225,23 @@ class Run:
 
     def _fit_world_model(self) -> WorldModel:
         model, architecture = self.parts.new_dynamics()
+        odds_before = self._take_over(model)
         data, settings = self.parts.data, self.config.dynamics
-        if settings.start_from is not None:
-            start = self._load_world_model(Path(settings.start_from)).dynamics
-            predicted, known = getattr(start, "extension_dim", 0), self.parts.episodes.extension_dim
-            if predicted != known:
-                raise CheckpointError(
-                    f"The world model in {settings.start_from} predicts an extension of {predicted} columns, but the data have "
-                    f"{known}; train a model from the start (dynamics.start_from=null)."
-                )
-            model.load_state_dict(start.state_dict())
+        taught = self.parts.loss.weights["termination"] > 0.0 and not settings.freeze_auxiliary
         if settings.freeze_auxiliary:
             freeze = getattr(model, "freeze_auxiliary", None)
             if not callable(freeze):
                 raise ConfigError(f"A {type(model).__name__} cannot train a part of itself; give dynamics.freeze_auxiliary=false.")
             freeze()
+        if taught:  # a model trained before knows terminations as rare as they are, but is shown them as often as ever
+            _lower_termination_odds(model, 1.0 / odds_before)
         module, settings = self.parts.trained(model), self.parts.trainer_settings
         loggers = self.parts.loggers(self.folder.logs, "dynamics")
-        scored_rows = self.parts.loss.scored_rows(data.forecast)
         fitted: Any = dynamics.fit(module, data, settings, self.folder.checkpoints / "dynamics", loggers)
-        ratio = data.train_windows.termination_odds_ratio(scored_rows)
-        taught = self.parts.loss.weights["termination"] > 0.0 and not self.config.dynamics.freeze_auxiliary
-        if hasattr(fitted, "correct_termination_odds") and taught and ratio > 0.0:
-            fitted.correct_termination_odds(ratio)
+        ratio = odds_before
+        if taught:
+            ratio = data.train_windows.termination_odds_ratio(self.parts.loss.scored_rows(data.forecast)) or 1.0
+            _lower_termination_odds(fitted, ratio)
         robot = self.parts.robot
         return WorldModel(
             fitted,
@@ -249,8 +251,24 @@ class Run:
             robot.state_layout.describe(),
             self.parts.data_hash,
             architecture,
+            {ODDS_RATIO: ratio},
             extension_normalizer=data.extension_normalizer,
         )
+
+    def _take_over(self, model: nn.Module) -> float:
+        """Give a model the weights that training is to start from, if any; returns what its termination odds were lowered by."""
+        path = self.config.dynamics.start_from
+        if path is None:
+            return 1.0
+        start = self._load_world_model(Path(path))
+        predicted, known = getattr(start.dynamics, "extension_dim", 0), self.parts.episodes.extension_dim
+        if predicted != known:
+            raise CheckpointError(
+                f"The world model in {path} predicts an extension of {predicted} columns, but the data have {known}; train a model "
+                "from the start (dynamics.start_from=null)."
+            )
+        model.load_state_dict(start.dynamics.state_dict())
+        return float(start.training.get(ODDS_RATIO, 1.0))
 
     def _load_world_model(self, path: Path) -> WorldModel:
         """Load a world model and refuse one that does not fit this run, naming the first item that differs."""

@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.configuration import (
@@ -105,6 +106,45 @@ def test_parts_are_built(experiment: str) -> None:
     assert parts.penalty().weight == (0.0 if "rwm_base" in experiment else 1.0)  # type: ignore[attr-defined]
     assert parts.loss.history == 8
     assert parts.task.weights["flat_orientation_l2"] == -5.0
+
+
+def begin(config: DictConfig) -> None:
+    """Check a configuration as a run does before it makes its folder."""
+    check_config(config, "train", choices())
+    Parts(config).check()
+
+
+@pytest.mark.parametrize("scale", OPTIONS["scale"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_can_be_begun_at_every_scale(experiment: str, scale: str) -> None:
+    Parts(compose_config("train", [experiment, f"scale={scale}"])).check()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("policy.ppo.activation=eluu", "policy.ppo.activation is 'eluu'"),
+        ("policy.ppo.std_range=[0.05]", "policy.ppo.std_range is [0.05], but must be two numbers"),
+        ("policy.ppo.std_range=[2.0,0.05]", "the lesser first"),
+        ("policy.ppo.mirrors=[left_rihgt]", "policy.ppo.mirrors has 'left_rihgt'; did you mean 'left_right'?"),
+        ("policy.ppo.mirrors=[]", "policy.ppo.mirrors_per_batch is 1, but policy.ppo.mirrors names 0; null uses all"),
+        ("data.mirrors=[lr]", "data.mirrors has 'lr'; Choose from: identity, left_right"),
+        ("policy.anchor_weight=-1", "policy.anchor_weight is -1, but must be at least 0"),
+        ("policy.save_every=0", "policy.save_every is 0, but must be at least 1"),
+        ("trainer.validate_every=0", "trainer.validate_every is 0, but must be at least 1"),
+        ("imagination.termination=smaple", "imagination.termination is 'smaple', but must be 'sample', a probability"),
+        ("imagination.termination=1.5", "imagination.termination is 1.5"),
+    ],
+)
+def test_what_makes_no_sense_stops_before_anything_is_trained(override: str, words: str) -> None:
+    with pytest.raises((ConfigError, InstantiationException)) as error:  # commands show what Hydra wraps
+        begin(compose_config("train", [override]))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["sample", "0.5", "null"])
+def test_terminations_are_sampled_or_above_a_probability_or_none(value: str) -> None:
+    begin(compose_config("train", [f"imagination.termination={value}"]))
 
 
 def test_the_published_choices_are_published_ones() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rwmu.dynamics.world_model import WorldModel
+from rwmu.pipeline import ODDS_RATIO
 from tests.conftest import Command
 
 OPTIONS = {
@@ -61,6 +62,20 @@ def test_a_frozen_auxiliary_branch_stays_as_the_start_has_it(workplace: Path, sm
     assert auxiliary
     assert all(torch.equal(before[name], after[name]) for name in auxiliary)
     assert not torch.equal(before["state_base.weight_hh.0"], after["state_base.weight_hh.0"])
+
+
+def test_terminations_are_not_made_rarer_by_every_further_training(workplace: Path, smoke: list[str], command: Command) -> None:
+    """Batches show falls more often than they are, and the head is put right after training: once, not once a training."""
+    shown = ["data.endings=0.25", "dynamics.num_members=2", "stages=[data,dynamics]"]
+    assert command("train", *smoke, *shown).status == 0
+    start = (workplace / "runs" / "latest").resolve() / "checkpoints" / "dynamics.pt"
+    hardly = ["dynamics.optimizer.learning_rate=1e-9", "dynamics.optimizer.weight_decay=0", f"dynamics.start_from={start}"]
+    outcome = command("train", *smoke, *shown, *hardly)
+    assert outcome.status == 0, outcome.err
+    before, after = (WorldModel.load(path) for path in (start, workplace / "runs" / "latest" / "checkpoints" / "dynamics.pt"))
+    assert before.training[ODDS_RATIO] == after.training[ODDS_RATIO] > 2.0
+    bias = "termination_head.bias_output"
+    torch.testing.assert_close(before.dynamics.state_dict()[bias], after.dynamics.state_dict()[bias], atol=1e-4, rtol=0.0)
 
 
 def test_freezing_needs_a_start(smoke: list[str], command: Command) -> None:

@@ -57,6 +57,14 @@ def watched(machine: Machine) -> ThreadGuard:
     return ThreadGuard(interval_s=5.0, probe=machine.probe, clock=machine.clock)
 
 
+def test_what_comes_after_has_all_threads_again() -> None:
+    guard = watched(Machine(alone=1.0, together=9.0))
+    guard.check()
+    assert torch.get_num_threads() == 1
+    guard.restore()
+    assert torch.get_num_threads() == 2
+
+
 def test_a_free_machine_keeps_its_threads() -> None:
     machine = Machine(alone=0.010, together=0.006)
     guard = watched(machine)

@@ -16,6 +16,7 @@ import torch
 from rsl_rl.algorithms import PPO
 from rsl_rl.env import VecEnv
 from rsl_rl.models import MLPModel
+from rsl_rl.utils import resolve_nn_activation
 from tensordict import TensorDict
 from torch import Tensor, nn
 
@@ -39,7 +40,8 @@ class PpoSettings:
         hidden_dims, activation: of actor and critic.
         init_std, std_range: of the state-independent Gaussian noise of the actor.
         num_steps_per_env: steps between two updates.
-        mirrors: names of ``Robot.mirrors`` under which transitions are repeated (the task's rewards do not change under them).
+        mirrors: names of ``Robot.mirrors`` under which transitions are repeated, with their advantages. The task's rewards do not
+            change under them; the dynamics do a little under front-back ones, since the robot's mass is off-centre in x.
         mirrors_per_batch: how many of them each mini-batch uses besides the original, drawn at random; None for all. The cost
             of an update grows with 1 + this number.
         The others are rsl-rl's own.
@@ -68,20 +70,27 @@ class PpoSettings:
     def __post_init__(self) -> None:
         for name in ("num_steps_per_env", "num_learning_epochs", "num_mini_batches"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"policy.{name} is {getattr(self, name)}, but must be 1 or above.")
+                raise ConfigError(f"policy.ppo.{name} is {getattr(self, name)}, but must be 1 or above.")
         for name in ("init_std", "learning_rate", "desired_kl", "max_grad_norm", "clip_param"):
             if not getattr(self, name) > 0.0:
-                raise ConfigError(f"policy.{name} is {getattr(self, name)}, but must be above 0.")
+                raise ConfigError(f"policy.ppo.{name} is {getattr(self, name)}, but must be above 0.")
         for name in ("gamma", "lam"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"policy.{name} is {getattr(self, name)}, but must lie in 0..1.")
+                raise ConfigError(f"policy.ppo.{name} is {getattr(self, name)}, but must lie in 0..1.")
         if self.schedule not in ("adaptive", "fixed"):
-            raise ConfigError(f"policy.schedule is '{self.schedule}', but must be 'adaptive' or 'fixed'.")
+            raise ConfigError(f"policy.ppo.schedule is '{self.schedule}', but must be 'adaptive' or 'fixed'.")
         if not self.hidden_dims or min(self.hidden_dims) < 1:
-            raise ConfigError(f"policy.hidden_dims is {list(self.hidden_dims)}, but must name the width of one layer or more.")
+            raise ConfigError(f"policy.ppo.hidden_dims is {list(self.hidden_dims)}, but must name the width of one layer or more.")
+        try:
+            resolve_nn_activation(self.activation)
+        except ValueError as error:
+            raise ConfigError(f"policy.ppo.activation is '{self.activation}', but rsl-rl has none of that name: {error}.") from None
+        if len(self.std_range) != 2 or not 0.0 < self.std_range[0] < self.std_range[1]:
+            raise ConfigError(f"policy.ppo.std_range is {list(self.std_range)}, but must be two numbers above 0, the lesser first.")
         if self.mirrors_per_batch is not None and not 0 <= self.mirrors_per_batch <= len(self.mirrors):
             raise ConfigError(
-                f"policy.mirrors_per_batch is {self.mirrors_per_batch}, but policy.mirrors names {len(self.mirrors)}."
+                f"policy.ppo.mirrors_per_batch is {self.mirrors_per_batch}, but policy.ppo.mirrors names {len(self.mirrors)}; null "
+                "uses all that there are."
             )
 
 

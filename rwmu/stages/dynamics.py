@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import nn
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.errors import ConfigError
 from rwmu.numerics import ThreadGuard
+from rwmu.stages.checkpoints import checkpoints as checkpoint_callbacks
 from rwmu.stages.loggers import EveryLogger
 from rwmu.stages.monitor import UncertaintyMonitor
 
@@ -89,6 +90,11 @@ class StepProgress(Callback):
 class PatientStopping(EarlyStopping):
     """Stop without improvement, but only once the forecast has its full length: until then the model is asked for more and more."""
 
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Stop at once where training had been stopped before it was resumed (interrupted while the model was measured, say)."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Compare with the best error, if it is time to."""
         if isinstance(module, DynamicsModule) and not module.has_full_forecast(trainer.global_step):
@@ -106,6 +112,15 @@ class ThreadWatch(Callback):
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         """Look from time to time."""
         self._guard.check()
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Leave all threads to what comes next."""
+        self._guard.restore()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Leave all threads to what comes next."""
+        if hasattr(self, "_guard"):
+            self._guard.restore()
 
 
 def _quiet_lightning() -> None:
@@ -130,15 +145,7 @@ def fit(
         KeyboardInterrupt: on Ctrl-C; ``last.ckpt`` is that of the last validation.
     """
     _quiet_lightning()
-    best = ModelCheckpoint(
-        checkpoints,
-        filename="best",
-        monitor=MONITORED,
-        save_last=True,
-        save_on_train_epoch_end=False,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
+    best, last_validation = checkpoint_callbacks(checkpoints, MONITORED)
     stop = PatientStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
     trainer = Trainer(
         max_steps=settings.max_steps,
@@ -146,7 +153,7 @@ def fit(
         accelerator=settings.accelerator,
         devices=1,
         logger=loggers,
-        callbacks=[best, stop, UncertaintyMonitor(), StepProgress(settings.progress), ThreadWatch()],
+        callbacks=[best, last_validation, stop, UncertaintyMonitor(), StepProgress(settings.progress), ThreadWatch()],
         log_every_n_steps=min(10, settings.validate_every),
         num_sanity_val_steps=0,
         enable_progress_bar=False,

@@ -66,19 +66,23 @@ def optimise(
     if settings.init == "clone":
         clone = _clone(ppo, env, data, settings, checkpoints / "clone.pt", seed, infos)
         anchor(ppo, load_actor(clone, robot), settings.anchor_weight)
-    optimise_policy(
-        env,
-        ppo,
-        settings.iterations,
-        critic_warmup_iterations=settings.critic_warmup_iterations if settings.init == "clone" else 0,
-        logger=logger,
-        checkpoint_dir=checkpoints,
-        save_every=settings.save_every,
-        resume=(checkpoints / RESUME_FILE).is_file(),
-        progress=progress,
-        infos=infos,
-        before_iteration=ThreadGuard().check,
-    )
+    guard = ThreadGuard()
+    try:
+        optimise_policy(
+            env,
+            ppo,
+            settings.iterations,
+            critic_warmup_iterations=settings.critic_warmup_iterations if settings.init == "clone" else 0,
+            logger=logger,
+            checkpoint_dir=checkpoints,
+            save_every=settings.save_every,
+            resume=(checkpoints / RESUME_FILE).is_file(),
+            progress=progress,
+            infos=infos,
+            before_iteration=guard.check,
+        )
+    finally:
+        guard.restore()
     logger.close()
     return checkpoints / f"model_{settings.iterations}.pt"
 
