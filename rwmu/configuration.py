@@ -40,11 +40,22 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # Keys that take a word or a number; what is built of them checks which.
 WORD_OR_NUMBER = ("imagination.termination",)
 
+# Keys of lists -> how many entries they have (None: one or more), and one that might be.
+ENTRIES: dict[str, tuple[int | None, float]] = {
+    "task.command_range": (3, 1.0),
+    "simulator.start.joint_scale": (2, 1.0),
+    "policy.ppo.std_range": (2, 1.0),
+    "policy.ppo.hidden_dims": (None, 128),
+    "evaluation.horizons": (None, 8),
+}
+
 # Dotted key pattern -> least value, greatest value, whether the least itself is allowed. The first pattern that fits counts.
 RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("seed", 0, 2**31 - 1, True),
     ("*.num_validation_windows", 1, math.inf, True),
     ("*num_*", 1, math.inf, True),
+    ("evaluation.horizons", 1, math.inf, True),
+    ("policy.ppo.hidden_dims", 1, math.inf, True),
     ("*_size", 1, math.inf, True),
     ("data.history", 1, math.inf, True),
     ("data.forecast", 1, math.inf, True),
@@ -195,7 +206,9 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
             raise ConfigError(f"The configuration has no key '{key}'{close_match(key, reference) or '.'}")
         _check_type(key, value, reference[key])
         _check_choice(key, value)
-        _check_range(key, value)
+        _check_entries(key, value)
+        for number in value if isinstance(value, list) else [value]:
+            _check_range(key, number)
 
 
 def _check_type(key: str, value: Any, reference: Any) -> None:
@@ -206,7 +219,7 @@ def _check_type(key: str, value: Any, reference: Any) -> None:
         int: ((int,), "a whole number"),
         float: ((int, float), "a number"),
         str: ((str,), "a word"),
-        list: ((list,), "a list, such as [a,b]"),
+        list: ((list,), "a list"),
         dict: ((dict,), "a mapping"),
     }
     types, description = accepted[type(reference)]
@@ -221,6 +234,18 @@ def _check_choice(key: str, value: Any) -> None:
         if word not in CHOICES[key]:
             match = close_match(str(word), CHOICES[key])
             raise ConfigError(f"{key} has '{word}'{match or ';'} Choose from: {', '.join(CHOICES[key])}.")
+
+
+def _check_entries(key: str, value: Any) -> None:
+    """Refuse a list of another length than its key has, or with an entry of another type; what is no list, too."""
+    if key not in ENTRIES or value is None:
+        return
+    number, example = ENTRIES[key]
+    wanted = f"{number} numbers" if number else "one number or more"
+    if not isinstance(value, list) or (len(value) != number if number else not value):
+        raise ConfigError(f"{key} is {value!r}, but must be a list of {wanted}, such as {[example] * (number or 1)}.")
+    for entry in value:
+        _check_type(f"An entry of {key}", entry, example)
 
 
 def _check_range(key: str, value: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from rwmu.command_line import command
 from rwmu.errors import ConfigError
@@ -15,14 +17,19 @@ from rwmu.run_folder import RunFolder
 from rwmu.simulators.render import TOUR, film, save_video
 
 
+def one_command(given: Any) -> tuple[float, float, float]:
+    """Return a command of the configuration, or refuse it."""
+    numbers = list(given) if isinstance(given, ListConfig) else []
+    if len(numbers) != 3 or not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise ConfigError(f"command is {given}, but must have three numbers: [forward, sideways, yaw] in m/s, m/s and rad/s.")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
 @command("play")
 def main(config: DictConfig) -> None:
     """Let the policy walk and write what it looked like."""
     torch.set_num_threads(1)
-    if config.command is not None and len(config.command) != 3:
-        raise ConfigError(
-            f"command is {list(config.command)}, but must have three numbers: forward, sideways (m/s) and yaw (rad/s)."
-        )
+    commands = TOUR if config.command is None else [one_command(config.command)]
     folder = RunFolder.resume(Path(config.run))
     run = Run(folder.config(), folder)
     checkpoint = Path(config.checkpoint) if config.checkpoint is not None else run.policy_path
@@ -30,7 +37,6 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"The run in {folder.path} has no policy yet; give checkpoint=PATH of one.")
     actor = load_actor(checkpoint, run.parts.robot)
     env = run.parts.simulator(num_envs=1, seed=config.seed, num_threads=1)
-    commands = TOUR if config.command is None else [tuple(config.command)]
     poses = film(env, actor, config.duration_s, commands)
     step_dt = run.parts.task.step_dt
     fell = bool(env.terminated[0])

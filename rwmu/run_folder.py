@@ -61,8 +61,8 @@ class RunFolder:
     def config(self) -> DictConfig:
         """Return the run's own configuration."""
         saved = OmegaConf.load(self.path / "config.yaml")
-        if not isinstance(saved, DictConfig):
-            raise ConfigError(f"{self.path / 'config.yaml'} is no configuration of a run.")
+        if not isinstance(saved, DictConfig) or not {"seed", "name", "trainer"} <= set(saved):
+            raise ConfigError(f"{self.path / 'config.yaml'} is not, or not all of, the configuration of a run; begin a new run.")
         return saved
 
     def seconds(self) -> dict[str, float]:
@@ -83,7 +83,16 @@ class RunFolder:
 
     def _progress(self) -> dict[str, Any]:
         file = self.path / "stages.json"
-        return json.loads(file.read_text()) if file.is_file() else {"finished": [], "seconds": {}}
+        if not file.is_file():
+            return {"finished": [], "seconds": {}}
+        try:
+            progress: dict[str, Any] = json.loads(file.read_text())
+            _ = progress["finished"], progress["seconds"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{file} is damaged; delete it, and every stage is taken up again from the checkpoints that there are."
+            ) from None
+        return progress
 
 
 class StageClock:

@@ -174,6 +174,11 @@ def test_resuming_a_finished_run_repeats_nothing(finished: Path, command: Comman
 # -- mistakes -----------------------------------------------------------------------------------------------------------------
 
 
+def test_a_command_to_play_is_three_numbers(finished: Path, command: Command) -> None:
+    for wrong in ("0.8", "[0.8,0]", "[a,b,c]"):
+        fails(command("play", f"command={wrong}"), "must have three numbers")
+
+
 def test_mistyped_settings(workplace: Path, command: Command) -> None:
     fails(command("train", "+experiment=mopo_ensembl5"), "mopo_ensemble5")
     fails(command("train", "dynamics.hiden_size=3"), "dynamics.hidden_size")

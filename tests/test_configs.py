@@ -124,7 +124,7 @@ def test_every_experiment_can_be_begun_at_every_scale(experiment: str, scale: st
     ("override", "words"),
     [
         ("policy.ppo.activation=eluu", "policy.ppo.activation is 'eluu'"),
-        ("policy.ppo.std_range=[0.05]", "policy.ppo.std_range is [0.05], but must be two numbers"),
+        ("policy.ppo.std_range=[0.05]", "policy.ppo.std_range is [0.05], but must be a list of 2 numbers"),
         ("policy.ppo.std_range=[2.0,0.05]", "the lesser first"),
         ("policy.ppo.mirrors=[left_rihgt]", "policy.ppo.mirrors has 'left_rihgt'; did you mean 'left_right'?"),
         ("policy.ppo.mirrors=[]", "policy.ppo.mirrors_per_batch is 1, but policy.ppo.mirrors names 0; null uses all"),
@@ -134,6 +134,12 @@ def test_every_experiment_can_be_begun_at_every_scale(experiment: str, scale: st
         ("trainer.validate_every=0", "trainer.validate_every is 0, but must be at least 1"),
         ("imagination.termination=smaple", "imagination.termination is 'smaple', but must be 'sample', a probability"),
         ("imagination.termination=1.5", "imagination.termination is 1.5"),
+        ("evaluation.horizons=[0,8]", "evaluation.horizons is 0, but must be at least 1"),
+        ("evaluation.horizons=[]", "evaluation.horizons is [], but must be a list of one number or more"),
+        ("evaluation.horizons=[x]", "An entry of evaluation.horizons is 'x', but must be a whole number"),
+        ("task.command_range=[1,1]", "task.command_range is [1, 1], but must be a list of 3 numbers"),
+        ("task.command_range=[a,b,c]", "An entry of task.command_range is 'a', but must be a number"),
+        ("simulator.start.joint_scale=[1]", "simulator.start.joint_scale is [1], but must be a list of 2 numbers"),
     ],
 )
 def test_what_makes_no_sense_stops_before_anything_is_trained(override: str, words: str) -> None:

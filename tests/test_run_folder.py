@@ -45,6 +45,17 @@ def test_only_run_folders_are_resumed(tmp_path: Path) -> None:
         RunFolder.resume(tmp_path)
 
 
+def test_a_damaged_folder_says_what_is_damaged_and_what_to_do(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    (folder.path / "config.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r"config.yaml is not, or not all of, the configuration of a run"):
+        folder.config()
+    for damaged in ('{"finished": ["da', "[]", "{}"):
+        (folder.path / "stages.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"stages.json is damaged; delete it, and every stage is taken up again"):
+            folder.finished()
+
+
 def test_a_file_in_the_way_of_the_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another with runs_dir"):

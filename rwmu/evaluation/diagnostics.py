@@ -104,19 +104,24 @@ def falls_foreseen(
 ) -> dict[str, Any]:
     """Ask whether open-loop forecasts of ``horizon`` steps with the true actions end in a fall where the truth does.
 
-    A forecast falls where the head's accumulated probability passes 0.5, or where its gravity direction says that it lies.
+    A forecast falls where the head's accumulated probability passes 0.5, or where its gravity direction says that it lies. Windows
+    in which the robot truly lies without a termination are neither falls nor sound, and left out.
 
     Returns:
-        ``falls`` and ``others`` (windows), and the fraction of each in which a fall is forecast, by the head alone
-        (``..._forecast_by_head``) and by either.
+        ``falls`` and ``others`` (windows; of the others at most 200, spread evenly), and the fraction of each in which a fall is
+        forecast, by the head alone (``..._forecast_by_head``) and by either.
     """
     length = world_model.history + horizon
     ends = (episodes.offsets + episodes.lengths - length)[ids]
     ending_in_fall = episodes.termination[(episodes.offsets + episodes.lengths - 1)[ids]] & (episodes.lengths[ids] >= length)
     falls = ends[ending_in_fall]
-    others = spaced_starts(episodes.lengths, ids, length)
-    others = others[~episodes.termination[others[:, None] + torch.arange(length)].any(-1)][: max(200, len(falls))]
     layout = StateLayout.from_description(episodes.attributes["layout"])
+    others = spaced_starts(episodes.lengths, ids, length)
+    windows = others[:, None] + torch.arange(length)
+    lies = layout.part(episodes.state, "projected_gravity")[:, 2] > upright_gravity_z
+    others = others[~(episodes.termination | lies)[windows].any(-1)]
+    number = min(len(others), max(200, len(falls)))
+    others = others[(torch.arange(number) * len(others)) // max(number, 1)]
     result: dict[str, Any] = {"horizon": horizon, "falls": len(falls), "others": len(others)}
     for name, starts in (("falls", falls), ("others", others)):
         if not len(starts):
@@ -124,9 +129,9 @@ def falls_foreseen(
         forecast = open_loop(world_model, episodes, starts, horizon, feedback="member")
         by_head = 1.0 - (1.0 - forecast.termination).prod(dim=0) > 0.5
         state = world_model.normalizer.denormalize(forecast.predicted[:, 0])
-        lies = (layout.part(state, "projected_gravity")[..., 2] > upright_gravity_z).any(dim=0)
+        lying = (layout.part(state, "projected_gravity")[..., 2] > upright_gravity_z).any(dim=0)
         result[f"{name}_forecast_by_head"] = statistics.mean(by_head.float())
-        result[f"{name}_forecast"] = statistics.mean((by_head | lies).float())
+        result[f"{name}_forecast"] = statistics.mean((by_head | lying).float())
     return result
 
 

@@ -57,6 +57,30 @@ def test_falls_are_foreseen_where_the_forecast_lies_down() -> None:
     assert result["others"] > 0
 
 
+def test_a_forecast_that_rightly_lies_down_is_no_false_alarm() -> None:
+    """Half of the sound windows are forecast to tip over wrongly; the robot that truly lies is not asked about."""
+    episodes = random_episodes([14 * 40] * 2)
+    episodes.state[:, 0] = 0.0
+    episodes.state[14 * 40 :, 0] = 5.0
+    model = known_world_model(1, history=4)
+    model.dynamics = Tipping(anymal_d(), 1)  # type: ignore[assignment]
+    result = diagnostics.falls_foreseen(model, episodes, torch.arange(2), horizon=10)
+    assert (result["others"], result["others_forecast"]) == (80, 0.5)
+    episodes.state[14 * 40 :, 8] = 0.9
+    result = diagnostics.falls_foreseen(model, episodes, torch.arange(2), horizon=10)
+    assert (result["others"], result["others_forecast"]) == (40, 0.0)
+
+
+def test_the_windows_that_do_not_fall_are_of_all_episodes() -> None:
+    episodes = random_episodes([14 * 100] * 4)
+    episodes.state[:, 0] = 0.0
+    episodes.state[2 * 14 * 100 :, 0] = 5.0  # of the last two episodes, which the first 200 windows would not be of
+    model = known_world_model(1, history=4)
+    model.dynamics = Tipping(anymal_d(), 1)  # type: ignore[assignment]
+    result = diagnostics.falls_foreseen(model, episodes, torch.arange(4), horizon=10)
+    assert (result["others"], result["others_forecast"]) == (200, 0.5)
+
+
 def test_no_falls_and_no_long_episodes_are_said_not_raised() -> None:
     result = diagnostics.falls_foreseen(known_world_model(1), random_episodes([10, 12]), torch.arange(2))
     assert (result["falls"], result["others"]) == (0, 0)

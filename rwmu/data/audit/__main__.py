@@ -126,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the findings and leave with the status that they deserve."""
     options = _parser().parse_args(arguments)
     try:
+        if options.json is not None:
+            _refuse_to_overwrite(options.json)
         checkpoint = None if options.checkpoint is None else read_checkpoint(options.checkpoint)
         normalizer = None if checkpoint is None else checkpoint.normalizer
         settings = AuditSettings(options.window, tuple(options.command_range), normalizer=normalizer)
@@ -146,8 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rwmu.data.audit", description="Look for faults in a dataset of ANYmal D.")
     parser.add_argument("path", type=Path, help="an HDF5 dataset, or a published table (.csv)")
     parser.add_argument("--checkpoint", type=Path, help="a dynamics.pt whose normaliser is to fit the data")
-    parser.add_argument("--json", type=Path, help="write the findings to this file")
-    parser.add_argument("--window", type=int, default=40, help="rows of a training window, history + forecast (40)")
+    parser.add_argument("--json", type=Path, help="write the findings to this file; of those there, only findings are replaced")
+    parser.add_argument("--window", type=_rows, default=40, help="rows of a training window, history + forecast (40)")
     parser.add_argument(
         "--command-range",
         type=float,
@@ -157,6 +159,25 @@ def _parser() -> argparse.ArgumentParser:
         help="half-widths, m/s, m/s, rad/s (1)",
     )
     return parser
+
+
+def _rows(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} rows are no window; give at least 1")
+    return number
+
+
+def _refuse_to_overwrite(target: Path) -> None:
+    """Refuse a file that is there and holds no findings: it may be the dataset itself."""
+    if not target.is_file():
+        return
+    try:
+        found = json.loads(target.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not {"path", "findings"} <= set(found):
+        raise DataError(f"{target} is there already and holds no findings of an audit; give --json another path.")
 
 
 def _write(target: Path, path: Path, episodes: Episodes | None, findings: Sequence[Finding]) -> None:

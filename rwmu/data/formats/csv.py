@@ -312,6 +312,8 @@ def convert(source: str | Path, target: str | Path) -> list[str]:
         DataError: for other endings, or data that cannot be read or written.
     """
     endings = Path(source).suffix.lower(), Path(target).suffix.lower()
+    if Path(target).exists():
+        raise DataError(f"{target} is there already; give another path, or delete it first.")
     if endings == (".csv", ".h5"):
         episodes, report = import_table(source)
         hdf5.save(episodes, target)

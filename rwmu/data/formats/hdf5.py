@@ -80,6 +80,8 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
             :func:`rwmu.data.audit.fitness.audit`).
     """
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the path of a data file.")
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist; {_COLLECT}.")
     try:
@@ -87,9 +89,10 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
             if not file.attrs.get("complete", False):
                 raise DataError(f"The data file {path} is not a complete dataset; delete it and {_COLLECT}.")
             episodes, stored_hash = _read(file, path), file.attrs.get("content_hash")
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(
-            f"The data file {path} is truncated or not in the layout of rwmu.data.formats.hdf5; delete it and {_COLLECT}."
+            f"The data file {path} is truncated or not in the layout of rwmu.data.formats.hdf5; give a whole copy of it, or delete "
+            f"it and {_COLLECT}."
         ) from error
     audit(episodes, robot, f"The data file {path}")
     if stored_hash is not None and stored_hash != episodes.content_hash():
@@ -129,7 +132,7 @@ def _read(file: h5py.File, path: Path) -> Episodes:
         lengths=torch.from_numpy(lengths),
         levels=[str(group.attrs["policy_level"]) for group in groups],
         seeds=torch.tensor([int(group.attrs["seed"]) for group in groups], dtype=torch.int64),
-        attributes=json.loads(str(file.attrs["attributes"])),
+        attributes=dict(json.loads(str(file.attrs["attributes"]))),
     )
 
 

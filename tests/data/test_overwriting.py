@@ -1,0 +1,53 @@
+"""Nothing that is there already is overwritten but what the same command wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rwmu.data.audit.__main__ import main
+from rwmu.data.formats import csv, hdf5
+from rwmu.errors import DataError
+from tests.data.walking import walking_episode
+
+
+def audit_status(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+def test_findings_overwrite_neither_the_data_nor_any_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, notes = tmp_path / "data.h5", tmp_path / "notes.json"
+    hdf5.save(walking_episode(50, seed=0), data)
+    notes.write_text('{"mine": 1}')
+    before = data.read_bytes()
+    for target in (data, notes):
+        assert audit_status(data, "--json", target) == 2
+        assert f"{target} is there already and holds no findings of an audit" in capsys.readouterr().err
+    assert (data.read_bytes(), notes.read_text()) == (before, '{"mine": 1}')
+    findings = tmp_path / "findings.json"
+    for window in (40, 51):  # an earlier audit's findings are replaced
+        audit_status(data, "--json", findings, "--window", window)
+    assert "51" in json.dumps(json.loads(findings.read_text())["findings"])
+
+
+def test_no_rows_are_no_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for window in (0, -5):
+        assert audit_status(tmp_path / "x.h5", f"--window={window}") == 2
+        assert "are no window" in capsys.readouterr().err
+
+
+def test_a_conversion_overwrites_nothing(tmp_path: Path) -> None:
+    hdf5.save(walking_episode(50, seed=0), tmp_path / "data.h5")
+    (tmp_path / "table.csv").write_text("mine")
+    with pytest.raises(DataError, match="is there already"):
+        csv.convert(tmp_path / "data.h5", tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == "mine"
+
+
+def test_a_folder_in_place_of_data_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder"):
+        hdf5.load(tmp_path)
