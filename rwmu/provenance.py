@@ -16,6 +16,7 @@ import torch
 import rwmu
 from rwmu.evaluation.json_files import write_json
 
+RESULTS = "experiments/*/results/*"
 PACKAGES = ("torch", "numpy", "lightning", "torchmetrics", "hydra-core", "rsl-rl-lib", "tensordict", "mujoco", "h5py", "wandb")
 
 
@@ -47,8 +48,11 @@ def commit() -> str | None:
 
 
 def difference() -> str:
-    """Return how the tracked files differ from the commit; empty where they do not, or where there is no repository."""
-    return _git("diff", "HEAD")
+    """Return how the tracked files differ from the commit; empty where they do not, or where there is no repository.
+
+    Results that experiments write are no code: a study that has replaced one is not changed by that.
+    """
+    return _git("diff", "HEAD", "--", ":/", f":(top,exclude){RESULTS}")
 
 
 def versions() -> dict[str, str | None]:

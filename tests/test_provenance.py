@@ -48,6 +48,19 @@ def repository(path: Path) -> Path:
     return package / "__init__.py"
 
 
+def test_results_that_a_study_has_replaced_are_no_change_of_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = tmp_path / "experiments" / "study" / "results" / "cell.json"
+    result.parent.mkdir(parents=True)
+    result.write_text("1")
+    (result.parent.parent / "code.py").write_text("x = 1\n")
+    monkeypatch.setattr("rwmu.__file__", str(repository(tmp_path)))
+    result.write_text("2")
+    assert provenance.difference() == ""
+    (result.parent.parent / "code.py").write_text("x = 2\n")
+    assert "+x = 2" in provenance.difference()
+    assert "cell.json" not in provenance.difference()
+
+
 def test_difference_is_that_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = repository(tmp_path)
     monkeypatch.setattr("rwmu.__file__", str(file))
