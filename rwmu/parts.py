@@ -166,7 +166,14 @@ class Parts:
     def findings(self) -> list[Finding]:
         """Return what the audit has to say about the dataset."""
         data, commands = self.config.data, self.task.command_range
-        settings = AuditSettings(data.history + data.forecast, commands, dict(data.fractions), self._given_normalizer())
+        settings = AuditSettings(
+            data.history + data.forecast,
+            commands,
+            dict(data.fractions),
+            self._given_normalizer(),
+            step_dt=self.task.step_dt,
+            task=self.task,
+        )
         return examine(self.episodes, self.robot, settings, f"The data file {self.data_path}")
 
     def _given_normalizer(self) -> Normalizer | None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from rwmu.data.common import begin_alike
 from rwmu.data.episodes import Episodes
+from rwmu.data.overlap import begin_alike
 from rwmu.data.sources import obtain
 from rwmu.data.splits import DEFAULT_FRACTIONS, split_episodes
 from rwmu.dynamics.world_model import WorldModel

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
+from rwmu.data.replay import contact_times
 from rwmu.data.windows import gather
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
@@ -17,30 +18,6 @@ from rwmu.tasks.velocity import TaskMemory, VelocityTask
 
 # Histories warmed up in one call; bounds the memory that a large pool takes.
 _CHUNK = 1024
-
-
-def contact_times(episodes: Episodes, task: VelocityTask) -> TaskMemory:
-    """Return what the task remembers of the feet at every row, ``[R, 4]`` each, as if it had followed each episode from its start.
-
-    The contacts of an episode's first row are not folded in: the task starts with all times zero and counts from the first step.
-    Command, last action and joint velocity are left zero.
-    """
-    foot = task.robot.contact_layout.part(episodes.contact, "foot").bool()
-    rows = task.start(episodes.num_rows)
-    running = task.start(episodes.num_episodes)
-    names = ("air_time_s", "contact_time_s", "last_air_time_s")
-    # Longest first, so that the episodes still running are a prefix.
-    order = episodes.lengths.argsort(descending=True)
-    lengths, offsets = episodes.lengths[order], episodes.offsets[order]
-    for t in range(1, int(lengths.max())):
-        alive = int((lengths > t).sum())
-        for name in names:
-            setattr(running, name, getattr(running, name)[:alive])
-        here = offsets[:alive] + t
-        running.record_contact(foot[here], task.step_dt)
-        for name in names:
-            getattr(rows, name)[here] = getattr(running, name)
-    return rows
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ import torch
 from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.formats import csv
+from rwmu.data.replay import replay
 from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.tasks.velocity import VelocityTask
 from tests.data import walking
 from tests.data.walking import ROBOT, STEP_DT, walking_episodes
 
@@ -18,13 +20,16 @@ Plant = Callable[[Episodes], Episodes]
 
 
 def sound_episodes(number: int = 80, length: int = 60) -> Episodes:
-    """Return walking episodes with commands over the whole range and rewards; every fourth falls."""
+    """Return walking episodes with commands over the whole range and the task's rewards; every fourth falls."""
     episodes = walking_episodes([length] * number, falling=range(0, number, 4))
     generator = torch.Generator().manual_seed(0)
     command = 2.0 * torch.rand(episodes.num_rows, 3, generator=generator) - 1.0
-    reward = torch.rand(episodes.num_rows, generator=generator)
-    reward[episodes.offsets] = 0.0
-    return replace(episodes, command=command, reward=reward)
+    episodes = replace(episodes, command=command)
+    led_to = torch.ones(episodes.num_rows, dtype=torch.bool)
+    led_to[episodes.offsets] = False
+    reward = torch.zeros(episodes.num_rows)
+    reward[led_to] = replay(episodes, VelocityTask(ROBOT), led_to.nonzero().squeeze(-1)).total.float()
+    return replace(episodes, reward=reward)
 
 
 def found(episodes: Episodes, settings: AuditSettings | None = None) -> dict[str, Finding]:

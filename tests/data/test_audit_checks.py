@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rwmu.data.audit import AuditSettings, Finding, audit, brief, examine, require_sound
-from rwmu.data.audit.actions import action_lag, regressed_rows, unexplained
+from rwmu.data.audit.actions import LAGS, action_lag, regressed_rows, unexplained
 from rwmu.data.audit.copies import row_hashes
 from rwmu.data.audit.coverage import cell_share
 from rwmu.data.audit.findings import table
@@ -17,8 +17,6 @@ from rwmu.data.audit.joints import motion_scale
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
-from rwmu.simulators.collect import collect_dataset
-from rwmu.simulators.recipes import Recipe
 from rwmu.tasks.anymal_d import STATE_LAYOUT, Robot
 from rwmu.tasks.layout import Field, StateLayout
 from rwmu.tasks.velocity import VelocityTask
@@ -31,16 +29,16 @@ def sound() -> Episodes:
     return sound_episodes()
 
 
-@pytest.fixture(scope="module")
-def simulated() -> Episodes:
-    """Return half a minute of the simulated robot walking as well as it can, with the noise of training."""
-    recipe = Recipe({"good": 1.0}, noise_scales=(1.0,))
-    return collect_dataset(VelocityTask(ROBOT, episode_length_s=2.0), recipe, 1500, seed=0)
-
-
 def test_the_simulated_robot_gives_no_suspicion(simulated: Episodes) -> None:
     """Few commands and episodes are true of so short a recording; nothing else is said."""
-    assert set(found(simulated)) <= {"command_coverage", "few_episodes", "short_episodes", "contact_never_on", "no_termination"}
+    settings = AuditSettings(step_dt=STEP_DT, task=VelocityTask(ROBOT))
+    assert set(found(simulated, settings)) <= {
+        "command_coverage",
+        "few_episodes",
+        "short_episodes",
+        "contact_never_on",
+        "no_termination",
+    }
 
 
 # -- where things are ---------------------------------------------------------------------------------------------------------
@@ -107,7 +105,7 @@ def test_hashes_are_of_bits() -> None:
 # -- action lag ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lag", [-2, -1, 0, 1, 2])
+@pytest.mark.parametrize("lag", LAGS)
 def test_the_lag_of_the_simulated_robot_is_found(lag: int, simulated: Episodes) -> None:
     findings = {finding.name: finding for finding in action_lag(shifted(lag)(simulated), STATE_LAYOUT)}
     if lag == 0:
@@ -128,11 +126,11 @@ def test_without_torques_velocities_tell_the_lag() -> None:
     template = walking_episode(700, seed=0)
     episodes = replace(template, state=torch.cat([0.02 * velocity.cumsum(0), velocity], dim=-1), action=action)
     rows = regressed_rows(episodes)
-    assert (int(rows.min()), int(rows.max())) == (3, 697)
+    assert (int(rows.min()), int(rows.max())) == (5, 695)
     target, by_lag = unexplained(episodes, layout, rows)
     assert target == "joint_vel"
     assert by_lag[0] < 1e-6
-    assert all(by_lag[lag] > 0.9 for lag in (-2, -1, 1, 2)), "white noise tells nothing of its neighbours"
+    assert all(by_lag[lag] > 0.9 for lag in LAGS if lag), "white noise tells nothing of its neighbours"
     for lag in (-1, 1):
         (finding,) = action_lag(shifted(lag)(episodes), layout)
         assert finding.numbers["best_lag"] == lag
@@ -140,7 +138,7 @@ def test_without_torques_velocities_tell_the_lag() -> None:
 
 def test_too_few_rows_for_a_lag_are_said(sound: Episodes) -> None:
     (finding,) = action_lag(sound.select(torch.arange(5)), STATE_LAYOUT)
-    assert (finding.name, finding.severity, finding.numbers) == ("action_lag_unknown", "note", {"rows": 5 * (60 - 5)})
+    assert (finding.name, finding.severity, finding.numbers) == ("action_lag_unknown", "note", {"rows": 5 * (60 - 9)})
 
 
 # -- units --------------------------------------------------------------------------------------------------------------------
@@ -155,6 +153,32 @@ def test_factors_of_motion_by_hand() -> None:
     episodes = replace(template, state=state, lengths=torch.tensor([4, 1]), levels=["a", "b"], seeds=torch.tensor([0, 1]))
     low, high = motion_scale(episodes, layout, 1.0)
     assert (low, high) == pytest.approx((14 / 9, 24 / 14))
+
+
+@pytest.mark.parametrize(("truth", "moved"), [(0.02, None), (0.025, 1.25), (1.0 / 60.0, 0.83)])
+def test_a_step_a_quarter_off_is_told_by_the_joints(truth: float, moved: float | None, sound: Episodes) -> None:
+    """Data of 50 Hz are said to have another step: joints move by 0.02 s of their velocities, and 1 % for a swing's curve."""
+    (low, high) = motion_scale(sound, STATE_LAYOUT, truth)
+    assert low <= high
+    findings = found(replace(sound, attributes={**sound.attributes, "step_dt": truth}))
+    assert ("step_dt" in findings) == (moved is not None)
+    if moved is not None:
+        assert "the step is about 0.0203 s" in findings["step_dt"].sentence
+        assert findings["step_dt"].numbers["moved_per_travel_low"] == pytest.approx(1.0 / moved, rel=0.03)
+
+
+def test_another_step_than_the_tasks_is_an_error(sound: Episodes) -> None:
+    rounded = AuditSettings(step_dt=0.02 * (1.0 + 1e-7))
+    assert examine(sound, ROBOT, rounded) == []
+    finding = found(sound, AuditSettings(step_dt=0.01))["step_dt_of_the_task"]
+    assert finding.severity == "error"
+    assert "a step of 0.02 s, but the task one of 0.01 s" in finding.sentence
+
+
+def test_torques_divided_by_their_limit_are_found(sound: Episodes) -> None:
+    """Motors at their limit give exactly 1."""
+    limited = with_state(sound, "joint_torque", lambda values: (values / 10.0).clamp(-1.0, 1.0))
+    assert found(limited)["units_joint_torque"].numbers["quantile_99"] == 1.0
 
 
 def test_slow_turning_in_degrees_is_told_by_gravity() -> None:
@@ -252,7 +276,7 @@ def test_hardly_any_rows_are_said_to_be_too_few(length: int) -> None:
 def test_a_layout_without_joints_is_said(sound: Episodes) -> None:
     blind = StateLayout([Field("everything", 45, "1")])
     robot = replace(ROBOT, state_layout=blind)
-    findings = examine(replace(sound, attributes={"step_dt": STEP_DT}), robot)
+    findings = examine(replace(sound, attributes={"step_dt": STEP_DT, "layout": blind.describe()}), robot)
     assert [finding.name for finding in findings] == ["joints_unknown"]
     assert "joint_pos and joint_vel" in findings[0].sentence
 

@@ -203,3 +203,13 @@ def test_a_run_stops_on_errors_with_one_sentence(sound: Episodes, workplace: Pat
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
     assert "projected_gravity has a length of 9.81" in outcome.err
+
+
+def test_a_run_asks_for_the_steps_and_the_rewards_of_its_task(sound: Episodes, workplace: Path, command: Command) -> None:
+    path = saved(replace(sound, reward=0.0 - sound.reward), workplace / "data.h5")
+    outcome = command("train", *_OWN, f"data.path={path}")
+    assert outcome.status == 0, outcome.err
+    assert (outcome.out + outcome.err).count("The data are doubtful in: reward_mismatch") == 1
+    outcome = command("train", *_OWN, f"data.path={path}", "task.step_dt=0.04")
+    assert outcome.status == 2
+    assert "The data have a step of 0.02 s, but the task one of 0.04 s" in outcome.err

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from rwmu.data.common import begin_alike
 from rwmu.data.episodes import Episodes
+from rwmu.data.overlap import begin_alike
 from rwmu.errors import ConfigError
 from rwmu.simulators import collect
 from rwmu.simulators.actors import ExactActor, PolicyLevels

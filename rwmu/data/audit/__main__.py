@@ -24,6 +24,7 @@ from rwmu.data.normalizer import Normalizer
 from rwmu.data.sources import is_table
 from rwmu.errors import CheckpointError, DataError, UserError
 from rwmu.tasks.anymal_d import Robot, anymal_d
+from rwmu.tasks.velocity import VelocityTask
 
 STATUS_ERRORS = 1
 STATUS_UNREADABLE = 2
@@ -130,8 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _refuse_to_overwrite(options.json)
         checkpoint = None if options.checkpoint is None else read_checkpoint(options.checkpoint)
         normalizer = None if checkpoint is None else checkpoint.normalizer
-        settings = AuditSettings(options.window, tuple(options.command_range), normalizer=normalizer)
-        episodes, findings = audit_file(options.path, anymal_d(), settings, checkpoint)
+        robot, command_range = anymal_d(), tuple(options.command_range)
+        settings = AuditSettings(options.window, command_range, normalizer=normalizer, task=VelocityTask(robot))
+        episodes, findings = audit_file(options.path, robot, settings, checkpoint)
         if options.json is not None:
             _write(options.json, options.path, episodes, findings)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Columns that say nothing: constant, stuck for a while, flags that never change, rewards that nobody gave."""
+"""Columns that say nothing: constant, flags that never change, contacts of other limbs, rewards that nobody gave."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.tasks.anymal_d import Robot
 
 _RELATIVE = 1e-6  # as the normaliser: what varies less than this times its size is constant but for rounding
-_STUCK_ROWS = 50  # 1 s at 50 Hz; a value measured by a float32 sensor does not repeat that often
+_THIGHS_ON, _MORE = 0.3, 0.2  # share of the rows with a thigh down, and how much more often than feet, that no walk has
 
 
 def constant_columns(episodes: Episodes, robot: Robot, fitted: bool = True) -> list[Finding]:
@@ -26,10 +26,10 @@ def constant_columns(episodes: Episodes, robot: Robot, fitted: bool = True) -> l
     if episodes.extension is not None:
         looked_at["extension"] = (episodes.extension, None)
     for array, (values, names) in looked_at.items():
-        constant = _constant(values)
-        if not len(constant):
+        dead = constant(values)
+        if not len(dead):
             continue
-        named = [names[i] if names else f"{array}[{i}]" for i in constant.tolist()]
+        named = [names[i] if names else f"{array}[{i}]" for i in dead.tolist()]
         grave = array != "action" and fitted
         findings.append(
             Finding(
@@ -38,65 +38,19 @@ def constant_columns(episodes: Episodes, robot: Robot, fitted: bool = True) -> l
                 f"{array.capitalize()} columns never vary: {listed(named)}; "
                 + ("they cannot be normalised: " if grave else "a model learns nothing of them: ")
                 + "check the sensor or the order of the columns, or collect more varied data.",
-                {"columns": named, "values": values[0, constant].tolist() if len(values) else []},
+                {"columns": named, "values": values[0, dead].tolist() if len(values) else []},
             )
         )
     return findings
 
 
-def _constant(values: Tensor) -> Tensor:
+def constant(values: Tensor) -> Tensor:
+    """Return the columns of ``[R, X]`` that have one value but for rounding, int64."""
     if len(values) < 2:
         return torch.empty(0, dtype=torch.int64)
     low, high = values.amin(0), values.amax(0)
     size = torch.maximum(low.abs(), high.abs()).clamp(min=_RELATIVE)
     return ((high - low) <= _RELATIVE * size).nonzero().squeeze(-1)
-
-
-def stuck_columns(episodes: Episodes, robot: Robot) -> list[Finding]:
-    """Find state columns that stand still for 50 rows or more within an episode while other columns move.
-
-    The least and the greatest value of a column are left out: a limit (of a torque, say) is reached again and again.
-    """
-    state = episodes.state
-    if episodes.num_rows < 2:
-        return []
-    same = state[1:] == state[:-1]
-    same[episodes.offsets[1:] - 1] = False
-    candidates = (same.sum(0) >= _STUCK_ROWS - 1).nonzero().squeeze(-1)
-    if not len(candidates):
-        return []
-    moving = ~same.all(-1)
-    named, longest, where = [], [], []
-    for column in candidates.tolist():
-        values = state[1:, column]
-        at_limit = (values == values.min()) | (values == values.max())
-        length, start = _longest_run(same[:, column] & moving & ~at_limit)
-        if length + 1 >= _STUCK_ROWS and not len(_constant(state[:, [column]])):
-            named.append(robot.state_layout.names()[column])
-            longest.append(length + 1)
-            where.append(place(episodes, start))
-    if not named:
-        return []
-    worst = max(range(len(named)), key=longest.__getitem__)
-    return [
-        Finding(
-            "stuck_state",
-            "warning",
-            f"State columns stand still while others move: {listed(named)}; {named[worst]} for {longest[worst]} rows from "
-            f"{where[worst]} on: a sensor hung, so leave these episodes out.",
-            {"columns": named, "longest_rows": longest},
-        )
-    ]
-
-
-def _longest_run(mask: Tensor) -> tuple[int, int]:
-    """Return length and first index of the longest run of true values, (0, 0) where there is none."""
-    edges = torch.diff(mask.int(), prepend=torch.zeros(1, dtype=torch.int32), append=torch.zeros(1, dtype=torch.int32))
-    starts, stops = (edges == 1).nonzero().squeeze(-1), (edges == -1).nonzero().squeeze(-1)
-    if not len(starts):
-        return 0, 0
-    best = int((stops - starts).argmax())
-    return int(stops[best] - starts[best]), int(starts[best])
 
 
 def contacts(episodes: Episodes, robot: Robot) -> list[Finding]:
@@ -119,6 +73,18 @@ def contacts(episodes: Episodes, robot: Robot) -> list[Finding]:
             )
         )
     return findings
+
+
+def contact_order(episodes: Episodes, robot: Robot) -> list[Finding]:
+    """Find contacts of thighs that are on far more often than those of feet: exchanged, or inverted."""
+    thigh, foot = (float(robot.contact_layout.part(episodes.contact, name).float().mean()) for name in ("thigh", "foot"))
+    if thigh <= _THIGHS_ON or thigh <= foot + _MORE:
+        return []
+    sentence = (
+        f"Thighs touch the ground in {thigh:.0%} of the rows, feet in {foot:.0%}: contacts are exchanged or inverted, or the robot "
+        "lies down most of the time; check the order of the columns (thighs first) and that 1 is a contact."
+    )
+    return [Finding("contact_order", "warning", sentence, {"thigh": thigh, "foot": foot})]
 
 
 def terminations(episodes: Episodes) -> list[Finding]:
@@ -157,7 +123,7 @@ def rewards(episodes: Episodes) -> list[Finding]:
         return [Finding("reward_unknown", "note", sentence)]
     led_to = torch.ones(episodes.num_rows, dtype=torch.bool)
     led_to[episodes.offsets] = False
-    if not len(_constant(episodes.reward[led_to].unsqueeze(-1))):
+    if not len(constant(episodes.reward[led_to].unsqueeze(-1))):
         return []
     sentence = (
         "The reward is one value throughout: returns of these data mean nothing; record it, or name it in the attribute 'unknown'."

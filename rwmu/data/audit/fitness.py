@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,9 +36,29 @@ def audit(episodes: Episodes, robot: Robot | None = None, source: str = "The dat
     """
     if episodes.num_episodes == 0:
         raise UnfitDataError("empty", f"{source} holds no episode; collect it again with 'python -m rwmu.collect'.")
+    _check_attributes(episodes, source)
     if robot is not None:
         _check_robot(episodes, robot, source)
     _check_finite(episodes, source)
+
+
+def _check_attributes(episodes: Episodes, source: str) -> None:
+    """Refuse what cannot be read of the attributes that the whole package relies on; what they say is looked at elsewhere."""
+    described, step_dt = episodes.attributes.get("layout"), episodes.attributes.get("step_dt")
+    if described is None:
+        raise UnfitDataError(
+            "layout",
+            f"{source} does not say what its state columns are; add the attribute 'layout', a list of [name, size, unit] as "
+            "StateLayout.describe() gives it.",
+        )
+    try:
+        StateLayout.from_description(described)
+    except (TypeError, ValueError, KeyError, DataError):
+        raise UnfitDataError(
+            "layout", f"{source} has an attribute 'layout' that cannot be read; it must be a list of [name, size, unit]."
+        ) from None
+    if step_dt is not None and not (isinstance(step_dt, int | float) and 0.0 < step_dt < math.inf):
+        raise UnfitDataError("step_dt", f"{source} has the step {step_dt!r}; the attribute 'step_dt' must be seconds, above 0.")
 
 
 def _check_robot(episodes: Episodes, robot: Robot, source: str) -> None:
@@ -53,8 +75,8 @@ def _check_robot(episodes: Episodes, robot: Robot, source: str) -> None:
                 "robot",
                 f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout.",
             )
-    described = episodes.attributes.get("layout")
-    if described is not None and StateLayout.from_description(described) != robot.state_layout:
+    described = episodes.attributes["layout"]
+    if StateLayout.from_description(described) != robot.state_layout:
         raise UnfitDataError(
             "robot",
             f"{source} has the state columns {_field_names(described)}, but the robot '{robot.name}' has "

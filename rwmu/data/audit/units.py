@@ -11,6 +11,7 @@ from torch import Tensor
 from rwmu.data.audit.findings import Finding
 from rwmu.data.audit.joints import scale_between
 from rwmu.data.episodes import Episodes
+from rwmu.tasks.anymal_d import Robot
 from rwmu.tasks.layout import StateLayout
 
 _MOST_ROWS = 100_000  # looked at for quantiles
@@ -19,12 +20,13 @@ _FASTER = 2.5  # times the fastest command, before a speed is suspected of being
 _TOGETHER = 3.0  # the two factors' quotient is 1 / (correlation squared)
 
 # field -> (quantile of the absolute values, least, most, what it might be instead). A walking robot's joints stay within a turn of
-# their default and below 50 rad/s, its base turns slower than 20 rad/s; its motors give between 1 and 1000 N m.
+# their default and below 50 rad/s, its base turns slower than 20 rad/s; its motors give between 2 and 1000 N m
+# (torques that are divided by their limit reach exactly 1).
 _PLAUSIBLE = {
     "joint_pos": (0.99, 0.0, 2.0 * math.pi, "rad", "they seem to be in degrees; convert them to radians"),
     "joint_vel": (0.99, 0.0, 50.0, "rad/s", "they seem to be in degrees per second; convert them to radians"),
     "base_ang_vel": (0.99, 0.0, 20.0, "rad/s", "they seem to be in degrees per second; convert them to radians"),
-    "joint_torque": (0.99, 1.0, 1000.0, "N m", "they seem to be scaled; record them in N m"),
+    "joint_torque": (0.99, 2.0, 1000.0, "N m", "they seem to be scaled; record them in N m"),
 }
 
 
@@ -53,6 +55,27 @@ def units(episodes: Episodes, layout: StateLayout, step_dt: float | None, comman
         if "base_ang_vel" in known and step_dt is not None and not findings:
             findings += turning(episodes, layout, step_dt)
     return findings
+
+
+def posture(episodes: Episodes, robot: Robot) -> list[Finding]:
+    """Find joint angles that are absolute: around the default posture rather than around 0.
+
+    The medians' share of the default posture is -0.3 to 0.3 on data of the simulator (walking, standing, lying), so 0.7 to 1.3
+    where angles are absolute.
+
+    Args:
+        robot: whose layout has ``joint_pos``.
+    """
+    position = robot.state_layout.part(episodes.state, "joint_pos")[:: max(1, episodes.num_rows // _MOST_ROWS)]
+    default = robot.default_joint_pos
+    share = float((position.median(0).values * default).sum() / default.square().sum().clamp(min=1e-9))
+    if not 0.6 < share < 1.4:
+        return []
+    sentence = (
+        f"Joints stand around the default posture of '{robot.name}' rather than around 0 (medians have {share:.2f} of it): angles "
+        "seem to be absolute; subtract the default posture, to which rewards and policies relate."
+    )
+    return [Finding("absolute_joint_pos", "warning", sentence, {"share_of_default": share})]
 
 
 def quantile(values: Tensor, share: float) -> float:

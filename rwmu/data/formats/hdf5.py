@@ -25,6 +25,7 @@ import contextlib
 import json
 import os
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
     Raises:
         DataError: if the folder cannot be written to.
     """
-    path = Path(path)
+    path, episodes = Path(path), _with_bare_first_rows(episodes)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +99,19 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
     if stored_hash is not None and stored_hash != episodes.content_hash():
         raise DataError(f"The data file {path} does not hold the data that its stored hash names; delete it and {_COLLECT}.")
     return episodes
+
+
+def _with_bare_first_rows(episodes: Episodes) -> Episodes:
+    """Give first rows, which the file does not hold, the zeros that they are read as: -0 (of negated rewards) is another hash."""
+    bare = [array for array, with_first in _DATASETS.values() if not with_first and getattr(episodes, array).is_floating_point()]
+    changed = {}
+    for array in bare:
+        values = getattr(episodes, array)
+        first = values[episodes.offsets]
+        if bool(((first == 0.0) & first.signbit()).any()):
+            changed[array] = values.clone()
+            changed[array][episodes.offsets] += 0.0
+    return replace(episodes, **changed) if changed else episodes
 
 
 def _write(episodes: Episodes, file: h5py.File) -> None:

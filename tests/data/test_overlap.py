@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from rwmu.data.common import begin_alike
 from rwmu.data.episodes import concatenate
+from rwmu.data.overlap import begin_alike
 from tests.fakes import random_episodes
 
 

@@ -1,10 +1,13 @@
-"""Nothing that is there already is overwritten but what the same command wrote."""
+"""Files: nothing is overwritten but what the same command wrote, and what cannot be read is refused in one sentence."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import h5py
 import pytest
 
 from rwmu.data.audit.__main__ import main
@@ -51,3 +54,42 @@ def test_a_conversion_overwrites_nothing(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_data_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         hdf5.load(tmp_path)
+
+
+def test_zeros_of_either_sign_in_first_rows_come_back(tmp_path: Path) -> None:
+    """First rows are not in the file; the -0 of a negated reward is another bit, and would be another hash."""
+    walk = walking_episode(50, seed=0)
+    negated = replace(walk, reward=-walk.reward)
+    assert negated.reward[0].signbit()
+    hdf5.save(negated, tmp_path / "negated.h5")
+    assert hdf5.load(tmp_path / "negated.h5").content_hash() != walk.content_hash()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"step_dt": "fast"}, "has the step 'fast'"),
+        ({"step_dt": 0.0}, "must be seconds, above 0"),
+        ({"layout": [["joints"]]}, "'layout' that cannot be read"),
+        ({"layout": 7}, "'layout' that cannot be read"),
+        ({"layout": None}, "does not say what its state columns are"),
+    ],
+)
+def test_attributes_that_cannot_be_read_are_refused_in_one_sentence(attributes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    walk = walking_episode(50, seed=0)
+    hdf5.save(replace(walk, attributes={**walk.attributes, **attributes}), tmp_path / "odd.h5")
+    with pytest.raises(DataError, match=words):
+        hdf5.load(tmp_path / "odd.h5")
+
+
+def test_a_file_of_another_make_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.h5"
+    hdf5.save(walking_episode(50, seed=0), path)
+    with h5py.File(path, "r+") as file:
+        del file["episode_0/observations"]
+        file["episode_0"].create_group("observations")
+    assert audit_status(path) == 2
+    assert "not in the layout of rwmu.data.formats.hdf5" in capsys.readouterr().err
+    with h5py.File(path, "r+") as file:
+        file.attrs["attributes"] = "[1, 2]"
+    assert audit_status(path) == 2

@@ -1,0 +1,18 @@
+"""Recordings that several tests of the data share; none of them writes into one."""
+
+from __future__ import annotations
+
+import pytest
+
+from rwmu.data.episodes import Episodes
+from rwmu.simulators.collect import collect_dataset
+from rwmu.simulators.recipes import Recipe
+from rwmu.tasks.velocity import VelocityTask
+from tests.data.walking import ROBOT
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Episodes:
+    """Return half a minute of the simulated robot walking as well as it can, with the noise of training."""
+    recipe = Recipe({"good": 1.0}, noise_scales=(1.0,))
+    return collect_dataset(VelocityTask(ROBOT, episode_length_s=2.0), recipe, 1500, seed=0)

@@ -1,0 +1,80 @@
+"""Time-outs among the terminations, falls that nobody marked, contacts of other limbs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rwmu.data.audit.falls import time_outs, unmarked_falls
+from rwmu.data.episodes import Episodes
+from rwmu.tasks.anymal_d import STATE_LAYOUT
+from tests.data.planted import found, sound_episodes
+from tests.data.walking import walking_episodes
+
+
+@pytest.fixture(scope="module")
+def sound() -> Episodes:
+    return sound_episodes()
+
+
+def last_rows(episodes: Episodes) -> torch.Tensor:
+    return episodes.offsets + episodes.lengths - 1
+
+
+def fallen(episodes: Episodes, which: torch.Tensor) -> Episodes:
+    """Lay the robot on its side in the last row of the episodes ``which``."""
+    state = episodes.state.clone()
+    state[last_rows(episodes)[which], STATE_LAYOUT["projected_gravity"]] = torch.tensor([0.0, -1.0, 0.0])
+    return replace(episodes, state=state)
+
+
+def terminated(episodes: Episodes, which: torch.Tensor) -> Episodes:
+    termination = torch.zeros(episodes.num_rows, dtype=torch.bool)
+    termination[last_rows(episodes)[which]] = True
+    return replace(episodes, termination=termination)
+
+
+def test_time_outs_marked_as_terminations_are_found(sound: Episodes) -> None:
+    finding = found(terminated(sound, torch.arange(80)))["time_outs_as_terminations"]
+    assert finding.severity == "warning"
+    assert "80 of 80 episodes terminate, 80 of them after the very same 59 steps" in finding.sentence
+
+
+def test_falls_of_all_lengths_and_few_episodes_are_no_time_outs(sound: Episodes) -> None:
+    """Data of falls alone, and nine episodes, of which no regularity can be told."""
+    falls = walking_episodes([50 + i for i in range(20)], falling=range(20))
+    assert time_outs(falls) == []
+    assert time_outs(terminated(sound, torch.arange(80)).select(torch.arange(9))) == []
+    assert time_outs(terminated(sound, torch.arange(70))) == [], "those that do not terminate have run out of time"
+
+
+def test_unmarked_falls_are_found_and_named(sound: Episodes) -> None:
+    tilted = fallen(sound, torch.arange(0, 80, 4))
+    assert found(tilted).keys() <= {"repeated_stretches"}, "every fourth falls and is marked"
+    finding = found(terminated(tilted, torch.arange(0, 80, 8)))["unmarked_falls"]
+    assert finding.severity == "warning"
+    assert "10 of 20 episodes that end tilted by more than 60 degrees" in finding.sentence
+    assert "(episodes 4, 12, 20, 28 and 6 more)" in finding.sentence
+
+
+def test_a_recording_that_stops_amid_falls_leaves_a_few(sound: Episodes) -> None:
+    tilted = fallen(sound, torch.arange(0, 80, 2))
+    assert unmarked_falls(terminated(tilted, torch.arange(0, 72, 2)), STATE_LAYOUT) == [], "4 of 40"
+    assert unmarked_falls(terminated(tilted, torch.arange(0, 70, 2)), STATE_LAYOUT), "5 of 40"
+    assert unmarked_falls(fallen(terminated(sound, torch.arange(0)), torch.arange(2)), STATE_LAYOUT) == [], "two may be chance"
+
+
+def test_a_gravity_that_points_up_is_said_once(sound: Episodes) -> None:
+    state = sound.state.clone()
+    state[:, STATE_LAYOUT["projected_gravity"]] *= -1.0
+    assert unmarked_falls(replace(sound, state=state), STATE_LAYOUT) == []
+
+
+@pytest.mark.parametrize("plant", [lambda contact: contact.roll(4, dims=-1), torch.logical_not])
+def test_thighs_that_touch_more_often_than_feet_are_found(plant: object, sound: Episodes) -> None:
+    assert callable(plant)
+    finding = found(replace(sound, contact=plant(sound.contact)))["contact_order"]
+    assert finding.severity == "warning"
+    assert "exchanged or inverted" in finding.sentence

@@ -1,0 +1,160 @@
+"""Orders and scales of actions and torques, and episodes of which some have their actions in other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rwmu.data.audit.examine import examine
+from rwmu.data.audit.motors import Moments, best_lags, motors, odd_episodes
+from rwmu.data.episodes import Episodes
+from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.tasks.layout import StateLayout
+from tests.data.planted import Plant, found, shifted, sound_episodes, with_state
+from tests.data.walking import ROBOT
+
+# LF_HAA, LF_HFE, LF_KFE, LH_HAA ... of columns that are sorted by type
+BY_LEG = torch.tensor([4 * joint + leg for leg in range(4) for joint in range(3)])
+
+
+@pytest.fixture(scope="module", params=["walking", "simulated"])
+def clean(request: pytest.FixtureRequest, simulated: Episodes) -> Episodes:
+    return sound_episodes() if request.param == "walking" else simulated
+
+
+def names(episodes: Episodes) -> set[str]:
+    """Return what is said of actions, joints and torques; the simulated recording is short, and that is said too."""
+    said = {"command_coverage", "few_episodes", "short_episodes", "no_termination", "contact_never_on"}
+    return {finding.name for finding in examine(episodes, ROBOT)} - said
+
+
+def sorted_by_leg(*arrays: str) -> Plant:
+    def plant(episodes: Episodes) -> Episodes:
+        for name in arrays:
+            if name == "action":
+                episodes = replace(episodes, action=episodes.action[:, BY_LEG].contiguous())
+            else:
+                episodes = with_state(episodes, name, lambda values: values[:, BY_LEG])
+        return episodes
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("plant", "array"),
+    [
+        (sorted_by_leg("action"), "actions"),
+        (sorted_by_leg("joint_torque"), "joint_torque"),
+        (sorted_by_leg("joint_pos", "joint_vel"), "joints"),
+    ],
+)
+def test_columns_sorted_by_leg_are_found(plant: Plant, array: str, clean: Episodes) -> None:
+    episodes = plant(clean)
+    assert names(episodes) == {"joint_order"}
+    finding = found(episodes)["joint_order"]
+    assert finding.severity == "warning"
+    assert f"The columns of {array} stand in another order than the rest, sorted by leg" in finding.sentence
+    assert finding.numbers["array"] == array
+    told = [i % 4 * 3 + i // 4 for i in range(12)] if array != "joint_torque" else BY_LEG.tolist()
+    assert finding.numbers["columns"] == told
+
+
+def absolute(episodes: Episodes) -> Episodes:
+    action = ROBOT.default_joint_pos + ROBOT.action_scale * episodes.action
+    action[episodes.offsets] = 0.0
+    return replace(episodes, action=action)
+
+
+@pytest.mark.parametrize(
+    ("plant", "reach", "words"),
+    [
+        (lambda episodes: replace(episodes, action=0.5 * episodes.action), 1.0, "they are scaled"),
+        (lambda episodes: replace(episodes, action=2.0 * episodes.action), 0.25, "they are scaled"),
+        (absolute, 1.0, "they seem to be the targets themselves"),
+    ],
+)
+def test_actions_of_another_scale_are_found(plant: Plant, reach: float, words: str, clean: Episodes) -> None:
+    episodes = plant(clean)
+    assert names(episodes) == {"action_scale"}
+    finding = found(episodes)["action_scale"]
+    assert finding.numbers["rad_per_action"] == pytest.approx(reach, rel=0.05)
+    assert words in finding.sentence
+
+
+def of_odd_episodes(plant: Plant) -> Plant:
+    def mixed(episodes: Episodes) -> Episodes:
+        odd = (episodes.episode_of_row % 2 == 1).unsqueeze(-1)
+        return replace(episodes, action=torch.where(odd, plant(episodes).action, episodes.action))
+
+    return mixed
+
+
+@pytest.mark.parametrize("lag", [1, -2])
+def test_half_of_the_episodes_in_other_rows_are_found(lag: int, clean: Episodes) -> None:
+    episodes = of_odd_episodes(shifted(lag))(clean)
+    assert names(episodes) == {"action_lag_of_episodes"}
+    finding = found(episodes)["action_lag_of_episodes"]
+    assert finding.numbers["lag"] == lag
+    assert finding.numbers["count"] == clean.num_episodes // 2
+    assert "(1, 3, 5, 7 and" in finding.sentence
+    ids, best = best_lags(episodes, STATE_LAYOUT)
+    assert best.tolist() == [lag if i % 2 else 0 for i in ids.tolist()]
+
+
+# -- what is no fault ---------------------------------------------------------------------------------------------------------
+
+
+def noisy(episodes: Episodes) -> Episodes:
+    generator = torch.Generator().manual_seed(0)
+    for name, half_width in ROBOT.observation_noise.items():
+        episodes = with_state(
+            episodes, name, lambda v, w=half_width: v + w * (2.0 * torch.rand(v.shape, generator=generator) - 1.0)
+        )
+    return episodes
+
+
+def limited(episodes: Episodes) -> Episodes:
+    return with_state(episodes, "joint_torque", lambda values: values.clamp(-20.0, 20.0))
+
+
+@pytest.mark.parametrize("change", [noisy, limited])
+def test_noise_and_limits_raise_no_suspicion(change: Callable[[Episodes], Episodes], simulated: Episodes) -> None:
+    """Isaac Lab's observation noise; torques cut off at a quarter of what the motors give."""
+    assert names(change(simulated)) == set()
+
+
+def test_few_rows_and_layouts_without_torques_are_not_judged(simulated: Episodes) -> None:
+    few = sorted_by_leg("action")(simulated).select(torch.arange(4))
+    assert motors(few, ROBOT) == []
+    assert odd_episodes(few.select(torch.arange(1)), STATE_LAYOUT) == []
+    assert len(best_lags(sound_episodes(5, 48), STATE_LAYOUT)[0]) == 0, "39 rows of each, but for those beside its ends"
+    assert len(best_lags(sound_episodes(5, 49), STATE_LAYOUT)[0]) == 5
+    layout = StateLayout([field for field in STATE_LAYOUT.fields if field.name != "joint_torque"])
+    robot = replace(ROBOT, state_layout=layout)
+    attributes = {**simulated.attributes, "layout": layout.describe()}
+    blind = replace(simulated, state=simulated.state[:, : layout.size].contiguous(), attributes=attributes)
+    found_there = {finding.name for finding in examine(sorted_by_leg("action")(blind), robot)}
+    assert not {"joint_order", "action_scale", "action_lag_of_episodes"} & found_there
+
+
+def test_a_motors_law_by_hand() -> None:
+    """Torques of 3 - 40 q - 2 v + 20 a of the joint's own number are explained without rest."""
+    generator = torch.Generator().manual_seed(0)
+    state, action = torch.randn(600, 45, generator=generator), torch.randn(600, 12, generator=generator)
+    layout = STATE_LAYOUT
+    position, velocity = layout.part(state, "joint_pos"), layout.part(state, "joint_vel")
+    state[:, layout["joint_torque"]] = 3.0 - 40.0 * position - 2.0 * velocity + 20.0 * action
+    template = sound_episodes(10, 60)
+    action[template.offsets] = 0.0
+    rows = torch.ones(600, dtype=torch.bool)
+    rows[template.offsets] = False
+    moments = Moments(replace(template, state=state, action=action), layout, rows.nonzero().squeeze(-1))
+    own = torch.arange(12)
+    laws = moments.laws(own, own)
+    assert laws.weights.tolist() == [pytest.approx([3.0, -40.0, -2.0, 20.0], rel=1e-4)] * 12
+    assert float(laws.unexplained.max()) < 1e-8
+    other = moments.laws(own, own.roll(1)).unexplained
+    assert other.tolist() == pytest.approx([400.0 / 2004.0] * 12, rel=0.35), "another's action leaves its own part of the variance"
