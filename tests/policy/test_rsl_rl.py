@@ -97,7 +97,7 @@ def test_an_unknown_mirror_is_named():
     ],
 )
 def test_impossible_settings_are_refused_by_name(name, value):
-    with pytest.raises(ConfigError, match=rf"policy\.{name}"):
+    with pytest.raises(ConfigError, match=rf"policy\.ppo\.{name}"):
         PpoSettings(**{name: value})
 
 
