@@ -21,7 +21,7 @@ SHARED = {
 RECALIBRATION = {
     "helps": "Recalibrating the penalty helps the robot.",
     "not shown to help": "Recalibrating the penalty has not been shown to help the robot.",
-    "hurts": "Recalibrating the penalty hurts the robot: its policies earn less, with an interval below 0.",
+    "hurts": "By the rule recalibrating the penalty hurts the robot: its policies earn less, with an interval below 0.",
     "undecided": "Undecided whether recalibrating the penalty helps the robot.",
 }
 
@@ -90,13 +90,19 @@ def _easy(found: Answer, where: str = "") -> str:
 
 
 def _so_far(found: Answer) -> str:
-    """Return in which direction an undecided recalibration points, at the weights that it and the raw penalty have been run with.
+    """Return in which direction recalibration points at the weights that it and the raw penalty have been run with.
 
     At the best weights of each it would seem to do worse: the raw penalty has more of them to choose from, and the more so while
     recalibrated ones are missing.
     """
     row = next((row for row in found.recalibrated if (row.model, row.data) == ("all", DATA)), None)
-    if found.recalibration != "undecided" or row is None or row.alike.low is None or row.alike.high is None:
+    if row is None or row.alike.low is None or row.alike.high is None:
+        return ""
+    if found.recalibration in ("helps", "hurts"):
+        sure = row.alike.low > 0.0 or row.alike.high < 0.0
+        small = "" if sure else f" (at the weights that both have, that is not sure: {row.alike.counted()})"
+        return f" The raw penalty has more weights to choose from{small}."
+    if found.recalibration != "undecided":
         return ""
     earns = "it earns less" if row.alike.high < 0.0 else "it earns more" if row.alike.low > 0.0 else "neither surely earns more"
     return f" Not all weights have been run; so far, at those that both have been run with, {earns}."
