@@ -55,7 +55,6 @@ RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("*.num_validation_windows", 1, math.inf, True),
     ("*num_*", 1, math.inf, True),
     ("evaluation.horizons", 1, math.inf, True),
-    ("policy.ppo.hidden_dims", 1, math.inf, True),
     ("*_size", 1, math.inf, True),
     ("data.history", 1, math.inf, True),
     ("data.forecast", 1, math.inf, True),

@@ -14,6 +14,7 @@ from experiments.shared_vs_independent.cells import DATA, HERE, ModelCell
 from experiments.shared_vs_independent.work import configuration
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
+from rwmu.data.overlap import beginning
 from rwmu.evaluation.json_files import write_json
 from rwmu.parts import Parts
 
@@ -22,12 +23,8 @@ SPLITS = ("train", "validation", "test", "calibration")
 
 def named_rows(episodes: Episodes, row: int | None = None) -> dict[bytes, int]:
     """Return each episode's number by what names it: all of its states, or those up to a row that only longer ones have."""
-    found = {}
-    for index in range(episodes.num_episodes):
-        first, length = int(episodes.offsets[index]), int(episodes.lengths[index])
-        if row is None or length > row:
-            found[episodes.state[first : first + (length if row is None else row)].numpy().tobytes()] = index
-    return found
+    long_enough = [i for i, length in enumerate(episodes.lengths.tolist()) if row is None or length > row]
+    return {beginning(episodes, index, row): index for index in long_enough}
 
 
 def split_of(data: OfflineDataModule) -> dict[int, str]:

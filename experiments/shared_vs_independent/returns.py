@@ -175,8 +175,7 @@ def chosen_by_others_differ(pairs: Sequence[tuple[Returns, Returns]]) -> float |
 def gain_over_clone(gathered: Gathered, model: str, penalty: str, data: str, weight: float) -> Estimate:
     """Return what the policies of one weight earned more than the clones that they start from.
 
-    Never of the best weight chosen anew in every draw: clones have nothing to choose, so its interval would lie above 0 by chance
-    (in three of four studies of policies that earn nothing more, as noisy as these).
+    Never of the best weight chosen anew in every draw: clones have nothing to choose, so its interval would lie above 0 by chance.
     """
     return difference(Returns.of(gathered, model, penalty, data, weight), Returns.of_clones(gathered, data))
 

@@ -28,18 +28,19 @@ def begin_alike(episodes: Episodes, ids: Tensor, others: Episodes, other_ids: Te
     for index in other_ids.tolist():
         size = int(other_sizes[index])
         for length in (n for n in begun if n <= size):
-            begun[length].add(_beginning(others, index, length))
+            begun[length].add(beginning(others, index, length))
         if size in ended:
-            ended[size].add(_beginning(others, index, size))
+            ended[size].add(beginning(others, index, size))
 
     def found(index: int) -> bool:
         size = int(sizes[index])
         candidates = [(size, begun[size]), *((n, names) for n, names in ended.items() if n < size)]
-        return any(_beginning(episodes, index, n) in names for n, names in candidates)
+        return any(beginning(episodes, index, n) in names for n, names in candidates)
 
     return torch.tensor([found(index) for index in ids.tolist()], dtype=torch.bool)
 
 
-def _beginning(episodes: Episodes, index: int, rows: int) -> bytes:
+def beginning(episodes: Episodes, index: int, rows: int | None = None) -> bytes:
+    """Return the bits of an episode's first states, or of all of them: what names it."""
     first = int(episodes.offsets[index])
-    return episodes.state[first : first + rows].numpy().tobytes()
+    return episodes.state[first : first + (int(episodes.lengths[index]) if rows is None else rows)].numpy().tobytes()
