@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from experiments.shared_vs_independent import returns
@@ -11,36 +12,46 @@ from experiments.shared_vs_independent.gather import FRACTION, Gathered, models
 from experiments.shared_vs_independent.paired import difference, disagreement_less_noise, fall_area, rank_correlation
 from experiments.shared_vs_independent.returns import Returns
 from experiments.shared_vs_independent.robust import Estimate
-from experiments.shared_vs_independent.tables import HORIZONS
+from experiments.shared_vs_independent.tables import HORIZONS, table
 
+COUNTS = "seeds × episodes"
 OTHER_DATA = (("broad", "narrow"), ("narrow", "narrow"), ("narrow", "broad"))
+PAIRS = (
+    *(("independent", "shared", *data) for data in ((DATA, DATA), *OTHER_DATA)),
+    ("independent", "shared_wide", DATA, DATA),
+    ("priors", "independent", DATA, DATA),
+)
 
 
-def other_data(gathered: Gathered) -> list[str]:
-    """Return what the rule compares, on other data than its own."""
-    found = [models_differ(gathered, "independent", "shared", data, tested_on) for data, tested_on in OTHER_DATA]
-    return [sentence for sentence in found if sentence]
+def pairs(gathered: Gathered) -> list[str]:
+    """Return a table of what the rule compares, of its own models and data and of others."""
+    rows = []
+    for first, second, data, tested in PAIRS:
+        found = {name: difference(gathered, first, second, data, tested, of) for name, of, _ in compared()}
+        if next(iter(found.values())).value is not None:
+            verdict = _verdict(found, {name: margin for name, _, margin in compared()})
+            texts = [estimate.text(3) for estimate in found.values()]
+            rows.append([f"`{first}` − `{second}`", data, tested, *texts, list(found.values())[-1].counts, verdict])
+    header = ["difference", "trained on", "tested on", *(name for name, _, _ in compared())]
+    return table([*header, COUNTS, "more than the margin?"], rows) if rows else ["not run yet"]
+
+
+def _verdict(found: Mapping[str, Estimate], margins: Mapping[str, float]) -> str:
+    """Return which differences are above their margin for sure, and of which that is not excluded."""
+    judged = {name: against_margin(estimate, margins[name]) for name, estimate in found.items()}
+    short = {name: name.split(",")[-1].split(" of ")[0].strip() for name in found}
+    beyond = [short[name] for name, word in judged.items() if word == "beyond"]
+    is_open = [short[name] for name, word in judged.items() if word == "open"]
+    parts = [f"yes: {', '.join(beyond)}"] if beyond else []
+    parts += [f"not excluded: {', '.join(is_open)}"] if is_open else []
+    return "; ".join(parts) or "excluded"
 
 
 def findings(gathered: Gathered) -> list[str]:
     """Return a sentence for each thing that there are results for."""
-    found = other_data(gathered)
-    found.append(models_differ(gathered, "independent", "shared_wide", DATA, DATA, ", at equal parameters"))
-    found.append(models_differ(gathered, "priors", "independent", DATA, DATA))
-    found += [returns_differ(gathered, *pair) for pair in (("independent", "shared", "narrow"), ("priors", "independent", DATA))]
-    estimates = [disagreement_or_noise(gathered, data, tested) for data, tested in (("broad", "broad"), *OTHER_DATA)]
-    return [sentence for sentence in [*found, *estimates, scale(gathered), diversity(gathered)] if sentence]
-
-
-def models_differ(gathered: Gathered, first: str, second: str, data: str, tested_on: str, beside: str = "") -> str:
-    """Return what the rule compares, of other models or other data."""
-    parts = []
-    for name, statistic, margin in compared():
-        found = difference(gathered, first, second, data, tested_on, statistic)
-        if found.value is not None:
-            parts.append(f"{name} {_judged(found, margin)}")
-    where = f"trained on {data}, tested on {tested_on}{beside}"
-    return f"`{first}` − `{second}`, {where}: {'; '.join(parts)}." if parts else ""
+    found = [returns_differ(gathered, *pair) for pair in (("independent", "shared", "narrow"), ("priors", "independent", DATA))]
+    found += [disagreement_or_noise(gathered), scale(gathered), diversity(gathered)]
+    return [sentence for sentence in found if sentence]
 
 
 def returns_differ(gathered: Gathered, first: str, second: str, data: str) -> str:
@@ -60,17 +71,31 @@ def _judged(found: Estimate, margin: float) -> str:
     return f"{found.counted(3)}{note[against_margin(found, margin)]}"
 
 
-def disagreement_or_noise(gathered: Gathered, data: str, tested: str) -> str:
+def disagreement_or_noise(gathered: Gathered) -> str:
     """Return how much better the disagreement ranks errors and foresees falls than the noise that the same members predict."""
-    parts = []
-    for model in MODELS:
-        rank = disagreement_less_noise(gathered, model, data, tested, partial(rank_correlation, RULE_STEPS[0]))
-        area = disagreement_less_noise(gathered, model, data, tested, partial(fall_area, 5))
-        if rank.value is not None:
-            foresight = area.counted(3) if area.value is not None else area.reason
-            parts.append(f"`{model}` {rank.counted(3)}, foresight of falls {foresight}")
-    what = f"Disagreement − noise that the members predict, rank correlation at {RULE_STEPS[0]} steps, AUROC of a fall within 5"
-    return f"{what}, trained on {data}, tested on {tested}: {'; '.join(parts)}." if parts else ""
+    ranks, areas = [], []
+    for data, tested in ((DATA, DATA), *OTHER_DATA):
+        for model in MODELS:
+            rank = disagreement_less_noise(gathered, model, data, tested, partial(rank_correlation, RULE_STEPS[0]))
+            area = disagreement_less_noise(gathered, model, data, tested, partial(fall_area, 5))
+            ranks += [rank] if rank.low is not None else []
+            areas += [area] if area.low is not None else []
+    if not ranks:
+        return ""
+    parts = [f"rank correlation with the error at {RULE_STEPS[0]} steps {_signs(ranks)}"]
+    parts += [f"AUROC of a fall within 5 steps {_signs(areas)}"] if areas else []
+    return f"Disagreement − the noise that the same members predict: {'; '.join(parts)}."
+
+
+def _signs(found: Sequence[Estimate]) -> str:
+    """Return between which numbers differences are that have an interval, and how many of them are surely not 0."""
+    values = sorted(estimate.value for estimate in found if estimate.value is not None)
+    below = sum(estimate.high is not None and estimate.high < 0.0 for estimate in found)
+    above = sum(estimate.low is not None and estimate.low > 0.0 for estimate in found)
+    between = f"{values[0]:.3f} to {values[-1]:.3f}" if len(values) > 1 else f"{values[0]:.3f}"
+    sure = [f"{word} 0 for sure in {number}" for word, number in (("below", below), ("above", above)) if number]
+    how = " and ".join(sure) or "0 not excluded in any"
+    return f"{between}, {how} of {len(found)} pairings of a model with training and test data"
 
 
 def scale(gathered: Gathered) -> str:

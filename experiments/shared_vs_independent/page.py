@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.shared_vs_independent import beside, tables
-from experiments.shared_vs_independent.answer import DATA, Answer
-from experiments.shared_vs_independent.cells import DATA as ALL_DATA
+from experiments.shared_vs_independent.answer import DATA, RANK_MARGIN, Answer
 from experiments.shared_vs_independent.cells import plan
 from experiments.shared_vs_independent.figures import CAPTIONS
 from experiments.shared_vs_independent.gather import Gathered
 from experiments.shared_vs_independent.hopes import Hope
 
-COUNTS = "seeds × episodes"
+COUNTS = beside.COUNTS
 SHARED = {
     "sufficient": "By the protocol's rule the shared base is sufficient, for models trained and tested on broad data.",
     "insufficient": "By the protocol's rule the shared base is insufficient, for models trained and tested on broad data.",
@@ -40,6 +39,10 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
         "",
         *_criteria(found),
         "",
+        f"The same of other models and data, whose verdict the rule leaves open (margin {RANK_MARGIN:g}):",
+        "",
+        *beside.pairs(gathered),
+        "",
         f"Beside the rule (in brackets {COUNTS}):",
         "",
         *(f"- {sentence}" for sentence in beside.findings(gathered)),
@@ -65,14 +68,19 @@ def answer_lines(found: Answer, judged: Sequence[Hope], gathered: Gathered) -> l
 def short_lines(found: Answer, gathered: Gathered) -> list[str]:
     """Return the answer so far in a few lines, for the main README."""
     done, planned = len(gathered.by_name), len(plan())
-    parts = [f"{c.name} {c.difference.counted(3)}, margin {c.margin:g}" for c in found.criteria if c.difference.value is not None]
     pooled = next((row for row in found.recalibrated if (row.model, row.data) == ("all", DATA)), None)
+    returned = found.criteria[-1:]  # the only one that is not of the models themselves
+    noise = beside.disagreement_or_noise(gathered)
     lines = [
         f"{'All' if done == planned else f'{done} of {planned}'} cells have been run. Intervals are of 95 %; in brackets {COUNTS}.",
         "",
-        f"- **{SHARED[found.shared]}**{_easy(found)} Independent − shared: {'; '.join(parts)}.",
-        *(f"- {sentence}" for sentence in beside.other_data(gathered)),
-        *(f"- {sentence}" for data in ALL_DATA if (sentence := beside.disagreement_or_noise(gathered, data, DATA))),
+        f"**{SHARED[found.shared]}**{_easy(found)} What independent members have more, by the data that models "
+        f"were trained and tested on (the rule is about the first row; its margin is {RANK_MARGIN:g}):",
+        "",
+        *beside.pairs(gathered),
+        "",
+        *(f"- Independent − shared, {c.name}: {c.difference.counted(3)}." for c in returned if c.difference.value is not None),
+        *([f"- {noise}"] if noise else []),
     ]
     if pooled is not None and pooled.best.value is not None:
         judged = pooled.alike if found.recalibration == "undecided" else pooled.best

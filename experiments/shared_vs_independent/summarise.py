@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from experiments.generated import with_part
 from experiments.shared_vs_independent import page, tables
@@ -21,7 +23,7 @@ from experiments.shared_vs_independent.cells import HERE
 from experiments.shared_vs_independent.figures import FIGURES
 from experiments.shared_vs_independent.gather import Gathered
 from experiments.shared_vs_independent.hopes import hopes
-from rwmu.evaluation.json_files import write_json, write_text
+from rwmu.evaluation.json_files import json_ready, write_json, write_text
 
 COMMAND = "python -m experiments.shared_vs_independent.summarise"
 PARTS = ("answer", "results", "missing")
@@ -48,6 +50,11 @@ def rewrite(readme: Path, parts: Mapping[str, Sequence[str]]) -> None:
         write_text(readme, whole)
 
 
+def _rounded(plain: Mapping[str, Any]) -> Any:
+    """Return plain values without their last digits, which depend on the number of threads."""
+    return json.loads(json.dumps(json_ready(plain)), parse_float=lambda digits: round(float(digits), 9))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Summarise a folder of results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([tables.CSV_COLUMNS, *tables.csv_rows(gathered)])
     write_text(folder / "results.csv", text.getvalue())
-    write_json(folder / "answer.json", found.plain() | {"hopes": [asdict(hope) for hope in judged]}, indent=1)
+    write_json(folder / "answer.json", _rounded(found.plain() | {"hopes": [asdict(hope) for hope in judged]}), indent=1)
     write_text(folder / "table.md", "\n".join([*parts["answer"], "", *page.all_tables(gathered)]) + "\n")
     rewrite(folder / "README.md", parts)
     if folder == HERE:

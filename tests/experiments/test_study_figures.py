@@ -16,7 +16,7 @@ from experiments.shared_vs_independent.figures import CAPTIONS, FIGURES
 from experiments.shared_vs_independent.figures_drawing import COLOURS, HOLLOW, MARKERS, Series, draw, limit, panels
 from experiments.shared_vs_independent.gather import Gathered
 from experiments.shared_vs_independent.robust import Estimate
-from tests.experiments.test_study_analysis import EQUAL, SAME, policy_result, whole_study
+from tests.experiments.made_up_study import EQUAL, SAME, policy_result, whole_study
 
 MANY = (1.0,) * len(SEEDS)
 SURE = {"value": 0.6, "low": 0.5, "high": 0.7, "trajectories": 30}
