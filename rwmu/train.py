@@ -36,6 +36,7 @@ def open_run(config: DictConfig) -> tuple[DictConfig, RunFolder]:
     """Make the folder of a new run, or open that of an earlier one, whose configuration then counts."""
     if config.resume is None:
         check_stages(config)
+        pin_checkpoints(config)
         Parts(config).check()
         folder = RunFolder.create(Path(config.runs_dir), config.name, config.seed)
         OmegaConf.save(config, folder.path / "config.yaml", resolve=True)
@@ -46,6 +47,15 @@ def open_run(config: DictConfig) -> tuple[DictConfig, RunFolder]:
         raise ConfigError(f"A resumed run keeps its own configuration: leave out {' '.join(others)}, or start a new run.")
     folder = RunFolder.resume(Path(config.resume))
     return folder.config(), folder
+
+
+def pin_checkpoints(config: DictConfig) -> None:
+    """Let the checkpoints that a run takes over be named by what links point at now: ``runs/latest`` soon points at the new run."""
+    for group, name in (("dynamics", "checkpoint"), ("dynamics", "start_from"), ("policy", "checkpoint")):
+        given = config[group].get(name)
+        if given is not None and Path(given).exists():
+            path, here = Path(given).resolve(), Path.cwd().resolve()
+            config[group][name] = str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def print_summary(folder: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""The floors of the house: a room imports itself and rooms of lower floors, nothing else (README, "Architecture")."""
+"""The floors of the house: a room imports itself and rooms of lower floors, nothing else (rwmu/README.md, "Where things are")."""
 
 from __future__ import annotations
 

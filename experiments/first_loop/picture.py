@@ -1,6 +1,6 @@
 """Make the README's animation from a run's video: ``python -m experiments.first_loop.picture RUN_DIR``.
 
-Takes the first seconds, every other frame, at two thirds of the size, so that a clone of the repository stays small.
+Takes the first seconds, every third frame, at two thirds of the size, so that a clone of the repository stays small.
 """
 
 from __future__ import annotations

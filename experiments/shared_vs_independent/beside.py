@@ -84,7 +84,7 @@ def disagreement_or_noise(gathered: Gathered) -> str:
         return ""
     parts = [f"rank correlation with the error at {RULE_STEPS[0]} steps {_signs(ranks)}"]
     parts += [f"AUROC of a fall within 5 steps {_signs(areas)}"] if areas else []
-    return f"Disagreement − the noise that the same members predict: {'; '.join(parts)}."
+    return f"Disagreement − the noise that the same members predict, by model, training and test data: {'; '.join(parts)}."
 
 
 def _signs(found: Sequence[Estimate]) -> str:
@@ -93,9 +93,8 @@ def _signs(found: Sequence[Estimate]) -> str:
     below = sum(estimate.high is not None and estimate.high < 0.0 for estimate in found)
     above = sum(estimate.low is not None and estimate.low > 0.0 for estimate in found)
     between = f"{values[0]:.3f} to {values[-1]:.3f}" if len(values) > 1 else f"{values[0]:.3f}"
-    sure = [f"{word} 0 for sure in {number}" for word, number in (("below", below), ("above", above)) if number]
-    how = " and ".join(sure) or "0 not excluded in any"
-    return f"{between}, {how} of {len(found)} pairings of a model with training and test data"
+    sure = [f"surely {word} 0 in {number}" for word, number in (("below", below), ("above", above)) if number]
+    return f"{between}, {' and '.join(sure) or '0 not excluded in any'} of {len(found)}"
 
 
 def scale(gathered: Gathered) -> str:

@@ -20,7 +20,7 @@ SHARED = {
 RECALIBRATION = {
     "helps": "Recalibrating the penalty helps the robot.",
     "not shown to help": "Recalibrating the penalty has not been shown to help the robot.",
-    "hurts": "By the rule recalibrating the penalty hurts the robot: its policies earn less, with an interval below 0.",
+    "hurts": "By the rule recalibrating the penalty does not help the robot: each penalty at its best weight, its policies earn less.",
     "undecided": "Undecided whether recalibrating the penalty helps the robot.",
 }
 
@@ -84,7 +84,11 @@ def short_lines(found: Answer, gathered: Gathered) -> list[str]:
     ]
     if pooled is not None and pooled.best.value is not None:
         judged = pooled.alike if found.recalibration == "undecided" else pooled.best
-        difference = f"Return − that of the raw penalty: {judged.counted()}." if judged.value is not None else ""
+        difference = (
+            f"Return with the recalibrated penalty − return with the raw one: {judged.counted()}."
+            if judged.value is not None
+            else ""
+        )
         lines.append(f"- **{RECALIBRATION[found.recalibration]}**{_so_far(found)} {difference}")
     return lines
 
@@ -94,7 +98,10 @@ def _easy(found: Answer, where: str = "") -> str:
     impossible = sum(c.room is not None and c.room < c.margin for c in found.criteria)
     if found.shared != "sufficient" or not impossible:
         return ""
-    return f" {impossible} of its {len(found.criteria)} margins could not have been exceeded, whatever the data{where}."
+    return (
+        f" By {impossible} of its {len(found.criteria)} criteria no advantage beyond the margin was possible, the shared base "
+        f"being that good already{where}."
+    )
 
 
 def _so_far(found: Answer) -> str:

@@ -1,4 +1,4 @@
-"""The published RWM-U ensemble: one GRU base, E heads."""
+"""RWM-U's ensemble: E heads on one GRU base; with a separate auxiliary base, no skip and learnt bounds it is the published one."""
 
 from __future__ import annotations
 

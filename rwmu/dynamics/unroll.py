@@ -1,4 +1,4 @@
-"""The one autoregressive loop: warm up on a true history, then feed predictions back. Training, evaluation and imagination use it.
+"""The autoregressive loop: warm up on a true history, then feed predictions back. Imagination takes single steps of it.
 
 RWM (arXiv:2501.10100v5), Eq. 1, for each member b of RWM-U's ensemble (arXiv:2504.16680v3): with a history of H true rows and the
 actions a,

@@ -37,7 +37,9 @@ def import_mujoco() -> Any:
         import mujoco
         import mujoco.batch
     except ImportError:
-        raise MissingExtraError("The embedded simulator needs MuJoCo 4; install it with: pip install 'rwmu[mujoco]'") from None
+        raise MissingExtraError(
+            "The embedded simulator needs MuJoCo 4; install it with: pip install '.[mujoco]' in rwmu's folder"
+        ) from None
     mujoco.MjLogConfig.set(_silent(mujoco))
     return mujoco
 

@@ -1,1 +1,1 @@
-"""Uncertainty: estimates from what the members predict."""
+"""Uncertainty: estimates from what the members predict, metrics, intervals by resampling, recalibrations."""

@@ -73,6 +73,18 @@ def test_a_table_is_read_and_its_seams_are_named(sound: Episodes, tmp_path: Path
     assert "reward_unknown" in said
 
 
+def test_data_of_another_step_than_the_tasks_are_an_error_as_in_a_run(
+    sound: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(sound, tmp_path / "data.h5")
+    status, out, _ = audited(capsys, path, "--step-dt", 0.04)
+    assert status == 1
+    assert "The data have a step of 0.02 s, but the task one of 0.04 s" in " ".join(out.split())
+    for odd in ("0", "-0.02", "inf", "nan", "soon"):
+        status, _, err = audited(capsys, path, "--step-dt", odd)
+        assert (status, "--step-dt" in err) == (2, True)
+
+
 @pytest.mark.parametrize("form", ["h5", "csv"])
 def test_warnings_leave_with_0_and_errors_with_1(
     form: str, sound: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

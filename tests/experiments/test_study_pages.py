@@ -148,6 +148,6 @@ def test_disagreement_is_held_against_noise_in_one_sentence(noise: float, word: 
     gathered = with_noise(whole_study(EQUAL, SAME), noise)
     (sentence,) = (found for found in beside.findings(gathered) if found.startswith("Disagreement"))
     ranks, falls = sentence.split("; ")
-    assert f"{word} 0 for sure in 16 of 16 pairings of a model with training and test data" in ranks
-    assert "above 0 for sure in 16 of 16 pairings" in falls
+    assert f"surely {word} 0 in 16 of 16" in ranks
+    assert "surely above 0 in 16 of 16" in falls
     assert beside.disagreement_or_noise(whole_study(EQUAL, SAME)) == "", "these results have no noise"

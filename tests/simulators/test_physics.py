@@ -119,7 +119,7 @@ def test_without_mujoco_the_install_line_is_named(monkeypatch: pytest.MonkeyPatc
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MissingExtraError, match=r"pip install 'rwmu\[mujoco\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[mujoco\]' in rwmu's folder"):
         standing()
 
 

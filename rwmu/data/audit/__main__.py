@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,8 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _refuse_to_overwrite(options.json)
         checkpoint = None if options.checkpoint is None else read_checkpoint(options.checkpoint)
         normalizer = None if checkpoint is None else checkpoint.normalizer
-        robot, command_range = anymal_d(), tuple(options.command_range)
-        settings = AuditSettings(options.window, command_range, normalizer=normalizer, task=VelocityTask(robot))
+        robot, command_range, step_dt = anymal_d(), tuple(options.command_range), options.step_dt
+        task = VelocityTask(robot, step_dt=step_dt)
+        settings = AuditSettings(options.window, command_range, normalizer=normalizer, step_dt=step_dt, task=task)
         episodes, findings = audit_file(options.path, robot, settings, checkpoint)
         if options.json is not None:
             _write(options.json, options.path, episodes, findings)
@@ -160,7 +162,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("X", "Y", "YAW"),
         help="half-widths, m/s, m/s, rad/s (1)",
     )
+    parser.add_argument("--step-dt", type=_seconds, default=0.02, help="step of the task, s (0.02)")
     return parser
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} s is no step; give seconds, above 0")
+    return number
 
 
 def _rows(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Are the values of the size that their units allow? Suspicions, but for a gravity vector that is none."""
+"""Are the values of the size that their units allow? Warnings all but one: a gravity vector not of unit length is an error."""
 
 from __future__ import annotations
 
