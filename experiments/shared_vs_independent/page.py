@@ -20,7 +20,7 @@ SHARED = {
 RECALIBRATION = {
     "helps": "Recalibrating the penalty helps the robot.",
     "not shown to help": "Recalibrating the penalty has not been shown to help the robot.",
-    "hurts": "By the rule recalibrating the penalty does not help the robot: each penalty at its best weight, its policies earn less.",
+    "hurts": "By the rule recalibrating the penalty does not help the robot: at the best weights its policies earn less.",
     "undecided": "Undecided whether recalibrating the penalty helps the robot.",
 }
 

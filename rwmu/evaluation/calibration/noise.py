@@ -2,9 +2,9 @@
 
 Two kinds. **Given**, at the sizes of RWM's Fig. 3b (arXiv:2501.10100: 100 trajectories of 400 steps, scales 0, 0.1, 0.2, 0.4, 0.5
 and 0.8): whatever the model is given is disturbed, every state (of the history, and each that is fed back) and every action, by
-normal noise of that many standard deviations of the data; the truth is the recorded, undisturbed trajectory. The noise itself is part
-of the error, so the error must grow; the question is whether the uncertainty grows with it. **Simulated**: a policy acts in the
-simulator with that much noise on its actions, in their own unit; the model is given what really happened
+normal noise of that many standard deviations of the data; the truth is the recorded, undisturbed trajectory. The noise itself is
+part of the error, so the error must grow; the question is whether the uncertainty grows with it. **Simulated**: a policy acts in
+the simulator with that much noise on its actions, in their own unit; the model is given what really happened
 (:mod:`rwmu.evaluation.calibration.simulated`), so the truth is what the noise led to.
 
 Coverage is that of propagated means, as the members' paths are disturbed alike; the recalibration is fitted on undisturbed
