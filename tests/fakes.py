@@ -18,13 +18,17 @@ from rwmu.tasks.velocity import VelocityTask
 class KnownDynamics:
     """An ensemble whose members are told apart: member e adds ``drift * (e + 1)`` to every column of the normalised state.
 
-    The carry counts: its first unit is the number of rows consumed, its second the sum of everything consumed.
+    Its log standard deviation is -3, and ``spread_slope`` more with each further member. The carry counts: its first unit is the
+    number of rows consumed, its second the sum of everything consumed.
     """
 
-    def __init__(self, robot: Robot, num_members: int, drift: float = 0.01, termination_logit: float = -50.0) -> None:
+    def __init__(
+        self, robot: Robot, num_members: int, drift: float = 0.01, termination_logit: float = -50.0, spread_slope: float = 0.0
+    ) -> None:
         self.state_dim, self.action_dim = robot.state_layout.size, robot.num_joints
         self.contact_dim = robot.contact_layout.size
         self.num_members, self.drift, self.termination_logit = num_members, drift, termination_logit
+        self.log_std = -3.0 + spread_slope * torch.arange(num_members).view(-1, 1, 1)
 
     def initial_carry(self, num_inputs: int, batch: int) -> Carry:
         return Carry(torch.zeros(1, num_inputs, batch, 2))
@@ -49,10 +53,10 @@ class KnownDynamics:
 
     def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
         mean = self._means(state)
-        return mean, torch.full_like(mean, -3.0)
+        return mean, self.log_std.expand_as(mean)
 
     def predict_spread(self, features: Features) -> Tensor:
-        return torch.full_like(self._means(features.state), -3.0)
+        return self.log_std.expand_as(self._means(features.state))
 
     def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, None]:
         mean = self._means(side)

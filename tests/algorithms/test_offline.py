@@ -172,6 +172,18 @@ def test_an_anchor_holds_the_policy_near():
     assert rows[-1]["policy/anchor_kl"] < 0.6 * rows[0]["policy/anchor_kl"]
 
 
+def test_an_anchor_pulls_as_its_weight_says():
+    """PPO multiplies the divergence by the coefficient, so a weight that got lost on the way would change nothing."""
+    after = []
+    for weight in (0.1, 10.0):
+        env, ppo = build(settings=replace(SETTINGS, mirrors_per_batch=0))
+        anchor(ppo, reference(), weight)
+        assert (ppo.symmetry.use_mirror_loss, ppo.symmetry.mirror_loss_coeff) == (True, weight)
+        optimise_policy(env, ppo, 1)
+        after.append(weights(ppo))
+    assert not torch.equal(after[0]["actor.mlp.0.weight"], after[1]["actor.mlp.0.weight"])
+
+
 def test_the_last_checkpoint_is_the_policy(tmp_path):
     env, ppo = build()
     optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path, infos={"robot": "anymal_d", "activation": "elu"})

@@ -3,36 +3,13 @@
 import pytest
 import torch
 
-from rwmu.data.windows import window_starts
 from rwmu.errors import ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import aleatoric
-from tests.fakes import anymal_d, known_world_model, quiet_task, random_episodes
-
-HISTORY, BATCH = 4, 16
-
-
-def build(members=3, weight=1.0, task=None, episodes=None, known=None, history=HISTORY, num_envs=BATCH, **rules):
-    episodes = episodes or random_episodes([30, 12, 25])
-    starts = window_starts(episodes.lengths, torch.arange(episodes.num_episodes), history)
-    rules = {"termination": None, "max_tilt": None, **rules}
-    model = known_world_model(members, history, **(known or {}))
-    task = task or quiet_task()
-    return ImaginedEnv(model, task, episodes, starts, num_envs, MopoPenalty(weight, task.step_dt), **rules)
-
-
-def actions(number, seed=1):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(BATCH, 12, generator=generator) for _ in range(number)]
-
-
-def origin(env):
-    """Return the row of the dataset whose state each environment is in."""
-    distance = (env.state[:, None] - env._pool._episodes.state[None]).abs().amax(dim=-1)
-    assert float(distance.min(dim=1).values.max()) == 0.0
-    return distance.argmin(dim=1)
+from tests.fakes import anymal_d, quiet_task, random_episodes
+from tests.imagination.dreams import BATCH, actions, build, origin
 
 
 def test_each_environment_follows_its_member_until_it_resets():
@@ -46,19 +23,6 @@ def test_each_environment_follows_its_member_until_it_resets():
         torch.testing.assert_close(env.world_model.normalizer.normalize(env.state), expected, rtol=0, atol=1e-5)
     env.step(actions(1)[0])
     assert not torch.equal(env.member, member)
-
-
-def test_starts_and_resets_are_warmed_up_with_the_whole_history():
-    env = build(horizon_steps=3, random_start=False)
-    episodes, normalizer = env._pool._episodes, env.world_model.normalizer
-    for _ in range(3):
-        last = origin(env)
-        assert torch.equal(env._carry.state[0, 0, :, 0], torch.full((BATCH,), HISTORY - 1.0))
-        rows = last[:, None] - HISTORY + 1 + torch.arange(HISTORY)
-        consumed = normalizer.normalize(episodes.state[rows[:, :-1]]).sum((1, 2)) + episodes.action[rows[:, 1:]].sum((1, 2))
-        torch.testing.assert_close(env._carry.state[0, 0, :, 1], consumed, rtol=1e-4, atol=1e-4)
-        for action in actions(3):
-            env.step(action)
 
 
 def test_the_dream_pays_what_the_task_pays_for_the_same_states():
@@ -144,101 +108,6 @@ def test_the_log_adds_up_to_the_reward():
     assert float(extras["log"]["imagined/reward"]) == pytest.approx(terms, rel=1e-4)
 
 
-def test_time_outs_are_no_terminations():
-    env = build(horizon_steps=5, random_start=False)
-    for _ in range(4):
-        assert not env.step(actions(1)[0])[2].any()
-    _, _, done, extras = env.step(actions(1)[0])
-    assert done.all()
-    assert extras["time_outs"].all()
-    assert not env.terminated.any()
-    assert float(extras["log"]["imagined/episode_length_s"]) == pytest.approx(0.1)
-    assert torch.equal(env.episode_length_buf, torch.zeros(BATCH, dtype=torch.int64))
-
-
-@pytest.mark.parametrize(
-    ("logit", "rule", "expected"), [(1.0, 0.5, True), (-1.0, 0.5, False), (50.0, "sample", True), (50.0, None, False)]
-)
-def test_the_termination_head_ends_episodes_as_the_rule_says(logit, rule, expected):
-    env = build(known={"termination_logit": logit}, termination=rule, horizon_steps=9, random_start=False)
-    _, _, done, extras = env.step(actions(1)[0])
-    assert bool(env.terminated.all()) == bool(done.all()) == expected
-    assert not extras["time_outs"].any()
-
-
-def test_sampled_terminations_have_the_predicted_frequency():
-    env = build(known={"termination_logit": -1.0986}, termination="sample", num_envs=4000)
-    env.step(torch.zeros(4000, 12))
-    assert float(env.terminated.float().mean()) == pytest.approx(0.25, abs=0.03)
-
-
-def test_a_tipped_robot_terminates_and_reports_where_it_was():
-    env = build(max_tilt=-0.5, known={"drift": 0.2}, horizon_steps=200, random_start=False)
-    for _ in range(40):
-        before = env.state.clone()
-        _, _, done, extras = env.step(torch.zeros(BATCH, 12))
-        if done.any():
-            break
-    gravity_z = env.final_state[:, 8]
-    assert torch.equal(done, gravity_z > -0.5)
-    assert (before[done][:, 8] <= -0.5).all()
-    assert (env.state[done][:, 8] < -0.9).all()  # upright again
-    assert not extras["time_outs"][done].any()
-
-
-def test_bonuses_change_the_objective_only():
-    plain, paid = (
-        build(weight=0.0, termination=0.5, known={"termination_logit": 9.0}, **r)
-        for r in ({}, {"alive_bonus": 2.0, "termination_penalty": 3.0})
-    )
-    difference = paid.step(actions(1)[0])[1] - plain.step(actions(1)[0])[1]
-    torch.testing.assert_close(difference, torch.full((BATCH,), 0.04 - 3.0))
-    assert torch.equal(paid.last_reward.total, plain.last_reward.total)
-
-
-def test_disagreement_cuts_short_without_terminating():
-    env = build(max_epistemic=0.1)
-    _, _, done, extras = env.step(actions(1)[0])
-    assert done.all()
-    assert extras["time_outs"].all()
-
-
-def test_the_state_fed_back_is_clamped():
-    env = build(known={"drift": 5.0}, clip=2.0, horizon_steps=9, random_start=False)
-    env.step(actions(1)[0])
-    assert float(env.world_model.normalizer.normalize(env.state).abs().max()) == pytest.approx(2.0, abs=1e-4)
-
-
-def test_aleatoric_noise_has_the_predicted_scale():
-    still, noisy = (build(num_envs=2000, horizon_steps=9, random_start=False, sample_aleatoric=s) for s in (0.0, 2.0))
-    for env in (still, noisy):
-        env.step(torch.zeros(2000, 12))
-    difference = still.world_model.normalizer.normalize(noisy.state) - still.world_model.normalizer.normalize(still.state)
-    assert float(difference.std()) == pytest.approx(2.0 * 0.0498, rel=0.02)  # log_std is -3
-
-
-def test_commands_are_drawn_anew_at_starts_and_when_due():
-    env = build(horizon_steps=100, random_start=False, command_resample_steps=3)
-    first = env.memory.command.clone()
-    for _ in range(2):
-        env.step(actions(1)[0])
-        assert torch.equal(env.memory.command, first)
-    env.step(actions(1)[0])
-    assert not (env.memory.command == first).all(dim=1).any()
-    assert float(env.memory.command.abs().max()) <= 1.0
-
-
-def test_pushes_change_the_planar_velocity_only():
-    still, pushed = (build(horizon_steps=9, random_start=False, **r) for r in ({}, {"push_interval_s": 0.02, "push_velocity": 0.3}))
-    for env in (still, pushed):
-        env.step(actions(1)[0])
-    change = (pushed.state - still.state).abs()
-    assert (change[:, :2] > 0.0).all()
-    assert float(change[:, :2].max()) <= 0.3 + 1e-6
-    assert torch.equal(change[:, 2:], torch.zeros(BATCH, 43))
-    assert torch.equal(pushed.final_state, still.final_state)
-
-
 def test_observation_noise_is_drawn_once_a_step():
     env = build(task=VelocityTask(anymal_d()))
     one, two = env.get_observations()["policy"], env.get_observations()["policy"]
@@ -299,23 +168,6 @@ def test_it_can_be_used_in_and_out_of_inference_mode():
     env.reset()
 
 
-def test_histories_that_end_fallen_are_not_started_from():
-    episodes = random_episodes([HISTORY, HISTORY], terminated=(1,))
-    assert set(origin(build(episodes=episodes)).tolist()) == {HISTORY - 1}
-    episodes.state[HISTORY - 1, 8] = -0.2
-    with pytest.raises(ConfigError, match="All 2 histories end with a fallen robot"):
-        build(episodes=episodes, max_tilt=-0.5)
-
-
-def test_histories_that_leave_their_episode_are_refused():
-    episodes = random_episodes([6, 6])
-    model, task = known_world_model(1, HISTORY), quiet_task()
-    with pytest.raises(ValueError, match="leave their episode"):
-        ImaginedEnv(model, task, episodes, torch.tensor([4]), 2, MopoPenalty(0.0, 0.02))
-    with pytest.raises(ConfigError, match="no history of 4 rows"):
-        ImaginedEnv(model, task, episodes, torch.tensor([], dtype=torch.int64), 2, MopoPenalty(0.0, 0.02))
-
-
 def test_non_finite_values_are_named():
     env = build(horizon_steps=20, random_start=False)
     bad = actions(1)[0]
@@ -326,19 +178,3 @@ def test_non_finite_values_are_named():
     env.state[7, 0] = torch.inf
     with pytest.raises(FloatingPointError, match="not finite in environment 7 at step 2"):
         env.step(actions(1)[0])
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("horizon_steps", 0),
-        ("termination", "sometimes"),
-        ("termination", 1.5),
-        ("clip", -1.0),
-        ("alive_bonus", -1.0),
-        ("pool_size", 0),
-    ],
-)
-def test_impossible_rules_are_refused_by_name(name, value):
-    with pytest.raises(ConfigError, match=rf"imagination\.{name}"):
-        build(**{name: value})

@@ -14,7 +14,7 @@ from rwmu.tasks.anymal_d import anymal_d
 from rwmu.uncertainty.estimates import epistemic
 from rwmu.uncertainty.recalibration import recalibration_from_dict
 from tests.fakes import known_world_model, random_episodes
-from tests.imagination.test_env import BATCH, actions, build
+from tests.imagination.dreams import BATCH, actions, build
 
 HISTORY, HORIZON, DRIFT = 4, 6, 0.01
 
