@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from rwmu.algorithms.offline import RESUME_FILE, optimise_policy
 from rwmu.errors import ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
-from rwmu.policy.regularisation import Anchor
+from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.policy.rsl_rl import PolicyActor, PpoSettings, anchor, build_actor, build_ppo, load_actor, set_actor_std
 from rwmu.tasks.velocity import VelocityTask
 from tests.fakes import anymal_d, known_world_model, random_episodes
@@ -150,6 +151,16 @@ def test_the_divergence_from_the_anchor_is_that_of_torch():
     mean, std = torch.randn(3, 12), torch.rand(3, 12) + 0.1
     expected = kl_divergence(Normal(mean, std), Normal(pull.reference(observation), pull.std)).sum(-1)
     torch.testing.assert_close(pull.divergence(observation, mean, std), expected)
+
+
+def test_mirrored_rows_are_anchored_too() -> None:
+    pull = Anchor(lambda observation: torch.zeros(len(observation), 12), torch.ones(12), weight=2.0)
+    batches = RegularisedBatches(SimpleNamespace(), MirrorAugmentation(anymal_d(), ("left_right",)), pull)
+    # Two originals as the reference, their two mirror images off by 1 in each of 12 actions: 0, 0, 6, 6.
+    mean = torch.tensor([[0.0], [0.0], [1.0], [1.0]]).expand(4, 12)
+    actor = SimpleNamespace(output_mean=mean, output_std=torch.ones(4, 12))
+    batch = SimpleNamespace(observations={"policy": torch.zeros(4, 48)})
+    assert float(batches.compute_loss(actor, batch, original_batch_size=2)) == pytest.approx(3.0)
 
 
 def test_an_anchor_without_weight_changes_no_bit():

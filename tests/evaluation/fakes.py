@@ -15,16 +15,22 @@ from tests.fakes import quiet_task
 
 
 class ScriptedEnv:
-    """Environments that move at a fixed velocity, and fall at steps written down beforehand.
+    """Environments that move at a fixed velocity, and fall or time out at steps written down beforehand.
 
-    Like a simulator with automatic reset, it goes on after an episode has ended: with absurd rewards, which nobody may count.
+    Like a simulator with automatic reset, it goes on after an episode has ended: with absurd rewards and velocities, which nobody
+    may count.
     """
 
     def __init__(
-        self, task: VelocityTask, fall_at: list[int | None], commands: dict[int, list[float]], velocity: list[float]
+        self,
+        task: VelocityTask,
+        fall_at: list[int | None],
+        commands: dict[int, list[float]],
+        velocity: list[float],
+        time_out_at: dict[int, int] | None = None,
     ) -> None:
         self.task, self.num_envs = task, len(fall_at)
-        self.fall_at, self.commands = fall_at, commands
+        self.fall_at, self.commands, self.time_out_at = fall_at, commands, time_out_at or {}
         self.memory = task.start(self.num_envs)
         self.memory.command[:] = torch.tensor(commands[0])
         self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.int64)
@@ -33,7 +39,7 @@ class ScriptedEnv:
         layout.part(self.state, "base_lin_vel")[:, :2] = torch.tensor(velocity[:2])
         layout.part(self.state, "base_ang_vel")[:, 2] = velocity[2]
         layout.part(self.state, "projected_gravity")[:, 2] = -1.0
-        self.final_state = self.state
+        self.final_state = self.state.clone()
         self.last_reward = Reward(torch.zeros(self.num_envs), {})
         self.actions: list[Tensor] = []
         self.ended = torch.zeros(self.num_envs, dtype=torch.bool)
@@ -51,7 +57,11 @@ class ScriptedEnv:
         step = len(self.actions)
         fallen = torch.tensor([at == step for at in self.fall_at])
         time_outs = (self.episode_length_buf >= self.task.max_episode_steps) & ~fallen
+        time_outs |= torch.tensor([self.time_out_at.get(env) == step for env in range(self.num_envs)])
         self.ended |= fallen | time_outs
+        self.final_state = self.state.clone()
+        for name in ("base_lin_vel", "base_ang_vel"):
+            self.task.robot.state_layout.part(self.state, name)[self.ended] = 1000.0
         if step in self.commands:
             self.memory.command[:] = torch.tensor(self.commands[step])
         return self.get_observations(), self.last_reward.total, fallen | time_outs, {"time_outs": time_outs}

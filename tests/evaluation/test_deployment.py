@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from rwmu.evaluation.deployment import Deployment, StandingStill, deploy
 from rwmu.tasks.velocity import VelocityTask
-from tests.evaluation.fakes import ScriptedEnv
+from tests.evaluation.fakes import ScriptedEnv, deployment
 from tests.fakes import quiet_task
 
 # 4 s episodes of 200 steps; a new command after 2 s.
@@ -51,7 +52,22 @@ def test_summary_by_hand() -> None:
     # Of two values a and b the standard error is half their difference.
     assert summary["standard_error"]["episode_length_s"] == pytest.approx((4.0 - 0.8) / 2)
     assert summary["num_episodes"] == 2
+    assert sum(summary["terms"].values()) == pytest.approx(summary["return"], rel=1e-5)
     json.dumps(summary)
+
+
+def test_a_robot_that_goes_the_other_way_is_off_by_twice_its_command() -> None:
+    command = torch.tensor([[0.5, -0.2, 0.4], [-0.3, 0.6, 0.2], [0.1, 0.4, -0.3]], dtype=torch.float64)
+    summary = replace(deployment(), command=command, velocity=-command).summary()
+    assert summary["velocity_error"] == pytest.approx({"x": 0.6, "y": 0.8, "yaw": 0.6})
+    assert summary["command_correlation"] == pytest.approx({"x": -1.0, "y": -1.0, "yaw": -1.0})
+
+
+def test_only_the_end_of_the_first_episode_counts_as_a_fall() -> None:
+    env = ScriptedEnv(short_task(), [20, None], dict(COMMANDS), [0.5, 0.0, 0.2], time_out_at={0: 10})
+    result = deploy(env, StandingStill(12))
+    assert result.lived_steps.tolist() == [10, 200]
+    assert result.fell.tolist() == [False, False]
 
 
 def test_velocity_of_each_command_leaves_out_the_settling() -> None:
@@ -59,6 +75,12 @@ def test_velocity_of_each_command_leaves_out_the_settling() -> None:
     # Robot 0 gives both commands; robot 1 falls 30 steps into its second, robot 2 40 settled steps into its first: too short.
     assert result.command.tolist() == [pytest.approx(COMMANDS[0])] * 2 + [pytest.approx(COMMANDS[100])]
     assert torch.allclose(result.velocity, torch.tensor([[0.5, 0.0, 0.2]]).double().expand(3, 3))
+
+
+def test_velocity_leaves_out_what_follows_a_fall() -> None:
+    env = ScriptedEnv(short_task(), [120, None], {0: [0.5, 0.0, 0.2]}, velocity=[0.4, -0.1, 0.3])
+    result = deploy(env, StandingStill(12))
+    assert torch.allclose(result.velocity, torch.tensor([[0.4, -0.1, 0.3]]).double().expand(2, 3))
 
 
 def test_settled_rates_leave_out_the_first_second() -> None:

@@ -34,6 +34,13 @@ def test_known_drift_gives_known_errors() -> None:
     assert result["by_field_physical"]["base_lin_vel"]["8"] == pytest.approx(0.16 * float(std.square().mean().sqrt()), rel=1e-4)
 
 
+def test_holding_the_last_row_is_off_by_one_step_of_a_ramp_after_one_step() -> None:
+    model, episodes = known_world_model(1), random_episodes([60])
+    episodes.state[:] = 0.03 * torch.arange(60.0)[:, None] * model.normalizer.std
+    result = rollout_error(model, episodes, torch.arange(1), horizons=(1, 8))
+    assert result["hold_last_error"] == pytest.approx({"1": 0.03, "8": 0.24}, rel=1e-4)
+
+
 def test_every_member_on_its_own_way_counts() -> None:
     result = rollout_error(known_world_model(2, drift=DRIFT), resting([60]), torch.arange(1), horizons=(5,), feedback="mean")
     # Members are off by 0.05 and 0.10.

@@ -57,6 +57,13 @@ def new_ppo(hidden: tuple[int, ...]) -> PPO:
     return build_ppo(env, PpoSettings(hidden_dims=hidden))
 
 
+def adam_step(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    optimizer.step()
+
+
 def one_sentence(error: pytest.ExceptionInfo[CheckpointError]) -> str:
     message = str(error.value)
     assert message.endswith(".")
@@ -89,22 +96,15 @@ def test_both_networks_and_the_optimiser_go_on_in_ppo(tmp_path: Path) -> None:
     """One more step of Adam on the old module and in PPO gives the same weights, actor, critic and deviation."""
     module = ActorCritic(hidden=(16, 16))
     adam = torch.optim.Adam(module.parameters(), lr=3e-4)
-
-    def step(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in parameters:
-            parameter.grad = torch.randn(parameter.shape, generator=generator)
-        optimizer.step()
-
-    step(list(module.parameters()), adam, seed=0)
+    adam_step(list(module.parameters()), adam, seed=0)
     old = saved(tmp_path / "old.pt", {k: v.clone() for k, v in module.state_dict().items()}, optimizer_state_dict=adam.state_dict())
     export.import_checkpoint(old, tmp_path / "new.pt")
     ppo = new_ppo((16, 16))
     assert load_checkpoint(tmp_path / "new.pt", ppo) == 7
     assert torch.equal(ppo.critic.mlp[0].weight, module.critic[0].weight)
     assert ppo.learning_rate == 3e-4
-    step(list(module.parameters()), adam, seed=1)
-    step([*ppo.actor.parameters(), *ppo.critic.parameters()], ppo.optimizer, seed=1)
+    adam_step(list(module.parameters()), adam, seed=1)
+    adam_step([*ppo.actor.parameters(), *ppo.critic.parameters()], ppo.optimizer, seed=1)
     exported = export.to_actor_critic(ppo.actor.state_dict(), ppo.critic.state_dict())
     assert set(exported) == set(module.state_dict())
     for key, tensor in module.state_dict().items():
@@ -118,6 +118,16 @@ def test_without_a_fitting_optimiser_a_new_one_is_begun(optimizer: Any, tmp_path
     ppo = new_ppo((16, 16))
     load_checkpoint(tmp_path / "new.pt", ppo)
     assert ppo.optimizer.state_dict()["state"] == {}
+
+
+def test_moments_of_a_logarithm_are_not_those_of_the_deviation(tmp_path: Path) -> None:
+    module = ActorCritic(hidden=(16, 16))
+    adam = torch.optim.Adam(module.parameters())
+    adam_step(list(module.parameters()), adam, seed=0)
+    content = dict(module.state_dict())
+    content["log_std"] = content.pop("std").log()
+    export.import_checkpoint(saved(tmp_path / "old.pt", content, optimizer_state_dict=adam.state_dict()), tmp_path / "new.pt")
+    assert torch.load(tmp_path / "new.pt", weights_only=True)["optimizer_state_dict"]["state"] == {}
 
 
 # -- round trips ----------------------------------------------------------------------------------------------------------
@@ -144,6 +154,19 @@ def test_a_logarithm_is_imported_as_the_deviation_that_it_means(tmp_path: Path) 
     content["log_std"] = torch.zeros_like(content.pop("std"))
     export.import_checkpoint(saved(tmp_path / "old.pt", content), tmp_path / "new.pt")
     assert load_actor(tmp_path / "new.pt").std.tolist() == [1.0] * 12
+
+
+def test_a_deviation_that_has_changed_goes_out_instead_of_the_imported_logarithm(tmp_path: Path) -> None:
+    content = weights()
+    content["log_std"] = content.pop("std").log()
+    export.import_checkpoint(saved(tmp_path / "old.pt", content), tmp_path / "new.pt")
+    changed = torch.load(tmp_path / "new.pt", weights_only=True)
+    changed["actor_state_dict"]["distribution.std_param"].fill_(0.7)
+    torch.save(changed, tmp_path / "new.pt")
+    export.export_checkpoint(tmp_path / "new.pt", tmp_path / "again.pt")
+    again = torch.load(tmp_path / "again.pt", weights_only=True)["model_state_dict"]
+    assert "log_std" not in again
+    assert torch.equal(again["std"], torch.full((12,), 0.7))
 
 
 def test_the_command_converts_whichever_form_it_is_given(

@@ -124,14 +124,16 @@ def test_what_the_runner_writes_can_be_read(env, ppo, tmp_path):
     assert torch.equal(load_actor(tmp_path / "theirs.pt")(observation), theirs)
 
 
-def test_a_sampled_policy_has_the_noise_it_was_saved_with(env, ppo, tmp_path):
-    ppo.actor.distribution.std_param.data.fill_(0.3)
+@pytest.mark.parametrize(("saved", "within"), [(0.3, 0.3), (1e-3, 0.05), (9.0, 2.0)])
+def test_a_sampled_policy_has_the_noise_it_was_saved_with_within_its_range(env, ppo, tmp_path, saved: float, within: float):
+    ppo.actor.distribution.std_param.data.fill_(saved)
     save_checkpoint(tmp_path / "model.pt", ppo, 0, INFOS)
     actor = load_actor(tmp_path / "model.pt")
     observation = torch.zeros(4000, 48)
     generator = torch.Generator().manual_seed(0)
     noise = actor.as_sampled(generator)(observation) - actor(observation)
-    assert float(noise.std()) == pytest.approx(0.3, rel=0.02)
+    assert actor.std.tolist() == pytest.approx([within] * 12)
+    assert float(noise.std()) == pytest.approx(within, rel=0.02)
     assert torch.equal(actor(observation), actor(observation))
 
 

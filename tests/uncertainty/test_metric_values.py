@@ -211,13 +211,13 @@ def test_heads_are_judged_by_torchmetrics() -> None:
 
 
 def test_heads_by_hand() -> None:
-    # Of four true rows three are found; of two false ones, one is a false alarm. Probabilities 0.5 + 0.4 or 0.1.
-    truth = torch.tensor([1.0, 1, 1, 1, 0, 0]).reshape(1, 6, 1)
-    logits = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.9, 0.1]).logit().reshape(1, 6, 1)
-    for rate, expected in (("recall", 3 / 4), ("specificity", 1 / 2), ("precision", 3 / 4)):
+    # Of four true rows three are found; of three false ones, two are false alarms. Probabilities 0.5 + 0.4 or 0.1.
+    truth = torch.tensor([1.0, 1, 1, 1, 0, 0, 0]).reshape(1, 7, 1)
+    logits = torch.tensor([0.9, 0.9, 0.9, 0.1, 0.9, 0.9, 0.1]).logit().reshape(1, 7, 1)
+    for rate, expected in (("recall", 3 / 4), ("specificity", 1 / 3), ("precision", 3 / 5)):
         assert float(value(metrics.HeadRate(1, rate=rate), logits, truth)) == pytest.approx(expected)
-    # 0.9 four times and right three times; 0.1 twice and true once.
-    assert float(value(metrics.HeadCalibrationError(1), logits, truth)) == pytest.approx((4 * 0.15 + 2 * 0.4) / 6)
+    # 0.9 five times and right three times; 0.1 twice and true once.
+    assert float(value(metrics.HeadCalibrationError(1), logits, truth)) == pytest.approx((5 * 0.3 + 2 * 0.4) / 7)
 
 
 def test_a_head_with_nothing_to_find_says_so() -> None:
