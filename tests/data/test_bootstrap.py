@@ -80,13 +80,14 @@ def test_without_bootstrap_all_members_see_all_episodes_in_their_own_order() -> 
     assert not torch.equal(window.state[0], window.state[1])
 
 
-def test_common_windows_are_weighted_by_each_members_resample() -> None:
-    windows = stream(bootstrap="weights", batch_size=400)
+@pytest.mark.parametrize("mirrors", [(), ("left_right",)])
+def test_common_windows_are_weighted_by_each_members_resample(mirrors: tuple[str, ...]) -> None:
+    windows = stream(bootstrap="weights", batch_size=400, mirrors=[ROBOT.mirrors[name] for name in mirrors])
     batch = windows.batch()
     assert batch.window.state.shape[:2] == (1, 400)
     assert batch.rows is None
     assert batch.weight is not None
-    episode = (batch.window.state[0, :, 0, 0] // 1000).long()
+    episode = (batch.window.state[0, :, 0, 0] // 1000).long()  # the forward velocity, which this mirror leaves as it is
     for member, ids in enumerate(windows.member_episodes):
         drawn = torch.bincount(ids, minlength=12).float()
         sizes = (EPISODES.lengths - LENGTH + 1).clamp(min=0).float()
@@ -109,6 +110,7 @@ def test_in_batch_resamples_are_fresh_as_published() -> None:
     alone = stream(bootstrap="in_batch", num_members=1).batch()
     assert torch.equal(alone.rows[0], first.rows[0])  # type: ignore[index]
     assert torch.equal(alone.window.state, first.window.state)
+    assert len(stream(bootstrap="in_batch").state_dict()["generators"].unique(dim=0)) == 1 + 3  # no two streams are alike
 
 
 def test_an_unknown_bootstrap_is_refused() -> None:
@@ -198,6 +200,11 @@ def test_impossible_sizes_are_refused(options: dict[str, Any], message: str) -> 
         stream(**options)
 
 
+def test_an_episode_of_exactly_one_window_takes_part() -> None:
+    windows = BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, 20, 1, 4, bootstrap="windows")
+    assert windows.member_episodes[0].tolist() == [0, 2, 4, 6, 7, 9, 10]  # episode 0 has 20 rows
+
+
 def test_too_short_episodes_are_refused() -> None:
     with pytest.raises(DataError, match="No training episode is long enough for windows of 50 rows"):
         BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, 50, 1, 4)
@@ -210,3 +217,14 @@ def test_how_much_more_frequent_falls_are_in_batches_is_known(endings: float) ->
     lengths = [LENGTHS[episode] for episode in TRAIN.tolist() if LENGTHS[episode] >= LENGTH]
     in_episodes = 2 / (sum(lengths) - len(lengths))
     assert windows.termination_odds_ratio(5) == pytest.approx(in_batches / in_episodes, rel=0.1)
+
+
+def test_how_much_more_frequent_falls_are_in_batches_worked_by_hand() -> None:
+    """Three episodes of 3, 5 and 7 windows, of which one falls, and 12 + 14 + 16 rows that are no first ones.
+
+    Of 16 windows 4 end in the fall and 4 begin an episode; each of the other 8 ends in the fall with probability 1/15. With 2
+    scored rows a window, (1/4 + 1/2 * 1/15) / 2 = 17/120 of the scored rows are falls, and 1/39 of the episodes' rows.
+    """
+    episodes = numbered_episodes([12, 14, 16], terminated=[1])
+    windows = BootstrapWindows(episodes, torch.arange(3), AS_IT_IS, LENGTH, 1, 16, beginnings=0.25, endings=0.25)
+    assert windows.termination_odds_ratio(2.0) == pytest.approx(17 / 120 * 39, rel=1e-12)

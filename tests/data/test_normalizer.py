@@ -79,6 +79,13 @@ def test_what_differs_is_named() -> None:
         normalizer.assert_matches(Normalizer(torch.zeros(2), torch.ones(2), LAYOUT.names()[:2]))
 
 
+def test_means_near_zero_match_within_a_part_of_the_deviation() -> None:
+    near, far = (Normalizer(torch.tensor([mean]), torch.ones(1)) for mean in (3e-9, 3e-5))
+    Normalizer(torch.tensor([1e-9]), torch.ones(1)).assert_matches(near)
+    with pytest.raises(CheckpointError, match=r"the mean of state\[0\] is 1e-09 in one and 3e-05"):
+        Normalizer(torch.tensor([1e-9]), torch.ones(1)).assert_matches(far)
+
+
 @pytest.mark.parametrize(("mean", "std"), [(float("nan"), 1.0), (0.0, 0.0), (0.0, float("inf")), (0.0, -1.0)])
 def test_impossible_numbers_are_refused(mean: float, std: float) -> None:
     with pytest.raises(DataError, match=r"in column state\[0\]"):

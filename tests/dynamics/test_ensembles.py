@@ -6,7 +6,7 @@ import torch
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings, gaussian_nll, member_losses
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.unroll import encode, step, unroll, warm_up
+from rwmu.dynamics.unroll import encode, forecast, step, unroll, warm_up
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
 from rwmu.records import Window
@@ -56,6 +56,31 @@ def test_stepping_from_a_warm_carry_is_the_unroll(kind, auxiliary_base):
         torch.testing.assert_close(prediction.contact, rollout.contact[k], rtol=0, atol=1e-13)
         state = prediction.mean.mean(0, keepdim=True)
         torch.testing.assert_close(state, rollout.feedback[k], rtol=0, atol=1e-13)
+
+
+def test_of_two_rows_the_first_warms_up():
+    model, rows = build(SharedEnsemble, 2, auxiliary_base="separate"), window(1)
+    warm = warm_up(model, rows.state[:, :, :2], rows.action[:, :, :2])
+    encoded = encode(model, rows.state[:, :, :1], rows.action[:, :, 1:2]).carry
+    assert torch.equal(warm.state, encoded.state)
+    assert torch.equal(warm.auxiliary, encoded.auxiliary)
+    assert warm.state.abs().min() > 0.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reads", ["truth", "feedback"])
+def test_a_separate_auxiliary_base_in_a_forecast_against_a_loop(kind, reads):
+    model, rows = build(kind, 2, auxiliary_base="separate"), window(1)
+    history = encode(model, rows.state[:, :, :5], rows.action[:, :, 1:6])
+    ahead = rows.action[:, :, 6:]
+    side = model.auxiliary_sequence(rows.state[:, :, 5:-1], ahead, history.carry) if reads == "truth" else None
+    found = forecast(model, history, ahead, "mean", side=side)
+    carry, state = warm_up(model, rows.state[:, :, :5], rows.action[:, :, :5]), rows.state[:, :, 4]
+    for k in range(4):
+        prediction, carry = step(model, state, rows.action[:, :, 5 + k], carry)
+        torch.testing.assert_close(found.contact[k], prediction.contact, rtol=0, atol=1e-13)
+        torch.testing.assert_close(found.termination[k], prediction.termination, rtol=0, atol=1e-13)
+        state = rows.state[:, :, 5 + k] if reads == "truth" else prediction.mean
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -172,6 +172,7 @@ def test_vmap_of_grad_over_functional_call(options, state_loss, feedback):
 @architectures
 def test_stacking_undoes_taking(options):
     ensemble = build(IndependentEnsemble, MEMBERS, seed=2, **options)
+    ensemble.freeze_auxiliary()
     taken = [take_member(ensemble, member) for member in range(MEMBERS)]
     again = stack_members(taken)
     assert_same_bits(again.state_dict(), ensemble.state_dict())

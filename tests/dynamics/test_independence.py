@@ -64,6 +64,19 @@ def test_training_together_is_training_each_alone(form, state_loss, rows_at_once
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_the_terms_of_members_in_turn_and_of_their_rows_in_parts_are_those_of_all_at_once(form, monkeypatch):
+    monkeypatch.setattr("rwmu.dynamics.module._LEAST_ROWS_AT_ONCE", 2)  # of 4 or 5 rows
+    settings = loss_settings(feedback="sample", state_loss="sampled_squared_error")
+    model, (batch,) = build(IndependentEnsemble, MEMBERS), batches(form, MEMBERS, 1)
+    noise, terms = draw_noise(settings, MEMBERS, batch.num_rows), []
+    for one_by_one in (False, True):
+        module = DynamicsModule(model, settings, 10, one_by_one=one_by_one)
+        module.manual_backward = torch.Tensor.backward
+        terms.append(module.gradients(batch, noise))
+    assert_all_close(terms[1], terms[0])
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_member_starts_alike_however_many_there_are(form):
     few, many = build(IndependentEnsemble, 1, seed=9), build(IndependentEnsemble, 5, seed=9)
     assert_all_close(few.state_dict(), {name: value[:1] for name, value in many.state_dict().items()}, 0.0)

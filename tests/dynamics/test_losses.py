@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -120,6 +121,16 @@ def test_teacher_forcing_is_one_step_prediction(auxiliary_base):
     entropy = [binary_cross_entropy_with_logits(s.contact[1], flags[1, :, t]) for t, s in enumerate(steps, 3)]
     weighed = sum(w * h for w, h in zip((1.0, 1.0, 1.0, 0.5, 0.25), entropy, strict=True)) / 3.75
     assert found["contact"][1].item() == pytest.approx(weighed.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("forecast", [1, 2, 3])
+@pytest.mark.parametrize("form", ["own", "rows"])
+def test_a_separate_auxiliary_base_trains_on_true_rows_whatever_is_fed_back(form, forecast):
+    model, (batch,) = build("shared", 2, auxiliary_base="separate"), batches(form, 2, 1)
+    batch = replace(batch, window=batch.window.map(lambda tensor: tensor[:, :, : HISTORY + forecast]))
+    truth, mean = (member_losses(model, batch, loss_settings(feedback=feedback, decay=0.5)) for feedback in ("truth", "mean"))
+    for name in ("contact", "termination"):
+        assert_close(mean[name], truth[name])
 
 
 def test_decay_weighs_the_steps_of_the_forecast():

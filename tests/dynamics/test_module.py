@@ -134,3 +134,20 @@ def test_a_validation_rollout_that_explodes_names_the_member():
     module.model.state_head.mean.bias_output.data[1] = torch.inf
     with pytest.raises(TrainingError, match=r"validation windows became non-finite at step 0 \(member 1\)"):
         module.validation_step(Window(*(torch.zeros(3, 9, size) for size in (4, 2, 3, 1))), 0)
+
+
+def test_the_validation_errors_are_those_of_the_ensemble_mean_step_by_step():
+    """Members that add 1 and 3 to the first of 4 dimensions are off by 2k at step k together: root mean squares 1, 2, 3, 4."""
+    module, logged = DynamicsModule(model(), SETTINGS, max_steps=10, validation_horizon=4), {}
+    module.log = lambda name, value, **_: logged.update({name: value.item()})
+    for parameter in module.model.parameters():
+        parameter.data.zero_()
+    module.model.state_head.mean.bias_output.data[:, 0] = torch.tensor([1.0, 3.0])
+    window = Window(torch.ones(3, 12, 4), torch.randn(3, 12, 2), torch.zeros(3, 12, 3), torch.zeros(3, 12, 1))
+    outputs = module.validation_step(window, 0)
+    assert outputs["truth"].shape == outputs["rollout"].feedback[:, 0].shape == (4, 3, 4)
+    assert logged == {
+        "validation/rollout_error": 2.5,
+        "validation/one_step_error": 1.0,
+        "validation/last_step_error": 4.0,
+    }

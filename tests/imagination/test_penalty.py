@@ -103,6 +103,8 @@ def test_the_known_region_ends_above_the_threshold():
     assert torch.equal(truncation(rows), torch.zeros(3))
     morel = BoundaryPenalty(0.02, threshold=1.5, kappa=4.0, estimate="pairwise")
     assert morel.boundary.crossed(rows).tolist() == [False, True, True]
+    edge = BoundaryPenalty(0.02, threshold=2.0, estimate="pairwise")  # the distances are 1, 2 and 3: the threshold is within
+    assert edge.boundary.crossed(rows).tolist() == [False, False, True]
     assert morel.boundary.halting_reward == -4.0
     assert not BoundaryPenalty(0.02).boundary.crossed(rows).any()
 

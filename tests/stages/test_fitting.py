@@ -15,6 +15,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule
+from rwmu.dynamics.unroll import Feedback
 from rwmu.stages import dynamics
 from rwmu.stages.dynamics import MONITORED, TrainerSettings, fit
 from tests.fakes import anymal_d, random_episodes
@@ -37,14 +38,16 @@ class Scripted(DynamicsModule):
         super().log(name, value, *arguments, **named)
 
 
-def trained(folder: Path, errors: dict[int, float], interrupted_at: int | None = None, patience: int = 9) -> Tensor:
+def trained(
+    folder: Path, errors: dict[int, float], interrupted_at: int | None = None, patience: int = 9, feedback: Feedback = "mean"
+) -> Tensor:
     """Train for 20 steps, validated every 5, from where the folder leaves it; returns all weights."""
     torch.manual_seed(0)
     episodes, robot = random_episodes([40] * 20), anymal_d()
     sizes: dict[str, Any] = {"history": 4, "forecast": 2, "batch_size": 4, "validation_horizon": 4, "validation_windows": 8}
     data = OfflineDataModule(episodes, robot, num_members=2, batches_per_epoch=5, **sizes)
     model = IndependentEnsemble(45, 12, 8, 2, hidden_size=6, num_layers=1, head_hidden_size=5)
-    settings = LossSettings(history=4, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2)
+    settings = LossSettings(history=4, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2, feedback=feedback)
     module = Scripted(model, settings, max_steps=20, validation_horizon=4, forecast_growth=0.0)
     module.errors, module.interrupted_at = errors, interrupted_at
     fitted = fit(module, data, TrainerSettings(20, 5, patience, "cpu", progress=False), folder, [])
@@ -56,6 +59,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 FIRST_IS_BEST = {5: 1.0, 10: 2.0, 15: 3.0, 20: 4.0}
+LAST_IS_BEST = {5: 4.0, 10: 3.0, 15: 2.0, 20: 1.0}
 
 
 def test_every_validation_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
@@ -67,6 +71,13 @@ def test_every_validation_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> 
     assert torch.equal(trained(tmp_path / "cut", FIRST_IS_BEST), whole)
     assert step_of(tmp_path / "cut" / "last.ckpt") == 20
     assert {path.name for path in (tmp_path / "cut").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_the_noise_that_is_fed_back_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole", LAST_IS_BEST, feedback="sample")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", LAST_IS_BEST, interrupted_at=17, feedback="sample")
+    assert torch.equal(trained(tmp_path / "cut", LAST_IS_BEST, feedback="sample"), whole)
 
 
 def test_a_moved_folder_resumes_to_the_same_model(tmp_path: Path) -> None:

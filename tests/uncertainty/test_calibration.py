@@ -127,6 +127,16 @@ def test_adversarial_groups_agree_with_uncertainty_toolbox() -> None:
     assert float(error[-1]) == pytest.approx(0.0, abs=1e-12)
 
 
+def test_adversarial_groups_of_two_by_hand() -> None:
+    # Two rows of three, two of which lie below the level: a group errs by 0 (one below) or 1/2 (both); m on average over 10 trials,
+    # whose unbiased variance is then m (1/2 - m) 10/9.
+    worst, error = calibration.adversarial_group_calibration(
+        torch.tensor([2.0, 1.0]), torch.tensor([0.5], dtype=torch.float64), (0.0,), groups=1
+    )
+    assert 0.0 < float(worst) < 0.5
+    assert float(error) == pytest.approx(math.sqrt(float(worst) * (0.5 - float(worst)) / 9.0), rel=1e-12)
+
+
 def test_ence_agrees_with_scipys_bins() -> None:
     stats = outside("scipy.stats")
     mean, std, truth = forecasts(1000)
@@ -157,6 +167,7 @@ def test_ence_of_errors_twice_the_spread_is_one() -> None:
 def test_ence_says_what_it_lacks() -> None:
     some = torch.ones(3, dtype=torch.bool)
     assert calibration.ence(torch.ones(3), torch.ones(3), some, 4).plain() == "not measured: fewer rows than the 4 bins"
+    assert calibration.ence(torch.ones(3), torch.full((3,), 9.0), some, 3).plain() == 2.0  # a row a bin: |1 - 3| / 1
     assert calibration.ence(torch.ones(3), torch.ones(3), ~some, 4).plain() == "not measured: no rows"
     assert "variance is 0" in calibration.ence(torch.zeros(3), torch.ones(3), some, 2).plain()
 

@@ -140,6 +140,19 @@ def test_adversarial_groups_end_at_the_error_of_all_rows() -> None:
     assert bool((found[0, 0] > whole).all())
 
 
+def test_adversarial_groups_of_every_cell_are_drawn_anew() -> None:
+    alike, settings = pit()[0, :1, :, :1], {"fractions": (0.2,), "keep": ("dim",)}
+    first, second = value(metrics.AdversarialGroupCalibration(1, 2, **settings), alike.expand(1, B, 2))[0, 0]
+    assert first != second
+    assert second == value(metrics.AdversarialGroupCalibration(1, **settings, seed=1), alike)[0, 0, 0]
+
+
+def test_two_rows_are_enough_for_an_adversarial_group() -> None:
+    # Both truths are the median: every central interval holds them, where half of them should on average over levels.
+    found = value(metrics.AdversarialGroupCalibration(1, fractions=(1.0,)), torch.full((1, 2, 1), 0.5))
+    assert found.flatten().tolist() == pytest.approx([0.5, 0.0])
+
+
 @pytest.mark.parametrize("relation", ranking.RELATIONS)
 def test_correlations_with_a_kept_axis_are_their_functions(relation: ranking.Relation) -> None:
     error = (MEAN - TRUTH).abs()
@@ -178,6 +191,9 @@ def test_one_member_does_not_disagree_and_says_so() -> None:
     for metric in (metrics.SampleCRPS(K, D, ("step",)), metrics.EnergyScore(K, D, ("step",))):
         metric.update(MEAN[:1], TRUTH)
         assert set(metric.compute().plain()) == {"not measured: one sample (or member): the fair estimator compares two or more"}
+    unseen = metrics.SampleCRPS(K, D)
+    unseen.update(MEAN[:1], TRUTH, torch.zeros(K, B, dtype=torch.bool))  # a lone sample of nothing that counts
+    assert value(unseen, MEAN, TRUTH) == value(metrics.SampleCRPS(K, D), MEAN, TRUTH)
     plain = metrics.SampleCRPS(K, D, estimator="plain")
     assert float(value(plain, MEAN[:1], TRUTH)) == pytest.approx(float((MEAN[0] - TRUTH).abs().double().mean()))
     for pairs in (metrics.OutputCosine(1, K, D), metrics.PairwiseDisagreement(1, K, D)):

@@ -102,6 +102,9 @@ def test_correlations_say_what_they_lack() -> None:
     assert correlate(varied, varied, two).plain() == "not measured: fewer rows than the 3 needed"
     assert correlate(varied, varied, none).plain() == "not measured: no rows"
     partial = ranking.partial_correlation
+    three = partial(varied, varied.cos(), varied % 2, torch.arange(6) < 3)
+    assert three.plain() == "not measured: fewer rows than the 4 needed"
+    assert bool(partial(varied, varied.cos(), varied % 2, torch.arange(6) < 4).available)
     assert "every row is of the same step" in partial(varied, varied, same, some).plain()
     assert "the step index alone explains" in partial(varied, varied.square(), varied, some).plain()
     assert (

@@ -8,7 +8,7 @@ import torch
 
 from rwmu.errors import ConfigError, DataError
 from rwmu.tasks.anymal_d import anymal_d
-from rwmu.uncertainty.calibration_sample import Sample, groups_of
+from rwmu.uncertainty.calibration_sample import FittedOn, Sample, groups_of
 from rwmu.uncertainty.conformal import conformal_quantile
 from rwmu.uncertainty.monotone import interpolate, isotonic_knots, pool_adjacent_violators
 from rwmu.uncertainty.recalibration import (
@@ -270,6 +270,11 @@ def test_steps_that_too_few_live_to_see_are_treated_as_the_last_that_enough_do()
     assert fitted.steps == 2
     torch.testing.assert_close(fitted.apply(torch.ones(3, 1, 1)).flatten(), torch.tensor([2.0, 3.0, 3.0]))
     assert Constant.fit(sample, "error").factor.item() == pytest.approx((2 + 2 + 3 + 3 + 50) / 5)
+
+
+def test_windows_that_live_to_see_no_step_are_not_remembered():
+    valid = torch.tensor([[True, False], [True, False]])
+    assert small([[[1.0], [1.0]]] * 2, [[[1.0], [1.0]]] * 2, valid=valid).fitted_on() == FittedOn("", (0,), 1)
 
 
 def test_useless_samples_are_refused():

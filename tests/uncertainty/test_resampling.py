@@ -88,6 +88,11 @@ def test_an_interval_prints_how_many_independent_trajectories_it_rests_on() -> N
     assert "(1 independent trajectory)" in str(Interval(None, None, None, 0.95, 1, "no falls"))
 
 
+def test_the_ends_of_an_interval_belong_to_it() -> None:
+    interval = Interval(0.1, 0.0, 0.2, 0.95, 37)
+    assert [interval.excludes(number) for number in (-1e-9, 0.0, 0.1, 0.2, 0.2 + 1e-9)] == [True, False, False, False, True]
+
+
 def test_too_few_trajectories_have_a_value_and_no_interval() -> None:
     values, trajectory = clusters(4, 100)
     for few in (

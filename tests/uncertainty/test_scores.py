@@ -106,6 +106,11 @@ def test_sample_intervals_cover_at_their_level() -> None:
     torch.testing.assert_close(covered, torch.tensor([0.6, 0.8], dtype=torch.float64), atol=0.01, rtol=0)
 
 
+def test_the_ends_of_an_interval_lie_inside() -> None:
+    truth = torch.tensor([0.9, 1.0, 2.0, 3.0, 3.1])
+    assert scores.inside(torch.tensor(1.0), torch.tensor(3.0), truth).tolist() == [False, True, True, True, False]
+
+
 def test_interval_score_by_hand_and_against_scoringrules() -> None:
     # Width 2, two above the upper end, at a level of 90 %: 2 + 2 / 0.1 * 2.
     score = scores.interval_score(torch.tensor([[1.0]]), torch.tensor([[3.0]]), torch.tensor([5.0]), (0.9,))
