@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -40,6 +42,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # Keys that take a word or a number; what is built of them checks which.
 WORD_OR_NUMBER = ("imagination.termination",)
 
+# Keys that have a value, but may be null; those that are null in their file may be anyway.
+NULLABLE = (
+    *("imagination.termination", "imagination.max_tilt", "imagination.clip", "evaluation.cache", "evaluation.video_s"),
+    *("data.recipe", "simulator.envelope", "dynamics.side_head_hidden_size", "policy.ppo.mirrors_per_batch"),
+)
+
 # Keys of lists -> how many entries they have (None: one or more), and one that might be.
 ENTRIES: dict[str, tuple[int | None, float]] = {
     "task.command_range": (3, 1.0),
@@ -63,6 +71,15 @@ RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("*epochs", 1, math.inf, True),
     ("*_every", 1, math.inf, True),
     ("policy.anchor_weight", 0, math.inf, True),
+    ("dynamics.optimizer.warmup_steps", 0, math.inf, True),
+    ("dynamics.optimizer.gradient_clip", 0, math.inf, False),
+    ("dynamics.optimizer.weight_decay", 0, math.inf, True),
+    ("dynamics.loss.weights.*", 0, math.inf, True),
+    ("task.tracking_variance", 0, math.inf, False),
+    ("task.command_range", 0, math.inf, True),
+    ("policy.ppo.entropy_coef", 0, math.inf, True),
+    ("simulator.model.timestep", 0, math.inf, False),
+    ("simulator.model.effort_limit", 0, math.inf, False),
     ("*steps", 1, math.inf, True),
     ("*fraction", 0, 1, True),
     ("*fractions.*", 0, 1, True),
@@ -148,6 +165,13 @@ def _parse(argument: str) -> Override:
     try:
         return OverridesParser.create().parse_override(argument)
     except HydraException:
+        key, equals, value = argument.partition("=")
+        if equals and value and re.fullmatch(r"[~+]{0,2}[\w./@-]+", key):
+            example = f"{key}='{value}'"
+            how = (
+                f"Quote its value, whose characters mean something else, and that once more for the shell: {shlex.quote(example)}."
+            )
+            raise ConfigError(f"'{argument}' cannot be read. {how}") from None
         raise ConfigError(f"'{argument}' is no setting; write it as key=value, for example seed=1.") from None
 
 
@@ -201,6 +225,8 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
     ]
     reference = leaves(_plain(compose_config(config_name, selection)))
     for key, value in leaves(_plain(config)).items():
+        if value is None and key in NULLABLE and key in _nodes(reference):
+            continue  # also a whole mapping, such as the simulator's envelope
         if key not in reference:
             raise ConfigError(f"The configuration has no key '{key}'{close_match(key, reference) or '.'}")
         _check_type(key, value, reference[key])
@@ -211,6 +237,8 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
 
 
 def _check_type(key: str, value: Any, reference: Any) -> None:
+    if value is None and reference is not None and key not in NULLABLE:
+        raise ConfigError(f"{key} is null, but must have a value, such as {reference!r}.")
     if value is None or reference is None or (key in WORD_OR_NUMBER and isinstance(value, str | int | float)):
         return
     accepted: dict[type, tuple[tuple[type, ...], str]] = {

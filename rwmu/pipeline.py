@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from torch import nn
 from rwmu.data.audit import brief, require_sound
 from rwmu.data.windows import window_starts
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.errors import CheckpointError, ConfigError
+from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.evaluation.dataset import dataset_statistics
 from rwmu.evaluation.json_files import write_json
 from rwmu.evaluation.measure import measure_dynamics, merge
@@ -77,12 +78,15 @@ class Run:
         for name in STAGES:
             if name in names and (name not in self.folder.finished() or name in again):
                 torch.manual_seed(self.seed)  # for what draws from torch's own stream, so that each stage starts the same
-                with StageClock(self.folder, name):
+                # What only measures again neither finishes a stage of the run nor adds to its time.
+                with contextlib.nullcontext() if name in again else StageClock(self.folder, name):
                     if name != "report":
                         self._note_data()
                     if name in ("data", "dynamics", "policy"):  # not after hours of training the world model
                         self._refuse_a_policy_without_data()
                         self._audit_data()
+                    if name in ("policy", "deployment"):
+                        self._keep_given_model()
                     getattr(self, name)()
 
     # -- the stages -------------------------------------------------------------------------------------------------------
@@ -195,11 +199,22 @@ class Run:
         assert self.world_model_path is not None, "check_stages has seen to it"
         return self._load_world_model(self.world_model_path)
 
+    def _keep_given_model(self) -> None:
+        """Copy the world model that the configuration names: the run stays that of this model, whatever becomes of the file."""
+        given = self.config.dynamics.checkpoint
+        if given is not None and not self._own_world_model.is_file():
+            self._load_world_model(Path(given))  # refuses what does not fit
+            policy.keep(Path(given), self._own_world_model)
+
     def _note_data(self) -> None:
-        """Put the data's hash on the run card, if it is not there."""
+        """Put the data's hash on the run card, if it is not there; refuse other data than those."""
         card = self.folder.path / "run_card.json"
-        if not card.is_file() or json.loads(card.read_text()).get("data_hash") is None:
+        noted = json.loads(card.read_text()).get("data_hash") if card.is_file() else None
+        if noted is None:
             self.write_card(data_hash=self.parts.data_hash)
+        elif noted != self.parts.data_hash:
+            found = f"{self.parts.data_path} holds other data (hash {self.parts.data_hash[:12]}) than this run began with"
+            raise DataError(f"{found} ({noted[:12]}): bring those back, or begin a new run.")
 
     def _refuse_a_policy_without_data(self) -> None:
         """Refuse data that lack what a policy needs, where one is to be optimised: what a clone copies, what a penalty fits."""

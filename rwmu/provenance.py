@@ -39,7 +39,7 @@ def write_run_card(folder: Path, card: dict[str, Any]) -> None:
     write_json(folder / "run_card.json", card)
     changes = difference()
     if changes:
-        (folder / "code.diff").write_text(changes)
+        (folder / "code.diff").write_text(changes, encoding="utf-8")
 
 
 def commit() -> str | None:
@@ -48,11 +48,23 @@ def commit() -> str | None:
 
 
 def difference() -> str:
-    """Return how the tracked files differ from the commit; empty where they do not, or where there is no repository.
+    """Return how the files differ from the commit; empty where they do not, or where there is no repository.
 
     Results that experiments write are no code: a study that has replaced one is not changed by that.
     """
-    return _git("diff", "HEAD", "--", ":/", f":(top,exclude){RESULTS}")
+    return "\n".join(part for part in (_git("diff", "HEAD", "--", ":/", f":(top,exclude){RESULTS}"), new_files()) if part)
+
+
+def new_files() -> str:
+    """Return the files of code and configuration that no commit has yet, as differences; empty where there are none."""
+    names = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/rwmu", ":/configs").splitlines()
+    root = Path(_git("rev-parse", "--show-toplevel"))
+    shown = (f"new file: {name}\n" + _indented((root / name).read_text(encoding="utf-8", errors="replace")) for name in names)
+    return "\n".join(shown)
+
+
+def _indented(text: str) -> str:
+    return "".join(f"+{line}\n" for line in text.splitlines())
 
 
 def versions() -> dict[str, str | None]:
@@ -96,6 +108,10 @@ def _git(*arguments: str) -> str:
     try:
         # A wheel may be installed inside the clone of something else, whose commit says nothing about this code.
         subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=package, check=True, capture_output=True)
-        return subprocess.run(["git", *arguments], cwd=package, check=True, capture_output=True, text=True).stdout.strip()
+        return (
+            subprocess.run(["git", *arguments], cwd=package, check=True, capture_output=True)
+            .stdout.decode(errors="replace")
+            .strip()
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""

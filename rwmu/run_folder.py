@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ class RunFolder:
     @classmethod
     def create(cls, runs_dir: Path, experiment: str, seed: int) -> RunFolder:
         """Make ``runs_dir/<date>-<experiment>-seed<k>`` and let ``runs_dir/latest`` point at it."""
+        if not re.fullmatch(r"[^/\\]+", experiment):
+            raise ConfigError(f"name is '{experiment}', but names the run's folder: one or more characters, no slash.")
         stem = f"{datetime.now():%Y%m%d-%H%M%S}-{experiment}-seed{seed}"
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rwmu.configuration import (
     CHOICES,
+    NULLABLE,
     OVERLAYS,
     check_config,
     check_overrides,
@@ -293,6 +295,13 @@ def test_right_overrides_pass() -> None:
         (["stages=[data,dynamic]"], ("stages", "'dynamics'")),
         (["stages=data"], ("stages", "list")),
         (["seed=-1"], ("seed", "at least 0")),
+        (["seed=null"], ("seed", "null", "must have a value")),
+        (["policy.ppo.gamma=null"], ("policy.ppo.gamma", "null", "0.99")),
+        (["dynamics.optimizer.gradient_clip=-1"], ("gradient_clip", "above 0")),
+        (["dynamics.loss.weights.state=-1"], ("weights.state", "at least 0")),
+        (["task.tracking_variance=0"], ("tracking_variance", "above 0")),
+        (["task.command_range=[-1,1,1]"], ("command_range", "-1", "at least 0")),
+        (["simulator.model.timestep=0"], ("timestep", "above 0")),
     ],
 )
 def test_a_wrong_value_is_named(overrides: list[str], words: tuple[str, ...]) -> None:
@@ -301,6 +310,25 @@ def test_a_wrong_value_is_named(overrides: list[str], words: tuple[str, ...]) ->
         check_config(compose_config("train", overrides), "train", choices(**chosen))
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", NULLABLE)
+def test_what_may_be_null_passes_as_null(key: str) -> None:
+    check_config(compose_config("train", [f"{key}=null"]), "train", choices())
+
+
+def test_no_warm_up_is_no_mistake() -> None:
+    check_config(compose_config("train", ["dynamics.optimizer.warmup_steps=0"]), "train", choices())
+
+
+@pytest.mark.parametrize("value", ["/tmp/läufe", "a=b", "~/runs", "a(1).h5"])
+def test_a_value_that_hydra_cannot_read_says_how_to_quote_it(value: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        check_overrides("train", [f"runs_dir={value}"], OPTIONS)
+    (quoted,) = shlex.split(str(caught.value).rsplit(": ", 1)[1].rstrip("."))
+    check_overrides("train", [quoted], OPTIONS)
+    with pytest.raises(ConfigError, match="write it as key=value"):
+        check_overrides("train", [value.replace("=", "")], OPTIONS)
 
 
 def test_an_unknown_key_of_an_experiment_is_named() -> None:

@@ -82,3 +82,18 @@ def test_a_wheel_inside_another_repository_has_no_commit(tmp_path: Path, monkeyp
     monkeypatch.setattr("rwmu.__file__", str(installed / "__init__.py"))
     assert provenance.commit() is None
     assert provenance.difference() == ""
+
+
+def test_new_files_of_the_package_are_a_change_too_and_odd_bytes_are_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = repository(tmp_path / "clone")
+    monkeypatch.setattr("rwmu.__file__", str(source))
+    (source.parents[1] / "notes.txt").write_text("not code")
+    assert provenance.difference() == ""
+    (source.parent / "my_robot.py").write_text("legs = 6\n")
+    assert provenance.difference() == "new file: rwmu/my_robot.py\n+legs = 6\n"
+    source.write_bytes(b"x = 'caf\xe9'\n")
+    provenance.write_run_card(tmp_path, provenance.run_card(0))
+    assert "+x = 'caf" in (tmp_path / "code.diff").read_text(encoding="utf-8")
+    assert "+legs = 6" in (tmp_path / "code.diff").read_text(encoding="utf-8")

@@ -40,6 +40,12 @@ def test_seconds_add_up_over_sessions_and_finished_stages_stay(tmp_path: Path) -
     assert RunFolder(folder.path).finished() == ["dynamics"]
 
 
+def test_a_name_is_one_folder(tmp_path: Path) -> None:
+    for odd in ("a/b", ""):
+        with pytest.raises(ConfigError, match=r"names the run's folder"):
+            RunFolder.create(tmp_path, odd, 0)
+
+
 def test_only_run_folders_are_resumed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run folder"):
         RunFolder.resume(tmp_path)

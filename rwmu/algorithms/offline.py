@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rwmu.dynamics.world_model import write_whole
+from rwmu.errors import TrainingError
 from rwmu.policy.rsl_rl import copy_to_cpu, load_checkpoint, read_checkpoint, save_checkpoint
 
 RESUME_FILE = "resume.pt"
@@ -110,6 +111,13 @@ def optimise_policy(
     return rows
 
 
+def _refuse_non_finite(what: str, tensors: Iterable[Tensor]) -> None:
+    """Stop before a policy of NaNs is kept."""
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        cure = "lower policy.ppo.learning_rate, or policy.ppo.max_grad_norm if you raised it"
+        raise TrainingError(f"The policy's {what} are no longer finite; {cure}.")
+
+
 def _iterate(env: ResumableEnv, ppo: PPO, freeze_actor: bool) -> dict[str, float]:
     """Collect one rollout and update once; returns the metrics."""
     started = time.perf_counter()
@@ -120,6 +128,7 @@ def _iterate(env: ResumableEnv, ppo: PPO, freeze_actor: bool) -> dict[str, float
         for _ in range(ppo.storage.num_transitions_per_env):
             # The storage copies the very tensor that act() returned only after the step: the environment gets its own.
             action = ppo.act(observation)
+            _refuse_non_finite("actions", [action])
             following, reward, done, extras = env.step(action.clone())
             ppo.process_env_step(following, reward, done, extras)
             logs.append(extras["log"])
@@ -129,6 +138,7 @@ def _iterate(env: ResumableEnv, ppo: PPO, freeze_actor: bool) -> dict[str, float
         explained = 1.0 - (ppo.storage.returns - ppo.storage.values).var() / value_variance.clamp(min=1e-12)
     collected = time.perf_counter()
     losses = _update(ppo, freeze_actor)
+    _refuse_non_finite("weights", [*ppo.actor.parameters(), *ppo.critic.parameters()])
     row = _mean_logs(logs)
     divergence = losses.pop("symmetry", 0.0)  # the extension's place in rsl-rl, see RegularisedBatches
     row |= {f"loss/{name}": float(value) for name, value in losses.items()}

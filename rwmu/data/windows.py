@@ -99,7 +99,8 @@ class WindowSampler:
         """
         draws = torch.randint(self.num_windows, (number,), generator=generator)
         starts = draws + self._shift[torch.searchsorted(self._last, draws, right=True)]
-        first, last = round(beginnings * number), round(endings * number) if len(self._endings) else 0
+        first = round(beginnings * number)
+        last = min(round(endings * number), number - first) if len(self._endings) else 0
         parts = [starts[first : number - last]]
         if first:
             parts.insert(0, self._beginnings[torch.randint(len(self._beginnings), (first,), generator=generator)])

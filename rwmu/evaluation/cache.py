@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import rwmu
 from rwmu.evaluation.deployment import Deployment
 from rwmu.evaluation.json_files import json_ready, write_json
 from rwmu.tasks.velocity import VelocityTask
+
+_log = logging.getLogger(__name__)
 
 _SOURCES = ("simulators", "tasks", "evaluation/deployment.py")  # what a deployment is computed with
 
@@ -54,6 +58,7 @@ def deployment_key(policy_hash: str, task: VelocityTask, simulator: Mapping[str,
         "num_envs": num_envs,
         "seed": seed,
         "source": source_hash(),
+        "versions": {name: metadata.version(name) for name in ("mujoco", "numpy")},
     }
 
 
@@ -91,7 +96,12 @@ class DeploymentCache:
         """Write an entry, whole or not at all."""
         path = self.path(key)
         if path is not None:
-            write_json(path, {"key": key, "deployment": deployment.to_plain(), "complete": True}, indent=None)
+            try:
+                write_json(path, {"key": key, "deployment": deployment.to_plain(), "complete": True}, indent=None)
+            except OSError as error:  # nothing is lost but time
+                _log.warning(
+                    "The deployment is not kept in %s (%s); evaluation.cache=PATH names another folder.", self.folder, error
+                )
 
     def obtain(self, key: Mapping[str, Any], deploy: Callable[[], Deployment]) -> Deployment:
         """Return the stored deployment of ``key``, else make it with ``deploy`` and store it."""

@@ -190,8 +190,10 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         return page.section(title, page.absent(report, "dynamics"))
     step_dt = number(dynamics, "step_dt") or 0.0
     windows, episodes = shown(dynamics, "windows", digits=0), shown(dynamics, "episodes", digits=0)
+    unknown = "of which the model may have seen some (it does not say what it was trained on)"
+    unseen = "that the model never saw" if dynamics.get("knows_its_data", True) else unknown
     intro = (
-        f"Forecasts on {windows} separate windows of {episodes} episodes that the model never saw, "
+        f"Forecasts on {windows} separate windows of {episodes} episodes {unseen}, "
         f"{shown(dynamics, 'num_members', digits=0)} member(s). The error is in standard deviations of each state variable: 0 is "
         "perfect, about 1.4 is a random guess."
     )

@@ -37,9 +37,12 @@ POLICY_PANELS: Mapping[str, Mapping[str, str]] = {
 
 
 def read_curves(run_dir: Path) -> dict[str, Curve]:
-    """Return column -> (steps, values) of every ``metrics.csv`` under a run; blank cells and broken lines are passed over."""
-    curves: dict[str, Curve] = {}
-    for path in sorted(run_dir.rglob("metrics.csv")):
+    """Return column -> (steps, values) of every ``metrics.csv`` under a run; blank cells and broken lines are passed over.
+
+    A run that was interrupted repeats steps; what was logged last counts.
+    """
+    curves: dict[str, dict[float, float]] = {}
+    for path in sorted(run_dir.rglob("metrics.csv"), key=_in_order):
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             for row in csv.DictReader(file):
                 step = _number(row.get("step"))
@@ -48,10 +51,13 @@ def read_curves(run_dir: Path) -> dict[str, Curve]:
                 for name, cell in row.items():
                     value = _number(cell)
                     if name and name != "step" and value is not None:
-                        steps, values = curves.setdefault(name, ([], []))
-                        steps.append(step)
-                        values.append(value)
-    return curves
+                        curves.setdefault(name, {})[step] = value
+    return {name: (sorted(found), [found[step] for step in sorted(found)]) for name, found in curves.items()}
+
+
+def _in_order(path: Path) -> tuple[tuple[int, str], ...]:
+    """Return a key that sorts version_10 after version_9."""
+    return tuple((int(digits) if (digits := part.rpartition("_")[2]).isdigit() else -1, part) for part in path.parts)
 
 
 def panels(curves: Mapping[str, Curve], wanted: Mapping[str, Mapping[str, str]]) -> Sequence[dict[str, Any]]:

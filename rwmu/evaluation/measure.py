@@ -55,6 +55,7 @@ def measure_dynamics(
     points = correlation.pop("points")
     section = rollout_error(world_model, episodes, ids, horizons, number, seed=seed)
     section["num_members"] = world_model.dynamics.num_members
+    section["knows_its_data"] = getattr(world_model, "knows_its_data", True)
     section["epistemic_correlation"] = correlation
     section["termination_head"] = diagnostics.termination_head(world_model, episodes, ids)
     section["falls_foreseen"] = diagnostics.falls_foreseen(world_model, episodes, ids)

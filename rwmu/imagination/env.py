@@ -192,7 +192,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         total = reward.total + penalty
         if self.rules.alive_bonus or self.rules.termination_penalty:
             total = total + self.rules.alive_bonus * self.task.step_dt - self.rules.termination_penalty * self.terminated
-        self._finished_length = torch.where(done, self.episode_length_buf, self._finished_length)
+        self._finished_length = torch.where(done, self.age_steps, self._finished_length)
         log = self._log(reward, penalty, probability, time_outs)
         self.final_state, self.final_contact = self.state.clone(), self.contact.clone()
         self._prepare_next(done)

@@ -114,6 +114,12 @@ def build_ppo(env: VecEnv, settings: PpoSettings, robot: Robot | None = None) ->
     config = runner_config(settings)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints the networks
         ppo = PPO.construct_algorithm(env.get_observations(), env, config, str(env.device))
+    rows = env.num_envs * settings.num_steps_per_env
+    if rows < max(2, settings.num_mini_batches):
+        raise ConfigError(
+            f"imagination.num_envs x policy.ppo.num_steps_per_env are {rows} steps an update, too few for "
+            f"policy.ppo.num_mini_batches={settings.num_mini_batches}; an update needs 2 steps, and one for each mini-batch."
+        )
     per_batch = len(settings.mirrors) if settings.mirrors_per_batch is None else settings.mirrors_per_batch
     ppo.symmetry = RegularisedBatches(env, MirrorAugmentation(robot or env.task.robot, settings.mirrors, per_batch))
     return ppo

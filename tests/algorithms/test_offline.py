@@ -10,7 +10,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from rwmu.algorithms.offline import RESUME_FILE, optimise_policy
-from rwmu.errors import ConfigError
+from rwmu.errors import ConfigError, TrainingError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
@@ -200,3 +200,18 @@ def test_the_last_checkpoint_is_the_policy(tmp_path):
     optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path, infos={"robot": "anymal_d", "activation": "elu"})
     observation = torch.randn(4, 48)
     assert torch.equal(load_actor(tmp_path / "model_2.pt", anymal_d())(observation), PolicyActor(ppo.actor)(observation))
+
+
+def test_too_few_steps_for_an_update_are_refused():
+    for envs, sizes in ((1, {"num_steps_per_env": 1, "num_mini_batches": 1}), (1, {"num_steps_per_env": 3, "num_mini_batches": 4})):
+        with pytest.raises(ConfigError, match="too few for"):
+            build(num_envs=envs, settings=replace(SETTINGS, **sizes))
+
+
+def test_a_policy_that_is_not_finite_is_not_kept(tmp_path):
+    env, ppo = build(settings=replace(SETTINGS, learning_rate=1e6, schedule="fixed", max_grad_norm=1e12))
+    with pytest.raises(TrainingError, match="no longer finite"):
+        optimise_policy(env, ppo, 20, checkpoint_dir=tmp_path, save_every=1)
+    for path in tmp_path.glob("model_*.pt"):
+        kept = torch.load(path, weights_only=True)["actor_state_dict"]
+        assert all(bool(tensor.isfinite().all()) for tensor in kept.values())

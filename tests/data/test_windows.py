@@ -131,3 +131,9 @@ def test_sampler_of_short_episodes_says_what_lengths_there_are() -> None:
     with pytest.raises(DataError, match=r"windows of 40 rows .*: the longest of 7 has 30; shorten") as error:
         WindowSampler(EPISODES.lengths, ALL, 40)
     assert str(error.value).endswith(".")
+
+
+def test_shares_that_round_to_more_than_there_are_windows_give_no_more() -> None:
+    fallen = torch.ones(EPISODES.num_episodes, dtype=torch.bool)
+    sampler = WindowSampler(EPISODES.lengths, ALL, 4, fallen)
+    assert len(sampler.sample(3, torch.Generator().manual_seed(0), beginnings=0.5, endings=0.5)) == 3

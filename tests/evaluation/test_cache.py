@@ -91,3 +91,17 @@ def test_changed_code_asks_anew(tmp_path: Path) -> None:
     assert source_hash(tmp_path) == before
     (tmp_path / "tasks" / "rewards.py").write_text("two")
     assert source_hash(tmp_path) != before
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    count = Counter()
+    cache = DeploymentCache(tmp_path / "file")
+    assert cache.obtain(key(), count).summary() == deployment().summary()
+    assert (count.calls, "not kept" in caplog.text) == (1, True)
+
+
+def test_another_version_of_the_simulator_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key()
+    monkeypatch.setattr("rwmu.evaluation.cache.metadata.version", lambda name: "99")
+    assert key() != before

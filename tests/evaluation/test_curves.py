@@ -20,3 +20,11 @@ def test_panels_without_a_logged_line_are_left_out() -> None:
     shown = panels({"validation/rollout_error": ([1.0], [0.5])}, DYNAMICS_PANELS)
     assert [panel["title"] for panel in shown] == ["error on validation episodes (std)"]
     assert list(shown[0]["lines"]) == ["mean over horizon"]
+
+
+def test_steps_that_a_resumed_run_repeats_are_what_was_logged_last(tmp_path: Path) -> None:
+    for version, steps in ((9, (0, 1, 2, 3)), (10, (2, 3, 4))):
+        folder = tmp_path / f"version_{version}"
+        folder.mkdir()
+        (folder / "metrics.csv").write_text("step,loss\n" + "".join(f"{step},{version}\n" for step in steps))
+    assert read_curves(tmp_path) == {"loss": ([0.0, 1.0, 2.0, 3.0, 4.0], [9.0, 9.0, 10.0, 10.0, 10.0])}

@@ -21,6 +21,15 @@ def test_time_outs_are_no_terminations():
     assert torch.equal(env.episode_length_buf, torch.zeros(BATCH, dtype=torch.int64))
 
 
+def test_episodes_are_as_long_as_they_were_imagined_wherever_their_clock_began():
+    """Clocks start at random, so that not all environments time out together."""
+    env = build(horizon_steps=50, random_start=True)
+    for _ in range(5):
+        _, _, _, extras = env.step(actions(1)[0])
+    length = float(extras["log"]["imagined/episode_length_s"])
+    assert not length > 5 * 0.02 + 1e-6
+
+
 def test_a_fall_on_the_last_step_is_a_fall_and_no_time_out():
     """Whose return PPO would go on to estimate, as if the robot still stood."""
     env = build(known={"termination_logit": 9.0}, termination=0.5, horizon_steps=1, random_start=False)
