@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ from rwmu.errors import ConfigError, UserError
 
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
+
+# Errors of files that are the place's, not ours: no permission, nothing to be written there, no room.
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 
 # Hydra's flags that take a value of their own.
 _VALUED_FLAGS = {
@@ -120,6 +124,8 @@ def explain(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, HydraException | OmegaConfBaseException) and not isinstance(error, hydra.errors.InstantiationException):
         return str(error).strip().splitlines()[0]
+    if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
+        return f"{error.filename or 'A file'} cannot be read or written: {error.strerror}."
     if isinstance(error, yaml.YAMLError):
         return f"A configuration file is not YAML: {' '.join(str(error).split())}."
     return None

@@ -227,6 +227,8 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
     for key, value in leaves(_plain(config)).items():
         if value is None and key in NULLABLE and key in _nodes(reference):
             continue  # also a whole mapping, such as the simulator's envelope
+        if key == "logger" and not value:
+            continue  # all of them deleted
         if key not in reference:
             raise ConfigError(f"The configuration has no key '{key}'{close_match(key, reference) or '.'}")
         _check_type(key, value, reference[key])
@@ -234,6 +236,14 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
         _check_entries(key, value)
         for number in value if isinstance(value, list) else [value]:
             _check_range(key, number)
+
+
+def check_changes(group: str, changes: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+    """Refuse values of the wrong type, or impossible ones, that are to replace those of an earlier run."""
+    for name, value in changes.items():
+        if value is not None:
+            _check_type(f"{group}.{name}", value, reference.get(name))
+            _check_range(f"{group}.{name}", value)
 
 
 def _check_type(key: str, value: Any, reference: Any) -> None:

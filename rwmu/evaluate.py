@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from rwmu.command_line import command
+from rwmu.configuration import check_changes
 from rwmu.numerics import set_up
 from rwmu.pipeline import Run
 from rwmu.run_folder import RunFolder
@@ -23,6 +24,7 @@ def main(config: DictConfig) -> None:
     folder = RunFolder.resume(Path(config.run))
     run_config = folder.config()
     set_up(run_config.trainer.num_threads, run_config.trainer.get("matmul_precision", "highest"))  # runs of old have no such key
+    check_changes("evaluation", config.evaluation, run_config.evaluation)
     for name, value in config.evaluation.items():
         if value is not None:
             run_config.evaluation[name] = value

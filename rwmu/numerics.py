@@ -30,6 +30,19 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
 
 
+def check_accelerator(name: str) -> None:
+    """Refuse a ``trainer.accelerator`` that is not here, before the data are collected.
+
+    Raises:
+        ConfigError: says which there are.
+    """
+    here = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    here["gpu"] = here["cuda"] or here["mps"]
+    if not here.get(name, False):
+        there_are = ", ".join(found for found, usable in here.items() if usable)
+        raise ConfigError(f"trainer.accelerator is '{name}', but here there are only: {there_are}.")
+
+
 def set_up(num_threads: int, precision: str = "highest") -> None:
     """Set threads and precision, and log what a lower precision costs on this machine.
 

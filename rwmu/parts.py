@@ -27,7 +27,7 @@ from rwmu.data.sources import is_table, obtain
 from rwmu.dynamics.losses import EXTENSION, LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel, kind_of
-from rwmu.errors import ConfigError
+from rwmu.errors import ConfigError, DataError
 from rwmu.evaluation.json_files import write_json
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.fitting import PenaltyFit, fitted_values
@@ -35,7 +35,8 @@ from rwmu.imagination.penalty import typical_disagreement
 from rwmu.imagination.rehearsal import rehearse
 from rwmu.imagination.rules import STEP_RULES, DreamRules
 from rwmu.interfaces import Penalty
-from rwmu.numerics import find_device
+from rwmu.numerics import check_accelerator, find_device
+from rwmu.policy.rsl_rl import load_actor
 from rwmu.simulators.collect import collect_dataset
 from rwmu.stages.dynamics import TrainerSettings
 from rwmu.stages.policy import PolicySettings
@@ -93,12 +94,21 @@ class Parts:
         """Return the simulator's constructor, to be called with ``num_envs``, ``seed`` and ``num_threads``."""
         return partial(factory(self.config.simulator), self.task)
 
-    def check(self) -> None:
-        """Build whatever needs no data, so that a value that makes no sense stops a run before it starts."""
+    def check(self, stages: Sequence[str] = ()) -> None:
+        """Build whatever needs no data, so that a value that makes no sense stops a run before it starts.
+
+        Args:
+            stages: of the run; deployment needs a simulator that works.
+        """
         _ = (self.task, self.simulator, self.loss, self.penalty(), self.policy_settings, self.trainer_settings)
         self.new_dynamics(extension_dim=0)
         DreamRules(**factory(self.config.imagination, without=_OF_THE_DREAM).keywords)
         find_device(self._device_name)
+        check_accelerator(self.config.trainer.accelerator)
+        if self.config.policy.checkpoint is not None:
+            load_actor(Path(self.config.policy.checkpoint), self.robot)
+        if "deployment" in stages:
+            self.simulator(num_envs=1, seed=0, num_threads=1)
         for key, names in (("data.mirrors", self.config.data.mirrors), ("policy.ppo.mirrors", self.policy_settings.ppo.mirrors)):
             self._check_mirrors(key, names)
 
@@ -119,6 +129,9 @@ class Parts:
         """Collect the dataset that the configuration describes and write it."""
         if is_table(path):
             raise ConfigError(f"data.path is {path}, but collected data are written as HDF5; give a path that ends in .h5.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):  # not after minutes of collecting
+            raise DataError(f"The folder {path.parent} cannot be written to; give another data.path.")
         data, trainer = self.config.data, self.config.trainer
         episodes = collect_dataset(
             self.task,
@@ -333,4 +346,7 @@ class Parts:
     def loggers(self, logs: Path, stage: str) -> list[Any]:
         """Return the stage's own loggers, each in a folder of its own."""
         os.environ.setdefault("WANDB_MODE", "offline")  # no login, no upload, unless the user says so
-        return [factory(spec)(save_dir=str(logs.resolve() / name), name=stage) for name, spec in self.config.logger.items()]
+        return [
+            factory(spec)(save_dir=str(logs.resolve() / name), name=stage)
+            for name, spec in (self.config.get("logger") or {}).items()
+        ]

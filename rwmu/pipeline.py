@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from rwmu.data.audit import brief, require_sound
-from rwmu.data.windows import window_starts
+from rwmu.data.windows import require_long_enough, window_starts
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.evaluation.dataset import dataset_statistics
@@ -22,7 +22,7 @@ from rwmu.evaluation.json_files import write_json
 from rwmu.evaluation.measure import measure_dynamics, merge
 from rwmu.evaluation.report import build_report
 from rwmu.parts import Parts
-from rwmu.policy.clone import require_known
+from rwmu.policy.clone import best_episodes, require_known
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.provenance import run_card, write_run_card
 from rwmu.run_folder import RunFolder, StageClock
@@ -83,7 +83,7 @@ class Run:
                     if name != "report":
                         self._note_data()
                     if name in ("data", "dynamics", "policy"):  # not after hours of training the world model
-                        self._refuse_a_policy_without_data()
+                        self._refuse_data_that_lack_something()
                         self._audit_data()
                     if name in ("policy", "deployment"):
                         self._keep_given_model()
@@ -176,7 +176,7 @@ class Run:
         """Film the policy of a checkpoint on a tour of commands; returns the part ``video``, or why it is missing."""
         if duration_s is None:
             return {"missing": {"video": "the run was told to render none."}}
-        env = self.parts.simulator(num_envs=1, seed=self.config.evaluation.seed, num_threads=1)
+        env = self.parts.simulator(num_envs=1, seed=self.config.evaluation.seed, num_threads=1, auto_reset=False)
         poses = film(env, load_actor(checkpoint, self.parts.robot), duration_s)
         if save_video(poses, path, self.parts.task.step_dt) is None:
             return {"missing": {"video": "this machine can draw with neither EGL nor OSMesa."}}
@@ -216,13 +216,18 @@ class Run:
             found = f"{self.parts.data_path} holds other data (hash {self.parts.data_hash[:12]}) than this run began with"
             raise DataError(f"{found} ({noted[:12]}): bring those back, or begin a new run.")
 
-    def _refuse_a_policy_without_data(self) -> None:
-        """Refuse data that lack what a policy needs, where one is to be optimised: what a clone copies, what a penalty fits."""
+    def _refuse_data_that_lack_something(self) -> None:
+        """Refuse data that lack what the run needs later: what is measured on, what a clone copies, what a penalty fits."""
+        data, evaluation = self.parts.data, self.config.evaluation
+        if "dynamics" in self.config.stages:
+            shortest = data.history + min(evaluation.horizons)
+            require_long_enough(data.episodes.lengths, data.splits["test"], shortest, "test")
         if "policy" not in self.config.stages or self.config.policy.checkpoint is not None:
             return
         self.parts.check_penalty()
         if self.config.policy.init == "clone":
-            require_known(self.parts.episodes)
+            require_known(data.episodes)
+            best_episodes(data.episodes, data.splits["train"], self.parts.policy_settings.clone)
 
     def _audit_data(self) -> None:
         """Stop on data that cannot be trained on; say what is doubtful about others, once a run."""

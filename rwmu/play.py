@@ -36,7 +36,7 @@ def main(config: DictConfig) -> None:
     if checkpoint is None:
         raise ConfigError(f"The run in {folder.path} has no policy yet; give checkpoint=PATH of one.")
     actor = load_actor(checkpoint, run.parts.robot)
-    env = run.parts.simulator(num_envs=1, seed=config.seed, num_threads=1)
+    env = run.parts.simulator(num_envs=1, seed=config.seed, num_threads=1, auto_reset=False)
     poses = film(env, actor, config.duration_s, commands)
     step_dt = run.parts.task.step_dt
     fell = bool(env.terminated[0])

@@ -37,7 +37,7 @@ def open_run(config: DictConfig) -> tuple[DictConfig, RunFolder]:
     if config.resume is None:
         check_stages(config)
         pin_checkpoints(config)
-        Parts(config).check()
+        Parts(config).check(config.stages)
         folder = RunFolder.create(Path(config.runs_dir), config.name, config.seed)
         OmegaConf.save(config, folder.path / "config.yaml", resolve=True)
         Run(config, folder).write_card()

@@ -242,7 +242,7 @@ def test_somebodys_own_data_are_taken_as_they_are(workplace: Path, command: Comm
 
 def test_without_mujoco_the_extra_is_named(workplace: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    fails(command("collect", "scale=smoke", "trainer.progress=false"), "pip install 'rwmu[mujoco]'")
+    fails(command("collect", "scale=smoke", "trainer.progress=false"), "pip install '.[mujoco]'")
 
 
 def test_checkpoints_that_do_not_fit_are_refused(finished: Path, command: Command, smoke: list[str]) -> None:

@@ -111,7 +111,9 @@ class WindowSampler:
 
 def require_long_enough(lengths: Tensor, ids: Tensor, length: int, what: str = "training") -> None:
     """Raise :class:`DataError` if no episode of ``ids`` has ``length`` rows."""
-    longest = int(lengths[ids].max()) if len(ids) else 0
+    if len(ids) == 0:
+        raise DataError(f"There is no {what} episode: data.fractions leaves that split empty; give it a share.")
+    longest = int(lengths[ids].max())
     if longest < length:
         raise DataError(
             f"No {what} episode is long enough for windows of {length} rows (history + forecast): the longest of "

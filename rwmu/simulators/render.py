@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rwmu.errors import ConfigError
+from rwmu.errors import ConfigError, UserError
 from rwmu.interfaces import Actor
 from rwmu.simulators.mujoco import MujocoEnv
 
@@ -36,6 +36,7 @@ def film(
     """Let an actor move and return the poses ``[T, 19]`` of environment ``index``, one a control step, up to its first fall.
 
     Args:
+        env: of ``auto_reset=False``, so that a time-out does not move the robot.
         commands: given one after another for equal times; None keeps the task's own.
     """
     num_steps = max(1, round(duration_s / env.task.step_dt))
@@ -45,8 +46,8 @@ def film(
             if commands is not None:
                 env.memory.command[index] = torch.tensor(commands[step * len(commands) // num_steps]).double()
             poses.append(env.physics.qpos[index].copy())
-            _, _, done, _ = env.step(actor(env.get_observations()["policy"]))
-            if bool(done[index]):
+            env.step(actor(env.get_observations()["policy"]))
+            if bool(env.terminated[index]):
                 break
     return np.stack(poses)
 
@@ -70,6 +71,8 @@ def save_video(
         raise ConfigError(f"A video can only be written as .gif, not as '{path.name}'.")
     stride = max(1, round(1.0 / (frames_per_s * step_dt)))
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UserError(f"The video {path} cannot be written; give another path.")
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "poses.npz"

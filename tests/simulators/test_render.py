@@ -42,6 +42,13 @@ def test_film_ends_with_a_fall() -> None:
     assert len(film(env, stand, 2.0)) < 20
 
 
+def test_film_goes_on_beyond_the_tasks_time() -> None:
+    env = MujocoEnv(VelocityTask(anymal_d(), episode_length_s=0.2), 1, auto_reset=False)
+    poses = film(env, stand, 0.5)
+    assert len(poses) == 25
+    assert float(np.abs(np.diff(poses[:, :3], axis=0)).max()) < 0.05, "nobody puts the robot back where it began"
+
+
 def test_a_video_is_written_whole_or_its_absence_explained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     env = MujocoEnv(VelocityTask(anymal_d()), 1)
     path = tmp_path / "new" / "robot.gif"
