@@ -132,7 +132,10 @@ def test_a_recalibrated_penalty_half_run_is_compared_at_weights_that_both_have()
     lines = page.answer_lines(found, [], gathered)
     assert any("so far, at those that both have been run with, neither surely earns more." in line for line in lines)
     assert any(line.startswith("| **shared and independent** | broad (not all weights run) | -2.00 [") for line in lines)
-    assert any("Return − that of the raw penalty: 0.00 [0.00, 0.00] (5 × 8)." in line for line in page.short_lines(found, gathered))
+    assert any(
+        "Return with the recalibrated penalty − return with the raw one: 0.00 [0.00, 0.00] (5 × 8)." in line
+        for line in page.short_lines(found, gathered)
+    )
 
 
 # -- returns ----------------------------------------------------------------------------------------------------------------------
