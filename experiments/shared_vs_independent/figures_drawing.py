@@ -191,8 +191,12 @@ def legend(figure: Figure, columns: int = 5) -> None:
     names = sorted(named, key=lambda name: name == HOLLOW)
     if names:
         handles = [named[name] for name in names]
-        look = {"ncols": min(len(names), columns), "frameon": False, "fontsize": 9.5, "handletextpad": 0.5, "columnspacing": 1.6}
-        figure.legend(handles, names, loc="outside lower center", labelcolor=INK, **look)
+        look = {"frameon": False, "fontsize": 9.5, "handletextpad": 0.5, "columnspacing": 1.6, "labelcolor": INK}
+        for number in range(min(len(names), columns), 0, -1):  # as many columns as the figure is wide enough for
+            made = figure.legend(handles, names, loc="outside lower center", ncols=number, **look)
+            if number == 1 or made.get_window_extent().width <= figure.bbox.width:
+                break
+            made.remove()
 
 
 def write_values(axis: Axes, series: Sequence[Series], places: Sequence[float], digits: int, below: bool) -> None:

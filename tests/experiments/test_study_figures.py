@@ -117,6 +117,15 @@ def test_an_axis_goes_further_where_numbers_do_and_is_not_crowded(low: float, pl
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_the_legend_of_a_study_half_run_fits_the_figure_too(name: str, whole: Gathered) -> None:
+    """Which has one entry more, of hollow points."""
+    missing = [cell for cell in plan() if (cell.seed if isinstance(cell, ModelCell) else cell.model.seed) > 2]
+    figure = drawn(name, without(whole, *missing))
+    legend = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= legend.x0 <= legend.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_as_wide_as_a_page_and_nothing_is_cut_off(name: str, whole: Gathered) -> None:
     figure = drawn(name, whole)
     assert figure.get_figwidth() == 8.8
