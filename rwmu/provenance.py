@@ -108,10 +108,7 @@ def _git(*arguments: str) -> str:
     try:
         # A wheel may be installed inside the clone of something else, whose commit says nothing about this code.
         subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=package, check=True, capture_output=True)
-        return (
-            subprocess.run(["git", *arguments], cwd=package, check=True, capture_output=True)
-            .stdout.decode(errors="replace")
-            .strip()
-        )
+        found = subprocess.run(["git", *arguments], cwd=package, check=True, capture_output=True)
+        return found.stdout.decode(errors="replace").strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
