@@ -17,7 +17,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from rwmu.configuration import close_match
 from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
@@ -33,10 +32,9 @@ from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.fitting import PenaltyFit, fitted_values
 from rwmu.imagination.penalty import typical_disagreement
 from rwmu.imagination.rehearsal import rehearse
-from rwmu.imagination.rules import STEP_RULES, DreamRules
+from rwmu.imagination.rules import STEP_RULES
 from rwmu.interfaces import Penalty
-from rwmu.numerics import check_accelerator, find_device
-from rwmu.policy.rsl_rl import load_actor
+from rwmu.numerics import find_device
 from rwmu.simulators.collect import collect_dataset
 from rwmu.stages.dynamics import TrainerSettings
 from rwmu.stages.policy import PolicySettings
@@ -49,7 +47,7 @@ _log = logging.getLogger(__name__)
 # Keys of the groups that are not arguments of their ``_target_``.
 _OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
 _OF_THE_TRAINING = ("checkpoint", "start_from", "freeze_auxiliary", "loss", "optimizer")
-_OF_THE_DREAM = ("num_envs", "device")
+OF_THE_DREAM = ("num_envs", "device")
 _OF_THE_FIT = ("centred", "standardised", "quantile", "method", "by_field", "level")
 
 
@@ -93,30 +91,6 @@ class Parts:
     def simulator(self) -> partial[Any]:
         """Return the simulator's constructor, to be called with ``num_envs``, ``seed`` and ``num_threads``."""
         return partial(factory(self.config.simulator), self.task)
-
-    def check(self, stages: Sequence[str] = ()) -> None:
-        """Build whatever needs no data, so that a value that makes no sense stops a run before it starts.
-
-        Args:
-            stages: of the run; deployment needs a simulator that works.
-        """
-        _ = (self.task, self.simulator, self.loss, self.penalty(), self.policy_settings, self.trainer_settings)
-        self.new_dynamics(extension_dim=0)
-        DreamRules(**factory(self.config.imagination, without=_OF_THE_DREAM).keywords)
-        find_device(self._device_name)
-        check_accelerator(self.config.trainer.accelerator)
-        if self.config.policy.checkpoint is not None:
-            load_actor(Path(self.config.policy.checkpoint), self.robot)
-        if "deployment" in stages:
-            self.simulator(num_envs=1, seed=0, num_threads=1)
-        for key, names in (("data.mirrors", self.config.data.mirrors), ("policy.ppo.mirrors", self.policy_settings.ppo.mirrors)):
-            self._check_mirrors(key, names)
-
-    def _check_mirrors(self, key: str, names: Sequence[str]) -> None:
-        for name in names:
-            if name not in self.robot.mirrors:
-                match = close_match(name, self.robot.mirrors) or ";"
-                raise ConfigError(f"{key} has '{name}'{match} Choose from: {', '.join(self.robot.mirrors)}.")
 
     # -- data -------------------------------------------------------------------------------------------------------------
 
@@ -229,6 +203,11 @@ class Parts:
         settings: LossSettings = factory(self.config.dynamics.loss)(history=self.config.data.history, weights=weights)
         if self.config.dynamics.freeze_auxiliary and self.config.dynamics.start_from is None:
             raise ConfigError("dynamics.freeze_auxiliary keeps weights as they are, so dynamics.start_from must say whose.")
+        if self.config.dynamics.get("learn_bounds") and not settings.weights["bound"]:
+            raise ConfigError(
+                "dynamics.learn_bounds=true trains the bounds of the log standard deviation, but nothing holds them together; give "
+                "their loss a weight (dynamics.loss.weights.bound=1.0, as published)."
+            )
         return settings
 
     def trained(self, model: nn.Module) -> DynamicsModule:
@@ -241,11 +220,6 @@ class Parts:
             )
         if weighed and not columns:
             raise ConfigError("The data have no extension to be predicted; leave dynamics.loss.weights.extension at null.")
-        if self.config.dynamics.get("learn_bounds") and not self.loss.weights["bound"]:
-            raise ConfigError(
-                "dynamics.learn_bounds=true trains the bounds of the log standard deviation, but nothing holds them together; give "
-                "their loss a weight (dynamics.loss.weights.bound=1.0, as published)."
-            )
         return DynamicsModule(
             model,
             self.loss,
@@ -269,12 +243,6 @@ class Parts:
         fit = PenaltyFit.of(self.config.penalty)
         fit.check(self.config.dynamics.num_members, self.config.data.fractions.get("calibration", 0.0))
         return fit
-
-    def check_penalty(self) -> None:
-        """Refuse data on which the penalty cannot be fitted, before a world model is trained on them."""
-        fit = self.penalty_fit
-        if fit.needs_calibration:
-            fit.check_episodes(self.episodes.lengths[self.data.splits["calibration"]], self.config.data.history)
 
     def penalty(self, world_model: WorldModel | None = None, path: Path | None = None) -> Penalty:
         """Return the penalty, fitted (if so configured) to how much this model's members disagree and err on held-out episodes.
@@ -307,14 +275,15 @@ class Parts:
         return fitted
 
     @property
-    def _device_name(self) -> str:
+    def device_name(self) -> str:
+        """Return where imagination and policy are configured to run; "auto" is one of the places."""
         return str(self.config.imagination.get("device", "cpu"))  # runs of old have no such key
 
     @cached_property
     def imagination_device(self) -> torch.device:
         """Return where policies are optimised in imagination."""
-        device = find_device(self._device_name)
-        if self._device_name == "auto":
+        device = find_device(self.device_name)
+        if self.device_name == "auto":
             _log.info("Imagination and policy run on %s (imagination.device=auto).", device)
         return device
 

@@ -13,8 +13,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from rwmu.checks import check_data
 from rwmu.data.audit import brief, require_sound
-from rwmu.data.windows import require_long_enough, window_starts
+from rwmu.data.windows import window_starts
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.evaluation.dataset import dataset_statistics
@@ -22,7 +23,6 @@ from rwmu.evaluation.json_files import write_json
 from rwmu.evaluation.measure import measure_dynamics, merge
 from rwmu.evaluation.report import build_report
 from rwmu.parts import Parts
-from rwmu.policy.clone import best_episodes, require_known
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.provenance import run_card, write_run_card
 from rwmu.run_folder import RunFolder, StageClock
@@ -34,17 +34,6 @@ _log = logging.getLogger(__name__)
 
 ODDS_RATIO = "termination_odds_ratio"  # that a world model's termination head has been corrected by, in its file
 STAGES = ("data", "dynamics", "policy", "deployment", "report")
-
-
-def check_stages(config: DictConfig) -> None:
-    """Refuse a choice of stages that lacks what one of them needs, and checkpoints that are not there."""
-    for group, user in (("dynamics", "policy"), ("policy", "deployment")):
-        given = config[group].checkpoint
-        if given is not None and not Path(given).is_file():
-            raise CheckpointError(f"There is no checkpoint at {given}; mend {group}.checkpoint, or leave it out to train anew.")
-        taken_over = user == "policy" and config.policy.checkpoint is not None
-        if user in config.stages and group not in config.stages and given is None and not taken_over:
-            raise ConfigError(f"The stage {user} needs the result of {group}: add it to stages, or give {group}.checkpoint=PATH.")
 
 
 def _lower_termination_odds(model: nn.Module, ratio: float) -> None:
@@ -83,7 +72,7 @@ class Run:
                     if name != "report":
                         self._note_data()
                     if name in ("data", "dynamics", "policy"):  # not after hours of training the world model
-                        self._refuse_data_that_lack_something()
+                        check_data(self.parts)
                         self._audit_data()
                     if name in ("policy", "deployment"):
                         self._keep_given_model()
@@ -215,19 +204,6 @@ class Run:
         elif noted != self.parts.data_hash:
             found = f"{self.parts.data_path} holds other data (hash {self.parts.data_hash[:12]}) than this run began with"
             raise DataError(f"{found} ({noted[:12]}): bring those back, or begin a new run.")
-
-    def _refuse_data_that_lack_something(self) -> None:
-        """Refuse data that lack what the run needs later: what is measured on, what a clone copies, what a penalty fits."""
-        data, evaluation = self.parts.data, self.config.evaluation
-        if "dynamics" in self.config.stages:
-            shortest = data.history + min(evaluation.horizons)
-            require_long_enough(data.episodes.lengths, data.splits["test"], shortest, "test")
-        if "policy" not in self.config.stages or self.config.policy.checkpoint is not None:
-            return
-        self.parts.check_penalty()
-        if self.config.policy.init == "clone":
-            require_known(data.episodes)
-            best_episodes(data.episodes, data.splits["train"], self.parts.policy_settings.clone)
 
     def _audit_data(self) -> None:
         """Stop on data that cannot be trained on; say what is doubtful about others, once a run."""

@@ -6,9 +6,11 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -50,6 +52,19 @@ class RunFolder:
         if not (path / "config.yaml").is_file():
             raise ConfigError(f"{path} is no run folder: it has no config.yaml; give runs/<date>-<experiment>-seed<k>.")
         return cls(path.resolve())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off this run while it is worked on; they would write over each other's checkpoints.
+
+        Raises:
+            UserError: another process works on it.
+        """
+        lock = try_lock(self.path / ".lock")
+        if lock is None:
+            raise UserError(f"Another process is working on {self.path}; wait until it has ended, or stop it.")
+        with lock:
+            yield
 
     @property
     def checkpoints(self) -> Path:
@@ -110,6 +125,25 @@ class StageClock:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.folder.record(self.stage, time.perf_counter() - self.start, finished=kind is None)
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """Return an open file that holds the lock of ``path``, or None where somebody else holds it; it ends with its last process.
+
+    Where there are no locks (Windows, some network file systems) nobody is kept off.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except (ImportError, OSError):
+        pass
+    return file
 
 
 def _make_new(runs_dir: Path, stem: str) -> Path:

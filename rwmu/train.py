@@ -11,11 +11,11 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from rwmu.checks import check_run
 from rwmu.command_line import STATUS_INTERRUPTED, command, stop
 from rwmu.errors import ConfigError
 from rwmu.numerics import set_up
-from rwmu.parts import Parts
-from rwmu.pipeline import Run, check_stages
+from rwmu.pipeline import Run
 from rwmu.run_folder import RunFolder
 
 
@@ -26,7 +26,8 @@ def main(config: DictConfig) -> None:
     set_up(config.trainer.num_threads, config.trainer.get("matmul_precision", "highest"))  # runs of old have no such key
     print(f"Run folder: {folder.path}", flush=True)
     try:
-        Run(config, folder).stages(config.stages)
+        with folder.held():
+            Run(config, folder).stages(config.stages)
     except KeyboardInterrupt:
         stop(f"Interrupted; go on with: python -m rwmu.train resume={folder.path}", STATUS_INTERRUPTED)
     print_summary(folder)
@@ -35,9 +36,8 @@ def main(config: DictConfig) -> None:
 def open_run(config: DictConfig) -> tuple[DictConfig, RunFolder]:
     """Make the folder of a new run, or open that of an earlier one, whose configuration then counts."""
     if config.resume is None:
-        check_stages(config)
+        check_run(config)
         pin_checkpoints(config)
-        Parts(config).check(config.stages)
         folder = RunFolder.create(Path(config.runs_dir), config.name, config.seed)
         OmegaConf.save(config, folder.path / "config.yaml", resolve=True)
         Run(config, folder).write_card()

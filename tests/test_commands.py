@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.imagination.env import ImaginedEnv
+from rwmu.run_folder import RunFolder
 from tests.conftest import Command
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -217,6 +218,11 @@ def test_missing_parts(workplace: Path, command: Command, smoke: list[str]) -> N
 
 def test_resume_takes_no_other_settings(finished: Path, command: Command) -> None:
     fails(command("train", f"resume={finished}", "seed=4"), "seed=4")
+
+
+def test_a_run_that_is_under_way_is_not_resumed(finished: Path, command: Command) -> None:
+    with RunFolder.resume(finished).held():
+        fails(command("train", f"resume={finished}"), "Another process is working on", str(finished))
 
 
 def test_data_are_not_overwritten(workplace: Path, command: Command, smoke: list[str]) -> None:

@@ -14,6 +14,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from rwmu.checks import check_parts
 from rwmu.configuration import (
     CHOICES,
     NULLABLE,
@@ -113,13 +114,13 @@ def test_parts_are_built(experiment: str) -> None:
 def begin(config: DictConfig) -> None:
     """Check a configuration as a run does before it makes its folder."""
     check_config(config, "train", choices())
-    Parts(config).check()
+    check_parts(Parts(config), config.stages)
 
 
 @pytest.mark.parametrize("scale", OPTIONS["scale"])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_can_be_begun_at_every_scale(experiment: str, scale: str) -> None:
-    Parts(compose_config("train", [experiment, f"scale={scale}"])).check()
+    check_parts(Parts(compose_config("train", [experiment, f"scale={scale}"])))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,9 @@ def test_every_experiment_can_be_begun_at_every_scale(experiment: str, scale: st
         ("policy.ppo.mirrors=[]", "policy.ppo.mirrors_per_batch is 1, but policy.ppo.mirrors names 0; null uses all"),
         ("data.mirrors=[lr]", "data.mirrors has 'lr'; Choose from: identity, left_right"),
         ("policy.anchor_weight=-1", "policy.anchor_weight is -1, but must be at least 0"),
+        ("policy.iterations=10", "policy.iterations is 10, but the first 10 train the critic alone"),
         ("policy.save_every=0", "policy.save_every is 0, but must be at least 1"),
+        ("dynamics.learn_bounds=true", "give their loss a weight (dynamics.loss.weights.bound=1.0"),
         ("trainer.validate_every=0", "trainer.validate_every is 0, but must be at least 1"),
         ("imagination.termination=smaple", "imagination.termination is 'smaple', but must be 'sample', a probability"),
         ("imagination.termination=1.5", "imagination.termination is 1.5"),
@@ -209,7 +212,7 @@ def test_imagination_says_once_what_it_chose(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level(logging.INFO):
         parts = Parts(compose_config("train", ["imagination.device=auto"]))
-        parts.check()
+        check_parts(parts)
         assert parts.imagination_device == parts.imagination_device
     assert [record.getMessage() for record in caplog.records] == ["Imagination and policy run on cpu (imagination.device=auto)."]
 
@@ -217,7 +220,7 @@ def test_imagination_says_once_what_it_chose(monkeypatch: pytest.MonkeyPatch, ca
 def test_cuda_that_is_not_there_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"finds no CUDA device here; give imagination\.device=cpu") as caught:
-        Parts(compose_config("train", ["imagination.device=cuda"])).check()
+        check_parts(Parts(compose_config("train", ["imagination.device=cuda"])))
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"imagination\.device has 'gpu'"):
         check_config(compose_config("train", ["imagination.device=gpu"]), "train", choices())
@@ -229,7 +232,7 @@ def test_a_run_from_before_there_was_a_device_stays_on_the_cpu(monkeypatch: pyte
     OmegaConf.set_struct(config, False)
     del config.imagination["device"]
     parts = Parts(config)
-    parts.check()
+    check_parts(parts)
     assert str(parts.imagination_device) == "cpu"
 
 

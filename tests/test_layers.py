@@ -24,6 +24,7 @@ FLOORS = [
         "play",
         "pipeline",
         "stages",
+        "checks",
         "parts",
         "numerics",
         "provenance",
@@ -32,7 +33,6 @@ FLOORS = [
         "run_folder",
     },
 ]
-FLOORS[-1] |= {"pipeline", "stages", "parts", "provenance", "configuration", "command_line", "run_folder"}
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 TOP = len(FLOORS) - 1
 FILES = sorted(PACKAGE.rglob("*.py"))

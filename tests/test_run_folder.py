@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,25 @@ def test_a_name_is_one_folder(tmp_path: Path) -> None:
 def test_only_run_folders_are_resumed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run folder"):
         RunFolder.resume(tmp_path)
+
+
+def test_a_run_is_worked_on_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    with folder.held():
+        other = RunFolder(folder.path)
+        with pytest.raises(UserError, match="Another process is working on"), other.held():
+            raise AssertionError("held twice")
+    with other.held():
+        pass
+
+
+def test_where_there_are_no_locks_nobody_is_kept_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with RunFolder.create(tmp_path, "x", 0).held():
+        pass
 
 
 def test_a_damaged_folder_says_what_is_damaged_and_what_to_do(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.shared_vs_independent.cells import Cell, ModelCell, PolicyCell, named, plan
-from experiments.shared_vs_independent.folders import absent, differences, fitted_model, is_fitted, latest, try_lock
+from experiments.shared_vs_independent.folders import absent, differences, fitted_model, is_fitted, latest
 from experiments.shared_vs_independent.work import configuration, get_data
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, UserError
@@ -29,7 +29,7 @@ from rwmu.evaluation.json_files import write_json
 from rwmu.numerics import set_up
 from rwmu.parts import Parts
 from rwmu.pipeline import Run
-from rwmu.run_folder import RunFolder
+from rwmu.run_folder import RunFolder, try_lock
 from rwmu.stages import policy
 from rwmu.train import open_run
 

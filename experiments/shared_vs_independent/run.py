@@ -36,7 +36,8 @@ from experiments.shared_vs_independent.cells import (
     plan,
     result_path,
 )
-from experiments.shared_vs_independent.folders import is_fitted, latest, read_json, try_lock
+from experiments.shared_vs_independent.folders import is_fitted, latest, read_json
+from rwmu.run_folder import try_lock
 
 POLL_S = 0.5
 GRACE_S = 120.0  # for an interrupted cell to write what it has

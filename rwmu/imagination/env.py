@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.errors import ConfigError
+from rwmu.errors import ConfigError, TrainingError
 from rwmu.imagination.rules import DreamRules
 from rwmu.imagination.starts import StartPool
 from rwmu.interfaces import Device, Penalty
@@ -291,7 +291,11 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         if len(bad):
             member, env = bad[0].tolist()
             step = int(self.episode_length_buf[env]) + 1
-            raise FloatingPointError(f"member {member} imagined a state that is not finite in environment {env} at step {step}")
+            raise TrainingError(
+                f"Member {member} imagined a state that is not finite in environment {env} at step {step} of its episode; bound "
+                f"what is imagined (imagination.clip, now {self.rules.clip}), shorten imagination.horizon_steps, or train the "
+                "world model for longer."
+            )
 
     # -- resuming ---------------------------------------------------------------------------------------------------------
 
