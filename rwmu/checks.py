@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from rwmu.configuration import close_match
 from rwmu.data.windows import require_long_enough
+from rwmu.dynamics.losses import LossSettings
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.imagination.rules import DreamRules
 from rwmu.numerics import check_accelerator, find_device
@@ -51,10 +52,20 @@ def check_parts(parts: Parts, stages: Sequence[str] = ()) -> None:
         load_actor(Path(config.policy.checkpoint), parts.robot)
     if "deployment" in stages:
         parts.simulator(num_envs=1, seed=0, num_threads=1)
+    if "dynamics" in stages and config.dynamics.checkpoint is None:
+        _check_bounds(config.dynamics, parts.loss)
     if "policy" in stages and config.policy.checkpoint is None:
         _check_iterations(parts.policy_settings)
     for key, names in (("data.mirrors", config.data.mirrors), ("policy.ppo.mirrors", parts.policy_settings.ppo.mirrors)):
         _check_mirrors(key, names, list(parts.robot.mirrors))
+
+
+def _check_bounds(dynamics: DictConfig, loss: LossSettings) -> None:
+    if dynamics.get("learn_bounds") and not loss.weights["bound"]:
+        raise ConfigError(
+            "dynamics.learn_bounds=true trains the bounds of the log standard deviation, but nothing holds them together; give "
+            "their loss a weight (dynamics.loss.weights.bound=1.0, as published)."
+        )
 
 
 def _check_iterations(policy: PolicySettings) -> None:

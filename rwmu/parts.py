@@ -203,11 +203,6 @@ class Parts:
         settings: LossSettings = factory(self.config.dynamics.loss)(history=self.config.data.history, weights=weights)
         if self.config.dynamics.freeze_auxiliary and self.config.dynamics.start_from is None:
             raise ConfigError("dynamics.freeze_auxiliary keeps weights as they are, so dynamics.start_from must say whose.")
-        if self.config.dynamics.get("learn_bounds") and not settings.weights["bound"]:
-            raise ConfigError(
-                "dynamics.learn_bounds=true trains the bounds of the log standard deviation, but nothing holds them together; give "
-                "their loss a weight (dynamics.loss.weights.bound=1.0, as published)."
-            )
         return settings
 
     def trained(self, model: nn.Module) -> DynamicsModule:
