@@ -172,13 +172,13 @@ def _seeds_lacking(estimate: Estimate) -> str:
 
 
 def _return_criterion(gathered: Gathered) -> Criterion:
-    sides = common_weights([Returns.of(gathered, model, "raw", DATA) for model in ("independent", "shared")])
+    compared_models = ("independent", "shared")
+    sides = common_weights([Returns.of(gathered, model, "raw", DATA) for model in compared_models])
     estimate = returns.difference(sides[0], sides[1], relative=True)
-    clones = Returns.of_clones(gathered, DATA)
     gains = [
         f"{model} {by_others:.2f}"
-        for model, side in zip(("independent", "shared"), sides, strict=True)
-        if (by_others := returns.chosen_by_others_differ([(side, clones)])) is not None
+        for model, side in zip(compared_models, sides, strict=True)
+        if (by_others := returns.chosen_by_others_differ([(side, Returns.of_clones(gathered, DATA, model))])) is not None
     ]
     beside = f"earned more than the clone, weights chosen by the other seeds: {', '.join(gains)}" if gains else ""
     name = "deployed return, each at its best raw weight, relative"
@@ -250,7 +250,7 @@ def _recalibrated(model: str, data: str, by_model: dict[str, tuple[Returns, Retu
 def best_weight(gathered: Gathered, model: str, penalty: str) -> BestWeight:
     """Return the weight of the highest return."""
     found, of = Returns.of(gathered, model, penalty, DATA), len(WEIGHTS[penalty])
-    clones = Returns.of_clones(gathered, DATA)
+    clones = Returns.of_clones(gathered, DATA, model)
     best = found.only(found.seeds, [found.weights[returns.best_place(found)]]) if found.seeds else found
     gains = returns.difference(best, clones), returns.chosen_by_others_differ([(found, clones)])
     over_none = returns.difference(best, Returns.of(gathered, model, "raw", DATA, 0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 
 from experiments.shared_vs_independent import returns
 from experiments.shared_vs_independent.answer import DATA, RETURN_MARGIN, against_margin, common_weights, compared
@@ -12,21 +13,17 @@ from experiments.shared_vs_independent.gather import FRACTION, Gathered, models
 from experiments.shared_vs_independent.paired import difference, disagreement_less_noise, fall_area, rank_correlation
 from experiments.shared_vs_independent.returns import Returns
 from experiments.shared_vs_independent.robust import Estimate
-from experiments.shared_vs_independent.tables import HORIZONS, table
+from experiments.shared_vs_independent.tables import COMPARED_MODELS, HORIZONS, table
 
 COUNTS = "seeds × episodes"
 OTHER_DATA = (("broad", "narrow"), ("narrow", "narrow"), ("narrow", "broad"))
-PAIRS = (
-    *(("independent", "shared", *data) for data in ((DATA, DATA), *OTHER_DATA)),
-    ("independent", "shared_wide", DATA, DATA),
-    ("priors", "independent", DATA, DATA),
-)
+AGAINST_SHARED = COMPARED_MODELS[:2]  # the base as it is, and with the parameters of independent members
 
 
-def pairs(gathered: Gathered) -> list[str]:
+def pairs(gathered: Gathered, chosen: Sequence[tuple[str, str]] = COMPARED_MODELS) -> list[str]:
     """Return a table of what the rule compares, of its own models and data and of others."""
     rows = []
-    for first, second, data, tested in PAIRS:
+    for (first, second), (data, tested) in product(chosen, ((DATA, DATA), *OTHER_DATA)):
         found = {name: difference(gathered, first, second, data, tested, of) for name, of, _ in compared()}
         if next(iter(found.values())).value is not None:
             verdict = _verdict(found, {name: margin for name, _, margin in compared()})

@@ -75,11 +75,15 @@ class Gathered:
         """Return the results of those of the cells that have one."""
         return [result for result in map(self.of, cells) if result is not None]
 
-    def clones(self, data: str) -> list[PolicyCell]:
-        """Return a policy's cell for each seed whose clone of some data has been deployed: the clone is the same in all of them."""
+    def clones(self, data: str, model: str | None = None) -> list[PolicyCell]:
+        """Return a policy's cell for each seed whose clone of some data has been deployed.
+
+        Args:
+            model: whose policies start from it. A clone knows no model, so on one kind of processor it is the same for all of them.
+        """
         by_seed: dict[int, PolicyCell] = {}
         for cell in plan():
-            if isinstance(cell, PolicyCell) and cell.model.data == data and cell.name in self.by_name:
+            if isinstance(cell, PolicyCell) and cell.model.data == data and model in (None, cell.model.model) and self.of(cell):
                 by_seed.setdefault(cell.model.seed, cell)
         return [by_seed[seed] for seed in sorted(by_seed)]
 

@@ -77,7 +77,7 @@ def short_lines(found: Answer, gathered: Gathered) -> list[str]:
         f"**{SHARED[found.shared]}**{_easy(found)} What independent members have more, by the data that models "
         f"were trained and tested on (the rule is about the first row; its margin is {RANK_MARGIN:g}):",
         "",
-        *beside.pairs(gathered),
+        *beside.pairs(gathered, beside.AGAINST_SHARED),
         "",
         *(f"- Independent − shared, {c.name}: {c.difference.counted(3)}." for c in returned if c.difference.value is not None),
         *([f"- {noise}"] if noise else []),

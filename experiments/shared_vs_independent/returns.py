@@ -54,9 +54,9 @@ class Returns:
         return cls(tuple(found), seeds, scores, complete)
 
     @classmethod
-    def of_clones(cls, gathered: Gathered, data: str) -> Returns:
-        """Collect what the clones earned that the policies of some data start from: one a seed, and no weight to choose."""
-        cells = gathered.clones(data)
+    def of_clones(cls, gathered: Gathered, data: str, model: str | None = None) -> Returns:
+        """Collect what the clones earned that policies of some data (and model) start from: one a seed, and no weight to choose."""
+        cells = gathered.clones(data, model)
         scores = [at(gathered.by_name[cell.name], CLONE) for cell in cells]
         if not cells or any(score is None for score in scores):
             return cls((), (), np.zeros((0, 0, 0)), complete=False)
@@ -177,7 +177,7 @@ def gain_over_clone(gathered: Gathered, model: str, penalty: str, data: str, wei
 
     Never of the best weight chosen anew in every draw: clones have nothing to choose, so its interval would lie above 0 by chance.
     """
-    return difference(Returns.of(gathered, model, penalty, data, weight), Returns.of_clones(gathered, data))
+    return difference(Returns.of(gathered, model, penalty, data, weight), Returns.of_clones(gathered, data, model))
 
 
 def share_of_wins(returns: Returns) -> list[float]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.generated import with_part
-from experiments.shared_vs_independent import page, tables
+from experiments.shared_vs_independent import page, processors, tables
 from experiments.shared_vs_independent.answer import answer
 from experiments.shared_vs_independent.cells import HERE
 from experiments.shared_vs_independent.figures import FIGURES
@@ -26,7 +26,7 @@ from experiments.shared_vs_independent.hopes import hopes
 from rwmu.evaluation.json_files import json_ready, write_json, write_text
 
 COMMAND = "python -m experiments.shared_vs_independent.summarise"
-PARTS = ("answer", "results", "missing")
+PARTS = ("answer", "results", "processors", "missing")
 
 
 def write_figures(gathered: Gathered, folder: Path) -> list[str]:
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts = {
         "answer": page.answer_lines(found, judged, gathered),
         "results": page.result_lines(gathered, drawn),
+        "processors": processors.lines(gathered, Gathered.read(folder / "results" / processors.FOLDER)),
         "missing": tables.missing(gathered),
     }
     text = io.StringIO()

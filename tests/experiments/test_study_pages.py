@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from experiments.generated import marks
-from experiments.shared_vs_independent import beside, hopes, page, summarise, tables
+from experiments.shared_vs_independent import beside, hopes, page, processors, summarise, tables
 from experiments.shared_vs_independent.answer import answer, cost
 from experiments.shared_vs_independent.cells import MODELS, SEEDS, ModelCell, PolicyCell, plan
 from experiments.shared_vs_independent.gather import Gathered, number_at, seconds_of
@@ -134,11 +135,15 @@ def test_pairs_of_models_say_which_advantages_above_the_margin_are_sure_and_whic
             if cell.model == "priors" and cell.seed > 2:
                 del gathered.by_name[cell.name]
     lines = beside.pairs(gathered)
-    assert len(lines) == 2 + 6
+    assert len(lines) == 2 + 3 * 4, "every pair of models, by what they were trained and tested on"
+    assert lines[:-4] == beside.pairs(gathered, beside.AGAINST_SHARED)
     assert row_of(lines, "`independent` − `shared`", "broad", "broad")[-2:] == ["5 × 30, 15 falls", "excluded"]
     assert row_of(lines, "`independent` − `shared`", "broad", "narrow")[-2:] == ["5 × 30, 3 falls", "not excluded: AUROC"]
-    assert row_of(lines, "`independent` − `shared_wide`", "broad", "broad")[-1] == "yes: 8 steps, 24 steps"
-    assert row_of(lines, "`priors` − `independent`")[-1] == "not excluded: 8 steps, 24 steps, AUROC", "three seeds have no interval"
+    for data, tested in product(("broad", "narrow"), repeat=2):
+        falls = "; not excluded: AUROC" if tested == "narrow" else ""
+        assert row_of(lines, "`independent` − `shared_wide`", data, tested)[-1] == f"yes: 8 steps, 24 steps{falls}"
+    three = row_of(lines, "`priors` − `independent`", "broad", "broad")
+    assert three[-1] == "not excluded: 8 steps, 24 steps, AUROC", "three seeds have no interval"
     assert beside.pairs(Gathered({})) == ["not run yet"]
 
 
@@ -151,3 +156,18 @@ def test_disagreement_is_held_against_noise_in_one_sentence(noise: float, word: 
     assert f"surely {word} 0 in 16 of 16" in ranks
     assert "surely above 0 in 16 of 16" in falls
     assert beside.disagreement_or_noise(whole_study(EQUAL, SAME)) == "", "these results have no noise"
+
+
+def test_cells_made_on_two_kinds_of_processor_say_how_much_rounding_alone_changes() -> None:
+    """Five policies that earn 0.3 more or less there, while seeds differ by 0.01 a step: 0.3 / sqrt(2) and the spread of 0 to 4."""
+    used, other = whole_study(EQUAL, SAME), Gathered({})
+    for seed in SEEDS:
+        cell = PolicyCell(ModelCell("priors", "narrow", seed), "raw", 0.0)
+        there = policy_result(cell, 20.0 + 0.01 * seed + (0.3 if seed % 2 else -0.3))
+        other.by_name[cell.name] = there | {"machine": {"processor": "B"}}
+        used.by_name[cell.name]["machine"] = {"processor": "A"}
+    lines = processors.lines(used, other)
+    assert lines[0] == "Made on B (`results/another_processor`) and then, from the same data, on A:"
+    assert row_of(lines, "deployed return") == ["deployed return", "5", f"{0.3 / 2**0.5:.3f}", "0.300", f"{0.01 * 2.5**0.5:.3f}"]
+    assert len(lines) == 2 + 2 + 1, "no model was made twice"
+    assert processors.lines(used, Gathered({})) == ["No cell has been made on two kinds of processor."]

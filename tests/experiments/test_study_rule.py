@@ -101,6 +101,20 @@ def test_the_gain_over_the_clone_is_the_difference_of_the_means_that_the_tables_
     assert returns.gain_over_clone(gathered, "shared", "raw", "broad", 0.2).value == 3.0
 
 
+def test_a_policy_is_compared_with_the_clone_that_it_started_from() -> None:
+    """Clones of one seed differ where the policies of one model were made on another processor."""
+    gathered = whole_study(EQUAL, SAME)
+    for cell in plan():
+        if isinstance(cell, PolicyCell) and cell.model.model == "priors":
+            gathered.by_name[cell.name]["episodes"] |= {"clone": {"return": [12.0] * 8}}
+    gains = {model: returns.gain_over_clone(gathered, model, "raw", "broad", 0.2).value for model in ("shared", "priors")}
+    own = float(Returns.of(gathered, "shared", "raw", "broad", 0.2).scores.mean())
+    assert gains["priors"] == pytest.approx(own - 12.0)
+    assert gains["shared"] == pytest.approx(own - 20.0)
+    best = answer(gathered).best_weights
+    assert [best[model]["raw"].gain.value for model in ("priors", "shared")] == pytest.approx([own + 2.0 - 12.0, own + 2.0 - 20.0])
+
+
 def test_recalibration_that_does_worse_for_sure_hurts_and_what_may_be_either_is_not_shown_to_help() -> None:
     gathered = whole_study(EQUAL, SAME)
     for cell in plan():
