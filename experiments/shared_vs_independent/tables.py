@@ -306,7 +306,7 @@ def missing(gathered: Gathered) -> list[str]:
         whole = len(penalties) == every and all(len(seeds) == len(SEEDS) for seeds in penalties.values())
         which = "all" if whole else "; ".join(penalty + _of_seeds(seeds) for penalty, seeds in penalties.items())
         lines.append(f"- policies inside `{name}` models of {data} data: {which}")
-    return lines or ["- nothing"]
+    return lines or ["Nothing: every cell has been run."]
 
 
 def _of_seeds(seeds: Sequence[int]) -> str:

@@ -106,7 +106,7 @@ def test_what_is_missing_is_said_in_a_few_lines() -> None:
     assert len(lines) == 1 + 2 * 3
     assert lines[0].count("` of ") == 2 * len(MODELS)
     assert all(line.endswith(": all") for line in lines[1:])
-    assert tables.missing(whole_study(EQUAL, SAME)) == ["- nothing"]
+    assert tables.missing(whole_study(EQUAL, SAME)) == ["Nothing: every cell has been run."]
 
 
 def test_adopted_cells_are_marked_and_their_seconds_are_those_of_their_making() -> None:
