@@ -79,7 +79,8 @@ class Gathered:
         """Return a policy's cell for each seed whose clone of some data has been deployed.
 
         Args:
-            model: whose policies start from it. A clone knows no model, so on one kind of processor it is the same for all of them.
+            model: whose policies start from it; None for the first in the plan. A clone knows no model, so on one kind of processor
+                it is the same for all of them.
         """
         by_seed: dict[int, PolicyCell] = {}
         for cell in plan():

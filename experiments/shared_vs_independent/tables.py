@@ -248,7 +248,7 @@ def _of_policies(gathered: Gathered, cells: list[Cell], results: Sequence[dict[s
 
 
 def _clone_row(gathered: Gathered, data: str) -> list[list[str]]:
-    """Return the row of the clones that the policies of a data set start from: one a seed, whatever the model."""
+    """Return the row of the clones that the policies of a data set start from: one a seed, of the first model in the plan."""
     cells: list[Cell] = [*gathered.clones(data)]
     if not cells:
         return []
