@@ -25,7 +25,7 @@ from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import Feedback, encode, forecast
 from rwmu.errors import DataError, UserError
 from rwmu.records import Batch, Noise, Rollout, Window
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import aleatoric, epistemic
 

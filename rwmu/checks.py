@@ -7,7 +7,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rwmu.configuration import close_match
 from rwmu.data.windows import require_long_enough
 from rwmu.dynamics.losses import LossSettings
 from rwmu.errors import CheckpointError, ConfigError
@@ -16,6 +15,7 @@ from rwmu.numerics import check_accelerator, find_device
 from rwmu.parts import OF_THE_DREAM, Parts, factory
 from rwmu.policy.clone import best_episodes, require_known
 from rwmu.policy.rsl_rl import load_actor
+from rwmu.settings import close_match
 from rwmu.stages.policy import PolicySettings
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from omegaconf import DictConfig
 
-from rwmu.command_line import command
 from rwmu.errors import DataError
-from rwmu.evaluation.dataset import dataset_statistics
+from rwmu.measure.dataset import dataset_statistics
 from rwmu.parts import Parts
+from rwmu.runs.command_line import command
 
 
 @command("collect")

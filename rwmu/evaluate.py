@@ -10,11 +10,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rwmu.command_line import command
-from rwmu.configuration import check_changes
 from rwmu.numerics import set_up
 from rwmu.pipeline import Run
-from rwmu.run_folder import RunFolder
+from rwmu.runs.command_line import command
+from rwmu.runs.configuration import check_changes
+from rwmu.runs.folder import RunFolder
 from rwmu.stages.exploit import exploit
 
 

@@ -23,11 +23,12 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.sources import is_table, obtain
+from rwmu.dynamics.fit import TrainerSettings
 from rwmu.dynamics.losses import EXTENSION, LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.world_model import WorldModel, kind_of
 from rwmu.errors import ConfigError, DataError
-from rwmu.evaluation.json_files import write_json
+from rwmu.files import write_json
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.fitting import PenaltyFit, fitted_values
 from rwmu.imagination.penalty import typical_disagreement
@@ -35,10 +36,9 @@ from rwmu.imagination.rehearsal import rehearse
 from rwmu.imagination.rules import STEP_RULES
 from rwmu.interfaces import Penalty
 from rwmu.numerics import find_device
+from rwmu.robots.anymal_d import Robot
 from rwmu.simulators.collect import collect_dataset
-from rwmu.stages.dynamics import TrainerSettings
 from rwmu.stages.policy import PolicySettings
-from rwmu.tasks.anymal_d import Robot
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import uncertainty_estimate
 

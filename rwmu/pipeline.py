@@ -16,19 +16,21 @@ from torch import nn
 from rwmu.checks import check_data
 from rwmu.data.audit import brief, require_sound
 from rwmu.data.windows import window_starts
+from rwmu.dynamics import fit as dynamics
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, DataError
-from rwmu.evaluation.dataset import dataset_statistics
-from rwmu.evaluation.json_files import write_json
-from rwmu.evaluation.measure import measure_dynamics, merge
-from rwmu.evaluation.report import build_report
+from rwmu.files import copy_file, write_json
+from rwmu.measure import deploy as deployment
+from rwmu.measure.dataset import dataset_statistics
+from rwmu.measure.measure import measure_dynamics, merge
 from rwmu.parts import Parts
 from rwmu.policy.rsl_rl import load_actor
-from rwmu.provenance import run_card, write_run_card
-from rwmu.run_folder import RunFolder, StageClock
+from rwmu.report.report import build_report
+from rwmu.runs.card import run_card, write_run_card
+from rwmu.runs.folder import RunFolder, StageClock
 from rwmu.simulators.actors import policy_levels
 from rwmu.simulators.render import film, save_video
-from rwmu.stages import deployment, dynamics, policy
+from rwmu.stages import policy
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class Run:
         given = self.config.policy.checkpoint
         if given is not None:
             load_actor(Path(given), self.parts.robot)  # refuses what does not fit
-            policy.keep(Path(given), self._own_policy)
+            copy_file(Path(given), self._own_policy)
             return
         data, world_model = self.parts.data, self.world_model()
         starts = window_starts(data.episodes.lengths, data.splits["train"], world_model.history)
@@ -116,7 +118,7 @@ class Run:
             self.seed,
             self.progress,
         )
-        policy.keep(checkpoint, self._own_policy)
+        copy_file(checkpoint, self._own_policy)
 
     def deployment(self) -> None:
         """Deploy the policy in the simulator, beside the behaviour policies and its own dream, and film it."""
@@ -193,7 +195,7 @@ class Run:
         given = self.config.dynamics.checkpoint
         if given is not None and not self._own_world_model.is_file():
             self._load_world_model(Path(given))  # refuses what does not fit
-            policy.keep(Path(given), self._own_world_model)
+            copy_file(Path(given), self._own_world_model)
 
     def _note_data(self) -> None:
         """Put the data's hash on the run card, if it is not there; refuse other data than those."""

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from rwmu.command_line import command
 from rwmu.errors import ConfigError
 from rwmu.pipeline import Run
 from rwmu.policy.rsl_rl import load_actor
-from rwmu.run_folder import RunFolder
+from rwmu.runs.command_line import command
+from rwmu.runs.folder import RunFolder
 from rwmu.simulators.render import TOUR, film, save_video
 
 

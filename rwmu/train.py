@@ -12,11 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.checks import check_run
-from rwmu.command_line import STATUS_INTERRUPTED, command, stop
 from rwmu.errors import ConfigError
 from rwmu.numerics import set_up
 from rwmu.pipeline import Run
-from rwmu.run_folder import RunFolder
+from rwmu.runs.command_line import STATUS_INTERRUPTED, command, stop
+from rwmu.runs.folder import RunFolder
 
 
 @command("train")

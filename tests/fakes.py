@@ -11,7 +11,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.records import Carry, Features, Followed, follow
-from rwmu.tasks.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import Robot, anymal_d
 from rwmu.tasks.velocity import VelocityTask
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.imagination.env import ImaginedEnv
-from rwmu.run_folder import RunFolder
+from rwmu.runs.folder import RunFolder
 from tests.conftest import Command
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -15,21 +15,21 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.checks import check_parts
-from rwmu.configuration import (
+from rwmu.errors import ConfigError
+from rwmu.parts import Parts
+from rwmu.pipeline import STAGES
+from rwmu.runs.configuration import (
     CHOICES,
     NULLABLE,
     OVERLAYS,
     check_config,
     check_overrides,
-    close_match,
     compose_config,
     config_directory,
     groups,
     leaves,
 )
-from rwmu.errors import ConfigError
-from rwmu.parts import Parts
-from rwmu.pipeline import STAGES
+from rwmu.settings import close_match
 from rwmu.uncertainty.estimates import EPISTEMIC, NOISE
 from rwmu.uncertainty.recalibration import METHODS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rwmu.command_line import explain
 from rwmu.dynamics.module import DynamicsModule
+from rwmu.runs.command_line import explain
 from tests.conftest import Command
 
 

@@ -14,7 +14,7 @@ from rwmu.data.formats import csv, hdf5
 from rwmu.dynamics.published import KEY, import_checkpoint, published_normalizer, to_published
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
 from tests.conftest import Command
 from tests.data.walking import walking_episodes
 

@@ -11,27 +11,20 @@ import rwmu
 
 PACKAGE = Path(rwmu.__file__).resolve().parent
 FLOORS = [
-    {"records", "interfaces", "errors"},
+    {"errors"},
+    {"records", "files", "settings", "numerics", "loggers"},
+    {"interfaces"},
+    {"robots"},
     {"tasks"},
-    {"data"},
-    {"simulators", "dynamics", "uncertainty"},
+    {"data", "uncertainty"},
+    {"dynamics", "simulators"},
     {"imagination", "policy"},
-    {"algorithms", "evaluation"},
-    {
-        "train",
-        "evaluate",
-        "collect",
-        "play",
-        "pipeline",
-        "stages",
-        "checks",
-        "parts",
-        "numerics",
-        "provenance",
-        "configuration",
-        "command_line",
-        "run_folder",
-    },
+    {"algorithms", "measure"},
+    {"report"},
+    {"runs", "stages"},
+    {"parts"},
+    {"checks", "pipeline"},
+    {"train", "evaluate", "collect", "play"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 TOP = len(FLOORS) - 1

@@ -9,7 +9,7 @@ import pytest
 from rwmu.dynamics import world_model
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.interfaces import Dynamics
-from rwmu.run_folder import RunFolder
+from rwmu.runs.folder import RunFolder
 from tests.conftest import Command
 from tests.linear_model import LinearEnsemble
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from rwmu.configuration import config_directory, groups
 from rwmu.dynamics.world_model import WorldModel
+from rwmu.runs.configuration import config_directory, groups
 from rwmu.uncertainty.recalibration import METHODS, recalibration_from_dict
 from tests.conftest import Command
 

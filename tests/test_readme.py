@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rwmu.configuration import check_overrides, config_directory, groups
+from rwmu.runs.configuration import check_overrides, config_directory, groups
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()

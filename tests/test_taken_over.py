@@ -10,8 +10,8 @@ import torch
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
-from rwmu.run_folder import RunFolder
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.runs.folder import RunFolder
 from tests.conftest import Command
 
 

@@ -1,7 +1,7 @@
 """Measure the candidates of a training, choose six of rising quality, and ship them.
 
 ``python experiments/behaviour_policies/levels.py --run FOLDER`` deploys every candidate on the exact task (128 episodes of 20 s,
-deterministic), writes ``candidates.csv`` beside this file and the chosen actors to ``rwmu/simulators/assets/policies``.
+deterministic), writes ``candidates.csv`` beside this file and the chosen actors to ``rwmu/robots/assets/policies``.
 ``--table`` prints the table of the shipped levels from ``levels.json``.
 """
 
@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from rwmu.evaluation.deployment import deploy
+from rwmu.measure.deployment import deploy
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot_model import asset
 from rwmu.simulators.actors import ExactActor, policy_levels
 from rwmu.simulators.mujoco import MujocoEnv
-from rwmu.simulators.robot_model import asset
-from rwmu.tasks.anymal_d import anymal_d
 from rwmu.tasks.velocity import VelocityTask
 
 HERE = Path(__file__).parent

@@ -15,8 +15,8 @@ from rsl_rl.algorithms import PPO
 from tensordict import TensorDict
 from torch import Tensor
 
+from rwmu.robots.anymal_d import Robot, anymal_d
 from rwmu.simulators.mujoco import MujocoEnv
-from rwmu.tasks.anymal_d import Robot, anymal_d
 from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
 
 # Heavier tracking and a lighter demand for a level base let a gait appear; the exact weights from scratch end in standing or

@@ -20,8 +20,8 @@ import torch
 from experiments.benchmarks import gemm, ours, plain
 from experiments.benchmarks.sizes import KINDS, Kind, Sizes
 from experiments.benchmarks.timing import Times, interleave, quartiles, ratio, tensor_memory
-from rwmu.evaluation.json_files import write_json
-from rwmu.provenance import commit, difference, machine, versions
+from rwmu.files import write_json
+from rwmu.runs.card import commit, difference, machine, versions
 
 Build = Callable[[], Callable[[], Any]]
 

@@ -9,10 +9,10 @@ import time
 
 import torch
 
+from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.actors import policy_levels
 from rwmu.simulators.mujoco import DEFAULT_ENVELOPE, MujocoEnv
 from rwmu.simulators.physics import TorqueSpeedEnvelope
-from rwmu.tasks.anymal_d import anymal_d
 from rwmu.tasks.velocity import VelocityTask
 
 

@@ -19,14 +19,14 @@ from tqdm import tqdm
 from experiments.calibration import figures, report
 from experiments.calibration.options import Options, parse
 from experiments.calibration.subject import Subject
-from rwmu.command_line import mistakes_in_one_sentence
 from rwmu.errors import ConfigError, UserError
-from rwmu.evaluation.calibration.measure import measure_calibration
-from rwmu.evaluation.calibration.noise import NoiseTest
-from rwmu.evaluation.calibration.saved import save_recalibrations
-from rwmu.evaluation.calibration.settings import CalibrationSettings
-from rwmu.evaluation.calibration.simulated import record_noisy_episodes
-from rwmu.evaluation.json_files import json_ready, write_json, write_text
+from rwmu.files import json_ready, write_json, write_text
+from rwmu.measure.calibration.measure import measure_calibration
+from rwmu.measure.calibration.noise import NoiseTest
+from rwmu.measure.calibration.saved import save_recalibrations
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.calibration.simulated import record_noisy_episodes
+from rwmu.runs.command_line import mistakes_in_one_sentence
 
 RESULT = "calibration.json"
 RECALIBRATIONS = "recalibrations.json"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy
 from matplotlib.figure import Figure
 
-from rwmu.evaluation import figures as style
-from rwmu.evaluation.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY
+from rwmu.report import figures as style
+from rwmu.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY
 
 METHOD_STYLES = {
     "raw": (INK, "-", "o", "as it is"),

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rwmu.configuration import close_match, leaves
 from rwmu.errors import ConfigError
-from rwmu.evaluation.calibration.noise import NoiseSettings
-from rwmu.evaluation.calibration.settings import CalibrationSettings
+from rwmu.measure.calibration.noise import NoiseSettings
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.runs.configuration import close_match, leaves
 from rwmu.uncertainty.estimates import Estimate, epistemic
 
 
@@ -21,7 +21,7 @@ from rwmu.uncertainty.estimates import Estimate, epistemic
 class NoiseOptions:
     """Rollouts under noise; ``scales=[]`` leaves them out, ``simulator=false`` those that need the simulator.
 
-    Fields as :class:`~rwmu.evaluation.calibration.noise.NoiseSettings`; ``policy``: null for the run's clone or policy, else the
+    Fields as :class:`~rwmu.measure.calibration.noise.NoiseSettings`; ``policy``: null for the run's clone or policy, else the
     level of a behaviour policy.
     """
 
@@ -40,7 +40,7 @@ class Options:
         run: the run's folder. output: where the results go; null for ``calibration`` in the run's folder.
         data: another dataset of the same robot to test on (its test split); null for the run's own.
         horizons, stretches, long_stretches, samples, recalibrated_by, resamples, seed: see
-            :class:`~rwmu.evaluation.calibration.settings.CalibrationSettings`.
+            :class:`~rwmu.measure.calibration.settings.CalibrationSettings`.
         num_threads: of torch and the simulator. progress: show progress bars.
     """
 

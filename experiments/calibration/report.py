@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.calibration.figures import estimate_words
-from rwmu.evaluation import page
-from rwmu.evaluation.calibration import verdict as thresholds
-from rwmu.evaluation.calibration.verdict import listed
-from rwmu.evaluation.verdict import Verdict
+from rwmu.report import page
+from rwmu.report.calibration import verdict as thresholds
+from rwmu.report.calibration.verdict import listed
+from rwmu.report.verdict import Verdict
 
 CAPTIONS = {
     "ranking_by_horizon": "The higher, the better the disagreement tells large errors from small ones; the grey line is what "

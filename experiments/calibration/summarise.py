@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.generated import with_part
 from rwmu.errors import ConfigError
-from rwmu.evaluation.json_files import write_json
+from rwmu.files import write_json
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.calibration.summarise"

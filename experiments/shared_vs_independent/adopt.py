@@ -25,12 +25,11 @@ from experiments.shared_vs_independent.folders import absent, differences, fitte
 from experiments.shared_vs_independent.work import configuration, get_data
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, UserError
-from rwmu.evaluation.json_files import write_json
+from rwmu.files import copy_file, write_json
 from rwmu.numerics import set_up
 from rwmu.parts import Parts
 from rwmu.pipeline import Run
-from rwmu.run_folder import RunFolder, try_lock
-from rwmu.stages import policy
+from rwmu.runs.folder import RunFolder, try_lock
 from rwmu.train import open_run
 
 _ANY = object()  # has no effect while the others have these values
@@ -52,7 +51,7 @@ REPRODUCES: dict[str, Any] = {
 # Values that were called otherwise.
 RENAMED: dict[tuple[str, Any], Any] = {("data.bootstrap", True): "episodes"}
 _MAKING_OF = {
-    "model": ("rwmu/dynamics", "rwmu/data", "rwmu/stages/dynamics.py"),
+    "model": ("rwmu/dynamics", "rwmu/data", "rwmu/dynamics/fit.py"),
     "policy": ("rwmu/policy", "rwmu/imagination", "rwmu/algorithms", "rwmu/stages/policy.py", "rwmu/tasks"),
 }
 
@@ -114,7 +113,7 @@ def adopt(cell: Cell, source: RunFolder, runs: Path, extra: list[str]) -> dict[s
     try:
         get_data(run, runs)
         if isinstance(cell, PolicyCell):
-            policy.keep(source.checkpoints / "policy" / "clone.pt", folder.checkpoints / "policy" / "clone.pt")
+            copy_file(source.checkpoints / "policy" / "clone.pt", folder.checkpoints / "policy" / "clone.pt")
         run.stages(list(config.stages))  # loads what is given and refuses what does not fit
     except BaseException:
         latest(cell, runs).unlink()  # the cell counts as not begun

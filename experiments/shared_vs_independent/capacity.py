@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from experiments.shared_vs_independent.cells import MODELS, ModelCell
 from experiments.shared_vs_independent.folders import merged
-from rwmu.configuration import compose_config
 from rwmu.dynamics.world_model import parameter_count
 from rwmu.parts import Parts
+from rwmu.runs.configuration import compose_config
 
 LARGEST_DEVIATION = 0.02  # of the parameters, of the protocol
 

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.shared_vs_independent.cells import Cell, ModelCell, model_cell
-from rwmu.configuration import leaves
+from rwmu.runs.configuration import leaves
 
 # Keys that decide where a run writes, what it shows, how it is measured or how fast it is, but not what is fitted.
 _WITHOUT_EFFECT: tuple[str, ...] = (

@@ -10,10 +10,10 @@ from torch import Tensor
 from experiments.shared_vs_independent.cells import RULE_STEPS
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.evaluation.calibration.measure import measure_calibration
-from rwmu.evaluation.calibration.settings import CalibrationSettings, Selection
-from rwmu.evaluation.deployment import Deployment
 from rwmu.imagination.rehearsal import rehearse
+from rwmu.measure.calibration.measure import measure_calibration
+from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.deployment import Deployment
 from rwmu.uncertainty.estimates import aleatoric, epistemic
 
 # Every row of the test episodes is predicted one step ahead: a sample of them would have to be weighed.

@@ -15,7 +15,7 @@ from experiments.shared_vs_independent.work import configuration
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.data.overlap import beginning
-from rwmu.evaluation.json_files import write_json
+from rwmu.files import write_json
 from rwmu.parts import Parts
 
 SPLITS = ("train", "validation", "test", "calibration")

@@ -37,7 +37,7 @@ from experiments.shared_vs_independent.cells import (
     result_path,
 )
 from experiments.shared_vs_independent.folders import is_fitted, latest, read_json
-from rwmu.run_folder import try_lock
+from rwmu.runs.folder import try_lock
 
 POLL_S = 0.5
 GRACE_S = 120.0  # for an interrupted cell to write what it has

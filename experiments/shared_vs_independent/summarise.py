@@ -23,7 +23,7 @@ from experiments.shared_vs_independent.cells import HERE
 from experiments.shared_vs_independent.figures import FIGURES
 from experiments.shared_vs_independent.gather import Gathered
 from experiments.shared_vs_independent.hopes import hopes
-from rwmu.evaluation.json_files import json_ready, write_json, write_text
+from rwmu.files import json_ready, write_json, write_text
 
 COMMAND = "python -m experiments.shared_vs_independent.summarise"
 PARTS = ("answer", "results", "processors", "missing")

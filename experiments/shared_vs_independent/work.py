@@ -31,19 +31,19 @@ from experiments.shared_vs_independent.cells import (
     result_path,
 )
 from experiments.shared_vs_independent.folders import ANOTHER_FIT, absent, differences, fitted_model, latest, locked, read_json
-from rwmu.command_line import STATUS_INTERRUPTED, STATUS_USER_ERROR, explain
-from rwmu.configuration import check_config, compose_config, config_directory, groups
 from rwmu.dynamics.world_model import WorldModel, parameter_count
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.evaluation.cache import DeploymentCache, deployment_key
-from rwmu.evaluation.json_files import write_json, write_text
-from rwmu.evaluation.measure import Candidate, deploy_each
+from rwmu.files import copy_file, write_json, write_text
+from rwmu.measure import deploy as deployment
+from rwmu.measure.cache import DeploymentCache, deployment_key
+from rwmu.measure.measure import Candidate, deploy_each
 from rwmu.numerics import set_up
 from rwmu.pipeline import Run
 from rwmu.policy.rsl_rl import load_actor
-from rwmu.provenance import commit, difference
-from rwmu.run_folder import RunFolder, StageClock
-from rwmu.stages import deployment, policy
+from rwmu.runs.card import commit, difference
+from rwmu.runs.command_line import STATUS_INTERRUPTED, STATUS_USER_ERROR, explain
+from rwmu.runs.configuration import check_config, compose_config, config_directory, groups
+from rwmu.runs.folder import RunFolder, StageClock
 from rwmu.train import open_run
 
 NUM_DREAM_ENVS = 64
@@ -128,11 +128,11 @@ def finish_policy(cell: PolicyCell, run: Run, runs: Path) -> dict[str, Any]:
         )
         # A clone depends on data and seed alone: it is made once.
         if shared.is_file() and not clone.is_file():
-            policy.keep(shared, clone)
+            copy_file(shared, clone)
         same_model(cell, run)
         run.stages(STAGES["policy"])
         if clone.is_file() and not shared.is_file():
-            policy.keep(clone, shared)
+            copy_file(clone, shared)
         with StageClock(run.folder, "deployment"):
             write_json(run.folder.path / "measured" / "deployment.json", deploy(run, clone))
     kept = ("deployment", "imagination", "episodes")

@@ -19,8 +19,8 @@ from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
-from rwmu.dynamics.world_model import write_whole
 from rwmu.errors import TrainingError
+from rwmu.files import write_torch
 from rwmu.policy.rsl_rl import copy_to_cpu, load_checkpoint, read_checkpoint, save_checkpoint
 
 RESUME_FILE = "resume.pt"
@@ -103,10 +103,10 @@ def optimise_policy(
                 done = iteration + 1
                 if checkpoint_dir is not None and (done % save_every == 0 or done == iterations):
                     save_checkpoint(checkpoint_dir / f"model_{done}.pt", ppo, done, infos)
-                    write_whole(checkpoint_dir / RESUME_FILE, _snapshot(env, ppo, done))
+                    write_torch(checkpoint_dir / RESUME_FILE, _snapshot(env, ppo, done))
     except KeyboardInterrupt:
         if checkpoint_dir is not None and snapshot:
-            write_whole(checkpoint_dir / RESUME_FILE, snapshot)
+            write_torch(checkpoint_dir / RESUME_FILE, snapshot)
         raise
     return rows
 

@@ -15,7 +15,7 @@ from rwmu.data.normalizer import Normalizer
 from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.records import Batch, Window
-from rwmu.tasks.symmetry import Mirror
+from rwmu.robots.symmetry import Mirror
 
 BOOTSTRAPS = ("episodes", "windows", "weights", "in_batch", "none")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rwmu.errors import CheckpointError, DataError
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 _CHUNK_ROWS = 65536  # bounds the float64 copies
 _RELATIVE_FLOOR = 1e-6  # a float32 column that varies less than this times its size is constant but for rounding

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 # See find_seams.
 _POSITION_FLOOR = 0.005  # rad

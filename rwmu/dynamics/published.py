@@ -25,9 +25,10 @@ from torch import Tensor
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.world_model import FORMAT, WorldModel, write_whole
+from rwmu.dynamics.world_model import FORMAT, WorldModel
 from rwmu.errors import CheckpointError, UserError
-from rwmu.tasks.anymal_d import Robot, anymal_d
+from rwmu.files import write_torch
+from rwmu.robots.anymal_d import Robot, anymal_d
 
 KEY = "system_dynamics_state_dict"
 HISTORY = 32  # M, rows of history of the published configuration
@@ -236,7 +237,7 @@ def export_checkpoint(source: str | Path, target: str | Path) -> WorldModel:
         CheckpointError: one sentence.
     """
     world_model = WorldModel.load(Path(source))
-    write_whole(Path(target), {KEY: to_published(world_model.dynamics)})
+    write_torch(Path(target), {KEY: to_published(world_model.dynamics)})
     return world_model
 
 

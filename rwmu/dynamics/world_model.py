@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,9 @@ from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import step, warm_up
 from rwmu.errors import CheckpointError, DataError
+from rwmu.files import write_torch
 from rwmu.records import Carry, Followed, Prediction, Window
-from rwmu.tasks.anymal_d import Robot
+from rwmu.robots.anymal_d import Robot
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class WorldModel:
             "training": self.training,
             "extension_normalizer": None if self.extension_normalizer is None else self.extension_normalizer.to_dict(),
         }
-        write_whole(path, content)
+        write_torch(path, content)
 
     @classmethod
     def load(cls, path: Path) -> WorldModel:
@@ -185,14 +185,6 @@ def build_ensemble(architecture: Mapping[str, Any]) -> RecurrentEnsemble:
         return _KINDS[kind](**arguments)
     except TypeError as error:
         raise CheckpointError(f"The architecture of the world model is not understood: {error}.") from error
-
-
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Save ``content`` at ``path``; an interrupted write leaves what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
 
 
 def kind_of(dynamics: nn.Module) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError, DataError
 from rwmu.imagination.rehearsal import Rehearsal
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Sample, groups_of
 from rwmu.uncertainty.estimates import NOISE, Estimate, uncertainty_estimate
 from rwmu.uncertainty.recalibration import Recalibration, method_of, needed_trajectories

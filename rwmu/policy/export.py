@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.dynamics.world_model import write_whole
 from rwmu.errors import CheckpointError, UserError
+from rwmu.files import write_torch
 from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file
-from rwmu.tasks.anymal_d import Robot
+from rwmu.robots.anymal_d import Robot
 
 Weights = dict[str, Tensor]
 _STD, _LOG_STD, _STD_PARAM = "std", "log_std", "distribution.std_param"
@@ -165,7 +165,7 @@ def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | Non
     infos |= {} if robot is None else {"robot": robot.name}
     # Kept, for the logarithm of an exponential is not always the same number.
     infos |= {_LOG_STD: weights[_LOG_STD]} if _LOG_STD in weights else {}
-    write_whole(
+    write_torch(
         Path(target),
         {
             "actor_state_dict": actor,
@@ -192,7 +192,7 @@ def export_checkpoint(source: str | Path, target: str | Path) -> None:
     if log_std is not None and torch.equal(log_std.exp(), weights[_STD]):
         weights = {_LOG_STD: log_std, **{key: tensor for key, tensor in weights.items() if key != _STD}}
     kept: dict[str, Any] = {key: content[key] for key in ("optimizer_state_dict", "iter") if key in content}
-    write_whole(Path(target), {"model_state_dict": weights, **kept, "infos": None})
+    write_torch(Path(target), {"model_state_dict": weights, **kept, "infos": None})
 
 
 def _read(path: Path) -> dict[str, Any]:

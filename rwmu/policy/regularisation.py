@@ -13,7 +13,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from rwmu.errors import ConfigError
-from rwmu.tasks.anymal_d import Robot
+from rwmu.robots.anymal_d import Robot
 
 
 class MirrorAugmentation:

@@ -20,10 +20,10 @@ from rsl_rl.utils import resolve_nn_activation
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from rwmu.dynamics.world_model import write_whole
 from rwmu.errors import CheckpointError, ConfigError
+from rwmu.files import write_torch
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
-from rwmu.tasks.anymal_d import Robot
+from rwmu.robots.anymal_d import Robot
 
 _PPO_OWN = (
     *("num_learning_epochs", "num_mini_batches", "clip_param", "gamma", "lam", "value_loss_coef", "use_clipped_value_loss"),
@@ -206,7 +206,7 @@ def save_checkpoint(path: Path, ppo: PPO, iteration: int, infos: Mapping[str, An
 
     Tensors are written from the CPU, so that whoever reads the file needs no device but that.
     """
-    write_whole(path, {**copy_to_cpu(ppo.save()), "iter": iteration, "infos": dict(infos or {})})
+    write_torch(path, {**copy_to_cpu(ppo.save()), "iter": iteration, "infos": dict(infos or {})})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

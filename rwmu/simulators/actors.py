@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.simulators.robot_model import asset
+from rwmu.robots.robot_model import asset
 
 Floats = NDArray[np.float64]
 

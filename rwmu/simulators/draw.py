@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rwmu.files import replacing
+from rwmu.robots.robot_model import ModelSettings, build_xml
 from rwmu.simulators.physics import import_mujoco
-from rwmu.simulators.robot_model import ModelSettings, build_xml
 
 
 def _frames(mujoco: Any, poses: NDArray[np.float64], width: int, height: int) -> list[Image.Image]:
@@ -44,9 +45,8 @@ def _draw(frames: Path, path: Path) -> None:
         frame_ms = round(1000 * float(stored["frame_s"]))
     palette = images[len(images) // 2].quantize(64)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    partial = path.with_name(path.name + ".part")
-    images[0].save(partial, format="GIF", save_all=True, append_images=images[1:], duration=frame_ms, loop=0)
-    partial.replace(path)
+    with replacing(path) as partial:
+        images[0].save(partial, format="GIF", save_all=True, append_images=images[1:], duration=frame_ms, loop=0)
 
 
 if __name__ == "__main__":

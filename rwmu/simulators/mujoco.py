@@ -19,9 +19,9 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.records import Reward
+from rwmu.robots.robot_model import CONTACT_BODIES, LEGS, ModelSettings
 from rwmu.simulators.physics import Physics, TorqueSpeedEnvelope
 from rwmu.simulators.random_streams import RandomStreams
-from rwmu.simulators.robot_model import CONTACT_BODIES, LEGS, ModelSettings
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 
 CONTACT_HISTORY = 3  # substeps in which Isaac Lab looks for contacts of base and thighs

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rwmu.errors import ConfigError, MissingExtraError
-from rwmu.simulators.robot_model import CONTACT_BODIES, JOINT_TYPES, LEGS, ModelSettings, model_xml
+from rwmu.robots.robot_model import CONTACT_BODIES, JOINT_TYPES, LEGS, ModelSettings, model_xml
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

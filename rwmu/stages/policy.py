@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,10 @@ from rsl_rl.algorithms import PPO
 from rwmu.algorithms.offline import RESUME_FILE, optimise_policy
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.imagination.env import ImaginedEnv
+from rwmu.loggers import EveryLogger
 from rwmu.numerics import ThreadGuard
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, save_checkpoint
-from rwmu.stages.loggers import EveryLogger
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,3 @@ def _clone(
     figures = clone_actor(ppo.actor, data.episodes, splits["train"], splits["validation"], env.task, settings.clone, seed)
     save_checkpoint(path, ppo, 0, {**infos, **{f"clone/{name}": value for name, value in figures.items()}})
     return path
-
-
-def keep(checkpoint: Path, path: Path) -> None:
-    """Copy a checkpoint under the name that later stages look for."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    shutil.copyfile(checkpoint, partial)
-    partial.replace(path)

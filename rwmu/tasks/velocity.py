@@ -13,8 +13,8 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.records import Reward
+from rwmu.robots.anymal_d import Robot
 from rwmu.tasks import rewards
-from rwmu.tasks.anymal_d import Robot
 
 # Isaac Lab's Isaac-Velocity-Flat-AnymalD.
 DEFAULT_WEIGHTS: dict[str, float] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError, DataError
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 Groups = tuple[tuple[str, int], ...]
 

@@ -11,7 +11,7 @@ from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.formats import csv
 from rwmu.data.replay import replay
-from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.robots.anymal_d import STATE_LAYOUT
 from rwmu.tasks.velocity import VelocityTask
 from tests.data import walking
 from tests.data.walking import ROBOT, STEP_DT, walking_episodes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import Robot, anymal_d
 
 ROBOT = anymal_d()
 

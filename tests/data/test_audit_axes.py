@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rwmu.data.audit.axes import base_axes, correlations
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.robots.anymal_d import STATE_LAYOUT
 from tests.data.planted import found, sound_episodes, with_state
 from tests.data.test_audit_motors import noisy
 from tests.data.walking import ROBOT, STEP_DT

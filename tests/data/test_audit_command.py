@@ -16,7 +16,7 @@ from rwmu.data.audit.__main__ import main
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import csv, hdf5
 from rwmu.data.normalizer import Normalizer
-from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.robots.anymal_d import STATE_LAYOUT
 from tests.conftest import Command
 from tests.data.planted import FAULTS, constant_gravity, sound_episodes
 from tests.data.walking import ROBOT

@@ -9,7 +9,7 @@ import torch
 
 from rwmu.data.audit.falls import time_outs, unmarked_falls
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.robots.anymal_d import STATE_LAYOUT
 from tests.data.planted import found, sound_episodes
 from tests.data.walking import walking_episodes
 

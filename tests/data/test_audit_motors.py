@@ -11,8 +11,8 @@ import torch
 from rwmu.data.audit.examine import examine
 from rwmu.data.audit.motors import Moments, best_lags, motors, odd_episodes
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import STATE_LAYOUT
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.anymal_d import STATE_LAYOUT
+from rwmu.robots.layout import StateLayout
 from tests.data.planted import Plant, found, shifted, sound_episodes, with_state
 from tests.data.walking import ROBOT
 

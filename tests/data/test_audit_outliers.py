@@ -11,7 +11,7 @@ import torch
 from rwmu.data.audit import examine
 from rwmu.data.audit.outliers import outliers, typical
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.robots.anymal_d import STATE_LAYOUT
 from tests.data.planted import found, scaled, sound_episodes
 from tests.data.walking import ROBOT
 

@@ -9,7 +9,7 @@ import torch
 
 from rwmu.data.audit.stuck import stuck_columns
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import STATE_LAYOUT
+from rwmu.robots.anymal_d import STATE_LAYOUT
 from tests.data.planted import sound_episodes
 from tests.data.walking import ROBOT
 

@@ -5,7 +5,7 @@ import torch
 
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import CheckpointError, DataError
-from rwmu.tasks.layout import Field, StateLayout
+from rwmu.robots.layout import Field, StateLayout
 
 LAYOUT = StateLayout([Field("velocity", 2, "m/s"), Field("height", 1, "m")])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from rwmu.data.seams import find_seams, joints_follow
+from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
+from rwmu.robots.layout import Field, StateLayout
 from rwmu.simulators.collect import collect_dataset
 from rwmu.simulators.recipes import RECIPES
-from rwmu.tasks.anymal_d import STATE_LAYOUT, anymal_d
-from rwmu.tasks.layout import Field, StateLayout
 from rwmu.tasks.velocity import VelocityTask
 from tests.data.walking import STEP_DT, walking_episode, walking_episodes
 

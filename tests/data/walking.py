@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes, concatenate
-from rwmu.tasks.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import Robot, anymal_d
 
 ROBOT = anymal_d()
 STEP_DT = 0.02

@@ -9,12 +9,12 @@ import torch
 from omegaconf import OmegaConf
 
 from rwmu.algorithms.offline import optimise_policy
-from rwmu.configuration import config_directory
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.policy.rsl_rl import PpoSettings, build_ppo
+from rwmu.runs.configuration import config_directory
 from rwmu.tasks.velocity import VelocityTask
 from tests.dynamics.plain_rwm import PlainWorldModel, plain_copy
 from tests.dynamics.small import KINDS, assert_all_close, assert_close, assert_same_bits

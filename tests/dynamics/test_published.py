@@ -18,7 +18,7 @@ from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError
 from rwmu.records import Window
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
 from tests.reference import load
 
 FORM = {"auxiliary_base": "separate", "skip": False, "learn_bounds": True}

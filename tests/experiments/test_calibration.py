@@ -20,13 +20,13 @@ from experiments.calibration.options import Options, parse
 from experiments.calibration.report import csv_tables, html, reasons, short
 from experiments.calibration.subject import _splits
 from experiments.generated import marks
-from rwmu.configuration import compose_config
 from rwmu.data.episodes import concatenate
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.parts import Parts
+from rwmu.runs.configuration import compose_config
 from tests.fakes import random_episodes
 
 LENGTHS = [60, 70, 80, 90] * 10

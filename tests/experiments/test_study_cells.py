@@ -18,7 +18,7 @@ from experiments.shared_vs_independent.folders import ANOTHER_FIT, is_fitted, la
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.pipeline import Run
-from rwmu.run_folder import RunFolder
+from rwmu.runs.folder import RunFolder
 
 MODEL = ModelCell("shared", "broad", 0)
 POLICY = PolicyCell(MODEL, "recalibrated", 0.5)

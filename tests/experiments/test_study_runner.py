@@ -15,7 +15,7 @@ from experiments.shared_vs_independent import run as study
 from experiments.shared_vs_independent.capacity import LARGEST_DEVIATION, complete, parameters
 from experiments.shared_vs_independent.cells import FORMAT, Cell, ModelCell, PolicyCell, plan, result_path
 from experiments.shared_vs_independent.folders import ANOTHER_FIT
-from rwmu.run_folder import try_lock
+from rwmu.runs.folder import try_lock
 
 # Finishes a cell, unless a file in its folder says otherwise; an interrupted one leaves a mark and is done the next time.
 WORKER = (

@@ -10,7 +10,7 @@ from rwmu.imagination.boundary import BoundaryPenalty
 from rwmu.imagination.fitting import PenaltyFit, fitted_values
 from rwmu.imagination.recalibrated import RecalibratedPenalty
 from rwmu.imagination.rehearsal import covering_starts, rehearse
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
 from rwmu.uncertainty.estimates import epistemic
 from rwmu.uncertainty.recalibration import recalibration_from_dict
 from tests.fakes import known_world_model, random_episodes

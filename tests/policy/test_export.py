@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rwmu.errors import CheckpointError
 from rwmu.policy import export
 from rwmu.policy.rsl_rl import PpoSettings, build_ppo, load_actor, load_checkpoint
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
 
 ROBOT = anymal_d()
 

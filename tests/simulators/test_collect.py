@@ -13,12 +13,12 @@ import torch
 from rwmu.data.episodes import Episodes
 from rwmu.data.overlap import begin_alike
 from rwmu.errors import ConfigError
+from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.simulators import collect
 from rwmu.simulators.actors import ExactActor, PolicyLevels
 from rwmu.simulators.collect import collect_dataset
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.simulators.recipes import RECIPES, Recipe
-from rwmu.tasks.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.tasks.velocity import VelocityTask
 
 BUSY = Recipe({"bold": 0.5, "timid": 0.5}, switching=0.5, switch_interval_s=0.2, falls=0.3, burst_levels=("bold",), rest_s=0.2)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError
+from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
+from rwmu.robots.robot_model import ModelSettings
 from rwmu.simulators.mujoco import MujocoEnv, Push, StartState
-from rwmu.simulators.robot_model import ModelSettings
-from rwmu.tasks.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.tasks.velocity import VelocityTask
 
 

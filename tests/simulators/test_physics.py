@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rwmu.errors import ConfigError, MissingExtraError
+from rwmu.robots.anymal_d import JOINTS, anymal_d
+from rwmu.robots.robot_model import ModelSettings, asset, build_xml
 from rwmu.simulators.physics import Physics, TorqueSpeedEnvelope
-from rwmu.simulators.robot_model import ModelSettings, asset, build_xml
-from rwmu.tasks.anymal_d import JOINTS, anymal_d
 
 HOME = anymal_d().default_joint_pos.double().numpy()
 

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from rwmu.errors import ConfigError
+from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators import render
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.simulators.render import film, save_video
-from rwmu.tasks.anymal_d import anymal_d
 from rwmu.tasks.velocity import VelocityTask
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rwmu.records import Reward
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
 from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
 from tests.reference import load, load_names
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rwmu.errors import ConfigError
+from rwmu.robots.anymal_d import OBSERVATION_LAYOUT, STATE_LAYOUT, anymal_d
 from rwmu.tasks import rewards
-from rwmu.tasks.anymal_d import OBSERVATION_LAYOUT, STATE_LAYOUT, anymal_d
 from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
 
 ROBOT = anymal_d()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rwmu.errors import ConfigError, DataError
-from rwmu.tasks.anymal_d import anymal_d
+from rwmu.robots.anymal_d import anymal_d
 from rwmu.uncertainty.calibration_sample import FittedOn, Sample, groups_of
 from rwmu.uncertainty.conformal import conformal_quantile
 from rwmu.uncertainty.monotone import interpolate, isotonic_knots, pool_adjacent_violators

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rwmu.data.audit.findings import Finding
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 LAGS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 _MOST_ROWS = 50_000  # regressed on; more would not change the figures

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwmu.data.audit.findings import Finding
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 _ROWS = 5  # over which turns are added up: noise of the sensors is small beside them
 _MOST_WINDOWS, _FEWEST_WINDOWS = 40_000, 500

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rwmu.data.audit.findings import Finding, listed, place
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import Robot
+from rwmu.robots.anymal_d import Robot
 
 _RELATIVE = 1e-6  # as the normaliser: what varies less than this times its size is constant but for rounding
 _THIGHS_ON, _MORE = 0.3, 0.2  # share of the rows with a thigh down, and how much more often than feet, that no walk has

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwmu.data.audit.findings import Finding
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 CELLS = 4  # an axis of the box of commands
 NEEDED = 5  # independent episodes without which a split gives no interval (rwmu/uncertainty/resampling.py)

@@ -21,7 +21,7 @@ from rwmu.data.audit.stuck import stuck_columns
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.splits import DEFAULT_FRACTIONS
-from rwmu.tasks.anymal_d import Robot
+from rwmu.robots.anymal_d import Robot
 from rwmu.tasks.velocity import VelocityTask
 
 JOINT_FIELDS = {"joint_pos", "joint_vel"}

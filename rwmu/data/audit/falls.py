@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rwmu.data.audit.findings import Finding, listed
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 _FEWEST_EPISODES = 10
 _NEARLY_ALL, _MOST = 0.9, 0.5

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
-from rwmu.tasks.anymal_d import Robot
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.anymal_d import Robot
+from rwmu.robots.layout import StateLayout
 
 
 class UnfitDataError(DataError):

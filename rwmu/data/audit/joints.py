@@ -10,7 +10,7 @@ from torch import Tensor
 from rwmu.data.audit.findings import Finding, listed
 from rwmu.data.episodes import Episodes
 from rwmu.data.seams import find_seams, joints_follow
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 _DEGREES = 180.0 / math.pi
 _LISTED = 20  # seams named in the numbers

@@ -14,8 +14,8 @@ from torch import Tensor
 from rwmu.data.audit.actions import LAGS, regressed_rows
 from rwmu.data.audit.findings import Finding, listed
 from rwmu.data.episodes import Episodes
-from rwmu.tasks.anymal_d import Robot
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.anymal_d import Robot
+from rwmu.robots.layout import StateLayout
 
 FIELDS = {"joint_pos", "joint_vel", "joint_torque"}
 _FEWEST_ROWS = 500

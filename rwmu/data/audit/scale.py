@@ -7,7 +7,7 @@ import torch
 from rwmu.data.audit.findings import Finding, listed
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
-from rwmu.tasks.layout import StateLayout
+from rwmu.robots.layout import StateLayout
 
 _SHIFTED = 1.0  # deviations of the normaliser
 _SCALED = 3.0

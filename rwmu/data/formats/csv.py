@@ -23,11 +23,8 @@ What the table leaves open, and what is done about it:
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import sys
-import uuid
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +40,8 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.seams import find_seams, joints_follow
 from rwmu.errors import DataError, UserError
-from rwmu.tasks.anymal_d import Robot, anymal_d
+from rwmu.files import replacing
+from rwmu.robots.anymal_d import Robot, anymal_d
 
 STEP_DT = 0.02  # s, of the published datasets
 UNKNOWN = ("command", "reward", "seeds")
@@ -194,21 +192,15 @@ def save(episodes: Episodes, path: str | Path) -> None:
         DataError: if the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     numbers = torch.cat([episodes.state, episodes.action], dim=-1)
     flags = torch.cat([episodes.contact, episodes.termination.unsqueeze(-1)], dim=-1).int()
     line = ",".join(["%.9g"] * numbers.shape[-1] + ["%d"] * flags.shape[-1]) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="ascii") as file:
+        with replacing(path) as partial, partial.open("w", encoding="ascii") as file:
             for values, bits in zip(torch.split(numbers, _CHUNK_ROWS), torch.split(flags, _CHUNK_ROWS), strict=True):
                 file.writelines(line % (*v, *b) for v, b in zip(values.tolist(), bits.tolist(), strict=True))
-        os.replace(partial, path)
     except OSError as error:
         raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 # -- reading --------------------------------------------------------------------------------------------------------------

@@ -21,10 +21,7 @@ whether an action stands beside the state before it or after it. HDF5 is also se
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +34,8 @@ from torch import Tensor
 from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
-from rwmu.tasks.anymal_d import Robot
+from rwmu.files import replacing
+from rwmu.robots.anymal_d import Robot
 
 _COLLECT = "collect it with 'python -m rwmu.collect'"
 # name in the file -> (array of Episodes, whether row 0 is stored)
@@ -60,17 +58,11 @@ def save(episodes: Episodes, path: str | Path) -> None:
         DataError: if the folder cannot be written to.
     """
     path, episodes = Path(path), _with_bare_first_rows(episodes)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(partial, "w", libver="latest") as file:
+        with replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
             _write(episodes, file)
-        os.replace(partial, path)
     except OSError as error:
         raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def load(path: str | Path, robot: Robot | None = None) -> Episodes:

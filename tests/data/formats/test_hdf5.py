@@ -13,7 +13,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.windows import gather, window_starts
 from rwmu.errors import DataError
-from rwmu.tasks.layout import Field, StateLayout
+from rwmu.robots.layout import Field, StateLayout
 from tests.data.synthetic import ROBOT, numbered_episodes
 
 LENGTHS = [6, 4, 1, 9]

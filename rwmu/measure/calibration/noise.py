@@ -1,0 +1,215 @@
+"""Rollouts under noise: when the model is asked about things off its data, does its uncertainty grow with its error?
+
+Two kinds. **Given**, at the sizes of RWM's Fig. 3b (arXiv:2501.10100: 100 trajectories of 400 steps, scales 0, 0.1, 0.2, 0.4, 0.5
+and 0.8): whatever the model is given is disturbed, every state (of the history, and each that is fed back) and every action, by
+normal noise of that many standard deviations of the data; the truth is the recorded, undisturbed trajectory. The noise itself is
+part of the error, so the error must grow; the question is whether the uncertainty grows with it. **Simulated**: a policy acts in
+the simulator with that much noise on its actions, in their own unit; the model is given what really happened
+(:mod:`rwmu.measure.calibration.simulated`), so the truth is what the noise led to.
+
+Coverage is that of propagated means, as the members' paths are disturbed alike; the recalibration is fitted on undisturbed
+calibration episodes, for who could recalibrate for noise that has never been seen?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.dynamics.unroll import encode
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import ConfigError
+from rwmu.imagination.rehearsal import covering_starts
+from rwmu.measure.calibration.cells import Cell, missing
+from rwmu.measure.calibration.ranking import not_compared, ranking_at
+from rwmu.measure.calibration.recalibrated import RAW, Fitted, Gaussians
+from rwmu.measure.calibration.scale import scale_at
+from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.stretches import Stretches, longest_forecast, stretch_window
+from rwmu.records import Prediction, Window, follow
+from rwmu.robots.layout import StateLayout
+from rwmu.uncertainty.calibration_sample import groups_of
+from rwmu.uncertainty.estimates import Estimate, epistemic
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
+from rwmu.uncertainty.resampling import bootstrap
+from rwmu.uncertainty.spread import Spread, mixture
+
+SCALES = (0.0, 0.1, 0.2, 0.4, 0.5, 0.8)
+METHOD = "per_horizon"  # needs few trajectories, and gives a distribution
+CELLS = ("error", "disagreement", "rank", "exploded", "coverage_683", "coverage_95", "recalibrated_683", "recalibrated_95")
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How much noise, and on how many rollouts.
+
+    Attributes:
+        scales: of the noise; 0 is the rollout without it. trajectories: at most so many. steps: of each, after the history.
+    """
+
+    scales: tuple[float, ...] = SCALES
+    trajectories: int = 100
+    steps: int = 400
+
+    def __post_init__(self) -> None:
+        if any(not 0.0 <= scale < float("inf") for scale in self.scales):
+            raise ConfigError(f"noise.scales is {list(self.scales)}, but must be numbers of at least 0.")
+        if self.trajectories < 1 or self.steps < 1:
+            raise ConfigError("noise.trajectories and noise.steps must be at least 1.")
+
+
+def _disturbed(world_model: WorldModel, window: Window, scale: float, seed: int) -> tuple[Window, Tensor]:
+    """Return the window with noise on all states and actions, and the noise ``[T, B, D]`` for the states that are fed back."""
+    generator = torch.Generator().manual_seed(seed)
+    state = scale * torch.randn(window.state.shape, generator=generator)
+    # Actions are not normalised by the model; their own deviation makes the noise on them what it is on states.
+    action = scale * window.action.flatten(0, 2).std(dim=0) * torch.randn(window.action.shape, generator=generator)
+    noisy = Window(window.state + state, window.action + action, window.contact, window.termination)
+    return noisy, state[0].transpose(0, 1)
+
+
+def _paths(
+    world_model: WorldModel, window: Window, noise: Tensor, followed: Tensor | None, estimate: Estimate
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Roll out; with ``followed [B]`` all members see one member's path, else each goes its own way by its mean.
+
+    Returns:
+        For each step: disagreement ``[B]``, and mean and std ``[B, D]``: of the path followed (std is 0), or of all paths.
+    """
+    dynamics, history = world_model.dynamics, world_model.history
+    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1]).last(1)
+    features, state, carry = encoded.features.map(lambda tensor: tensor[:, :, 0]), encoded.state[:, :, 0], encoded.carry
+    disagreements, means, stds = [], [], []
+    for row in range(history, window.length):
+        if row > history:
+            features, carry = dynamics.advance(state, window.action[:, :, row], carry)
+        mean, log_std = dynamics.predict_state(features, state)
+        predicted = mean if followed is None else follow(mean, followed)
+        nothing = mean.new_zeros(0)
+        disagreements.append(estimate(Prediction(mean, log_std, nothing, nothing)))
+        spread = (
+            Spread(predicted[0], torch.zeros_like(predicted[0]), 1) if followed is not None else mixture(mean[None], log_std[None])
+        )
+        means.append(spread.mean.reshape(predicted.shape[1:]))
+        stds.append(spread.std.reshape(predicted.shape[1:]))
+        state = predicted + noise[row]
+    return disagreements, means, stds
+
+
+@torch.no_grad()
+def disturbed_stretches(
+    world_model: WorldModel,
+    selection: Selection,
+    steps: Sequence[int],
+    noise: NoiseSettings,
+    scale: float,
+    seed: int,
+    estimate: Estimate = epistemic,
+) -> Stretches | None:
+    """Roll the model along stretches of the episodes with noise of one scale on whatever it is given.
+
+    Args:
+        steps: those kept in full, ascending; the last at most ``noise.steps``.
+        estimate: of the disagreement.
+
+    Returns:
+        ``spreads`` are of propagated means alone; None where no episode is long enough.
+    """
+    steps = [k for k in steps if k <= longest_forecast(world_model, selection)]
+    if not steps:
+        return None
+    episodes, history, horizon = selection.episodes, world_model.history, max(steps)
+    starts = covering_starts(episodes.lengths, selection.ids, history, history + noise.steps, noise.trajectories)
+    window, within = stretch_window(world_model, episodes, starts, history + horizon)
+    noisy, fed = _disturbed(world_model, window, scale, seed)
+    member = torch.arange(len(starts)) % world_model.num_members
+    disagreements, dreamt, _ = _paths(world_model, noisy, fed, member, estimate)
+    _, means, stds = _paths(world_model, noisy, fed, None, estimate)
+    kept = torch.tensor(steps) - 1
+    truth = window.state[0, :, history:].transpose(0, 1)
+    error = (torch.stack(dreamt) - truth).abs()
+    mean, std, disagreement = torch.stack(means), torch.stack(stds), torch.stack(disagreements)
+    root = error.square().mean(dim=-1).sqrt()
+    finite = root.isfinite() & disagreement.isfinite() & mean.isfinite().all(dim=-1) & std.isfinite().all(dim=-1)
+    lived = within[:, history:].T
+    return Stretches(
+        steps=tuple(steps),
+        disagreement=torch.where(finite, disagreement, 0.0),
+        error=torch.where(finite, root, 0.0),
+        valid=lived & finite,
+        episode=episodes.episode_of_row[starts],
+        data_hash=episodes.content_hash(),
+        member_std=torch.zeros(0),
+        dream_error=error[kept],
+        spreads={"propagated": Spread(mean[kept], std[kept], world_model.num_members)},
+        truth=truth[kept],
+        not_finite=int((lived & ~finite).sum()),
+    )
+
+
+def _gaussians(found: Stretches) -> Gaussians:
+    spread = found.spreads["propagated"]
+    return Gaussians(spread.mean, spread.std, found.truth, found.valid_kept, found.episode, found.data_hash)
+
+
+class NoiseTest:
+    """The test of one model, with what is fitted once for all scales and both kinds.
+
+    Args:
+        calibration: as :func:`rwmu.measure.calibration.measure.measure_calibration`.
+        steps: horizons to report; those beyond ``noise.steps`` are left out.
+    """
+
+    def __init__(
+        self, world_model: WorldModel, calibration: Selection | None, noise: NoiseSettings, settings: CalibrationSettings
+    ) -> None:
+        self.world_model, self.noise, self.settings = world_model, noise, settings
+        self.steps = [k for k in settings.horizons if k <= noise.steps]
+        groups = groups_of(StateLayout.from_description(world_model.layout), settings.recalibrated_by)
+        found = None
+        if calibration is not None and len(calibration.ids) and self.steps:
+            found = disturbed_stretches(world_model, calibration, self.steps, noise, 0.0, settings.seed)
+        why = "there is no calibration split, or it is too short"
+        self._raw = Fitted(RAW, None, groups)
+        self._fitted = Fitted(METHOD, None if found is None else _gaussians(found), groups, why)
+
+    def given(self, test: Selection, tick: Callable[[], Any] = lambda: None) -> dict[str, Any]:
+        """Return, for each scale of the published kind, each horizon's ``CELLS``, ``trajectories`` and ``rollouts``."""
+        table = {}
+        for scale in self.noise.scales:
+            table[f"{scale:g}"] = self.row(test, scale)
+            tick()
+        return table
+
+    def row(self, test: Selection, scale: float = 0.0) -> dict[str, Any]:
+        """Return each horizon's cells of one scale of noise on what the model is given."""
+        found = disturbed_stretches(
+            self.world_model, test, self.steps, self.noise, scale, self.settings.seed, self.settings.estimate
+        )
+        return {str(k): self._cells(found, k) for k in self.steps}
+
+    def _cells(self, found: Stretches | None, horizon: int) -> dict[str, Any]:
+        level = self.settings.level
+        if found is None or horizon not in found.steps or not bool(found.valid[horizon - 1].any()):
+            return dict.fromkeys(CELLS, missing("no test episode is long enough", level)) | {"rollouts": 0}
+        rows = found.valid[horizon - 1]
+        place, few = found.steps.index(horizon), self.world_model.num_members == 1
+        ranked = not_compared(found, horizon, ONE_MEMBER, self.settings) if few else ranking_at(found, horizon, self.settings)
+        cells: dict[str, Any] = {name: ranked[name] for name in ("error", "rank", "exploded")}
+        cells["disagreement"] = (
+            missing(ONE_MEMBER, level) if few else self._median(found.disagreement[horizon - 1, rows], found.episode[rows])
+        )
+        for prefix, fitted in (("coverage", self._raw), ("recalibrated", self._fitted)):
+            scaled, _ = scale_at(_gaussians(found), place, fitted, self.settings)
+            cells |= {f"{prefix}_{name}": scaled[f"coverage_{name}"] for name in ("683", "95")}
+        return cells | {"rollouts": int(rows.sum())}
+
+    def _median(self, values: Tensor, episode: Tensor) -> Cell:
+        values = values.double()
+        return bootstrap(
+            lambda rows: values[rows].median(), episode, self.settings.level, self.settings.resamples, seed=self.settings.seed
+        ).plain()

@@ -1,0 +1,197 @@
+"""What is measured one step ahead, on every row of the test episodes: the heads and the foresight of falls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.dynamics.unroll import encode
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.measure.calibration.cells import Cell, from_sums, missing, places, ratio_of_sums
+from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.stretches import stretch_window
+from rwmu.records import Prediction
+from rwmu.uncertainty.estimates import Estimate, aleatoric
+from rwmu.uncertainty.functional import falls
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
+
+WITHIN = (1, 5, 10, 25)
+NO_FALL = "no test episode ends in a fall"
+_CHUNK = 16  # rows predicted, teacher-forced, after each history
+_BATCH = 256  # windows at once
+_BINS = 15  # of the heads' calibration error
+_OTHERS = 1500  # rows far from falls that are handed on
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """Teacher-forced predictions of N rows, normalised.
+
+    Attributes:
+        prediction: of the rows, ``[E, N, .]``. before, truth: ``[N, D]``, the row before and the row itself.
+        contact: ``[N, C]``, termination: ``[N, 1]``, true flags.
+        episode: ``[N]``. steps: ``[N]``, steps from the row before to the fall that ends the episode, -1 where none does.
+        data_hash: of the dataset.
+    """
+
+    prediction: Prediction
+    before: Tensor
+    truth: Tensor
+    contact: Tensor
+    termination: Tensor
+    episode: Tensor
+    steps: Tensor
+    data_hash: str = ""
+
+
+def _starts(world_model: WorldModel, selection: Selection, number: int) -> Tensor:
+    """Return where windows begin; at most ``number``, evenly, so that rows before falls stay as rare as they are."""
+    episodes, history = selection.episodes, world_model.history
+    # Predicted rows, not whole windows, must not overlap: windows follow each other every _CHUNK rows.
+    counts = -(-(episodes.lengths[selection.ids] - history).clamp(min=0) // _CHUNK)
+    within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    starts = episodes.offsets[selection.ids].repeat_interleave(counts) + _CHUNK * within
+    return starts[(torch.arange(number) * len(starts)) // number] if number < len(starts) else starts
+
+
+@torch.no_grad()
+def predict_one_step(world_model: WorldModel, selection: Selection, number: int) -> OneStep:
+    """Predict rows of the episodes from the true rows before them, at least H of these."""
+    episodes, history = selection.episodes, world_model.history
+    parts: list[dict[str, Tensor]] = []
+    for starts in torch.split(_starts(world_model, selection, number), _BATCH):
+        window, within = stretch_window(world_model, episodes, starts, history + _CHUNK)
+        encoded = encode(world_model.dynamics, window.state[:, :, :-1], window.action[:, :, 1:])
+        predicted = encoded.last(_CHUNK).predict(world_model.dynamics)
+        counts = within[:, history:]
+        fields = ("mean", "log_std", "contact", "termination")
+        part = {name: getattr(predicted, name)[:, counts] for name in fields}
+        part |= {"before": window.state[0, :, history - 1 : -1][counts], "truth": window.state[0, :, history:][counts]}
+        part |= {"contact_truth": window.contact[0, :, history:][counts]}
+        part |= {"row": (starts[:, None] + torch.arange(history, history + _CHUNK))[counts]}
+        parts.append(part)
+    joined = {name: torch.cat([part[name] for part in parts], dim=1 if parts[0][name].ndim == 3 else 0) for name in parts[0]}
+    episode = episodes.episode_of_row[joined["row"]]
+    last = (episodes.offsets + episodes.lengths - 1)[episode]
+    return OneStep(
+        prediction=Prediction(*(joined[name] for name in ("mean", "log_std", "contact", "termination"))),
+        before=joined["before"],
+        truth=joined["truth"],
+        contact=joined["contact_truth"],
+        termination=episodes.termination[joined["row"]].float().unsqueeze(-1),
+        episode=episode,
+        steps=torch.where(episodes.termination[last], last - joined["row"] + 1, falls.NO_FALL),
+        data_hash=episodes.content_hash(),
+    )
+
+
+# -- heads ------------------------------------------------------------------------------------------------------------------
+
+
+def head_cells(probability: Tensor, truth: Tensor, episode: Tensor, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return ``calibration_error``, ``recall``, ``precision`` (threshold 0.5) and ``base_rate`` of heads ``[N, C]``, pooled."""
+    probability, truth = probability.double(), truth.double()
+    found = (probability >= 0.5).double()
+    hits = (found * truth).sum(dim=1)
+    ones = torch.full_like(hits, truth.shape[1])
+    return {
+        "calibration_error": _head_calibration_error(probability, truth, episode, settings),
+        "recall": ratio_of_sums(hits, truth.sum(dim=1), episode, settings, "no positive row, so nothing to be found"),
+        "precision": ratio_of_sums(hits, found.sum(dim=1), episode, settings, "never predicted, so no prediction to be right"),
+        "base_rate": ratio_of_sums(truth.sum(dim=1), ones, episode, settings, "no rows"),
+    }
+
+
+def _head_calibration_error(probability: Tensor, truth: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
+    """Return the expected calibration error with bins of equal width, as ``HeadCalibrationError`` has it."""
+    bins = (probability * _BINS).long().clamp(max=_BINS - 1)
+    place, number = places(episode)
+    key = (place[:, None] * _BINS + bins).flatten()
+
+    def by_bin(values: Tensor) -> Tensor:
+        return torch.zeros(number * _BINS, dtype=torch.float64).index_add_(0, key, values.flatten()).view(number, _BINS)
+
+    sums = torch.cat([by_bin(values) for values in (probability, truth, torch.ones_like(truth))], dim=1)
+
+    def error(total: Tensor) -> Tensor:
+        predicted, observed, count = torch.split(total, _BINS, dim=1)
+        return (predicted - observed).abs().sum(dim=1) / count.sum(dim=1)
+
+    return from_sums(error, sums, settings)
+
+
+def heads(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[str, Cell]]:
+    """Judge the contact and the termination head by the mean probability of the members."""
+    logits = {"contact": rows.prediction.contact, "termination": rows.prediction.termination}
+    truths = {"contact": rows.contact, "termination": rows.termination}
+    return {name: head_cells(logits[name].sigmoid().mean(dim=0), truths[name], rows.episode, settings) for name in logits}
+
+
+# -- falls ------------------------------------------------------------------------------------------------------------------
+
+
+def foresight(score: Tensor, steps: Tensor, episode: Tensor, within: int, settings: CalibrationSettings) -> Cell:
+    """Return the AUROC of ``score [N]`` for a fall within so many steps, with its interval.
+
+    The area is a mean over pairs of a row before a fall and another row, so it is computed from a table of pairs of episodes, and
+    a resample only weighs the table.
+    """
+    place, number = places(episode)
+    if not bool((steps >= 0).any()):
+        return missing(NO_FALL, settings.level, number)
+    whole = falls.fall_foresight(score, steps, within)
+    if not bool(whole.available.all()):
+        return missing(whole.reason(), settings.level, number)
+    positive = (steps >= 1) & (steps <= within)
+    wins = torch.zeros(number, number, dtype=torch.float64)
+    before, owner = score[positive].double(), place[positive]
+    for index in range(number):
+        others = score[~positive & (place == index)].double().sort().values
+        below = torch.searchsorted(others, before) + torch.searchsorted(others, before, right=True)
+        wins[:, index] = torch.zeros(number, dtype=torch.float64).index_add_(0, owner, 0.5 * below.double())
+    counts = [torch.bincount(place[rows], minlength=number).double() for rows in (positive, ~positive)]
+
+    def area(times: Tensor) -> Tensor:
+        return ((times @ wins) * times).sum(dim=1) / ((times @ counts[0]) * (times @ counts[1]))
+
+    return from_sums(area, torch.eye(number, dtype=torch.float64), settings)
+
+
+def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[str, Cell]]:
+    """Return the foresight of falls of the disagreement, the expected noise and the termination head, for each of ``WITHIN``.
+
+    The score of a row is the prediction of what follows it. The fall itself is the last row that is predicted.
+    """
+    scores = {
+        "disagreement": settings.estimate(rows.prediction),
+        "noise_estimate": aleatoric(rows.prediction),
+        "termination_head": rows.prediction.termination.sigmoid().mean(dim=0)[:, 0],
+    }
+    table = {
+        name: {str(within): foresight(score, rows.steps, rows.episode, within, settings) for within in WITHIN}
+        for name, score in scores.items()
+    }
+    if rows.prediction.num_members == 1:
+        number = places(rows.episode)[1]
+        table["disagreement"] = {str(within): missing(ONE_MEMBER, settings.level, number) for within in WITHIN}
+    return table
+
+
+def fall_rows(rows: OneStep, estimate: Estimate) -> dict[str, Any]:
+    """Return every row within 25 steps of a fall and some others, to pair two models by episode."""
+    near = (rows.steps >= 0) & (rows.steps <= max(WITHIN))
+    others = (~near).nonzero()[:, 0]
+    kept = others[(torch.arange(min(_OTHERS, len(others))) * len(others)) // max(min(_OTHERS, len(others)), 1)]
+    chosen = torch.cat([near.nonzero()[:, 0], kept]).sort().values
+    picked = rows.prediction.map(lambda tensor: tensor[:, chosen])
+    columns: Sequence[tuple[str, Tensor]] = (
+        ("disagreement", estimate(picked)),
+        ("noise_estimate", aleatoric(picked)),
+        ("termination_head", picked.termination.sigmoid().mean(dim=0)[:, 0]),
+    )
+    table: dict[str, Any] = {name: [float(f"{value:.6g}") for value in column.tolist()] for name, column in columns}
+    return table | {"steps": rows.steps[chosen].tolist(), "episode": rows.episode[chosen].tolist()}

@@ -1,0 +1,144 @@
+"""Does the disagreement rank the errors? At one step alone, over all steps, and beside what a mere step counter would do."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.measure.calibration.cells import Cell, from_weights, missing, ratio_of_sums
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.calibration.stretches import Stretches
+from rwmu.measure.calibration.weighted import weighted_correlation, weighted_partial, weighted_within_step
+from rwmu.uncertainty.functional import ranking, sparsification
+from rwmu.uncertainty.metrics.ranking import REMOVED
+from rwmu.uncertainty.resampling import bootstrap
+
+EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
+ALEATORIC = {"aleatoric_rank": "mean", "aleatoric_largest_rank": "largest"}  # cell -> estimate
+AT_STEP = ("rank", "linear", "ause", "ause_random", *ALEATORIC, "error", "exploded")
+OVER_STEPS = ("overall", "within_step", "partial", "step_counter")
+CELLS = (*AT_STEP, *(f"{depth}_{relation}" for depth in OVER_STEPS for relation in ranking.RELATIONS))
+_RELATIONS: tuple[ranking.Relation, ...] = ("rank", "linear")
+_STEPS = 16  # of 1..horizon, evenly spaced, that stand for all
+
+
+def ranking_at(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return every cell of ``CELLS``."""
+    return _at_step(stretches, horizon, settings) | _over_steps(stretches, horizon, settings)
+
+
+def not_ranked(reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the cells where nothing could be measured; the step counter's own need a disagreement to stand beside."""
+    return {name: missing(reason, settings.level) for name in CELLS}
+
+
+def not_compared(stretches: Stretches, horizon: int, reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the cells where there is an error, but no disagreement to compare it with."""
+    return not_ranked(reason, settings) | _of_noise(stretches, horizon, settings) | _errors(stretches, horizon, settings)
+
+
+def _rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return disagreement, error and episode of the rows at one step, ``[B']`` each."""
+    rows = stretches.valid[horizon - 1]
+    return stretches.disagreement[horizon - 1, rows].double(), stretches.error[horizon - 1, rows].double(), stretches.episode[rows]
+
+
+def _at_step(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    uncertainty, error, episode = _rows_at(stretches, horizon)
+    valid = torch.ones_like(error, dtype=torch.bool)
+    cells: dict[str, Any] = {}
+    for relation in _RELATIONS:
+        cells[relation] = from_weights(
+            ranking.correlation(uncertainty, error, valid, relation),
+            partial(weighted_correlation, uncertainty, error, relation=relation),
+            episode,
+            settings,
+        )
+
+    def area(order: sparsification.Order) -> Cell:
+        return bootstrap(
+            lambda rows: sparsification.ause(uncertainty[rows], error[rows], valid[rows], order),
+            episode,
+            settings.level,
+            settings.resamples,
+            seed=settings.seed,
+        ).plain()
+
+    cells |= {"ause": area("uncertainty"), "ause_random": area("random")}
+    return cells | _of_noise(stretches, horizon, settings) | _errors(stretches, horizon, settings)
+
+
+def _of_noise(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the rank correlation with the error of the noise that the members expect, which one member does too."""
+    _, error, episode = _rows_at(stretches, horizon)
+    valid, rows = torch.ones_like(error, dtype=torch.bool), stretches.valid[horizon - 1]
+    cells = {}
+    for name, estimate in ALEATORIC.items():
+        if estimate not in stretches.aleatoric:
+            cells[name] = missing("the noise that the members expect was not asked for", settings.level)
+            continue
+        expected = stretches.aleatoric[estimate][horizon - 1, rows].double()
+        whole = ranking.correlation(expected, error, valid, "rank")
+        cells[name] = from_weights(whole, partial(weighted_correlation, expected, error, relation="rank"), episode, settings)
+    return cells
+
+
+def _errors(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the median error, which a few dreams that explode do not move, and the share of dreams that do."""
+    _, error, episode = _rows_at(stretches, horizon)
+    median = bootstrap(lambda rows: error[rows].median(), episode, settings.level, settings.resamples, seed=settings.seed).plain()
+    far = (error > EXPLODED).double()
+    return {"error": median, "exploded": ratio_of_sums(far, torch.ones_like(far), episode, settings, "no rows")}
+
+
+def _over_steps(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    steps = torch.linspace(1, horizon, min(horizon, _STEPS)).round().long()
+    uncertainty, error = (tensor[steps - 1].double() for tensor in (stretches.disagreement, stretches.error))  # [K, B]
+    valid, episode = stretches.valid[steps - 1], stretches.episode
+    counter = steps[:, None].expand_as(error).double()
+    flat = uncertainty.flatten(), error.flatten(), counter.flatten()
+    cells = {}
+    for relation in _RELATIONS:
+        wholes = {
+            "overall": ranking.correlation(flat[0], flat[1], valid.flatten(), relation),
+            "within_step": ranking.within_step_correlation(uncertainty, error, valid, relation),
+            "partial": ranking.partial_correlation(*flat, valid.flatten(), relation),
+            "step_counter": ranking.correlation(flat[2], flat[1], valid.flatten(), relation),
+        }
+        if horizon == 1:
+            wholes["step_counter"] = wholes["step_counter"].missing("every row is of the same step")
+
+        def drawn(weights: Tensor, depth: str, relation: ranking.Relation) -> Tensor:
+            each = weights[:, None] * valid  # [R, K, B]
+            if depth == "within_step":
+                return weighted_within_step(uncertainty, error, each, relation)
+            if depth == "partial":
+                return weighted_partial(*flat, each.flatten(1), relation)
+            first = flat[2] if depth == "step_counter" else flat[0]
+            return weighted_correlation(first, flat[1], each.flatten(1), relation)
+
+        for depth, whole in wholes.items():
+            cells[f"{depth}_{relation}"] = from_weights(whole, partial(drawn, depth=depth, relation=relation), episode, settings)
+    return cells
+
+
+def points_at(stretches: Stretches, horizon: int) -> dict[str, list[float] | list[int]]:
+    """Return disagreement, error and episode of every row at one step, to be drawn, or to pair two models by episode."""
+    uncertainty, error, episode = _rows_at(stretches, horizon)
+    return {"disagreement": _short(uncertainty), "error": _short(error), "episode": episode.tolist()}
+
+
+def _short(values: Tensor) -> list[float]:
+    return [float(f"{value:.6g}") for value in values.tolist()]
+
+
+def sparsification_at(stretches: Stretches, horizon: int) -> dict[str, Any]:
+    """Return the part of the error that is left over the part of the rows removed, to be drawn."""
+    uncertainty, error, _ = _rows_at(stretches, horizon)
+    valid = torch.ones_like(error, dtype=torch.bool)
+    orders: tuple[sparsification.Order, ...] = ("uncertainty", "oracle")
+    curves = {order: sparsification.sparsification_curve(uncertainty, error, valid, REMOVED, order).plain() for order in orders}
+    return {"removed": list(REMOVED)} | curves

@@ -1,0 +1,168 @@
+"""Is the spread of the right scale? Coverage, width, reliability and scores of one forecast at one step, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.measure.calibration.cells import Cell, from_sums, missing, places, sums_by_episode
+from rwmu.measure.calibration.recalibrated import LEVELS, NOMINAL, Fitted, Gaussians, half_widths
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.uncertainty.functional import calibration, scores
+
+_NAMES = {level: f"{1000 * level:.0f}".rstrip("0") for level in NOMINAL}  # 683, 95
+INTERVAL_CELLS = tuple(f"{what}_{name}" for what in ("coverage", "width") for name in _NAMES.values())
+CURVE_CELLS = ("calibration_error", "miscalibration_area")
+DENSITY_CELLS = ("ence", "nll", "crps")
+INFORMATIVE = "informative"
+CELLS = (*INTERVAL_CELLS, INFORMATIVE, *CURVE_CELLS, *DENSITY_CELLS)
+# An interval of 68.3 % that is wider says less than one around the data's mean, of the data's standard deviation to either side.
+IGNORANT_WIDTH = 2.0
+_BINS = 10  # of ENCE
+
+
+def not_scaled(reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the cells of a horizon where nothing could be measured."""
+    return {name: missing(reason, settings.level) for name in CELLS}
+
+
+def scale_at(
+    forecasts: Gaussians, place: int, fitted: Fitted, settings: CalibrationSettings
+) -> tuple[dict[str, Cell], dict[str, Any]]:
+    """Return every cell of ``CELLS`` at the kept step ``place``, and the reliability curve there.
+
+    Rows and dimensions are pooled; whole episodes are resampled.
+    """
+    rows = forecasts.valid[place]
+    mean, std, truth = (tensor[place, rows].double() for tensor in (forecasts.mean, forecasts.std, forecasts.truth))
+    error, episode = (truth - mean).abs(), forecasts.episode[rows]
+    if not len(error):
+        return not_scaled("no test episode lives to see this step", settings), _no_curve("no test episode lives to see this step")
+    fitted.check_unseen(episode, forecasts.data_hash)
+    cells = _interval_cells(error, std, episode, place, fitted, settings)
+    curve_cells, curve = _curve(error, std, episode, place, fitted, settings)
+    reason = fitted.why_not(place)
+    if reason:
+        density = {name: missing(reason, settings.level, places(episode)[1]) for name in DENSITY_CELLS}
+    else:
+        density = _density_cells(mean, fitted.std(std, place), truth, episode, settings)
+    return cells | curve_cells | density, curve
+
+
+def coverage_at(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> float | str:
+    """Return the fraction of truths within the interval of ``level``, all rows and dimensions, without an interval of its own."""
+    reason, rows = fitted.why_not(place, level), forecasts.valid[place]
+    if reason or not bool(rows.any()):
+        return f"not measured: {reason or 'no episode lives to see this step'}"
+    error = (forecasts.truth - forecasts.mean)[place, rows].abs()
+    return float((error <= fitted.half_width(forecasts.std[place, rows], place, level)).double().mean())
+
+
+def coverage_by_dimension(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> list[float] | str:
+    """Return the same for each dimension by itself."""
+    reason, rows = fitted.why_not(place, level), forecasts.valid[place]
+    if reason or not bool(rows.any()):
+        return f"not measured: {reason or 'no episode lives to see this step'}"
+    error = (forecasts.truth - forecasts.mean)[place, rows].abs()
+    inside = error <= fitted.half_width(forecasts.std[place, rows], place, level)
+    return list(inside.double().mean(dim=0).tolist())
+
+
+def _no_curve(reason: str) -> dict[str, Any]:
+    return {"expected": list(LEVELS), "observed": f"not measured: {reason}"}
+
+
+def _interval_cells(
+    error: Tensor, std: Tensor, episode: Tensor, place: int, fitted: Fitted, settings: CalibrationSettings
+) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {}
+    for level, name in _NAMES.items():
+        reason = fitted.why_not(place, level)
+        if reason:
+            cell = missing(reason, settings.level, places(episode)[1])
+            cells |= {f"coverage_{name}": cell, f"width_{name}": cell}
+            if level == NOMINAL[0]:
+                cells[INFORMATIVE] = cell
+            continue
+        half = fitted.half_width(std, place, level)
+        cells[f"coverage_{name}"] = _mean((error <= half).double(), episode, settings)
+        cells[f"width_{name}"] = _mean(2.0 * half, episode, settings)
+        if level == NOMINAL[0]:
+            cells[INFORMATIVE] = _mean((2.0 * half < IGNORANT_WIDTH).double(), episode, settings)
+    return cells
+
+
+def _mean(values: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
+    """Return the cell of the mean of ``[B, D]``."""
+    columns = torch.stack([values.sum(dim=1), torch.full_like(values[:, 0], values.shape[1])], dim=1)
+    return from_sums(lambda total: total[:, 0] / total[:, 1], sums_by_episode(columns, episode), settings)
+
+
+def _histogram(inside: Tensor, episode: Tensor) -> Tensor:
+    """Count, for each episode, the numbers between levels ``[N, P + 1]``, given which intervals hold the truth ``[P, B, D]``."""
+    held = inside.double().sum(dim=2).T  # [B, P], how many dimensions each interval holds
+    total = torch.full_like(held[:, :1], inside.shape[2])
+    # Intervals of conformal levels are fitted apart, but their factors never decrease, so they are nested.
+    counts = torch.cat([held, total], dim=1).diff(dim=1, prepend=torch.zeros_like(total))
+    return sums_by_episode(counts, episode)
+
+
+def _curve(
+    error: Tensor, std: Tensor, episode: Tensor, place: int, fitted: Fitted, settings: CalibrationSettings
+) -> tuple[dict[str, Cell], dict[str, Any]]:
+    reasons = [reason for level in LEVELS if (reason := fitted.why_not(place, level))]
+    if reasons:
+        cell = missing(reasons[0], settings.level, places(episode)[1])
+        return dict.fromkeys(CURVE_CELLS, cell), _no_curve(reasons[0])
+    if fitted.method == "conformal":
+        half = torch.stack([fitted.half_width(std, place, level) for level in LEVELS])
+    else:
+        half = half_widths(fitted.std(std, place), LEVELS)
+    counts = _histogram(error <= half, episode)
+    levels = torch.tensor(LEVELS, dtype=torch.float64)
+
+    def of(function: Any) -> Cell:
+        return from_sums(lambda total: function(calibration.observed_fraction(total.T), levels), counts, settings)
+
+    observed = calibration.observed_fraction(counts.sum(dim=0)[:, None])[:, 0]
+    functions = (calibration.calibration_error, calibration.miscalibration_area)
+    cells = {name: of(function) for name, function in zip(CURVE_CELLS, functions, strict=True)}
+    return cells, {"expected": list(LEVELS), "observed": observed.tolist()}
+
+
+def _density_cells(mean: Tensor, std: Tensor, truth: Tensor, episode: Tensor, settings: CalibrationSettings) -> dict[str, Cell]:
+    return {
+        "ence": _ence(std.square(), (truth - mean).square(), episode, settings),
+        "nll": _mean(scores.gaussian_nll(mean, std, truth), episode, settings),
+        "crps": _mean(scores.gaussian_crps(mean, std, truth), episode, settings),
+    }
+
+
+def _ence(variance: Tensor, squared_error: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
+    """Return the expected normalised calibration error; its bins are those of all rows, in every resample."""
+    flat = variance.flatten(), squared_error.flatten()
+    whole = calibration.ence(*flat, torch.ones_like(flat[0], dtype=torch.bool), _BINS)
+    if not bool(whole.available.all()):
+        return missing(whole.reason(), settings.level, places(episode)[1])
+    order, number = flat[0].argsort(stable=True), len(flat[0])
+    bins = torch.empty_like(order).scatter_(0, order, torch.arange(number) * _BINS // number)
+    place, episodes = places(episode)
+    key = place.repeat_interleave(variance.shape[1]) * _BINS + bins
+    sums = [torch.zeros(episodes * _BINS, dtype=torch.float64).index_add_(0, key, values).view(episodes, _BINS) for values in flat]
+
+    def error(total: Tensor) -> Tensor:
+        predicted, actual = (part.sqrt() for part in torch.split(total, _BINS, dim=1))
+        # The counts of a bin cancel. A bin that a resample leaves empty is left out.
+        return ((predicted - actual).abs() / predicted).nan_to_num().sum(dim=1) / (predicted > 0).sum(dim=1)
+
+    return from_sums(error, torch.cat(sums, dim=1), settings)
+
+
+def scale_table(
+    by_method: Mapping[str, Fitted], forecasts: Gaussians, place: int, settings: CalibrationSettings
+) -> dict[str, tuple[dict[str, Cell], dict[str, Any]]]:
+    """Return :func:`scale_at` for every method."""
+    return {method: scale_at(forecasts, place, fitted, settings) for method, fitted in by_method.items()}

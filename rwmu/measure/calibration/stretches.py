@@ -1,0 +1,134 @@
+"""Forecast along stretches of true episodes: what imagination would have dreamt there, and what whole trajectories spread to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.imagination.rehearsal import covering_starts, rehearse
+from rwmu.imagination.trajectories import trajectory_spread
+from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.records import Window
+from rwmu.uncertainty.estimates import ALEATORIC, aleatoric_estimate, member_std
+from rwmu.uncertainty.spread import Spread
+
+_PER_OCTAVE = 2  # kept steps between a step and twice it, for curves over the horizon
+FORECASTS = ("sampled", "propagated")
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Forecasts of K steps along B stretches, normalised; G of the steps are kept in full.
+
+    Attributes:
+        steps: the G kept steps, 1 for the first after the history.
+        disagreement: ``[K, B]``, of ``settings.estimate``, along a dream that follows one member.
+        aleatoric: name of an aleatoric estimate -> ``[K, B]``, the noise that the members expect along that dream.
+        error: ``[K, B]``, root mean square over dimensions of the dream's error.
+        valid: ``[K, B]`` bool, the steps that the episode lived to see and whose forecasts are finite.
+        episode: ``[B]`` int64. data_hash: of the dataset.
+        member_std, dream_error: ``[G, B, D]``, the members' standard deviation and the dream's absolute error.
+        spreads: name of ``FORECASTS`` -> mean and std ``[G, B, D]``. truth: ``[G, B, D]``.
+        not_finite: steps lived to see whose forecast was not finite.
+    """
+
+    steps: tuple[int, ...]
+    disagreement: Tensor
+    error: Tensor
+    valid: Tensor
+    episode: Tensor
+    data_hash: str
+    member_std: Tensor
+    dream_error: Tensor
+    spreads: dict[str, Spread]
+    truth: Tensor
+    not_finite: int
+    aleatoric: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def valid_kept(self) -> Tensor:
+        """Return ``[G, B]``."""
+        return self.valid[torch.tensor(self.steps) - 1]
+
+
+def kept_steps(horizons: Sequence[int], longest: int) -> tuple[int, ...]:
+    """Return the horizons and, between them, steps evenly spaced in their logarithm, as far as ``longest``."""
+    first, last = min(horizons), max(horizons)
+    number = max(1, round(_PER_OCTAVE * math.log2(last / first)))
+    spaced = [round(first * (last / first) ** (index / number)) for index in range(number + 1)]
+    return tuple(sorted({k for k in (*spaced, *horizons) if k <= longest}))
+
+
+def stretch_window(world_model: WorldModel, episodes: Episodes, starts: Tensor, length: int) -> tuple[Window, Tensor]:
+    """Return rows from ``starts [B]`` on as one window ``[1, B, length, .]``, states normalised, and which are the episode's.
+
+    Beyond an episode's end its last row is repeated.
+    """
+    last = (episodes.offsets + episodes.lengths - 1)[episodes.episode_of_row[starts]]
+    rows = starts[:, None] + torch.arange(length)
+    within = rows <= last[:, None]
+    rows = torch.minimum(rows, last[:, None])
+    flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)
+    window = Window(world_model.normalizer.normalize(episodes.state[rows]), episodes.action[rows], *flags)
+    return window.map(lambda tensor: tensor.unsqueeze(0).float()), within
+
+
+def longest_forecast(world_model: WorldModel, selection: Selection) -> int:
+    """Return how many steps the longest episode leaves after a history; at most 0 where none is long enough."""
+    lengths = selection.episodes.lengths[selection.ids]
+    return int(lengths.max()) - world_model.history if len(lengths) else 0
+
+
+def follow_stretches(
+    world_model: WorldModel, selection: Selection, horizons: Sequence[int], number: int, settings: CalibrationSettings
+) -> Stretches | None:
+    """Forecast along stretches that do not overlap, the ends of episodes included.
+
+    Returns:
+        None where no episode allows the first of ``horizons``; else the kept steps reach as far as the episodes do.
+    """
+    longest = longest_forecast(world_model, selection)
+    if longest < min(horizons):
+        return None
+    steps = kept_steps(horizons, longest)
+    episodes, history, horizon = selection.episodes, world_model.history, max(steps)
+    dream = rehearse(world_model, episodes, selection.ids, horizon, number)
+    starts = covering_starts(episodes.lengths, selection.ids, history, history + horizon, number)
+    window, _ = stretch_window(world_model, episodes, starts, history + horizon)
+    kept = torch.tensor(steps) - 1
+    truth = window.state[0, :, history:].transpose(0, 1)[kept]
+    arguments = (world_model.dynamics, window, history)
+    sampled = trajectory_spread(*arguments, samples=settings.samples, seed=settings.seed)
+    propagated = trajectory_spread(*arguments, samples=1, feedback="mean")
+    spreads = {
+        name: Spread(spread.mean[kept], spread.std[kept], spread.paths)
+        for name, spread in zip(FORECASTS, (sampled, propagated), strict=True)
+    }
+    disagreement, error = dream.disagreement(settings.estimate), dream.error.square().mean(dim=-1).sqrt()
+    aleatoric = {name: dream.disagreement(aleatoric_estimate(name)) for name in ALEATORIC}
+    finite = disagreement.isfinite() & error.isfinite()
+    for expected in aleatoric.values():
+        finite &= expected.isfinite()
+    for spread in (sampled, propagated):
+        finite &= spread.mean.isfinite().all(dim=-1) & spread.std.isfinite().all(dim=-1)
+    std = torch.stack([member_std(dream.rollout.at(int(k))) for k in kept])
+    return Stretches(
+        steps=steps,
+        disagreement=torch.where(finite, disagreement, 0.0),
+        error=torch.where(finite, error, 0.0),
+        valid=dream.valid & finite,
+        episode=dream.episode,
+        data_hash=dream.data_hash,
+        member_std=std,
+        dream_error=dream.error[kept],
+        spreads=spreads,
+        truth=truth,
+        not_finite=int((dream.valid & ~finite).sum()),
+        aleatoric={name: torch.where(finite, expected, 0.0) for name, expected in aleatoric.items()},
+    )

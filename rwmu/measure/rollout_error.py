@@ -1,0 +1,176 @@
+"""How far the model's open-loop forecasts are from the truth, on episodes it has never seen, horizon by horizon.
+
+Windows never overlap, for two that do are not two pieces of evidence; intervals resample whole episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rwmu.data.episodes import Episodes
+from rwmu.data.normalizer import Normalizer
+from rwmu.data.windows import gather, require_long_enough, spaced_starts
+from rwmu.dynamics.unroll import Feedback, unroll
+from rwmu.interfaces import Dynamics
+from rwmu.records import Window
+from rwmu.robots.layout import StateLayout
+from rwmu.uncertainty.estimates import epistemic
+
+HORIZONS = (1, 8, 24, 100)
+_BATCH = 256  # windows forecast at once
+
+
+class FittedModel(Protocol):
+    """What the evaluation needs of a world model."""
+
+    normalizer: Normalizer
+    history: int
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """Return the ensemble."""
+        ...
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """Forecasts of K steps after H true rows, for B windows; states normalised, members first.
+
+    Attributes:
+        predicted: ``[K, M, B, D]``; M is E where every member goes its own way, else 1.
+        truth: ``[K, B, D]``. last: ``[B, D]``, the last row of the history.
+        epistemic: ``[K, B]``, the scalar of the penalty.
+        termination: ``[K, B]``, probability of a termination at each step, mean over members.
+        episode: ``[B]`` int64, which episode each window comes from.
+    """
+
+    predicted: Tensor
+    truth: Tensor
+    last: Tensor
+    epistemic: Tensor
+    termination: Tensor
+    episode: Tensor
+
+    def squared_error(self) -> Tensor:
+        """Return ``[K, B, D]``, mean over the ways that were followed."""
+        return (self.predicted - self.truth[:, None]).square().mean(dim=1)
+
+    def hold_last_squared_error(self) -> Tensor:
+        """Return ``[K, B, D]`` of the forecast that nothing changes."""
+        return (self.last - self.truth).square()
+
+
+def separate_starts(episodes: Episodes, ids: Tensor, length: int, number: int | None = None, seed: int = 0) -> Tensor:
+    """Return first rows of windows of ``length`` rows that lie in one episode of ``ids`` each and never overlap.
+
+    Args:
+        number: at most so many; None for all.
+    """
+    require_long_enough(episodes.lengths, ids, length, "evaluation")
+    return spaced_starts(episodes.lengths, ids, length, number, seed)
+
+
+def normalized_window(world_model: FittedModel, episodes: Episodes, starts: Tensor, length: int) -> Window:
+    """Return the rows from ``starts [B]`` on as one window ``[1, B, length, .]``, states normalised."""
+    window = gather(episodes, starts, length)
+    window = Window(world_model.normalizer.normalize(window.state), window.action, window.contact, window.termination)
+    return window.map(lambda tensor: tensor[None].float())
+
+
+@torch.no_grad()
+def open_loop(
+    world_model: FittedModel, episodes: Episodes, starts: Tensor, horizon: int, feedback: Feedback = "ensemble_mean"
+) -> OpenLoop:
+    """Forecast ``horizon`` steps after H true rows from each of ``starts [B]``, with the true actions.
+
+    Args:
+        feedback: as :func:`rwmu.dynamics.unroll.unroll`; ``member`` lets window b follow member b mod E, as imagination does.
+    """
+    dynamics, history = world_model.dynamics, world_model.history
+    parts: list[OpenLoop] = []
+    for rows in torch.split(starts, _BATCH):
+        window = normalized_window(world_model, episodes, rows, history + horizon)
+        member = torch.arange(len(rows)) % dynamics.num_members
+        rollout = unroll(dynamics, window, history, feedback, member=member)
+        parts.append(
+            OpenLoop(
+                predicted=rollout.feedback,
+                truth=window.state[0, :, history:].transpose(0, 1),
+                last=window.state[0, :, history - 1],
+                epistemic=torch.stack([epistemic(rollout.at(k)) for k in range(horizon)]),
+                termination=rollout.termination.sigmoid().mean(dim=1)[..., 0],
+                episode=episodes.episode_of_row[rows],
+            )
+        )
+    # Every tensor of the record but two has its windows in a known axis.
+    axis = {"predicted": 2, "truth": 1, "last": 0, "epistemic": 1, "termination": 1, "episode": 0}
+    return OpenLoop(**{name: torch.cat([getattr(part, name) for part in parts], dim=dim) for name, dim in axis.items()})
+
+
+def root_mean_square(squared_error: Tensor) -> float:
+    """Return the root of the mean of all entries."""
+    return float(squared_error.double().mean().sqrt())
+
+
+def episode_bootstrap(squared_error: Tensor, episode: Tensor, resamples: int = 400, seed: int = 0) -> float:
+    """Return the standard error of the root mean square of ``[B]`` windows, by resampling whole episodes; nan for one episode."""
+    ids, place = torch.unique(episode, return_inverse=True)
+    if len(ids) < 2:
+        return float("nan")
+    zeros = torch.zeros(len(ids), dtype=torch.float64)
+    sums = zeros.index_add(0, place, squared_error.double())
+    counts = zeros.index_add(0, place, torch.ones_like(squared_error, dtype=torch.float64))
+    draws = torch.randint(len(ids), (resamples, len(ids)), generator=torch.Generator().manual_seed(seed))
+    return float((sums[draws].sum(1) / counts[draws].sum(1)).sqrt().std())
+
+
+def rollout_error(
+    world_model: FittedModel,
+    episodes: Episodes,
+    ids: Tensor,
+    horizons: Sequence[int] = HORIZONS,
+    number: int | None = 400,
+    feedback: Feedback = "ensemble_mean",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure the open-loop error on windows of the episodes ``ids``, as root mean squares of the normalised error.
+
+    Returns:
+        ``normalized_error`` and ``hold_last_error`` (horizon -> number, over windows and dimensions), ``standard_error`` of the
+        first (over whole episodes), ``curve`` (both at every step up to the longest horizon), ``by_field`` (field -> horizon ->
+        normalised error), ``by_field_physical`` (the same in the field's unit), and how many windows and episodes that was.
+    """
+    longest = max(horizons)
+    starts = separate_starts(episodes, ids, world_model.history + longest, number, seed)
+    forecast = open_loop(world_model, episodes, starts, longest, feedback)
+    error, hold = forecast.squared_error(), forecast.hold_last_squared_error()
+    layout = StateLayout.from_description(episodes.attributes["layout"])
+    physical = error * world_model.normalizer.std.square()
+    return {
+        "feedback": feedback,
+        "step_dt": float(episodes.attributes["step_dt"]),
+        "windows": len(starts),
+        "episodes": len(torch.unique(forecast.episode)),
+        "normalized_error": {str(k): root_mean_square(error[k - 1]) for k in horizons},
+        "standard_error": {str(k): episode_bootstrap(error[k - 1].mean(-1), forecast.episode, seed=seed) for k in horizons},
+        "hold_last_error": {str(k): root_mean_square(hold[k - 1]) for k in horizons},
+        "curve": {
+            "model": error.double().mean((1, 2)).sqrt().tolist(),
+            "hold_last": hold.double().mean((1, 2)).sqrt().tolist(),
+        },
+        "by_field": _by_field(error, layout, horizons),
+        "by_field_physical": _by_field(physical, layout, horizons),
+        "units": {field.name: field.unit for field in layout.fields},
+    }
+
+
+def _by_field(squared_error: Tensor, layout: StateLayout, horizons: Sequence[int]) -> dict[str, dict[str, float]]:
+    return {
+        field.name: {str(k): root_mean_square(layout.part(squared_error[k - 1], field.name)) for k in horizons}
+        for field in layout.fields
+    }

@@ -1,0 +1,1 @@
+"""What the calibration of a world model means."""

@@ -1,0 +1,321 @@
+"""The body of the report: what each table and figure says, in the order in which a reader asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rwmu.report import page
+from rwmu.report.page import shown
+from rwmu.report.verdict import Verdict, number
+
+NAMES = {
+    "deterministic": "this policy",
+    "sampled": "this policy, with its action noise",
+    "clone": "behaviour clone it started from",
+    "standing_still": "standing still",
+}
+
+
+def body(report: Mapping[str, Any], images: Mapping[str, bytes], verdicts: Sequence[Verdict], run_dir: Path) -> str:
+    """Return the page between ``<body>`` and ``</body>``."""
+    return "".join(
+        [
+            _heading(report),
+            page.verdict_box(verdicts),
+            _video(report, run_dir),
+            _deployment(report, images),
+            _dream(report, images),
+            _dynamics(report, images),
+            _knowledge(report, images),
+            _training(images),
+            _dataset(report),
+            _run(report),
+        ]
+    )
+
+
+def return_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the return figure: this policy, its dream, the behaviour policies from best to worst, the references."""
+    deployment = report["deployment"]
+    behaviour = deployment.get("behaviour") or {}
+    best_first = sorted(behaviour, key=lambda level: -(number(behaviour, level, "return") or 0.0))
+    entries = [(NAMES[name], deployment.get(name), "ours") for name in ("deterministic", "sampled")]
+    if number(report, "imagination", "gap", "return") is not None:
+        entries.append(("this policy, in the dream", report["imagination"], "imagined"))
+    entries += [(f"behaviour: {level}", behaviour[level], "behaviour") for level in best_first]
+    entries += [(NAMES[name], deployment.get(name), "reference") for name in ("clone", "standing_still")]
+    rows = []
+    for name, summary, kind in entries:
+        value = number(summary or {}, "return")
+        if value is not None:
+            rows.append(
+                {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
+            )
+    return rows
+
+
+def survival_lines(figure_data: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return seconds lived of this policy, its clone and the collecting policies that fall at all; at most six lines."""
+    lived = figure_data.get("lived_s") or {}
+    if "deterministic" not in lived or not figure_data.get("tracking"):
+        return {}
+    full = figure_data["tracking"]["episode_s"]
+    named = {NAMES[name]: lived[name] for name in ("deterministic", "sampled", "clone") if name in lived}
+    falling = {name: times for name, times in lived.items() if name not in NAMES and min(times) < full - 1e-6}
+    return dict(list((named | falling).items())[:6])
+
+
+def _heading(report: Mapping[str, Any]) -> str:
+    minutes = shown(report, "wall_clock_s", digits=1, scale=1.0 / 60.0)
+    line = (
+        f"Seed {report.get('seed')}, {minutes} minutes in all. A policy learnt from logged data alone, inside a learnt model of "
+        "the robot."
+    )
+    return f"<h1>Run report: {escape(str(report.get('experiment')))}</h1>" + page.paragraph(line, "soft")
+
+
+def _video(report: Mapping[str, Any], run_dir: Path) -> str:
+    path = report.get("video")
+    resolved = None if not path else Path(path) if Path(path).is_absolute() else run_dir / path
+    reason = (report.get("missing") or {}).get("video") or "this run has not rendered one."
+    caption = "The final policy in the simulator, which it never touched during training."
+    return page.section("The robot", page.video(resolved, run_dir, reason, caption))
+
+
+def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    title = "In the simulator"
+    rows = _deployment_rows(report)
+    if not rows:
+        return page.section(title, page.absent(report, "deployment"))
+    episodes = shown(report, "deployment", "deterministic", "num_episodes", digits=0)
+    intro = (
+        f"{episodes} robots each try one episode, following commanded speeds over the full range, with a new command every ten "
+        "seconds. An episode ends when the robot falls on its base. ± is the standard error over episodes."
+    )
+    header = ("policy", "return", "tracking", "yaw tracking", "tracking while up", "falls", "lived", "corr. x / y / yaw")
+    definitions = (
+        "Return: the task's reward, summed over the episode. Tracking: how closely the commanded planar speed is followed, 1 at "
+        "best; a robot that has fallen tracks nothing. Correlation: commanded against actual speed (x, y, yaw)."
+    )
+    captions = {
+        "command_tracking": "Each dot is one command given to one robot: what was asked against what it did, its first second left "
+        "out. On the dashed line the robot does exactly as told.",
+        "returns": "Return of this policy beside the policies that collected the data, its own dream (hatched) and doing nothing.",
+        "survival": "How many robots are still on their feet as the episode goes on.",
+    }
+    figures = [page.figure(images.get(name), caption) for name, caption in captions.items()]
+    return page.section(
+        title, page.paragraph(intro), page.table(header, rows, highlighted=[0]), page.paragraph(definitions, "soft"), *figures
+    )
+
+
+def _deployment_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    deployment = report["deployment"]
+    behaviour = deployment.get("behaviour") or {}
+    order = [(NAMES[name], deployment.get(name)) for name in ("deterministic", "sampled", "clone", "standing_still")]
+    order += [(f"behaviour: {level}", summary) for level, summary in behaviour.items()]
+    return [_deployment_row(name, summary) for name, summary in order if number(summary or {}, "return") is not None]
+
+
+def _deployment_row(name: str, summary: Mapping[str, Any]) -> list[str]:
+    correlations = [shown(summary, "command_correlation", axis) for axis in ("x", "y", "yaw")]
+    return [
+        name,
+        f"{shown(summary, 'return', digits=1)} ± {shown(summary, 'standard_error', 'return', digits=1)}",
+        f"{shown(summary, 'track_lin_vel_xy', digits=3)} ± {shown(summary, 'standard_error', 'track_lin_vel_xy', digits=3)}",
+        shown(summary, "track_ang_vel_z", digits=3),
+        shown(summary, "track_lin_vel_xy_while_up", digits=3),
+        f"{shown(summary, 'fall_fraction', digits=1, scale=100.0)} %",
+        f"{shown(summary, 'episode_length_s', digits=1)} s",
+        " / ".join(correlations),
+    ]
+
+
+def _dream(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    title = "Dream and reality"
+    levels = (report.get("dream_reality") or {}).get("levels") or {}
+    if not levels and number(report, "imagination", "return") is None:
+        return page.section(title, page.absent(report, "imagination"))
+    parts = [page.paragraph("The policy was trained only in episodes that the world model imagined. Were they like real ones?")]
+    if number(report, "imagination", "return") is not None:
+        parts.append(_imagined_return(report))
+    if levels:
+        policies = list(levels)
+        terms = [term for term in next(iter(levels.values()))["terms"] if _ever_counts(levels, term)]
+        rows = [[term, *(_both(levels[p]["terms"].get(term, {}), 2) for p in policies)] for term in terms]
+        rows.append(["falls per minute", *(_both(levels[p]["falls_per_minute"], 1) for p in policies)])
+        parts.append(
+            page.figure(images.get("dream_reality"), "Reward of each policy, term by term: dot and diamond should coincide.")
+        )
+        parts.append(
+            page.table(["weighted reward per second: dream / simulator", *policies], rows, highlighted=[terms.index("total")])
+        )
+        parts.append(page.paragraph("Only the time after the first second of an episode counts, on both sides.", "soft"))
+    return page.section(title, *parts)
+
+
+def _imagined_return(report: Mapping[str, Any]) -> str:
+    header = ("final policy", "return", "tracking", "yaw tracking", "falls", "episode")
+    rows = []
+    for name, summary in (("in the dream", report["imagination"]), ("in the simulator", report["deployment"]["deterministic"])):
+        rows.append(
+            [
+                name,
+                f"{shown(summary, 'return', digits=1)} ± {shown(summary, 'standard_error', 'return', digits=1)}",
+                shown(summary, "track_lin_vel_xy", digits=3),
+                shown(summary, "track_ang_vel_z", digits=3),
+                f"{shown(summary, 'fall_fraction', digits=1, scale=100.0)} %",
+                f"{shown(summary, 'episode_length_s', digits=1)} s",
+            ]
+        )
+    return page.table(header, rows)
+
+
+def _ever_counts(levels: Mapping[str, Any], term: str) -> bool:
+    sides = (number(row, "terms", term, side) for row in levels.values() for side in ("dream", "simulator"))
+    return term == "total" or any(abs(value or 0.0) > 1e-9 for value in sides)
+
+
+def _both(sides: Mapping[str, Any], digits: int) -> str:
+    return f"{shown(sides, 'dream', digits=digits)} / {shown(sides, 'simulator', digits=digits)}"
+
+
+def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    title = "The world model"
+    dynamics = report["dynamics"]
+    if all(value is None for value in dynamics["normalized_error"].values()):
+        return page.section(title, page.absent(report, "dynamics"))
+    step_dt = number(dynamics, "step_dt") or 0.0
+    windows, episodes = shown(dynamics, "windows", digits=0), shown(dynamics, "episodes", digits=0)
+    unknown = "of which the model may have seen some (it does not say what it was trained on)"
+    unseen = "that the model never saw" if dynamics.get("knows_its_data", True) else unknown
+    intro = (
+        f"Forecasts on {windows} separate windows of {episodes} episodes {unseen}, "
+        f"{shown(dynamics, 'num_members', digits=0)} member(s). The error is in standard deviations of each state variable: 0 is "
+        "perfect, about 1.4 is a random guess."
+    )
+    rows = [
+        [
+            f"{k} ({step_dt * int(k):g} s)",
+            f"{shown(dynamics, 'normalized_error', k, digits=3)} ± {shown(dynamics, 'standard_error', k, digits=3)}",
+            shown(dynamics, "hold_last_error", k, digits=3),
+        ]
+        for k in dynamics["normalized_error"]
+    ]
+    captions = {
+        "error_by_horizon": "The further ahead, the larger the error; below the dashed line the model knows more than that nothing "
+        "changes.",
+        "error_by_field": "Which parts of the state are hard to foresee.",
+        "rollout_against_truth": "One forecast, that of median error, so that nobody picked it: shaded, what the model was shown; "
+        "then every member goes on alone, with the robot's true actions.",
+    }
+    figures = [page.figure(images.get(name), caption) for name, caption in captions.items()]
+    return page.section(
+        title, page.paragraph(intro), page.table(("steps ahead", "model", "hold last"), rows), *figures, _falls(report)
+    )
+
+
+def _falls(report: Mapping[str, Any]) -> str:
+    head, ahead = report["dynamics"].get("termination_head"), report["dynamics"].get("falls_foreseen")
+    if not head:
+        return ""
+    text = (
+        f"Falls: the test episodes have {shown(head, 'falls', digits=0)} that can be judged. One step ahead, the termination head "
+        f"gives them a probability of {shown(head, 'recall_sampled')} on average (at a threshold of 0.5: recall "
+        f"{shown(head, 'recall')}, precision {shown(head, 'precision')}) and expects {shown(head, 'expected_falls', digits=1)} "
+        "falls in all."
+    )
+    if ahead and number(ahead, "falls_forecast") is not None:
+        text += (
+            f" Forecast {shown(ahead, 'horizon', digits=0)} steps ahead with the true actions, {shown(ahead, 'falls_forecast')} of "
+            f"the falls and {shown(ahead, 'others_forecast')} of the other windows end in a fall."
+        )
+    return page.paragraph(text)
+
+
+def _knowledge(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    title = "Does the model know what it does not know?"
+    correlation = report["dynamics"].get("epistemic_correlation") or {}
+    ranks = correlation.get("spearman") or {}
+    if (number(report, "dynamics", "num_members") or 0) < 2 or not ranks:
+        return page.section(title, page.paragraph("There is no ensemble to ask: one member cannot disagree with itself.", "absent"))
+    intro = (
+        "Where the members disagree, the model should err more: the penalty keeps the policy away from there. Correlations are "
+        "taken at a fixed number of steps ahead, so that both merely growing with time does not count."
+    )
+    rows = [[k, shown(correlation, "spearman", k), shown(correlation, "pearson", k)] for k in ranks]
+    caption = "Each dot is one forecast: the members' disagreement against the error actually made."
+    return page.section(
+        title,
+        page.paragraph(intro),
+        page.table(("steps ahead", "rank correlation", "linear correlation"), rows),
+        page.figure(images.get("uncertainty_against_error"), caption),
+    )
+
+
+def _training(images: Mapping[str, bytes]) -> str:
+    captions = {
+        "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
+        "training_policy": "The policy learns in imagination; nothing here has seen the simulator.",
+    }
+    parts = [page.figure(images.get(name), caption) for name, caption in captions.items()]
+    return page.section(
+        "Training", *(parts if any(parts) else [page.paragraph("This run has logged no training curves.", "absent")])
+    )
+
+
+def _dataset(report: Mapping[str, Any]) -> str:
+    dataset = report.get("dataset")
+    if not dataset:
+        return page.section("The data", page.absent(report, "dataset"))
+    entries = [("all", dataset), *((dataset.get("levels") or {}).items())]
+    rows = [
+        [
+            name,
+            shown(part, "episodes", digits=0),
+            shown(part, "transitions", digits=0),
+            f"{shown(part, 'fall_fraction', digits=0, scale=100.0)} %",
+            shown(part, "return_per_episode", digits=1),
+            shown(part, "return_per_20s", digits=1),
+        ]
+        for name, part in entries
+    ]
+    header = ("collected by", "episodes", "transitions", "end in a fall", "return an episode", "return per 20 s")
+    return page.section(
+        "The data",
+        page.table(header, rows),
+        _audit(report),
+        f"<p class=soft>Content hash <code>{escape(str(dataset.get('hash')))}</code></p>",
+    )
+
+
+def _audit(report: Mapping[str, Any]) -> str:
+    """Return what the audit before training found, if the run has made one."""
+    findings = report.get("audit")
+    if findings is None:
+        return ""
+    if not findings:
+        return page.paragraph("The audit before training found nothing to say.")
+    rows = [[finding["severity"], finding["name"].replace("_", " "), finding["sentence"]] for finding in findings]
+    return page.paragraph("What the audit before training had to say:") + page.table(("", "about", "finding"), rows)
+
+
+def _run(report: Mapping[str, Any]) -> str:
+    stages = report.get("stages") or {}
+    rows = [[name, f"{shown(stages, name, digits=0)} s"] for name in stages]
+    parts = [page.table(("stage", "wall clock"), rows)] if rows else []
+    provenance = report.get("provenance")
+    if isinstance(provenance, Mapping):
+        parts.append(page.definitions({key: _plain(value) for key, value in provenance.items()}))
+    return page.section("The run", *parts) if parts else ""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(item) for item in value)
+    return str(value)

@@ -1,0 +1,1 @@
+"""One run: its folder, its card, what a user wrote of it."""

@@ -1,0 +1,137 @@
+"""Make a command of a function: Hydra composes its configuration, and a user's mistake ends in one sentence and status 2."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from rwmu.errors import ConfigError, UserError
+from rwmu.runs.configuration import check_config, check_overrides, config_directory, groups
+
+STATUS_USER_ERROR = 2
+STATUS_INTERRUPTED = 130
+
+# Errors of files that are the place's, not ours: no permission, nothing to be written there, no room.
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
+
+# Hydra's flags that take a value of their own.
+_VALUED_FLAGS = {
+    "--cfg",
+    "--config-name",
+    "--config-dir",
+    "--config-path",
+    "--info",
+    "--package",
+    "-c",
+    "-cn",
+    "-cd",
+    "-cp",
+    "-i",
+    "-p",
+}
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Decorate a function of a configuration; the result reads ``sys.argv``, as ``hydra.main``'s does."""
+
+    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+        failures: list[Exception] = []
+
+        def job(config: DictConfig) -> None:
+            if failures:  # of an earlier job of a sweep
+                return
+            try:
+                check_config(config, config_name, HydraConfig.get().runtime.choices)
+                function(config)
+            except Exception as error:  # carried past Hydra, which would print it in its own way
+                failures.append(error)
+
+        def main() -> None:
+            failures.clear()
+            # Hydra then hands exceptions on instead of printing them its own way.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            with mistakes_in_one_sentence():
+                directory, own = config_directory(), own_directory(sys.argv[1:])
+                check_overrides(config_name, settings(sys.argv[1:]), groups(directory, own), own)
+                hydra.main(version_base="1.3", config_path=str(directory), config_name=config_name)(job)()
+                if failures:
+                    raise failures[0]
+
+        return main
+
+    return decorate
+
+
+@contextmanager
+def mistakes_in_one_sentence() -> Iterator[None]:
+    """Leave with one sentence and a status of its own where a user's mistake or an interruption ends what is done within."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop("Interrupted.", STATUS_INTERRUPTED)
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:  # a defect of ours: the traceback is wanted
+            raise
+        stop(sentence, STATUS_USER_ERROR)
+
+
+def settings(arguments: list[str]) -> list[str]:
+    """Return the arguments that are overrides, not Hydra's flags and not their values."""
+    found, value_follows = [], False
+    for argument in arguments:
+        if value_follows:
+            value_follows = False
+        elif argument.startswith("-"):
+            value_follows = argument in _VALUED_FLAGS
+        else:
+            found.append(argument)
+    return found
+
+
+def own_directory(arguments: list[str]) -> Path | None:
+    """Return the user's own folder of configurations (``--config-dir``), or None.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    own: Path | None = parser.parse_known_args(arguments)[0].config_dir
+    if own is not None and not own.is_dir():
+        raise ConfigError(f"There is no folder {own} to take configurations from; mend --config-dir.")
+    return own
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the sentence for a user's mistake, wherever in the chain of causes it is, or None for anything else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, HydraException | OmegaConfBaseException) and not isinstance(error, hydra.errors.InstantiationException):
+        return str(error).strip().splitlines()[0]
+    if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
+        return f"{error.filename or 'A file'} cannot be read or written: {error.strerror}."
+    if isinstance(error, yaml.YAMLError):
+        return f"A configuration file is not YAML: {' '.join(str(error).split())}."
+    return None
+
+
+def stop(sentence: str, status: int) -> None:
+    """Print one sentence to standard error and leave."""
+    print(sentence, file=sys.stderr)
+    raise SystemExit(status)

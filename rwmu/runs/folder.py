@@ -1,0 +1,165 @@
+"""One run, one folder: made new under its date, never overwritten, and pointed at by ``latest``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rwmu.errors import ConfigError, UserError
+from rwmu.files import write_json
+
+
+class RunFolder:
+    """The folder of a run and what of the run is finished.
+
+    Args:
+        path: an existing folder; :meth:`create` and :meth:`resume` make one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name in ("checkpoints", "logs", "figures"):
+            (path / name).mkdir(exist_ok=True)
+
+    @classmethod
+    def create(cls, runs_dir: Path, experiment: str, seed: int) -> RunFolder:
+        """Make ``runs_dir/<date>-<experiment>-seed<k>`` and let ``runs_dir/latest`` point at it."""
+        if not re.fullmatch(r"[^/\\]+", experiment):
+            raise ConfigError(f"name is '{experiment}', but names the run's folder: one or more characters, no slash.")
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{experiment}-seed{seed}"
+        try:
+            runs_dir.mkdir(parents=True, exist_ok=True)
+            path = _make_new(runs_dir, stem)
+            _point_latest_at(path)
+        except OSError as error:
+            reason = error.strerror or error
+            message = f"The output folder {runs_dir} cannot be written ({reason}); choose another with runs_dir=PATH."
+            raise UserError(message) from error
+        return cls(path)
+
+    @classmethod
+    def resume(cls, path: Path) -> RunFolder:
+        """Open the folder of an earlier run; ``runs/latest`` will do."""
+        if not (path / "config.yaml").is_file():
+            raise ConfigError(f"{path} is no run folder: it has no config.yaml; give runs/<date>-<experiment>-seed<k>.")
+        return cls(path.resolve())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off this run while it is worked on; they would write over each other's checkpoints.
+
+        Raises:
+            UserError: another process works on it.
+        """
+        lock = try_lock(self.path / ".lock")
+        if lock is None:
+            raise UserError(f"Another process is working on {self.path}; wait until it has ended, or stop it.")
+        with lock:
+            yield
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Return the folder of the logs."""
+        return self.path / "logs"
+
+    def config(self) -> DictConfig:
+        """Return the run's own configuration."""
+        saved = OmegaConf.load(self.path / "config.yaml")
+        if not isinstance(saved, DictConfig) or not {"seed", "name", "trainer"} <= set(saved):
+            raise ConfigError(f"{self.path / 'config.yaml'} is not, or not all of, the configuration of a run; begin a new run.")
+        return saved
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each finished stage took, s, over all sessions of the run."""
+        return dict(self._progress()["seconds"])
+
+    def finished(self) -> list[str]:
+        """Return the stages that are finished."""
+        return list(self._progress()["finished"])
+
+    def record(self, stage: str, seconds: float, finished: bool) -> None:
+        """Note the time spent on a stage, and whether it is finished."""
+        progress = self._progress()
+        progress["seconds"][stage] = round(progress["seconds"].get(stage, 0.0) + seconds, 3)
+        if finished and stage not in progress["finished"]:
+            progress["finished"].append(stage)
+        write_json(self.path / "stages.json", progress)
+
+    def _progress(self) -> dict[str, Any]:
+        file = self.path / "stages.json"
+        if not file.is_file():
+            return {"finished": [], "seconds": {}}
+        try:
+            progress: dict[str, Any] = json.loads(file.read_text())
+            _ = progress["finished"], progress["seconds"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{file} is damaged; delete it, and every stage is taken up again from the checkpoints that there are."
+            ) from None
+        return progress
+
+
+class StageClock:
+    """Time a stage of a run and note it in the folder, whether it finishes or breaks off (a context manager)."""
+
+    def __init__(self, folder: RunFolder, stage: str) -> None:
+        self.folder, self.stage = folder, stage
+
+    def __enter__(self) -> StageClock:
+        self.start = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.folder.record(self.stage, time.perf_counter() - self.start, finished=kind is None)
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """Return an open file that holds the lock of ``path``, or None where somebody else holds it; it ends with its last process.
+
+    Where there are no locks (Windows, some network file systems) nobody is kept off.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except (ImportError, OSError):
+        pass
+    return file
+
+
+def _make_new(runs_dir: Path, stem: str) -> Path:
+    for attempt in range(1, 1000):
+        path = runs_dir / (stem if attempt == 1 else f"{stem}-{attempt}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise UserError(f"{runs_dir} already has a thousand runs called {stem}.")
+
+
+def _point_latest_at(path: Path) -> None:
+    latest, new = path.parent / "latest", path.parent / f".latest-{path.name}"
+    if latest.exists() and not latest.is_symlink():
+        raise UserError(f"{latest} is not a link of ours; move it away or choose another folder with runs_dir=PATH.")
+    new.symlink_to(path.name)
+    os.replace(new, latest)

@@ -1,0 +1,117 @@
+"""Training is interrupted and goes on: from the last validation, in another folder, and not at all once it has been stopped."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.dynamics import fit as dynamics
+from rwmu.dynamics.fit import MONITORED, TrainerSettings, fit
+from rwmu.dynamics.independent import IndependentEnsemble
+from rwmu.dynamics.losses import TERMS, LossSettings
+from rwmu.dynamics.module import DynamicsModule
+from rwmu.dynamics.unroll import Feedback
+from tests.fakes import anymal_d, random_episodes
+
+
+class Scripted(DynamicsModule):
+    """A module whose validation errors are made up, and whose training may be interrupted."""
+
+    errors: dict[int, float]
+    interrupted_at: int | None = None
+
+    def training_step(self, *arguments: Any) -> Any:
+        if self.global_step == self.interrupted_at:
+            raise KeyboardInterrupt
+        return super().training_step(*arguments)
+
+    def log(self, name: str, value: Any, *arguments: Any, **named: Any) -> None:
+        if name == MONITORED:
+            value = torch.tensor(self.errors[self.global_step])
+        super().log(name, value, *arguments, **named)
+
+
+def trained(
+    folder: Path, errors: dict[int, float], interrupted_at: int | None = None, patience: int = 9, feedback: Feedback = "mean"
+) -> Tensor:
+    """Train for 20 steps, validated every 5, from where the folder leaves it; returns all weights."""
+    torch.manual_seed(0)
+    episodes, robot = random_episodes([40] * 20), anymal_d()
+    sizes: dict[str, Any] = {"history": 4, "forecast": 2, "batch_size": 4, "validation_horizon": 4, "validation_windows": 8}
+    data = OfflineDataModule(episodes, robot, num_members=2, batches_per_epoch=5, **sizes)
+    model = IndependentEnsemble(45, 12, 8, 2, hidden_size=6, num_layers=1, head_hidden_size=5)
+    settings = LossSettings(history=4, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2, feedback=feedback)
+    module = Scripted(model, settings, max_steps=20, validation_horizon=4, forecast_growth=0.0)
+    module.errors, module.interrupted_at = errors, interrupted_at
+    fitted = fit(module, data, TrainerSettings(20, 5, patience, "cpu", progress=False), folder, [])
+    return torch.cat([weights.detach().reshape(-1) for weights in fitted.state_dict().values()])
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, weights_only=True)["global_step"])
+
+
+FIRST_IS_BEST = {5: 1.0, 10: 2.0, 15: 3.0, 20: 4.0}
+LAST_IS_BEST = {5: 4.0, 10: 3.0, 15: 2.0, 20: 1.0}
+
+
+def test_every_validation_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole", FIRST_IS_BEST)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", FIRST_IS_BEST, interrupted_at=17)
+    assert step_of(tmp_path / "cut" / "last.ckpt") == 15, "not at the best validation alone"
+    assert step_of(tmp_path / "cut" / "best.ckpt") == 5
+    assert torch.equal(trained(tmp_path / "cut", FIRST_IS_BEST), whole)
+    assert step_of(tmp_path / "cut" / "last.ckpt") == 20
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_the_noise_that_is_fed_back_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole", LAST_IS_BEST, feedback="sample")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", LAST_IS_BEST, interrupted_at=17, feedback="sample")
+    assert torch.equal(trained(tmp_path / "cut", LAST_IS_BEST, feedback="sample"), whole)
+
+
+def test_a_moved_folder_resumes_to_the_same_model(tmp_path: Path) -> None:
+    """The best weights are those of the first validation, also where Lightning would forget their score: in another folder."""
+    whole = trained(tmp_path / "whole", FIRST_IS_BEST)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", FIRST_IS_BEST, interrupted_at=12)
+    shutil.move(tmp_path / "cut", tmp_path / "moved")
+    assert torch.equal(trained(tmp_path / "moved", FIRST_IS_BEST), whole)
+    assert not (tmp_path / "cut").exists()
+
+
+def test_what_has_been_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
+    """Validation 15 is the second without improvement and stops; resumed, 20 would have been the best."""
+    late = {5: 1.0, 10: 2.0, 15: 3.0, 20: 0.5}
+    stopped = trained(tmp_path, late, patience=2)
+    assert step_of(tmp_path / "last.ckpt") == 15
+    for _ in range(2):
+        assert torch.equal(trained(tmp_path, late, patience=2), stopped)
+        assert step_of(tmp_path / "last.ckpt") == 15
+
+
+def test_a_run_begun_with_lightnings_own_callback_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints of before had one callback, which wrote the last beside the best one."""
+    whole = trained(tmp_path / "whole", FIRST_IS_BEST)
+
+    def of_before(folder: Path, monitored: str) -> list[Any]:
+        common: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
+        best = ModelCheckpoint(folder, filename="best", monitor=monitored, save_last=True, **common)
+        return [best, ModelCheckpoint(folder, filename="unused", monitor=None, save_top_k=0, **common)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dynamics, "checkpoint_callbacks", of_before)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "cut", FIRST_IS_BEST, interrupted_at=12)
+    assert step_of(tmp_path / "cut" / "last.ckpt") == 5
+    assert torch.equal(trained(tmp_path / "cut", FIRST_IS_BEST), whole)

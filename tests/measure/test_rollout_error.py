@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from rwmu.data.normalizer import Normalizer
+from rwmu.errors import DataError
+from rwmu.measure.rollout_error import episode_bootstrap, open_loop, rollout_error, separate_starts
+from rwmu.records import Features
+from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
+
+DRIFT, SIZE = 0.01, 45
+
+
+def resting(lengths: list[int]):  # type: ignore[no-untyped-def]
+    """Episodes in which nothing changes."""
+    episodes = random_episodes(lengths)
+    episodes.state[:] = 0.7
+    return episodes
+
+
+def test_known_drift_gives_known_errors() -> None:
+    result = rollout_error(known_world_model(3, drift=DRIFT), resting([60, 80]), torch.arange(2), horizons=(1, 8, 24))
+    # The members' mean drifts by 0.02 a step, in every column.
+    assert result["normalized_error"] == pytest.approx({"1": 0.02, "8": 0.16, "24": 0.48}, rel=1e-4)
+    assert result["hold_last_error"] == pytest.approx({"1": 0.0, "8": 0.0, "24": 0.0}, abs=1e-6)
+    assert result["by_field"]["joint_vel"]["8"] == pytest.approx(0.16, rel=1e-4)
+    assert len(result["curve"]["model"]) == 24
+    std = known_world_model(1).normalizer.std[:3]
+    assert result["by_field_physical"]["base_lin_vel"]["8"] == pytest.approx(0.16 * float(std.square().mean().sqrt()), rel=1e-4)
+
+
+def test_holding_the_last_row_is_off_by_one_step_of_a_ramp_after_one_step() -> None:
+    model, episodes = known_world_model(1), random_episodes([60])
+    episodes.state[:] = 0.03 * torch.arange(60.0)[:, None] * model.normalizer.std
+    result = rollout_error(model, episodes, torch.arange(1), horizons=(1, 8))
+    assert result["hold_last_error"] == pytest.approx({"1": 0.03, "8": 0.24}, rel=1e-4)
+
+
+def test_every_member_on_its_own_way_counts() -> None:
+    result = rollout_error(known_world_model(2, drift=DRIFT), resting([60]), torch.arange(1), horizons=(5,), feedback="mean")
+    # Members are off by 0.05 and 0.10.
+    assert result["normalized_error"]["5"] == pytest.approx(math.sqrt((0.05**2 + 0.10**2) / 2), rel=1e-4)
+
+
+def test_disagreement_is_the_scalar_of_the_penalty() -> None:
+    forecast = open_loop(known_world_model(3, drift=DRIFT), resting([60]), torch.tensor([0, 5]), 6, feedback="member")
+    # Means 1, 2, 3 drifts apart have a standard deviation of one drift, in each of 45 columns.
+    assert torch.allclose(forecast.epistemic, torch.full((6, 2), DRIFT * SIZE), rtol=1e-4)
+
+
+class AddsActions(KnownDynamics):
+    """Next state = state + the mean of the action given with it, in every column."""
+
+    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
+        mean = state + features.inputs[..., SIZE:].mean(-1, keepdim=True)
+        return mean, torch.zeros_like(mean)
+
+
+@dataclass
+class Model:
+    dynamics: KnownDynamics
+    normalizer: Normalizer
+    history: int
+
+
+def test_actions_are_paired_with_the_states_they_produce() -> None:
+    episodes = random_episodes([50, 50])
+    for first in (0, 50):
+        episodes.state[first] = 0.0
+        episodes.state[first + 1 : first + 50] = episodes.action[first + 1 : first + 50].mean(-1, keepdim=True).cumsum(0)
+    model = Model(AddsActions(anymal_d(), 1), Normalizer(torch.zeros(SIZE), torch.ones(SIZE)), history=3)
+    result = rollout_error(model, episodes, torch.arange(2), horizons=(1, 20))
+    assert result["normalized_error"] == pytest.approx({"1": 0.0, "20": 0.0}, abs=1e-5)
+    assert result["hold_last_error"]["20"] > 0.1
+
+
+def test_windows_do_not_overlap_and_stay_in_their_episode() -> None:
+    episodes = random_episodes([35, 9, 100, 20])
+    starts = separate_starts(episodes, torch.tensor([0, 1, 3]), 10)
+    rows = starts[:, None] + torch.arange(10)
+    assert len(torch.unique(rows)) == rows.numel() == 10 * (3 + 0 + 2)
+    assert bool((episodes.episode_of_row[rows] == episodes.episode_of_row[rows[:, :1]]).all())
+    assert 2 not in episodes.episode_of_row[starts].tolist()
+    assert len(separate_starts(episodes, torch.arange(4), 10, number=4)) == 4
+
+
+def test_too_short_episodes_are_refused_in_one_sentence() -> None:
+    with pytest.raises(DataError, match=r"No evaluation episode is long enough .* longest of 2 has 30"):
+        rollout_error(known_world_model(1), random_episodes([30, 20]), torch.arange(2), horizons=(1, 100))
+
+
+def test_interval_resamples_whole_episodes() -> None:
+    # A hundred equal windows in each of two episodes are two pieces of evidence, not two hundred.
+    error = torch.tensor([1.0] * 100 + [4.0] * 100)
+    few = episode_bootstrap(error, torch.tensor([0] * 100 + [1] * 100))
+    many = episode_bootstrap(error, torch.arange(200))
+    # Two draws of two episodes: root mean squares 1, sqrt(2.5), 2 with probabilities 1/4, 1/2, 1/4.
+    values = torch.tensor([1.0, math.sqrt(2.5), math.sqrt(2.5), 2.0])
+    assert few == pytest.approx(float(values.std(unbiased=False)), rel=0.1)
+    assert many < few / 5
+    assert math.isnan(episode_bootstrap(error, torch.zeros(200, dtype=torch.int64)))

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from rwmu.report.curves import DYNAMICS_PANELS, panels, read_curves
+
+
+def test_blank_cells_and_broken_lines_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "metrics.csv").write_text("step,train/loss,validation/rollout_error\n0,3.0,\n1,,0.5\n,9.0,\n2,1.0")
+    (tmp_path / "metrics.csv").write_text("policy/kl,step\n0.01,7\n")
+    assert read_curves(tmp_path) == {
+        "train/loss": ([0.0, 2.0], [3.0, 1.0]),
+        "validation/rollout_error": ([1.0], [0.5]),
+        "policy/kl": ([7.0], [0.01]),
+    }
+
+
+def test_panels_without_a_logged_line_are_left_out() -> None:
+    shown = panels({"validation/rollout_error": ([1.0], [0.5])}, DYNAMICS_PANELS)
+    assert [panel["title"] for panel in shown] == ["error on validation episodes (std)"]
+    assert list(shown[0]["lines"]) == ["mean over horizon"]
+
+
+def test_steps_that_a_resumed_run_repeats_are_what_was_logged_last(tmp_path: Path) -> None:
+    for version, steps in ((9, (0, 1, 2, 3)), (10, (2, 3, 4))):
+        folder = tmp_path / f"version_{version}"
+        folder.mkdir()
+        (folder / "metrics.csv").write_text("step,loss\n" + "".join(f"{step},{version}\n" for step in steps))
+    assert read_curves(tmp_path) == {"loss": ([0.0, 1.0, 2.0, 3.0, 4.0], [9.0, 9.0, 10.0, 10.0, 10.0])}

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rwmu.measure.measure import measure_dynamics, merge
+from rwmu.report import page
+from rwmu.report.report import STABLE_DEPLOYMENT, build_report
+from rwmu.report.verdict import verdicts
+from tests.fakes import known_world_model, random_episodes
+from tests.measure.fakes import results
+
+HORIZONS = ["1", "8", "24", "100"]
+FIGURES = {
+    "command_tracking",
+    "dream_reality",
+    "error_by_field",
+    "error_by_horizon",
+    "returns",
+    "rollout_against_truth",
+    "survival",
+    "uncertainty_against_error",
+}
+
+
+def read(folder: Path) -> tuple[dict[str, Any], str]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"report.json holds {constant}, which is not JSON")
+
+    report = json.loads((folder / "report.json").read_text(), parse_constant=refuse)
+    return report, (folder / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("run")
+    (folder / "logs").mkdir()
+    (folder / "logs" / "metrics.csv").write_text("step,train/loss,validation/rollout_error\n0,3.0,\n5,2.0,0.5\n9,1.5,0.4\n")
+    (folder / "video.gif").write_bytes(b"GIF89a")
+    build_report(results() | {"video": "video.gif"}, folder)
+    return folder
+
+
+def test_stable_keys_hold_numbers(full: Path) -> None:
+    report, _ = read(full)
+    assert report["experiment"] == "made_up"
+    assert report["seed"] == 3
+    assert report["wall_clock_s"] == 61.5
+    for name in ("normalized_error", "hold_last_error"):
+        assert list(report["dynamics"][name]) == HORIZONS
+        assert all(isinstance(value, float) for value in report["dynamics"][name].values())
+    for name in ("deterministic", "sampled"):
+        assert all(isinstance(report["deployment"][name][key], float) for key in STABLE_DEPLOYMENT)
+    assert isinstance(report["imagination"]["return"], float)
+
+
+def test_every_figure_is_written_and_embedded(full: Path) -> None:
+    _, html = read(full)
+    assert {path.stem for path in (full / "figures").iterdir()} == FIGURES | {"training_dynamics"}
+    assert html.count("data:image/png;base64,") == len(FIGURES) + 1
+    assert "data:image/gif;base64," in html
+
+
+def test_the_page_needs_nothing_beside_itself(full: Path) -> None:
+    _, html = read(full)
+    sources = re.findall(r'(?:src|href)="([^"]{0,40})', html)
+    assert sources
+    assert all(source.startswith("data:") for source in sources)
+    assert "<script" not in html
+
+
+def test_figure_data_stay_out_of_the_report(full: Path) -> None:
+    report, _ = read(full)
+    assert "figure_data" not in report
+    assert json.loads((full / "figure_data.json").read_text())["example_rollout"]["columns"]
+
+
+def test_a_run_of_nothing_still_reports(tmp_path: Path) -> None:
+    missing = {"deployment": "MuJoCo is not installed: pip install 'rwmu[mujoco]'.", "video": "no rendering backend."}
+    build_report({"experiment": "bare", "seed": 0, "wall_clock_s": 1.0, "missing": missing}, tmp_path)
+    report, html = read(tmp_path)
+    assert report["dynamics"]["normalized_error"] == dict.fromkeys(HORIZONS)
+    assert report["deployment"]["sampled"] == dict.fromkeys(STABLE_DEPLOYMENT)
+    assert report["imagination"] == {"return": None}
+    assert "MuJoCo is not installed: pip install &#x27;rwmu[mujoco]&#x27;." in html
+    assert "There is no video: no rendering backend." in html
+    assert "<img" not in html
+    assert not (tmp_path / "figures").exists()
+
+
+def test_one_member_is_told_that_it_cannot_know(tmp_path: Path) -> None:
+    build_report(results(num_members=1), tmp_path)
+    report, html = read(tmp_path)
+    assert report["dynamics"]["epistemic_correlation"]["spearman"]["1"] is None
+    assert "nobody to disagree with" in html
+    assert not (tmp_path / "figures" / "uncertainty_against_error.png").exists()
+
+
+def test_a_part_without_the_others_reports_alone(tmp_path: Path) -> None:
+    whole = results()
+    for part in ("dynamics", "deployment", "imagination", "dream_reality", "dataset"):
+        build_report({"experiment": part, "seed": 0, "wall_clock_s": 1.0, part: whole[part]}, tmp_path / part)
+        assert "Run report" in read(tmp_path / part)[1]
+
+
+def test_horizons_that_no_test_episode_holds_are_null(tmp_path: Path) -> None:
+    part = measure_dynamics(known_world_model(2), random_episodes([40, 30]), torch.arange(2))
+    build_report({"experiment": "short", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)
+    errors = read(tmp_path)[0]["dynamics"]["normalized_error"]
+    assert [k for k, error in errors.items() if error is None] == ["100"]
+
+
+def test_reasons_of_several_stages_are_kept() -> None:
+    joined = merge({"missing": {"video": "a"}}, {"dataset": {}, "missing": {"deployment": "b"}}, {"experiment": "e"})
+    assert joined["missing"] == {"video": "a", "deployment": "b"}
+
+
+def test_what_the_audit_said_stands_with_the_data(tmp_path: Path) -> None:
+    finding = {"name": "short_episodes", "severity": "note", "sentence": "24 of 1334 episodes are <short>.", "numbers": {}}
+    build_report(results() | {"audit": [finding]}, tmp_path / "said")
+    report, html = read(tmp_path / "said")
+    assert report["audit"] == [finding]
+    assert "<td>short episodes</td><td>24 of 1334 episodes are &lt;short&gt;.</td>" in html
+    build_report(results() | {"audit": []}, tmp_path / "silent")
+    assert "The audit before training found nothing to say." in read(tmp_path / "silent")[1]
+    build_report(results(), tmp_path / "none")
+    assert "audit" not in read(tmp_path / "none")[1]
+
+
+def test_text_is_escaped(tmp_path: Path) -> None:
+    build_report({"experiment": "<script>alert(1)</script>", "seed": 0, "wall_clock_s": 1.0}, tmp_path)
+    assert "<script" not in read(tmp_path)[1]
+
+
+def test_a_large_video_is_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "EMBED_LIMIT_BYTES", 10)
+    (tmp_path / "video.mp4").write_bytes(b"0" * 11)
+    shown = page.video(tmp_path / "video.mp4", tmp_path, "none", "caption")
+    assert 'href="video.mp4"' in shown
+    monkeypatch.setattr(page, "EMBED_LIMIT_BYTES", 11)
+    assert "<video" in page.video(tmp_path / "video.mp4", tmp_path, "none", "caption")
+
+
+def deployed(tracking: float, falls: float, total: float = 15.0) -> dict[str, Any]:
+    summary = {"track_lin_vel_xy": tracking, "fall_fraction": falls, "return": total}
+    still = {"track_lin_vel_xy": 0.19, "return": 8.5}
+    return {"deployment": {"deterministic": summary, "standing_still": still, "behaviour": {"poor": {"return": 1.0}}}}
+
+
+@pytest.mark.parametrize(
+    ("tracking", "falls", "tone", "start"),
+    [
+        (0.8, 0.02, "good", "Yes, reliably"),
+        (0.65, 0.15, "good", "Yes: 15 % of"),
+        (0.5, 0.5, "middling", "It moves as told while it is up, but falls"),
+        (0.18, 0.0, "bad", "No: none of"),
+    ],
+)
+def test_verdict_on_walking(tracking: float, falls: float, tone: str, start: str) -> None:
+    verdict = verdicts(deployed(tracking, falls))[0]
+    assert (verdict.tone, verdict.answer.startswith(start)) == (tone, True), verdict.answer
+
+
+def test_verdict_on_the_data() -> None:
+    report = deployed(0.7, 0.1) | {"dataset": {"return_per_20s": 9.0}}
+    assert verdicts(report)[1].tone == "good"
+    report["dataset"]["return_per_20s"] = 16.0
+    assert verdicts(report)[1].tone == "bad"
+
+
+@pytest.mark.parametrize(("first", "last", "tone"), [(0.9, 0.5, "good"), (0.9, 0.2, "middling"), (0.3, 0.5, "bad")])
+def test_verdict_on_knowing(first: float, last: float, tone: str) -> None:
+    report: dict[str, Any] = {"dynamics": {"num_members": 5, "epistemic_correlation": {"spearman": {"1": first, "100": last}}}}
+    assert verdicts(report)[2].tone == tone
+    report["dynamics"]["epistemic_correlation"]["windows"] = 3
+    assert verdicts(report)[2].tone == "unknown"
+
+
+@pytest.mark.parametrize(("imagined", "tone"), [(16.0, "good"), (20.0, "middling"), (30.0, "bad"), (8.0, "bad")])
+def test_verdict_on_the_dream(imagined: float, tone: str) -> None:
+    report = deployed(0.7, 0.1) | {"imagination": {"return": imagined, "gap": {"return": imagined - 15.0}}}
+    assert verdicts(report)[3].tone == tone

@@ -1,0 +1,89 @@
+"""Run folders are new, found again, and remember what is finished."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from rwmu.errors import ConfigError, UserError
+from rwmu.runs import folder as run_folder
+from rwmu.runs.folder import RunFolder, StageClock
+
+
+def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
+    first, second = (RunFolder.create(tmp_path / "runs", "rwm_base", 4) for _ in range(2))
+    assert first.path != second.path
+    assert all("rwm_base-seed4" in folder.path.name for folder in (first, second))
+    assert (tmp_path / "runs/latest").resolve() == second.path.resolve()
+    assert not (tmp_path / "runs/latest").readlink().is_absolute(), "the folder can be moved as a whole"
+
+
+def test_a_folder_in_the_way_is_never_taken(tmp_path: Path) -> None:
+    stem = "20260101-000000-x-seed0"
+    first = run_folder._make_new(tmp_path, stem)
+    (first / "precious").write_text("mine")
+    assert run_folder._make_new(tmp_path, stem).name == f"{stem}-2"
+    assert (first / "precious").read_text() == "mine"
+
+
+def test_seconds_add_up_over_sessions_and_finished_stages_stay(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    with pytest.raises(KeyboardInterrupt), StageClock(folder, "dynamics"):
+        raise KeyboardInterrupt
+    folder.record("dynamics", 2.0, finished=False)
+    assert folder.finished() == []
+    with StageClock(folder, "dynamics"):
+        pass
+    assert folder.finished() == ["dynamics"]
+    assert 2.0 <= folder.seconds()["dynamics"] < 3.0
+    assert RunFolder(folder.path).finished() == ["dynamics"]
+
+
+def test_a_name_is_one_folder(tmp_path: Path) -> None:
+    for odd in ("a/b", ""):
+        with pytest.raises(ConfigError, match=r"names the run's folder"):
+            RunFolder.create(tmp_path, odd, 0)
+
+
+def test_only_run_folders_are_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no run folder"):
+        RunFolder.resume(tmp_path)
+
+
+def test_a_run_is_worked_on_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    with folder.held():
+        other = RunFolder(folder.path)
+        with pytest.raises(UserError, match="Another process is working on"), other.held():
+            raise AssertionError("held twice")
+    with other.held():
+        pass
+
+
+def test_where_there_are_no_locks_nobody_is_kept_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with RunFolder.create(tmp_path, "x", 0).held():
+        pass
+
+
+def test_a_damaged_folder_says_what_is_damaged_and_what_to_do(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    (folder.path / "config.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r"config.yaml is not, or not all of, the configuration of a run"):
+        folder.config()
+    for damaged in ('{"finished": ["da', "[]", "{}"):
+        (folder.path / "stages.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"stages.json is damaged; delete it, and every stage is taken up again"):
+            folder.finished()
+
+
+def test_a_file_in_the_way_of_the_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another with runs_dir"):
+        RunFolder.create(tmp_path / "file" / "runs", "x", 0)
