@@ -171,7 +171,7 @@ def build_xml(settings: ModelSettings | None = None) -> str:
 
 def asset(name: str) -> Path:
     """Return the path of a file shipped in ``rwmu/robots/assets``."""
-    return Path(str(files("rwmu.simulators") / "assets" / name))
+    return Path(str(files("rwmu.robots") / "assets" / name))
 
 
 def model_xml(settings: ModelSettings | None = None) -> str:
