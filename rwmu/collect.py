@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import torch
 from omegaconf import DictConfig
 
 from rwmu.errors import DataError
 from rwmu.measure.dataset import dataset_statistics
-from rwmu.parts import Parts
 from rwmu.runs.command_line import command
+from rwmu.runs.experiment import build
 
 
 @command("collect")
 def main(config: DictConfig) -> None:
     """Collect one dataset and say what it is."""
-    torch.set_num_threads(config.trainer.num_threads)
-    parts = Parts(config)
-    path = parts.data_path
-    if path.exists() and not config.overwrite:
+    experiment = build(config)
+    experiment.machine.set_up()
+    path = experiment.data_path
+    if path.exists() and not experiment.overwrite:
         raise DataError(f"{path} is there already; give another data.path, or overwrite=true to replace it.")
-    parts.collect(path)
-    statistics = dataset_statistics(parts.episodes)
+    experiment.collect(path)
+    statistics = dataset_statistics(experiment.episodes)
     print(f"{path}: {statistics['transitions']} transitions in {statistics['episodes']} episodes, hash {statistics['hash'][:12]}")
     for level, figures in statistics["levels"].items():
         print(

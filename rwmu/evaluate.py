@@ -6,36 +6,29 @@ leaves the report as it is.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rwmu.numerics import set_up
-from rwmu.pipeline import Run
 from rwmu.runs.command_line import command
-from rwmu.runs.configuration import check_changes
-from rwmu.runs.folder import RunFolder
-from rwmu.stages.exploit import exploit
+from rwmu.runs.evaluation import measure_deployment, measure_model, policy_path, write_report
+from rwmu.runs.opening import note_data, open_finished
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
-    """Repeat the measuring stages of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
-    folder = RunFolder.resume(Path(config.run))
-    run_config = folder.config()
-    set_up(run_config.trainer.num_threads, run_config.trainer.get("matmul_precision", "highest"))  # runs of old have no such key
-    check_changes("evaluation", config.evaluation, run_config.evaluation)
-    for name, value in config.evaluation.items():
-        if value is not None:
-            run_config.evaluation[name] = value
-    run = Run(run_config, folder)
-    if config.diagnostics.name == "exploit":
-        print(f"Exploit diagnostic: {exploit(run, config.diagnostics)}")
-        return
-    if run.world_model_path is not None:
-        run.measure_dynamics()
-    stages = [name for name in ("deployment", "report") if name == "report" or run.policy_path is not None]
-    run.stages(stages, again=stages)
+    """Repeat the measuring of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
+    experiment, folder = open_finished(Path(config.run))
+    changes = {str(name): value for name, value in config.evaluation.items() if value is not None}
+    experiment = replace(experiment, evaluation=replace(experiment.evaluation, **changes))
+    experiment.machine.set_up()
+    note_data(experiment, folder)
+    if folder.world_model.is_file() or experiment.trainer.checkpoint is not None:
+        measure_model(experiment, folder)
+    if policy_path(experiment, folder) is not None:
+        measure_deployment(experiment, experiment.data_module, folder)
+    write_report(experiment, folder)
     print(f"Report: {folder.path / 'report.html'}")
 
 

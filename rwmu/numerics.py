@@ -5,14 +5,34 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
 from rwmu.errors import ConfigError
+from rwmu.settings import Count, settings
 
-PRECISIONS = ("highest", "high", "medium")
 _FLOAT32_ERROR = 1e-6  # a relative error that float32 itself has
 _log = logging.getLogger(__name__)
+
+
+@settings("machine")
+class Machine:
+    """What a run may use of the machine.
+
+    Attributes:
+        num_threads: CPU threads of everything.
+        matmul_precision: ``highest``, or ``high`` or ``medium`` for another kernel, faster on some machines; its error is logged.
+        progress: show progress bars.
+    """
+
+    num_threads: Count = 2
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    progress: bool = True
+
+    def set_up(self) -> None:
+        """Set threads and precision."""
+        set_up(self.num_threads, self.matmul_precision)
 
 
 def find_device(name: str) -> torch.device:
@@ -50,7 +70,7 @@ def set_up(num_threads: int, precision: str = "highest") -> None:
     bfloat16 on others, TF32 or bfloat16 on CUDA. So its error is measured rather than assumed.
 
     Args:
-        precision: a name of ``PRECISIONS``.
+        precision: as torch names it.
     """
     torch.set_num_threads(num_threads)
     torch.set_float32_matmul_precision(precision)

@@ -10,10 +10,10 @@ import torch
 from omegaconf import DictConfig, ListConfig
 
 from rwmu.errors import ConfigError
-from rwmu.pipeline import Run
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.command_line import command
-from rwmu.runs.folder import RunFolder
+from rwmu.runs.evaluation import policy_path
+from rwmu.runs.opening import open_finished
 from rwmu.simulators.render import TOUR, film, save_video
 
 
@@ -30,15 +30,14 @@ def main(config: DictConfig) -> None:
     """Let the policy walk and write what it looked like."""
     torch.set_num_threads(1)
     commands = TOUR if config.command is None else [one_command(config.command)]
-    folder = RunFolder.resume(Path(config.run))
-    run = Run(folder.config(), folder)
-    checkpoint = Path(config.checkpoint) if config.checkpoint is not None else run.policy_path
+    experiment, folder = open_finished(Path(config.run))
+    checkpoint = Path(config.checkpoint) if config.checkpoint is not None else policy_path(experiment, folder)
     if checkpoint is None:
         raise ConfigError(f"The run in {folder.path} has no policy yet; give checkpoint=PATH of one.")
-    actor = load_actor(checkpoint, run.parts.robot)
-    env = run.parts.simulator(num_envs=1, seed=config.seed, num_threads=1, auto_reset=False)
+    actor = load_actor(checkpoint, experiment.task.robot)
+    env = experiment.make_env(num_envs=1, seed=config.seed, auto_reset=False)
     poses = film(env, actor, config.duration_s, commands)
-    step_dt = run.parts.task.step_dt
+    step_dt = experiment.task.step_dt
     fell = bool(env.terminated[0])
     print(f"{len(poses) * step_dt:.1f} s, {'ended by a fall' if fell else 'without a fall'}.")
     path = Path(config.path) if config.path is not None else folder.path / "play.gif"

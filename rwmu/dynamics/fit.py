@@ -1,176 +1,156 @@
-"""Stage dynamics: fit the world model with Lightning, keep its best weights, and measure it on test episodes."""
+"""Fit a world model to data: the ensemble of a configuration, trained, with its normaliser and what it was trained on."""
 
 from __future__ import annotations
 
-import logging
-import math
-import signal
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.trainer.states import TrainerStatus
 from torch import nn
-from tqdm import tqdm
 
 from rwmu.data.datamodule import OfflineDataModule
-from rwmu.dynamics.checkpoints import checkpoints as checkpoint_callbacks
+from rwmu.dynamics.losses import EXTENSION
 from rwmu.dynamics.module import DynamicsModule
-from rwmu.dynamics.monitor import UncertaintyMonitor
-from rwmu.errors import ConfigError
-from rwmu.loggers import EveryLogger
-from rwmu.numerics import ThreadGuard
+from rwmu.dynamics.training import TrainerSettings, train
+from rwmu.dynamics.world_model import WorldModel, kind_of
+from rwmu.errors import CheckpointError, ConfigError
+from rwmu.robots.anymal_d import Robot
 
-MONITORED = "validation/rollout_error"
+ODDS_RATIO = "termination_odds_ratio"  # that a world model's termination head has been corrected by, in its file
+
+Loggers = Callable[[str], list[Any]]  # a stage's name -> its loggers
 
 
 @dataclass(frozen=True)
-class TrainerSettings:
-    """How long the world model is trained.
+class Fitter:
+    """Fit world models of one architecture to data, or take over those that were fitted before.
 
     Attributes:
-        max_steps: at most.
-        validate_every: steps between two validations; each leaves a checkpoint to resume from.
-        patience: validations without a better rollout error before training stops, once the forecast has its full length.
-        accelerator: as Lightning's.
-        progress: show a progress bar.
+        make: the ensemble's class with all arguments but the sizes of the robot and the seed.
+        settings: how it is trained. seed: of its initialisation and its noise.
     """
 
-    max_steps: int
-    validate_every: int
-    patience: int
-    accelerator: str = "auto"
-    progress: bool = True
+    make: partial[nn.Module]
+    settings: TrainerSettings
+    seed: int
 
-    def __post_init__(self) -> None:
-        if self.max_steps < self.validate_every:
+    @property
+    def num_members(self) -> int:
+        """Return E."""
+        return int(self.make.keywords["num_members"])
+
+    def new_model(self, robot: Robot, extension_dim: int = 0) -> tuple[nn.Module, dict[str, Any]]:
+        """Return an untrained ensemble and its architecture: kind and constructor arguments.
+
+        Args:
+            extension_dim: X, of the data.
+        """
+        sizes = {
+            "state_dim": robot.state_layout.size,
+            "action_dim": robot.num_joints,
+            "contact_dim": robot.contact_layout.size,
+            **({"extension_dim": extension_dim} if extension_dim else {}),
+        }
+        arguments = {**self.make.keywords, **sizes, "seed": self.seed}
+        model = self.make.func(**arguments)
+        return model, {"kind": kind_of(model), **arguments}
+
+    def check(self, robot: Robot) -> None:
+        """Refuse, before anything is collected, an architecture that cannot be built or trained."""
+        self.new_model(robot)
+        if self.make.keywords.get("learn_bounds") and not self.settings.loss.weights["bound"] and self.settings.checkpoint is None:
             raise ConfigError(
-                f"trainer.max_steps is {self.max_steps}, but must be at least trainer.validate_every ({self.validate_every}): "
-                "weights are chosen by validation."
+                "dynamics.learn_bounds=true trains the bounds of the log standard deviation, but nothing holds them together; give "
+                "their loss a weight (trainer.loss.weights.bound=1.0, as published)."
             )
 
-
-class StepProgress(Callback):
-    """Show one bar over all steps, with the time left, the loss and the validation error.
-
-    Args:
-        enabled: else nothing is shown.
-    """
-
-    def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Open the bar where training stands."""
-        self.bar = tqdm(
-            total=trainer.max_steps, initial=trainer.global_step, desc="world model", unit="step", disable=not self.enabled
+    def fit(
+        self, data: OfflineDataModule, checkpoints: Path, loggers: Loggers = lambda stage: [], progress: bool = False
+    ) -> WorldModel:
+        """Train on ``data`` and return the world model; an interrupted training goes on from ``checkpoints``."""
+        self._check_extension(data)
+        model, architecture = self.new_model(data.robot, data.episodes.extension_dim)
+        odds_before = self._take_over(model, data)
+        settings = self.settings
+        taught = settings.loss.weights["termination"] > 0.0 and not settings.freeze_auxiliary
+        if settings.freeze_auxiliary:
+            _freeze_auxiliary(model)
+        if taught:  # a model trained before knows terminations as rare as they are, but is shown them as often as ever
+            _lower_termination_odds(model, 1.0 / odds_before)
+        horizon = data.settings.validation_horizon
+        module = DynamicsModule(model, settings.loss, settings.optimizer, settings.max_steps, horizon, self.seed)
+        fitted: Any = train(module, data, settings, checkpoints, loggers("dynamics"), progress)
+        ratio = odds_before
+        if taught:
+            ratio = data.train_windows.termination_odds_ratio(settings.loss.scored_rows(data.forecast)) or 1.0
+            _lower_termination_odds(fitted, ratio)
+        return WorldModel(
+            fitted,
+            data.normalizer.cpu(),
+            data.history,
+            data.robot.name,
+            data.robot.state_layout.describe(),
+            data.data_hash,
+            architecture,
+            {ODDS_RATIO: ratio},
+            extension_normalizer=data.extension_normalizer,
         )
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Advance."""
-        self.bar.update(trainer.global_step - self.bar.n)
-        shown = {"loss": "train/loss", "error": MONITORED}
-        values = {label: float(trainer.callback_metrics.get(name, math.nan)) for label, name in shown.items()}
-        self.bar.set_postfix({label: f"{value:.3g}" for label, value in values.items()}, refresh=False)
+    def load(self, path: Path, data: OfflineDataModule) -> WorldModel:
+        """Return a world model, frozen; refuse one that does not fit these data and this architecture, naming what differs."""
+        world_model = WorldModel.load(path)
+        world_model.check_fits(data.robot, data.data_hash)
+        _, wanted = self.new_model(data.robot, data.episodes.extension_dim)
+        found = {**getattr(world_model.dynamics, "arguments", {}), **world_model.architecture, "history": world_model.history}
+        for sizes in (found, wanted):
+            sizes["side_head_hidden_size"] = sizes.get("side_head_hidden_size") or sizes.get("head_hidden_size")
+        for name, value in ({"history": data.history} | wanted).items():
+            if name != "seed" and found.get(name) != value:
+                raise CheckpointError(
+                    f"The world model in {path} has {name} {found.get(name)!r}, but this run is configured for {value!r}."
+                )
+        if world_model.knows_its_data:
+            world_model.normalizer.assert_matches(data.normalizer)
+            if world_model.extension_normalizer is not None and data.extension_normalizer is not None:
+                world_model.extension_normalizer.assert_matches(data.extension_normalizer)
+        return world_model.freeze()
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Close the bar."""
-        self.bar.close()
+    def _take_over(self, model: nn.Module, data: OfflineDataModule) -> float:
+        """Give a model the weights that training is to start from, if any; returns what its termination odds were lowered by."""
+        path = self.settings.start_from
+        if path is None:
+            return 1.0
+        start = self.load(Path(path), data)
+        predicted, known = getattr(start.dynamics, "extension_dim", 0), data.episodes.extension_dim
+        if predicted != known:
+            raise CheckpointError(
+                f"The world model in {path} predicts an extension of {predicted} columns, but the data have {known}; train a model "
+                "from the start (trainer.start_from=null)."
+            )
+        model.load_state_dict(start.dynamics.state_dict())
+        return float(start.training.get(ODDS_RATIO, 1.0))
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Close the bar."""
-        if hasattr(self, "bar"):
-            self.bar.close()
-
-
-class PatientStopping(EarlyStopping):
-    """Stop without improvement, but only once the forecast has its full length: until then the model is asked for more and more."""
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Stop at once where training had been stopped before it was resumed (interrupted while the model was measured, say)."""
-        if self.wait_count >= self.patience:
-            trainer.should_stop = True
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Compare with the best error, if it is time to."""
-        if isinstance(module, DynamicsModule) and not module.has_full_forecast(trainer.global_step):
-            return
-        super().on_validation_end(trainer, module)
-
-
-class ThreadWatch(Callback):
-    """Keep an eye on the threads while training; see :class:`~rwmu.numerics.ThreadGuard`."""
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Note the threads that there are."""
-        self._guard = ThreadGuard()
-
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Look from time to time."""
-        self._guard.check()
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Leave all threads to what comes next."""
-        self._guard.restore()
-
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Leave all threads to what comes next."""
-        if hasattr(self, "_guard"):
-            self._guard.restore()
+    def _check_extension(self, data: OfflineDataModule) -> None:
+        columns, weighed = data.episodes.extension_dim, EXTENSION in self.settings.loss.weights
+        if columns and not weighed:
+            raise ConfigError(
+                f"The data have an extension of {columns} columns, but its loss has no weight; give "
+                "trainer.loss.weights.extension=1.0."
+            )
+        if weighed and not columns:
+            raise ConfigError("The data have no extension to be predicted; leave trainer.loss.weights.extension at null.")
 
 
-def _quiet_lightning() -> None:
-    """Silence what Lightning says at every start; what it warns of stays, but for what does not concern a user."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # ours gather from memory: workers only cost
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # that is what resuming means
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
+def _freeze_auxiliary(model: nn.Module) -> None:
+    freeze = getattr(model, "freeze_auxiliary", None)
+    if not callable(freeze):
+        raise ConfigError(f"A {type(model).__name__} cannot train a part of itself; give trainer.freeze_auxiliary=false.")
+    freeze()
 
 
-def fit(
-    module: DynamicsModule, data: OfflineDataModule, settings: TrainerSettings, checkpoints: Path, loggers: list[Any]
-) -> nn.Module:
-    """Train, from the last checkpoint if there is one, and return the ensemble with its best weights.
-
-    Args:
-        module: untrained.
-        checkpoints: gets ``best.ckpt`` and ``last.ckpt``.
-        loggers: of Lightning.
-
-    Raises:
-        KeyboardInterrupt: on Ctrl-C; ``last.ckpt`` is that of the last validation.
-    """
-    _quiet_lightning()
-    best, last_validation = checkpoint_callbacks(checkpoints, MONITORED)
-    stop = PatientStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
-    trainer = Trainer(
-        max_steps=settings.max_steps,
-        max_epochs=-1,
-        accelerator=settings.accelerator,
-        devices=1,
-        logger=loggers,
-        callbacks=[best, last_validation, stop, UncertaintyMonitor(), StepProgress(settings.progress), ThreadWatch()],
-        log_every_n_steps=min(10, settings.validate_every),
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    last = checkpoints / "last.ckpt"
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    except SystemExit:
-        if trainer.state.status == TrainerStatus.INTERRUPTED:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it ignored after an interruption
-    EveryLogger(loggers).close()
-    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(weights)
-    model: nn.Module = module.model.cpu()
-    return model
+def _lower_termination_odds(model: nn.Module, ratio: float) -> None:
+    correct = getattr(model, "correct_termination_odds", None)
+    if callable(correct):  # not every model has a head of its own for them
+        correct(ratio)

@@ -93,21 +93,22 @@ class LossSettings:
     loss: StateLoss = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", {name: weight for name, weight in self.weights.items() if weight is not None})
         if set(self.weights) - {EXTENSION} != set(TERMS):
-            raise ConfigError(f"dynamics.loss.weights names {sorted(self.weights)}, but the loss has the terms {sorted(TERMS)}.")
+            raise ConfigError(f"trainer.loss.weights names {sorted(self.weights)}, but the loss has the terms {sorted(TERMS)}.")
         if self.state_loss not in STATE_LOSSES:
-            raise ConfigError(f"dynamics.loss.state_loss is '{self.state_loss}', but must be one of {sorted(STATE_LOSSES)}.")
+            raise ConfigError(f"trainer.loss.state_loss is '{self.state_loss}', but must be one of {sorted(STATE_LOSSES)}.")
         if self.feedback not in ("sample", "mean", "truth"):
-            raise ConfigError(f"dynamics.loss.feedback is '{self.feedback}', but must be 'sample', 'mean' or 'truth'.")
+            raise ConfigError(f"trainer.loss.feedback is '{self.feedback}', but must be 'sample', 'mean' or 'truth'.")
         most = max(0, self.history - (2 if self.weights["history"] else 1))
         if not 0 <= self.history_burn_in <= most:
             raise ConfigError(
-                f"dynamics.loss.history_burn_in is {self.history_burn_in}, but must be in 0..{most} with {self.history} rows of "
-                "history: beyond, none of them is scored; dynamics.loss.weights.history=0 says that none shall be."
+                f"trainer.loss.history_burn_in is {self.history_burn_in}, but must be in 0..{most} with {self.history} rows of "
+                "history: beyond, none of them is scored; trainer.loss.weights.history=0 says that none shall be."
             )
         for name, value in (("decay", self.decay), ("beta", self.beta)):
             if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"dynamics.loss.{name} is {value}, but must be in 0..1.")
+                raise ConfigError(f"trainer.loss.{name} is {value}, but must be in 0..1.")
         beta = self.beta
         chosen = STATE_LOSSES[self.state_loss]
         object.__setattr__(self, "loss", chosen if chosen is not beta_nll else lambda m, s, t, n: beta_nll(m, s, t, n, beta))
@@ -273,5 +274,5 @@ def _bound(dynamics: Dynamics, members: int, like: Tensor) -> Tensor:
 def total_loss(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Return the weighted sum of all terms, each the mean over members."""
     if set(losses) != set(weights):
-        raise ConfigError(f"The loss has the terms {sorted(losses)}, but dynamics.loss.weights names {sorted(weights)}.")
+        raise ConfigError(f"The loss has the terms {sorted(losses)}, but trainer.loss.weights names {sorted(weights)}.")
     return torch.stack([weights[name] * loss.mean() for name, loss in losses.items()]).sum()

@@ -18,6 +18,7 @@ from rwmu.dynamics.members import MemberViews
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import ConfigError, TrainingError
 from rwmu.records import Batch, Noise, Rollout, Window
+from rwmu.settings import Fraction, NotNegative, Positive, WholeNumber, settings
 
 
 def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members: int) -> Tensor:
@@ -47,6 +48,28 @@ _ROWS_IN_TURN = 128
 _LEAST_ROWS_AT_ONCE = 128
 
 
+@settings("trainer.optimizer")
+class OptimizerSettings:
+    """How weights follow gradients.
+
+    Attributes:
+        learning_rate, weight_decay: of AdamW.
+        gradient_clip: largest norm of each member's gradient.
+        warmup_steps, final_fraction: of the schedule: linear warm-up, cosine down to ``final_fraction`` of the rate.
+        forecast_growth: fraction of the training over which the forecast grows from 1 step to the windows' K; 0 has it whole
+            from the start. One-step training is cheap and comes first; the model learns to live with its own errors thereafter.
+        one_by_one: whether to train independent members in turn; None does so on CPUs, unless batches are small.
+    """
+
+    learning_rate: Positive = 2e-3
+    weight_decay: NotNegative = 1e-5
+    gradient_clip: Positive = 1.0
+    warmup_steps: WholeNumber = 50
+    final_fraction: Fraction = 0.02
+    forecast_growth: Fraction = 0.0
+    one_by_one: bool | None = None
+
+
 class DynamicsModule(lightning.LightningModule):
     """Train an ensemble on batches of normalised windows ``[E or 1, B, H + K, .]``.
 
@@ -57,52 +80,29 @@ class DynamicsModule(lightning.LightningModule):
     Args:
         model: the ensemble.
         loss: settings of the loss.
-        max_steps: length of the learning-rate schedule (linear warm-up, cosine down to ``final_fraction``).
-        learning_rate, weight_decay: of AdamW.
-        gradient_clip: largest norm of each member's gradient.
-        warmup_steps, final_fraction: of the schedule.
-        forecast_growth: fraction of the training over which the forecast grows from 1 step to the windows' K; 0 has it whole
-            from the start. One-step training is cheap and comes first; the model learns to live with its own errors thereafter.
+        optimizer: how weights follow gradients.
+        max_steps: length of the learning-rate schedule.
         validation_horizon: steps of the validation rollout.
         seed: of the noise that is fed back.
-        one_by_one: whether to train independent members in turn; None does so on CPUs, unless batches are small.
     """
 
     def __init__(
         self,
         model: nn.Module,
         loss: LossSettings,
+        optimizer: OptimizerSettings,
         max_steps: int,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-5,
-        gradient_clip: float = 1.0,
-        warmup_steps: int = 50,
-        final_fraction: float = 0.02,
-        forecast_growth: float = 0.0,
         validation_horizon: int = 24,
         seed: int = 0,
-        one_by_one: bool | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # for one_by_one
-        self._refuse_impossible(max_steps, learning_rate, forecast_growth)
-        self.model: Any = model
-        self.loss = loss
-        self.max_steps, self.learning_rate, self.weight_decay = max_steps, learning_rate, weight_decay
-        self.gradient_clip, self.warmup_steps, self.final_fraction = gradient_clip, warmup_steps, final_fraction
-        self.forecast_growth, self.validation_horizon = forecast_growth, validation_horizon
-        members: int = self.model.num_members  # type: ignore[assignment]
-        self._one_by_one = one_by_one
-        self._noise = [torch.Generator().manual_seed((seed + 1) * 7_368_787 + member) for member in range(members)]
-
-    @staticmethod
-    def _refuse_impossible(max_steps: int, learning_rate: float, forecast_growth: float) -> None:
         if max_steps < 1:
             raise ConfigError(f"trainer.max_steps is {max_steps}, but must be at least 1.")
-        if not 0.0 <= forecast_growth <= 1.0:
-            raise ConfigError(f"dynamics.optimizer.forecast_growth is {forecast_growth}, but must be a fraction in 0..1.")
-        if not learning_rate > 0.0:
-            raise ConfigError(f"dynamics.optimizer.learning_rate is {learning_rate}, but must be above 0.")
+        self.model: Any = model
+        self.loss, self.optimizer, self.max_steps, self.validation_horizon = loss, optimizer, max_steps, validation_horizon
+        members: int = self.model.num_members  # type: ignore[assignment]
+        self._noise = [torch.Generator().manual_seed((seed + 1) * 7_368_787 + member) for member in range(members)]
 
     def _draw_noise(self, batch: Batch) -> Noise:
         """Draw the standard normals that the loss needs, each member's from its own stream."""
@@ -123,11 +123,11 @@ class DynamicsModule(lightning.LightningModule):
         """Return K at a training step."""
         if self.has_full_forecast(step):
             return longest
-        return 1 + int((longest - 1) * step / (self.forecast_growth * self.max_steps))
+        return 1 + int((longest - 1) * step / (self.optimizer.forecast_growth * self.max_steps))
 
     def has_full_forecast(self, step: int) -> bool:
         """Return whether the forecast has stopped growing at a training step."""
-        return step >= self.forecast_growth * self.max_steps
+        return step >= self.optimizer.forecast_growth * self.max_steps
 
     def _cut(self, batch: Batch) -> Batch:
         """Cut the windows to the forecast of this step: every other time at their end, else at their beginning.
@@ -143,7 +143,7 @@ class DynamicsModule(lightning.LightningModule):
         """Take one step of the optimiser and of its schedule, and log the terms of the loss."""
         batch = self._cut(batch)
         losses = self.gradients(batch, self._draw_noise(batch))
-        norms = clip_gradient_norm_per_member(self.model, self.gradient_clip, self.model.num_members)
+        norms = clip_gradient_norm_per_member(self.model, self.optimizer.gradient_clip, self.model.num_members)
         self._refuse_non_finite(batch, losses, norms)
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         optimizer.step()  # type: ignore[union-attr]
@@ -186,8 +186,9 @@ class DynamicsModule(lightning.LightningModule):
     def _in_turn(self, rows: int) -> MemberViews | None:
         """Return the members, if they are to be trained one by one on ``rows`` rows each."""
         independent = isinstance(self.model, RecurrentEnsemble) and self.model.num_bases == self.model.num_members > 1
+        one_by_one = self.optimizer.one_by_one
         # With few rows, the calls cost more than the sums: one call for all members then pays.
-        wanted = (self.device.type == "cpu" and rows >= _ROWS_IN_TURN) if self._one_by_one is None else self._one_by_one
+        wanted = (self.device.type == "cpu" and rows >= _ROWS_IN_TURN) if one_by_one is None else one_by_one
         return self._members if wanted and independent else None
 
     @cached_property
@@ -204,7 +205,7 @@ class DynamicsModule(lightning.LightningModule):
         where = ", ".join(bad) or "gradient of the base"
         raise TrainingError(
             f"The training of the world model became non-finite at step {self.global_step} ({where}); checkpoints written before "
-            "are kept. Lower dynamics.optimizer.learning_rate, or look for outliers in the data."
+            "are kept. Lower trainer.optimizer.learning_rate, or look for outliers in the data."
         )
 
     def validation_step(self, window: Window, batch_index: int) -> dict[str, Any]:
@@ -233,18 +234,20 @@ class DynamicsModule(lightning.LightningModule):
         names = [f"member {member}" for member in first.nonzero()[:, 1].tolist()] or ["its error"]
         raise TrainingError(
             f"The world model's rollout on validation windows became non-finite at step {self.global_step} ({', '.join(names)}); "
-            "checkpoints written before are kept. Lower dynamics.optimizer.learning_rate, or look for outliers in the data."
+            "checkpoints written before are kept. Lower trainer.optimizer.learning_rate, or look for outliers in the data."
         )
 
     def _schedule(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        warm = min(1.0, (step + 1) / max(1, self.optimizer.warmup_steps))
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / self.max_steps)))
-        return warm * (self.final_fraction + (1.0 - self.final_fraction) * cosine)
+        return warm * (self.optimizer.final_fraction + (1.0 - self.optimizer.final_fraction) * cosine)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW (one pass over the weights, ``fused``) with warm-up and cosine decay."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            trained, lr=self.optimizer.learning_rate, weight_decay=self.optimizer.weight_decay, fused=True
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -6,6 +6,7 @@ The state is kept in physical units, which rewards, observations and conditions 
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from rwmu.errors import ConfigError, TrainingError
 from rwmu.imagination.rules import DreamRules
 from rwmu.imagination.starts import StartPool
 from rwmu.interfaces import Device, Penalty
+from rwmu.numerics import find_device
 from rwmu.records import Carry, Followed, Prediction, Reward, follow
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 from rwmu.uncertainty.estimates import epistemic
@@ -44,12 +46,10 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         task: rewards, commands and observations.
         episodes: the dataset.
         start_rows: ``[S]`` int64, first rows of histories within training episodes (``rwmu.data.windows.window_starts``).
-        num_envs: B.
         penalty: added to the reward; its boundary ends episodes.
+        rules: how many environments, where, and how their episodes go on and end. On another device than the CPU the world model
+            is a copy; the dataset stays on the CPU, and histories to start from are moved when the pool is drawn.
         seed: of everything drawn here, on the CPU whatever the device: the dream is the same on all of them, up to rounding.
-        device: where the environments are and the world model runs, a copy of it if that is not the CPU. The dataset stays on the
-            CPU; histories to start from are moved when the pool is drawn.
-        rules: fields of :class:`rwmu.imagination.rules.DreamRules`.
 
     Attributes:
         state: ``[B, D]``, physical units. contact: ``[B, C]`` bool. terminated: ``[B]`` bool. memory: of the task.
@@ -65,28 +65,34 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         task: VelocityTask,
         episodes: Episodes,
         start_rows: Tensor,
-        num_envs: int,
         penalty: Penalty,
+        rules: DreamRules | None = None,
         seed: int = 0,
-        device: Device = "cpu",
-        **rules: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ConfigError(f"imagination.num_envs is {num_envs}, but must be 1 or above.")
-        self.rules = DreamRules(**rules)
-        self.device = str(device)
-        self.world_model, self.task, self.penalty = model_on(device, world_model), task, penalty
-        self.num_envs, self.num_actions = num_envs, task.num_actions
-        self.max_episode_length = self.rules.horizon_steps
-        self.cfg = {"imagination": rules, "num_envs": num_envs, "seed": seed}
-        self._needs_spread = bool(self.rules.sample_aleatoric) or penalty.needs_spread
-        self._resample_steps = self.rules.command_resample_steps or task.command_resample_steps
-        self._weights = torch.tensor(list(task.weights.values()), device=device).unsqueeze(1)
+        self.rules = rules = rules or DreamRules()
+        self.device = str(find_device(rules.device))
+        self.task, self.penalty = task, penalty
+        self.num_envs, self.num_actions = rules.num_envs, task.num_actions
+        self.max_episode_length = rules.horizon_steps
+        self.cfg = {"imagination": asdict(rules), "seed": seed}
+        self._needs_spread = bool(rules.sample_aleatoric) or penalty.needs_spread
+        self._resample_steps = rules.command_resample_steps or task.command_resample_steps
+        self._weights = torch.tensor(list(task.weights.values()), device=self.device).unsqueeze(1)
         self._log_names = [f"imagined/{name}" for name in (*task.weights, *_STATUS)]
         self._generator = torch.Generator().manual_seed(seed)
         self._num_steps = 0
-        size = self.rules.pool_size or num_envs
-        self._pool = StartPool(self.world_model, task, episodes, start_rows, size, self.rules.max_tilt, self._generator, device)
+        self.rebind(world_model, episodes, start_rows)
+
+    def rebind(self, world_model: WorldModel, episodes: Episodes, start_rows: Tensor) -> None:
+        """Dream with another world model, from other histories: the same environment after a model was fitted anew.
+
+        Every environment starts again; the random streams go on.
+        """
+        rules = self.rules
+        self.world_model = model_on(self.device, world_model)
+        size = rules.pool_size or rules.num_envs
+        arguments = (self.world_model, self.task, episodes, start_rows, size, rules.max_tilt, self._generator, self.device)
+        self._pool = StartPool(*arguments)
         self._allocate()
         self.reset()
 
@@ -241,8 +247,6 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             else:
                 terminated = terminated | crossed
         self.terminated = terminated
-        if rules.max_epistemic is not None:
-            time_outs = time_outs | (self.disagreement > rules.max_epistemic)
         return time_outs & ~terminated
 
     def _prepare_next(self, done: Tensor) -> None:
@@ -321,7 +325,6 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             raise ConfigError(
                 "The interrupted imagination had another number of environments or another model; resume with its settings."
             )
-        saved = {"age_steps": saved["episode_length_buf"], **saved}  # of dreams saved when no penalty asked for the age
         for name in _ENVIRONMENT:
             setattr(self, name, saved[name].to(self.device, copy=True))
         for name in _MEMORY:

@@ -18,6 +18,7 @@ from rwmu.data.windows import window_starts
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Actor
 from rwmu.measure import statistics
 from rwmu.measure.deployment import Deployment, deploy
@@ -59,7 +60,7 @@ def dream(
     """
     rules = {**rules, "horizon_steps": num_steps, "random_start": False}
     no_penalty = MopoPenalty(0.0, task.step_dt)
-    env = ImaginedEnv(world_model, task, episodes, start_rows, num_envs, no_penalty, seed, **rules)
+    env = ImaginedEnv(world_model, task, episodes, start_rows, no_penalty, DreamRules(num_envs=num_envs, **rules), seed)
     return deploy(env, actor, num_steps, seed, label, progress)
 
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from rsl_rl.models import MLPModel
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
-from rwmu.errors import ConfigError, DataError
+from rwmu.errors import DataError
 from rwmu.policy.rsl_rl import action_mean, actor_std, set_actor_std
+from rwmu.settings import Count, Positive
+from rwmu.settings import settings as validated
 from rwmu.tasks.velocity import VelocityTask
 
 
-@dataclass(frozen=True)
+@validated("policy.clone")
 class CloneSettings:
     """Configure behaviour cloning.
 
@@ -31,24 +35,14 @@ class CloneSettings:
         mirror: see every batch through one of the robot's mirrors, drawn at random.
     """
 
-    fraction: float = 0.25
-    minimum_steps: int = 50
-    epochs: int = 60
-    patience: int = 8
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-    std: float = 0.3
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    minimum_steps: Count = 50
+    epochs: Count = 60
+    patience: Count = 8
+    batch_size: Count = 1024
+    learning_rate: Positive = 1e-3
+    std: Positive = 0.3
     mirror: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.fraction <= 1.0:
-            raise ConfigError(f"policy.clone.fraction is {self.fraction}, but must lie in 0..1, above 0.")
-        for name in ("minimum_steps", "epochs", "patience", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"policy.clone.{name} is {getattr(self, name)}, but must be 1 or above.")
-        for name in ("learning_rate", "std"):
-            if not getattr(self, name) > 0.0:
-                raise ConfigError(f"policy.clone.{name} is {getattr(self, name)}, but must be above 0.")
 
 
 def require_known(episodes: Episodes) -> None:

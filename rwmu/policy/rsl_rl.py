@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rsl_rl.algorithms import PPO
@@ -24,6 +23,8 @@ from rwmu.errors import CheckpointError, ConfigError
 from rwmu.files import write_torch
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.robots.anymal_d import Robot
+from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber
+from rwmu.settings import settings as validated
 
 _PPO_OWN = (
     *("num_learning_epochs", "num_mini_batches", "clip_param", "gamma", "lam", "value_loss_coef", "use_clipped_value_loss"),
@@ -32,7 +33,7 @@ _PPO_OWN = (
 GROUPS = {"actor": ["policy"], "critic": ["policy"]}
 
 
-@dataclass(frozen=True)
+@validated("policy.ppo")
 class PpoSettings:
     """Sizes and coefficients of PPO; the coefficients' defaults are the papers' (``configs/policy/ppo.yaml`` differs in the rate).
 
@@ -47,47 +48,34 @@ class PpoSettings:
         The others are rsl-rl's own.
     """
 
-    hidden_dims: tuple[int, ...] = (128, 128, 128)
+    hidden_dims: Counts = (128, 128, 128)
     activation: str = "elu"
-    init_std: float = 1.0
-    std_range: tuple[float, float] = (0.05, 2.0)
-    num_steps_per_env: int = 24
-    num_learning_epochs: int = 5
-    num_mini_batches: int = 4
-    clip_param: float = 0.2
-    gamma: float = 0.99
-    lam: float = 0.95
-    value_loss_coef: float = 1.0
+    init_std: Positive = 1.0
+    std_range: Pair = (0.05, 2.0)
+    num_steps_per_env: Count = 24
+    num_learning_epochs: Count = 5
+    num_mini_batches: Count = 4
+    clip_param: Positive = 0.2
+    gamma: Fraction = 0.99
+    lam: Fraction = 0.95
+    value_loss_coef: NotNegative = 1.0
     use_clipped_value_loss: bool = True
-    entropy_coef: float = 0.005
-    learning_rate: float = 1e-3
-    schedule: str = "adaptive"
-    desired_kl: float = 0.01
-    max_grad_norm: float = 1.0
-    mirrors: tuple[str, ...] = ("left_right", "front_back", "both")
-    mirrors_per_batch: int | None = None
+    entropy_coef: NotNegative = 0.005
+    learning_rate: Positive = 1e-3
+    schedule: Literal["adaptive", "fixed"] = "adaptive"
+    desired_kl: Positive = 0.01
+    max_grad_norm: Positive = 1.0
+    mirrors: Names = ("left_right", "front_back", "both")
+    mirrors_per_batch: WholeNumber | None = None
 
     def __post_init__(self) -> None:
-        for name in ("num_steps_per_env", "num_learning_epochs", "num_mini_batches"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"policy.ppo.{name} is {getattr(self, name)}, but must be 1 or above.")
-        for name in ("init_std", "learning_rate", "desired_kl", "max_grad_norm", "clip_param"):
-            if not getattr(self, name) > 0.0:
-                raise ConfigError(f"policy.ppo.{name} is {getattr(self, name)}, but must be above 0.")
-        for name in ("gamma", "lam"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"policy.ppo.{name} is {getattr(self, name)}, but must lie in 0..1.")
-        if self.schedule not in ("adaptive", "fixed"):
-            raise ConfigError(f"policy.ppo.schedule is '{self.schedule}', but must be 'adaptive' or 'fixed'.")
-        if not self.hidden_dims or min(self.hidden_dims) < 1:
-            raise ConfigError(f"policy.ppo.hidden_dims is {list(self.hidden_dims)}, but must name the width of one layer or more.")
         try:
             resolve_nn_activation(self.activation)
         except ValueError as error:
             raise ConfigError(f"policy.ppo.activation is '{self.activation}', but rsl-rl has none of that name: {error}.") from None
-        if len(self.std_range) != 2 or not 0.0 < self.std_range[0] < self.std_range[1]:
+        if not 0.0 < self.std_range[0] < self.std_range[1]:
             raise ConfigError(f"policy.ppo.std_range is {list(self.std_range)}, but must be two numbers above 0, the lesser first.")
-        if self.mirrors_per_batch is not None and not 0 <= self.mirrors_per_batch <= len(self.mirrors):
+        if self.mirrors_per_batch is not None and self.mirrors_per_batch > len(self.mirrors):
             raise ConfigError(
                 f"policy.ppo.mirrors_per_batch is {self.mirrors_per_batch}, but policy.ppo.mirrors names {len(self.mirrors)}; null "
                 "uses all that there are."

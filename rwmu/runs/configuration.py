@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,74 +22,8 @@ from rwmu.settings import close_match
 # Groups that lay values over the others; they may set existing keys only.
 OVERLAYS = ("scale", "experiment")
 
-# Keys that a user may choose from a few words.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "stages": ("data", "dynamics", "policy", "deployment", "report"),
-    "policy.init": ("clone", "scratch"),
-    "dynamics.auxiliary_base": ("shared", "separate"),
-    "penalty.estimate": ("std", "variance", "largest", "pairwise", "noise", "noise_largest"),
-    "penalty.method": ("constant", "per_horizon", "isotonic", "conformal"),
-    "dynamics.backbone": ("gru", "mlp"),
-    "dynamics.loss.state_loss": ("gaussian_nll", "beta_nll", "squared_error", "sampled_squared_error"),
-    "dynamics.loss.feedback": ("mean", "sample", "truth"),
-    "data.bootstrap": ("episodes", "windows", "weights", "in_batch", "none"),
-    "trainer.matmul_precision": ("highest", "high", "medium"),
-    "imagination.device": ("cpu", "cuda", "auto"),
-}
-
-# Keys that take a word or a number; what is built of them checks which.
-WORD_OR_NUMBER = ("imagination.termination",)
-
-# Keys that have a value, but may be null; those that are null in their file may be anyway.
-NULLABLE = (
-    *("imagination.termination", "imagination.max_tilt", "imagination.clip", "evaluation.cache", "evaluation.video_s"),
-    *("data.recipe", "simulator.envelope", "dynamics.side_head_hidden_size", "policy.ppo.mirrors_per_batch"),
-)
-
-# Keys of lists -> how many entries they have (None: one or more), and one that might be.
-ENTRIES: dict[str, tuple[int | None, float]] = {
-    "task.command_range": (3, 1.0),
-    "simulator.start.joint_scale": (2, 1.0),
-    "policy.ppo.std_range": (2, 1.0),
-    "policy.ppo.hidden_dims": (None, 128),
-    "evaluation.horizons": (None, 8),
-}
-
-# Dotted key pattern -> least value, greatest value, whether the least itself is allowed. The first pattern that fits counts.
-RANGES: tuple[tuple[str, float, float, bool], ...] = (
-    ("seed", 0, 2**31 - 1, True),
-    ("*.num_validation_windows", 1, math.inf, True),
-    ("*num_*", 1, math.inf, True),
-    ("evaluation.horizons", 1, math.inf, True),
-    ("*_size", 1, math.inf, True),
-    ("data.history", 1, math.inf, True),
-    ("data.forecast", 1, math.inf, True),
-    ("*warmup_iterations", 0, math.inf, True),
-    ("*iterations", 1, math.inf, True),
-    ("*epochs", 1, math.inf, True),
-    ("*_every", 1, math.inf, True),
-    ("policy.anchor_weight", 0, math.inf, True),
-    ("dynamics.optimizer.warmup_steps", 0, math.inf, True),
-    ("dynamics.optimizer.gradient_clip", 0, math.inf, False),
-    ("dynamics.optimizer.weight_decay", 0, math.inf, True),
-    ("dynamics.loss.weights.*", 0, math.inf, True),
-    ("task.tracking_variance", 0, math.inf, False),
-    ("task.command_range", 0, math.inf, True),
-    ("policy.ppo.entropy_coef", 0, math.inf, True),
-    ("simulator.model.timestep", 0, math.inf, False),
-    ("simulator.model.effort_limit", 0, math.inf, False),
-    ("*steps", 1, math.inf, True),
-    ("*fraction", 0, 1, True),
-    ("*fractions.*", 0, 1, True),
-    ("*learning_rate", 0, math.inf, False),
-    ("*_s", 0, math.inf, False),
-    ("*_dt", 0, math.inf, False),
-    ("penalty.weight", 0, math.inf, True),
-    ("penalty.quantile", 0, 1, False),
-    ("penalty.level", 0, 1, False),
-    ("penalty.kappa", 0, math.inf, False),
-    ("*observation_noise", 0, math.inf, True),
-)
+# Mappings that a user may add entries to.
+OPEN = ("task.rewards", "logger")
 
 
 def config_directory() -> Path:
@@ -180,7 +112,8 @@ def check_overrides(config_name: str, arguments: Sequence[str], options: Mapping
     known = _nodes(leaves(_plain(compose_config(config_name, selection, own))))
     for override in parsed:
         key = override.key_or_group
-        if override not in chosen and key not in known:
+        added = override.is_add() and key.startswith(tuple(f"{mapping}." for mapping in OPEN))
+        if override not in chosen and key not in known and not added:
             raise ConfigError(f"The configuration has no key '{key}'{close_match(key, known | set(options)) or '.'}")
         if override not in chosen and override.value() is None and override.input_line == key:
             raise ConfigError(f"'{key}' lacks a value; write {key}=value.")
@@ -202,87 +135,21 @@ def _check_option(override: Override, options: Mapping[str, list[str]]) -> None:
 
 
 def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
-    """Refuse unknown keys (of an experiment's file, say), values of the wrong type, and impossible values.
+    """Refuse keys that no file of the chosen options has (of an experiment's file, say), naming the close match.
+
+    What values may be is said by the objects that are built of them.
 
     Args:
         config: the composed configuration.
         config_name: the entry point's primary configuration.
-        choices: the chosen option of every group; keys must exist without the overlays' help, and types must be theirs.
+        choices: the chosen option of every group; keys must exist without the overlays' help.
     """
     selection = [
         f"{group}={option}" for group, option in choices.items() if group not in OVERLAYS and not group.startswith("hydra")
     ]
-    reference = leaves(_plain(compose_config(config_name, selection)))
+    known = leaves(_plain(compose_config(config_name, selection)))
+    parents = _nodes(known)
     for key, value in leaves(_plain(config)).items():
-        if value is None and key in NULLABLE and key in _nodes(reference):
-            continue  # also a whole mapping, such as the simulator's envelope
-        if key == "logger" and not value:
-            continue  # all of them deleted
-        if key not in reference:
-            raise ConfigError(f"The configuration has no key '{key}'{close_match(key, reference) or '.'}")
-        _check_type(key, value, reference[key])
-        _check_choice(key, value)
-        _check_entries(key, value)
-        for number in value if isinstance(value, list) else [value]:
-            _check_range(key, number)
-
-
-def check_changes(group: str, changes: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
-    """Refuse values of the wrong type, or impossible ones, that are to replace those of an earlier run."""
-    for name, value in changes.items():
-        if value is not None:
-            _check_type(f"{group}.{name}", value, reference.get(name))
-            _check_range(f"{group}.{name}", value)
-
-
-def _check_type(key: str, value: Any, reference: Any) -> None:
-    if value is None and reference is not None and key not in NULLABLE:
-        raise ConfigError(f"{key} is null, but must have a value, such as {reference!r}.")
-    if value is None or reference is None or (key in WORD_OR_NUMBER and isinstance(value, str | int | float)):
-        return
-    accepted: dict[type, tuple[tuple[type, ...], str]] = {
-        bool: ((bool,), "true or false"),
-        int: ((int,), "a whole number"),
-        float: ((int, float), "a number"),
-        str: ((str,), "a word"),
-        list: ((list,), "a list"),
-        dict: ((dict,), "a mapping"),
-    }
-    types, description = accepted[type(reference)]
-    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-        raise ConfigError(f"{key} is {value!r}, but must be {description}, such as {reference!r}.")
-
-
-def _check_choice(key: str, value: Any) -> None:
-    if key not in CHOICES or value is None:
-        return
-    for word in value if isinstance(value, list) else [value]:
-        if word not in CHOICES[key]:
-            match = close_match(str(word), CHOICES[key])
-            raise ConfigError(f"{key} has '{word}'{match or ';'} Choose from: {', '.join(CHOICES[key])}.")
-
-
-def _check_entries(key: str, value: Any) -> None:
-    """Refuse a list of another length than its key has, or with an entry of another type; what is no list, too."""
-    if key not in ENTRIES or value is None:
-        return
-    number, example = ENTRIES[key]
-    wanted = f"{number} numbers" if number else "one number or more"
-    if not isinstance(value, list) or (len(value) != number if number else not value):
-        raise ConfigError(f"{key} is {value!r}, but must be a list of {wanted}, such as {[example] * (number or 1)}.")
-    for entry in value:
-        _check_type(f"An entry of {key}", entry, example)
-
-
-def _check_range(key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return
-    if not math.isfinite(value):
-        raise ConfigError(f"{key} is {value}, but must be finite.")
-    for pattern, least, greatest, inclusive in RANGES:
-        if fnmatch(key, pattern):
-            if not (least <= value <= greatest) or (value == least and not inclusive):
-                bound = f"{'at least' if inclusive else 'above'} {least:g}"
-                bound += f" and at most {greatest:g}" if greatest < math.inf else ""
-                raise ConfigError(f"{key} is {value}, but must be {bound}.")
-            return
+        added = key.startswith(tuple(f"{mapping}." for mapping in OPEN))
+        if key not in known and not added and not (key in parents and not value):  # a mapping may be null, or empty
+            raise ConfigError(f"The configuration has no key '{key}'{close_match(key, known) or '.'}")

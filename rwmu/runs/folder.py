@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,9 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.progress = path, True
+        self._stages: tuple[str, ...] = ()
+        self._makers: dict[str, Callable[..., Any]] = {}
         for name in ("checkpoints", "logs", "figures"):
             (path / name).mkdir(exist_ok=True)
 
@@ -66,15 +68,60 @@ class RunFolder:
         with lock:
             yield
 
+    # -- the workplace of an algorithm ----------------------------------------------------------------------------------------
+
+    def serve(self, stages: Sequence[str], loggers: Mapping[str, Callable[..., Any]], progress: bool) -> None:
+        """Say what is to be done here, where metrics go (name -> maker of a logger of Lightning's), and whether bars are shown."""
+        self._stages, self._makers, self.progress = tuple(stages), dict(loggers), progress
+
     @property
     def checkpoints(self) -> Path:
         """Return the folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
+    def world_model(self) -> Path:
+        """Return where the world model lies, or will."""
+        return self.checkpoints / "dynamics.pt"
+
+    @property
+    def policy(self) -> Path:
+        """Return where the policy lies, or will."""
+        return self.checkpoints / "policy.pt"
+
+    @property
     def logs(self) -> Path:
         """Return the folder of the logs."""
         return self.path / "logs"
+
+    def loggers(self, stage: str) -> list[Any]:
+        """Return the stage's own loggers, each in a folder of its own."""
+        os.environ.setdefault("WANDB_MODE", "offline")  # no login, no upload, unless the user says so
+        return [make(save_dir=str(self.logs.resolve() / name), name=stage) for name, make in self._makers.items()]
+
+    def begins(self, step: str, round: int = 0) -> bool:
+        """Return whether a step is asked for and not yet done."""
+        return step in self._stages and _key(step, round) not in self.finished()
+
+    @contextmanager
+    def step(self, step: str, round: int = 0) -> Iterator[None]:
+        """Time a step over all sessions of the run, and note that it is done if it finishes."""
+        start, done = time.perf_counter(), False
+        try:
+            yield
+            done = True
+        finally:
+            self._record(_key(step, round), time.perf_counter() - start, done)
+
+    # -- what there is --------------------------------------------------------------------------------------------------------
+
+    def measured(self, part: str) -> Path:
+        """Return where a part of what was measured lies, or will."""
+        return self.path / "measured" / f"{part}.json"
+
+    def write_measured(self, part: str, results: Mapping[str, Any]) -> None:
+        """Keep a part of what was measured."""
+        write_json(self.measured(part), results)
 
     def config(self) -> DictConfig:
         """Return the run's own configuration."""
@@ -91,8 +138,7 @@ class RunFolder:
         """Return the stages that are finished."""
         return list(self._progress()["finished"])
 
-    def record(self, stage: str, seconds: float, finished: bool) -> None:
-        """Note the time spent on a stage, and whether it is finished."""
+    def _record(self, stage: str, seconds: float, finished: bool) -> None:
         progress = self._progress()
         progress["seconds"][stage] = round(progress["seconds"].get(stage, 0.0) + seconds, 3)
         if finished and stage not in progress["finished"]:
@@ -113,18 +159,8 @@ class RunFolder:
         return progress
 
 
-class StageClock:
-    """Time a stage of a run and note it in the folder, whether it finishes or breaks off (a context manager)."""
-
-    def __init__(self, folder: RunFolder, stage: str) -> None:
-        self.folder, self.stage = folder, stage
-
-    def __enter__(self) -> StageClock:
-        self.start = time.perf_counter()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.folder.record(self.stage, time.perf_counter() - self.start, finished=kind is None)
+def _key(step: str, round: int) -> str:
+    return step if round == 0 else f"round {round}: {step}"
 
 
 def try_lock(path: Path) -> IO[str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rwmu.dynamics.fit import MONITORED, PatientStopping
+from rwmu.dynamics.training import MONITORED, PatientStopping
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics import fit as dynamics
-from rwmu.dynamics.fit import MONITORED, TrainerSettings, fit
+from rwmu.dynamics.training import MONITORED, TrainerSettings, fit
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule

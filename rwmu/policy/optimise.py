@@ -1,8 +1,8 @@
-"""MOPO-PPO: optimise a policy purely in imagination (arXiv:2504.16680).
+"""Improve a policy by PPO, in any environment that can be resumed: rsl-rl's update, and what a run needs around it.
 
-The loop is that of rsl-rl's runner, over its PPO, with what an offline run needs besides: a critic that warms up before a
-cloned actor moves, an optional pull towards a reference policy, one row of metrics an iteration, and checkpoints from which an
-interrupted run goes on with identical results.
+The loop is that of rsl-rl's runner, over its PPO, with what it lacks: a critic that warms up before a cloned actor moves, an
+optional pull towards a reference policy, one row of metrics an iteration, and checkpoints from which an interrupted run goes on
+with identical results.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,14 +23,16 @@ from tqdm import tqdm
 from rwmu.errors import TrainingError
 from rwmu.files import write_torch
 from rwmu.policy.rsl_rl import copy_to_cpu, load_checkpoint, read_checkpoint, save_checkpoint
+from rwmu.tasks.velocity import VelocityTask
 
 RESUME_FILE = "resume.pt"
 
 
 class ResumableEnv(Protocol):
-    """What the loop needs of an environment besides rsl-rl's ``VecEnv``."""
+    """What the loop needs of an environment: rsl-rl's ``VecEnv`` of a task, and its state."""
 
     num_envs: int
+    task: VelocityTask
 
     def get_observations(self) -> TensorDict:
         """Return the current observations."""
@@ -56,59 +59,80 @@ class MetricsLogger(Protocol):
         ...
 
 
-def optimise_policy(
-    env: ResumableEnv,
-    ppo: PPO,
-    iterations: int,
-    critic_warmup_iterations: int = 0,
-    logger: MetricsLogger | None = None,
-    checkpoint_dir: Path | None = None,
-    save_every: int = 25,
-    resume: bool = False,
-    progress: bool = False,
-    infos: Mapping[str, Any] | None = None,
-    before_iteration: Callable[[], None] | None = None,
-) -> list[dict[str, float]]:
-    """Run PPO in ``env``.
+@dataclass
+class PolicyOptimiser:
+    """PPO in an environment, iteration by iteration; :meth:`improve` may be called again, in another environment too.
 
-    Args:
-        env: an imagined environment.
-        iterations: in all, those before a resumption included.
+    Attributes:
+        ppo: of :func:`rwmu.policy.rsl_rl.build_ppo`.
+        checkpoints: gets ``model_<iteration>.pt`` for rsl-rl's runner and ``resume.pt``; None saves nothing.
+        logger: gets one row of metrics an iteration.
+        save_every: iterations between two checkpoints.
         critic_warmup_iterations: how many of the first leave the actor as it is.
-        checkpoint_dir: gets ``model_<iteration>.pt`` for rsl-rl's runner and ``resume.pt``; None saves nothing.
-        resume: go on from ``resume.pt`` if there is one. An interrupted run (Ctrl-C) has written it at its last whole iteration.
         infos: plain values saved with each ``model_<iteration>.pt``.
-        before_iteration: called before each.
-
-    Returns:
-        One row of metrics an iteration run here, as given to the logger.
+        progress: show a progress bar. before_iteration: called before each.
+        iteration: how many have been run, those before a resumption included.
     """
-    first = _resume(checkpoint_dir, env, ppo) if resume and checkpoint_dir is not None else 0
-    rows: list[dict[str, float]] = []
-    snapshot: dict[str, Any] = {}
-    bar = tqdm(total=iterations, initial=first, desc="imagination", unit="it", disable=not progress)
-    try:
-        with bar:
-            for iteration in range(first, iterations):
-                if before_iteration is not None:
-                    before_iteration()
-                if checkpoint_dir is not None:
-                    snapshot = _snapshot(env, ppo, iteration)
-                row = _iterate(env, ppo, freeze_actor=iteration < critic_warmup_iterations)
-                rows.append(row)
-                if logger is not None:
-                    logger.log_metrics(row, iteration)
-                bar.update()
-                bar.set_postfix({"reward": f"{row.get('imagined/reward', math.nan):.2f}", "kl": f"{row['policy/kl']:.3f}"})
-                done = iteration + 1
-                if checkpoint_dir is not None and (done % save_every == 0 or done == iterations):
-                    save_checkpoint(checkpoint_dir / f"model_{done}.pt", ppo, done, infos)
-                    write_torch(checkpoint_dir / RESUME_FILE, _snapshot(env, ppo, done))
-    except KeyboardInterrupt:
-        if checkpoint_dir is not None and snapshot:
-            write_torch(checkpoint_dir / RESUME_FILE, snapshot)
-        raise
-    return rows
+
+    ppo: PPO
+    checkpoints: Path | None = None
+    logger: MetricsLogger | None = None
+    save_every: int = 25
+    critic_warmup_iterations: int = 0
+    infos: Mapping[str, Any] = field(default_factory=dict)
+    progress: bool = False
+    before_iteration: Callable[[], None] | None = None
+    iteration: int = 0
+
+    def improve(self, env: ResumableEnv, iterations: int) -> list[dict[str, float]]:
+        """Iterate until there have been ``iterations`` in all.
+
+        Interrupted (Ctrl-C), it writes ``resume.pt`` at the last whole iteration.
+
+        Returns:
+            One row of metrics an iteration run here, as given to the logger.
+        """
+        rows: list[dict[str, float]] = []
+        snapshot: dict[str, Any] = {}
+        bar = tqdm(total=iterations, initial=self.iteration, desc="imagination", unit="it", disable=not self.progress)
+        try:
+            with bar:
+                while self.iteration < iterations:
+                    if self.before_iteration is not None:
+                        self.before_iteration()
+                    if self.checkpoints is not None:
+                        snapshot = _snapshot(env, self.ppo, self.iteration)
+                    row = _iterate(env, self.ppo, freeze_actor=self.iteration < self.critic_warmup_iterations)
+                    rows.append(row)
+                    if self.logger is not None:
+                        self.logger.log_metrics(row, self.iteration)
+                    self.iteration += 1
+                    bar.update()
+                    bar.set_postfix({"reward": f"{row.get('imagined/reward', math.nan):.2f}", "kl": f"{row['policy/kl']:.3f}"})
+                    if self.iteration % self.save_every == 0 or self.iteration == iterations:
+                        self._save(env)
+        except KeyboardInterrupt:
+            if self.checkpoints is not None and snapshot:
+                write_torch(self.checkpoints / RESUME_FILE, snapshot)
+            raise
+        return rows
+
+    def _save(self, env: ResumableEnv) -> None:
+        if self.checkpoints is not None:
+            save_checkpoint(self.checkpoints / f"model_{self.iteration}.pt", self.ppo, self.iteration, self.infos)
+            write_torch(self.checkpoints / RESUME_FILE, _snapshot(env, self.ppo, self.iteration))
+
+    def resume(self, env: ResumableEnv) -> None:
+        """Put ``env`` and PPO where ``resume.pt`` left them, if there is one."""
+        path = None if self.checkpoints is None else self.checkpoints / RESUME_FILE
+        if path is None or not path.is_file():
+            return
+        self.iteration = load_checkpoint(path, self.ppo)
+        content = read_checkpoint(path)
+        env.load_state_dict(content["env"])
+        torch.set_rng_state(content["torch_rng"])
+        if (device := torch.device(self.ppo.device)).type != "cpu" and "device_rng" in content:  # absent where it began on the CPU
+            torch.get_device_module(device).set_rng_state(content["device_rng"], device)
 
 
 def _refuse_non_finite(what: str, tensors: Iterable[Tensor]) -> None:
@@ -193,17 +217,3 @@ def _snapshot(env: ResumableEnv, ppo: PPO, iteration: int) -> dict[str, Any]:
     if (device := torch.device(ppo.device)).type != "cpu":
         streams["device_rng"] = torch.get_device_module(device).get_rng_state(device)
     return {**copy_to_cpu(ppo.save()), "iter": iteration, "infos": {}, "env": env.state_dict(), **streams}
-
-
-def _resume(checkpoint_dir: Path, env: ResumableEnv, ppo: PPO) -> int:
-    """Put ``env`` and ``ppo`` where ``resume.pt`` left them, if there is one; returns the iterations already run."""
-    path = checkpoint_dir / RESUME_FILE
-    if not path.is_file():
-        return 0
-    iteration = load_checkpoint(path, ppo)
-    content = read_checkpoint(path)
-    env.load_state_dict(content["env"])
-    torch.set_rng_state(content["torch_rng"])
-    if (device := torch.device(ppo.device)).type != "cpu" and "device_rng" in content:  # absent where it began on the CPU
-        torch.get_device_module(device).set_rng_state(content["device_rng"], device)
-    return iteration

@@ -1,0 +1,192 @@
+"""Train a world model with Lightning: one bar, early stopping, checkpoints to resume from, the best weights kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.trainer.states import TrainerStatus
+from torch import nn
+from tqdm import tqdm
+
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.dynamics.checkpoints import checkpoints as checkpoint_callbacks
+from rwmu.dynamics.losses import LossSettings
+from rwmu.dynamics.module import DynamicsModule, OptimizerSettings
+from rwmu.dynamics.monitor import UncertaintyMonitor
+from rwmu.errors import ConfigError
+from rwmu.loggers import EveryLogger
+from rwmu.numerics import ThreadGuard
+from rwmu.settings import Count
+from rwmu.settings import settings as validated
+
+MONITORED = "validation/rollout_error"
+
+
+@validated("trainer")
+class TrainerSettings:
+    """How a world model is trained.
+
+    Attributes:
+        loss, optimizer: what is minimised, and how.
+        max_steps: at most.
+        validate_every: steps between two validations; each leaves a checkpoint to resume from.
+        patience: validations without a better rollout error before training stops, once the forecast has its full length.
+        accelerator: as Lightning's.
+        checkpoint: a world model to use instead of training one.
+        start_from: a world model whose weights training starts from.
+        freeze_auxiliary: keep the contact and termination heads, and any base of their own, as ``start_from`` has them.
+    """
+
+    loss: LossSettings
+    optimizer: OptimizerSettings
+    max_steps: Count = 1500
+    validate_every: Count = 100
+    patience: Count = 5
+    accelerator: str = "auto"
+    checkpoint: str | None = None
+    start_from: str | None = None
+    freeze_auxiliary: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_steps < self.validate_every:
+            raise ConfigError(
+                f"trainer.max_steps is {self.max_steps}, but must be at least trainer.validate_every ({self.validate_every}): "
+                "weights are chosen by validation."
+            )
+        if self.freeze_auxiliary and self.start_from is None:
+            raise ConfigError("trainer.freeze_auxiliary keeps weights as they are, so trainer.start_from must say whose.")
+
+
+class StepProgress(Callback):
+    """Show one bar over all steps, with the time left, the loss and the validation error.
+
+    Args:
+        enabled: else nothing is shown.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Open the bar where training stands."""
+        self.bar = tqdm(
+            total=trainer.max_steps, initial=trainer.global_step, desc="world model", unit="step", disable=not self.enabled
+        )
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Advance."""
+        self.bar.update(trainer.global_step - self.bar.n)
+        shown = {"loss": "train/loss", "error": MONITORED}
+        values = {label: float(trainer.callback_metrics.get(name, math.nan)) for label, name in shown.items()}
+        self.bar.set_postfix({label: f"{value:.3g}" for label, value in values.items()}, refresh=False)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+class PatientStopping(EarlyStopping):
+    """Stop without improvement, but only once the forecast has its full length: until then the model is asked for more and more."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Stop at once where training had been stopped before it was resumed (interrupted while the model was measured, say)."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Compare with the best error, if it is time to."""
+        if isinstance(module, DynamicsModule) and not module.has_full_forecast(trainer.global_step):
+            return
+        super().on_validation_end(trainer, module)
+
+
+class ThreadWatch(Callback):
+    """Keep an eye on the threads while training; see :class:`~rwmu.numerics.ThreadGuard`."""
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Note the threads that there are."""
+        self._guard = ThreadGuard()
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Look from time to time."""
+        self._guard.check()
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Leave all threads to what comes next."""
+        self._guard.restore()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Leave all threads to what comes next."""
+        if hasattr(self, "_guard"):
+            self._guard.restore()
+
+
+def _quiet_lightning() -> None:
+    """Silence what Lightning says at every start; what it warns of stays, but for what does not concern a user."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # ours gather from memory: workers only cost
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # that is what resuming means
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
+
+
+def train(
+    module: DynamicsModule,
+    data: OfflineDataModule,
+    settings: TrainerSettings,
+    checkpoints: Path,
+    loggers: list[Any],
+    progress: bool = True,
+) -> nn.Module:
+    """Train, from the last checkpoint if there is one, and return the ensemble with its best weights.
+
+    Args:
+        module: untrained.
+        checkpoints: gets ``best.ckpt`` and ``last.ckpt``.
+        loggers: of Lightning.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C; ``last.ckpt`` is that of the last validation.
+    """
+    _quiet_lightning()
+    best, last_validation = checkpoint_callbacks(checkpoints, MONITORED)
+    stop = PatientStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
+    trainer = Trainer(
+        max_steps=settings.max_steps,
+        max_epochs=-1,
+        accelerator=settings.accelerator,
+        devices=1,
+        logger=loggers,
+        callbacks=[best, last_validation, stop, UncertaintyMonitor(), StepProgress(progress), ThreadWatch()],
+        log_every_n_steps=min(10, settings.validate_every),
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = checkpoints / "last.ckpt"
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SystemExit:
+        if trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it ignored after an interruption
+    EveryLogger(loggers).close()
+    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(weights)
+    model: nn.Module = module.model.cpu()
+    return model

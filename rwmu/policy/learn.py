@@ -1,0 +1,102 @@
+"""Learn a policy in a given environment: a clone of the data's best episodes to start from if wanted, then PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rsl_rl.algorithms import PPO
+
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.errors import ConfigError
+from rwmu.loggers import EveryLogger
+from rwmu.numerics import ThreadGuard
+from rwmu.policy.clone import CloneSettings, clone_actor
+from rwmu.policy.optimise import PolicyOptimiser, ResumableEnv
+from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, save_checkpoint
+from rwmu.settings import Count, NotNegative, WholeNumber, settings
+
+
+@settings("policy")
+class PolicySettings:
+    """How a policy is optimised.
+
+    Attributes:
+        ppo, clone: of the two algorithms.
+        init: ``clone`` starts from the dataset's best episodes, ``scratch`` from random weights.
+        checkpoint: a policy to use instead of training one.
+        iterations: of PPO.
+        critic_warmup_iterations: how many of them leave a cloned actor as it is.
+        anchor_weight: pull towards the clone; 0 for none.
+        save_every: iterations between two checkpoints.
+    """
+
+    ppo: PpoSettings
+    clone: CloneSettings
+    init: Literal["clone", "scratch"] = "clone"
+    checkpoint: str | None = None
+    iterations: Count = 200
+    critic_warmup_iterations: WholeNumber = 10
+    anchor_weight: NotNegative = 1.0
+    save_every: Count = 25
+
+    def __post_init__(self) -> None:
+        if self.init == "clone" and self.iterations <= self.critic_warmup_iterations:
+            raise ConfigError(
+                f"policy.iterations is {self.iterations}, but the first {self.critic_warmup_iterations} train the critic alone and "
+                "leave the clone as it is; give more of them, or a lower policy.critic_warmup_iterations."
+            )
+
+
+def learn_policy(
+    env: ResumableEnv,
+    data: OfflineDataModule,
+    settings: PolicySettings,
+    checkpoints: Path,
+    loggers: list[Any],
+    seed: int,
+    progress: bool = True,
+) -> Path:
+    """Clone if asked to, run PPO in ``env``, and return the policy's checkpoint: that of the last iteration.
+
+    An interrupted run goes on from where ``checkpoints`` left it. There is no choice among checkpoints: only the simulator could
+    make it, and an offline method may not ask.
+    """
+    logger, guard = EveryLogger(loggers), ThreadGuard()
+    ppo = build_ppo(env, settings.ppo)
+    infos = {"robot": env.task.robot.name, "activation": settings.ppo.activation, "std_range": list(settings.ppo.std_range)}
+    cloned = settings.init == "clone"
+    if cloned:
+        clone = _clone(ppo, env, data, settings.clone, checkpoints / "clone.pt", seed, infos)
+        anchor(ppo, load_actor(clone, env.task.robot), settings.anchor_weight)
+    optimiser = PolicyOptimiser(
+        ppo,
+        checkpoints,
+        logger,
+        settings.save_every,
+        critic_warmup_iterations=settings.critic_warmup_iterations if cloned else 0,
+        infos=infos,
+        progress=progress,
+        before_iteration=guard.check,
+    )
+    optimiser.resume(env)
+    try:
+        optimiser.improve(env, settings.iterations)
+    finally:
+        guard.restore()
+    logger.close()
+    return checkpoints / f"model_{settings.iterations}.pt"
+
+
+def _clone(
+    ppo: PPO, env: ResumableEnv, data: OfflineDataModule, settings: CloneSettings, path: Path, seed: int, infos: Mapping[str, Any]
+) -> Path:
+    """Let PPO's actor start as a clone, made once a run, and return the clone's checkpoint."""
+    if path.is_file():
+        load_checkpoint(path, ppo)
+        return path
+    splits = data.splits
+    figures = clone_actor(ppo.actor, data.episodes, splits["train"], splits["validation"], env.task, settings, seed)
+    save_checkpoint(path, ppo, 0, {**infos, **{f"clone/{name}": value for name, value in figures.items()}})
+    return path

@@ -1,0 +1,65 @@
+"""What cannot end well is refused before it costs time: an experiment before it begins, its data before a model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rwmu.data.windows import require_long_enough
+from rwmu.errors import CheckpointError, ConfigError
+from rwmu.imagination.fitting import PenaltyRecipe
+from rwmu.numerics import check_accelerator, find_device
+from rwmu.policy.clone import best_episodes, require_known
+from rwmu.policy.rsl_rl import load_actor
+from rwmu.runs.experiment import Experiment
+from rwmu.settings import choose
+
+
+def check_experiment(experiment: Experiment) -> None:
+    """Refuse stages that lack what they need, and whatever of the parts needs no data to be seen to fail."""
+    _check_stages(experiment)
+    find_device(experiment.imagination.device)
+    check_accelerator(experiment.trainer.accelerator)
+    experiment.fitter.check(experiment.task.robot)
+    robot, penalty = experiment.task.robot, experiment.penalty
+    if isinstance(penalty, PenaltyRecipe):
+        penalty.check(experiment.fitter.num_members, experiment.data.fractions.get("calibration", 0.0))
+    if experiment.policy.checkpoint is not None:
+        load_actor(Path(experiment.policy.checkpoint), robot)
+    if "deployment" in experiment.stages:
+        experiment.make_env(num_envs=1, seed=0)
+    for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors)):
+        _check_mirrors(key, names, list(robot.mirrors))
+
+
+def _check_stages(experiment: Experiment) -> None:
+    checkpoints = {"dynamics": experiment.trainer.checkpoint, "policy": experiment.policy.checkpoint}
+    keys = {"dynamics": "trainer.checkpoint", "policy": "policy.checkpoint"}
+    for stage, user in (("dynamics", "policy"), ("policy", "deployment")):
+        given, key = checkpoints[stage], keys[stage]
+        if given is not None and not Path(given).is_file():
+            raise CheckpointError(f"There is no checkpoint at {given}; mend {key}, or leave it out to train anew.")
+        taken_over = user == "policy" and checkpoints["policy"] is not None
+        if user in experiment.stages and stage not in experiment.stages and given is None and not taken_over:
+            raise ConfigError(f"The stage {user} needs the result of {stage}: add it to stages, or give {key}=PATH.")
+
+
+def _check_mirrors(key: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        choose(key, name, known)
+
+
+def check_data(experiment: Experiment) -> None:
+    """Refuse data that lack what a run needs later: what is measured on, what a penalty is fitted on, what a clone copies."""
+    data = experiment.data_module
+    if "dynamics" in experiment.stages:
+        shortest = data.history + min(experiment.evaluation.horizons)
+        require_long_enough(data.episodes.lengths, data.splits["test"], shortest, "test")
+    if "policy" not in experiment.stages or experiment.policy.checkpoint is not None:
+        return
+    penalty = experiment.penalty
+    if isinstance(penalty, PenaltyRecipe) and penalty.needs_calibration:
+        penalty.check_episodes(data.episodes.lengths[data.splits["calibration"]], data.history)
+    if experiment.policy.init == "clone":
+        require_known(data.episodes)
+        best_episodes(data.episodes, data.splits["train"], experiment.policy.clone)

@@ -1,0 +1,98 @@
+"""Measure what a run has made, and tell it: the model's error, the deployed policy, the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.measure import deploy
+from rwmu.measure.measure import measure_dynamics, merge
+from rwmu.policy.rsl_rl import load_actor
+from rwmu.report.report import build_report
+from rwmu.runs.experiment import Experiment
+from rwmu.runs.folder import RunFolder
+from rwmu.simulators.actors import policy_levels
+from rwmu.simulators.render import film, save_video
+
+
+def evaluate(experiment: Experiment, folder: RunFolder) -> None:
+    """Measure and report what is asked for and not yet done."""
+    torch.manual_seed(experiment.seed)
+    if "dynamics" in experiment.stages and not folder.measured("dynamics").is_file():
+        measure_model(experiment, folder)
+    if folder.begins("deployment"):
+        with folder.step("deployment"):
+            measure_deployment(experiment, experiment.data_module, folder)
+    if folder.begins("report"):
+        with folder.step("report"):
+            write_report(experiment, folder)
+
+
+def measure_model(experiment: Experiment, folder: RunFolder) -> None:
+    """Measure the run's world model on test episodes."""
+    data, evaluation = experiment.data_module, experiment.evaluation
+    world_model = experiment.method.world_model(data, folder)
+    arguments = (data.episodes, data.splits["test"], evaluation.horizons, evaluation.num_windows)
+    folder.write_measured("dynamics", measure_dynamics(world_model, *arguments))
+
+
+def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: RunFolder) -> None:
+    """Deploy the policy in the simulator, beside the behaviour policies and its own dream, and film it."""
+    evaluation, task = experiment.evaluation, experiment.task
+    checkpoint = policy_path(experiment, folder)
+    assert checkpoint is not None, "check_experiment has seen to it"
+    settings = deploy.DeploymentSettings(
+        num_envs=evaluation.num_envs,
+        seed=evaluation.seed,
+        cache=None if evaluation.cache is None else Path(evaluation.cache),
+        simulator={"identity": experiment.identity},
+        num_dream_envs=evaluation.num_dream_envs,
+        dream_steps=evaluation.dream_steps,
+        dream_rules=experiment.imagination.of_a_step(),
+        progress=experiment.machine.progress,
+    )
+    clone = folder.checkpoints / "policy" / "clone.pt"
+    policies = deploy.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(), task, settings)
+    has_model = folder.world_model.is_file() or experiment.trainer.checkpoint is not None
+    world_model = experiment.method.world_model(data, folder) if has_model else None
+    results = deploy.measure(
+        lambda: experiment.make_env(evaluation.num_envs, evaluation.seed), policies, world_model, data, task, settings
+    )
+    folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.gif"))
+
+
+def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any]:
+    """Film the policy on a tour of commands; returns the part ``video``, or why it is missing."""
+    duration_s = experiment.evaluation.video_s
+    if duration_s is None:
+        return {"missing": {"video": "the run was told to render none."}}
+    env = experiment.make_env(1, experiment.evaluation.seed, auto_reset=False)
+    poses = film(env, load_actor(checkpoint, experiment.task.robot), duration_s)
+    if save_video(poses, path, experiment.task.step_dt) is None:
+        return {"missing": {"video": "this machine can draw with neither EGL nor OSMesa."}}
+    return {"video": path.name}
+
+
+def write_report(experiment: Experiment, folder: RunFolder) -> None:
+    """Write ``report.json`` and ``report.html`` from what has been measured."""
+    measured = [json.loads(path.read_text()) for path in sorted((folder.path / "measured").glob("*.json"))]
+    seconds, card = folder.seconds(), folder.path / "run_card.json"
+    results = {
+        "experiment": experiment.name,
+        "seed": experiment.seed,
+        "wall_clock_s": sum(seconds.values()),
+        "stages": seconds,
+        "provenance": json.loads(card.read_text()) if card.is_file() else None,
+        **merge(*measured),
+    }
+    build_report(results, folder.path)
+
+
+def policy_path(experiment: Experiment, folder: RunFolder) -> Path | None:
+    """Return the run's policy, or the one that the configuration names, or None."""
+    given = experiment.policy.checkpoint
+    return folder.policy if folder.policy.is_file() else None if given is None else Path(given)

@@ -1,0 +1,196 @@
+"""What a configuration describes, as objects: the only place between configuration files and the rest of the house.
+
+The groups of a configuration are the constructors of these objects and their keys the constructors' arguments, so that nothing here
+knows a key: Hydra builds them (``_target_``), and each validates itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from rwmu.algorithms.mopo_ppo import MopoPpo
+from rwmu.data.audit import AuditSettings, Finding, examine
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.data.episodes import Episodes
+from rwmu.data.formats import hdf5
+from rwmu.data.normalizer import Normalizer
+from rwmu.data.settings import DataSettings
+from rwmu.data.sources import is_table, obtain
+from rwmu.dynamics.fit import Fitter
+from rwmu.dynamics.training import TrainerSettings
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import ConfigError, DataError
+from rwmu.imagination.rules import DreamRules
+from rwmu.measure.settings import EvaluationSettings
+from rwmu.numerics import Machine
+from rwmu.policy.learn import PolicySettings
+from rwmu.settings import Seed, settings
+from rwmu.simulators.collect import collect_dataset
+from rwmu.tasks.velocity import VelocityTask
+
+Stage = Literal["data", "dynamics", "policy", "deployment", "report"]
+STAGES: tuple[Stage, ...] = ("data", "dynamics", "policy", "deployment", "report")
+
+
+@settings("")
+class Experiment:
+    """The objects of one configuration.
+
+    Attributes:
+        task: commands, observation and reward, of one robot.
+        simulator: makes environments of the task, called with ``num_envs``, ``seed`` and ``num_threads``.
+        data: where the episodes come from, and the windows that are cut from them.
+        dynamics: the ensemble's class and its sizes. trainer: how it is fitted.
+        penalty, imagination, policy: of the algorithm.
+        algorithm: makes the algorithm of the parts before it.
+        evaluation: how a run is measured. machine: threads and precision. logger: name -> maker of one of Lightning's loggers.
+        identity: hash of task and simulator, by which data collected under others are recognised.
+        name: of the experiment, in folders and reports. seed: of models, imagination and policies; the data have their own.
+        stages: to be run, in their order. runs_dir: where run folders are made. resume: a run folder to go on with.
+        overwrite: replace a dataset that is already there (``rwmu.collect``).
+    """
+
+    task: VelocityTask
+    simulator: Callable[..., Any]
+    data: DataSettings
+    dynamics: Callable[..., nn.Module]
+    trainer: TrainerSettings
+    penalty: Any
+    imagination: DreamRules
+    policy: PolicySettings
+    algorithm: Callable[..., Any]
+    evaluation: EvaluationSettings
+    machine: Machine
+    logger: Mapping[str, Callable[..., Any]] | None
+    identity: str
+    name: str = "custom"
+    seed: Seed = 0
+    stages: Sequence[Stage] = STAGES
+    runs_dir: str = "runs"
+    resume: str | None = None
+    overwrite: bool = False
+
+    # -- what the stages work with --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def method(self) -> MopoPpo:
+        """Return the algorithm."""
+        parts = ("task", "dynamics", "trainer", "penalty", "imagination", "policy", "seed")
+        made: MopoPpo = self.algorithm(**{name: getattr(self, name) for name in parts})
+        return made
+
+    @property
+    def fitter(self) -> Fitter:
+        """Return what fits and loads world models of this configuration."""
+        return self.method.fitter
+
+    def make_env(self, num_envs: int, seed: int, auto_reset: bool = True) -> Any:
+        """Return fresh environments of the simulator."""
+        return self.simulator(self.task, num_envs=num_envs, seed=seed, num_threads=self.machine.num_threads, auto_reset=auto_reset)
+
+    @property
+    def data_path(self) -> Path:
+        """Return where the dataset lies, or will."""
+        return Path(str(self.data.path))
+
+    def collect(self, path: Path) -> None:
+        """Collect the dataset that the configuration describes and write it."""
+        if is_table(path):
+            raise ConfigError(f"data.path is {path}, but collected data are written as HDF5; give a path that ends in .h5.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):  # not after minutes of collecting
+            raise DataError(f"The folder {path.parent} cannot be written to; give another data.path.")
+        if self.data.recipe is None:
+            raise ConfigError("data.recipe is null, so nothing says what to collect; choose data=mixed, or give data.path.")
+        maker: Any = self.simulator
+        episodes = collect_dataset(
+            self.task,
+            self.data.recipe,
+            self.data.num_transitions,
+            seed=self.data.seed,
+            num_threads=self.machine.num_threads,
+            progress=self.machine.progress,
+            **maker.keywords,
+        )
+        hdf5.save(episodes.with_attributes(settings=self.identity), path)
+
+    @cached_property
+    def episodes(self) -> Episodes:
+        """Return the dataset, collected if there is none."""
+        data, robot = self.data, self.task.robot
+        if data.recipe is None or is_table(self.data_path):  # somebody's own data
+            return obtain(self.data_path, robot=robot)
+        expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed, "settings": self.identity}
+        return obtain(self.data_path, self.collect, robot, expected)
+
+    @cached_property
+    def data_module(self) -> OfflineDataModule:
+        """Return the dataset, split and normalised."""
+        members, batches = self.fitter.num_members, self.trainer.validate_every
+        return OfflineDataModule(
+            self.episodes, self.task.robot, self.data, self.seed, members, batches, normalizer=self._given_normalizer
+        )
+
+    @cached_property
+    def _given_normalizer(self) -> Normalizer | None:
+        """Return the normaliser of the weights that training starts from, where they are of unknown data; else None: fit one."""
+        start = self.trainer.start_from
+        world_model = None if start is None else WorldModel.load(Path(start))
+        return None if world_model is None or world_model.knows_its_data else world_model.normalizer
+
+    def findings(self) -> list[Finding]:
+        """Return what the audit has to say about the dataset."""
+        audit = AuditSettings(
+            self.data.history + self.data.forecast,
+            self.task.command_range,
+            dict(self.data.fractions),
+            self._given_normalizer,
+            step_dt=self.task.step_dt,
+            task=self.task,
+        )
+        return examine(self.episodes, self.task.robot, audit, f"The data file {self.data_path}")
+
+
+def build(config: DictConfig) -> Experiment:
+    """Return the objects of a configuration, each of which refuses what makes no sense.
+
+    Raises:
+        ConfigError: one sentence with the setting's dotted name.
+    """
+    experiment: Experiment = instantiate(config, identity=_identity(config))
+    return experiment
+
+
+def instantiate(node: Any, **more: Any) -> Any:
+    """Build what a configuration node describes; a mistake in it is told in one sentence.
+
+    Raises:
+        ConfigError: an argument that the target does not take, or a target that is not there.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **more)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ConfigError | DataError):
+            raise cause from None
+        where = str(error).rpartition("full_key: ")
+        place = f"{where[2].strip()}: " if where[1] else ""
+        if isinstance(cause, TypeError) or cause is None or isinstance(cause, ImportError | AttributeError):
+            raise ConfigError(f"{place}{' '.join(str(cause or where[0]).split())}.") from None
+        raise
+
+
+def _identity(config: DictConfig) -> str:
+    groups = [OmegaConf.to_container(config[group], resolve=True) for group in ("task", "simulator")]
+    return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,96 @@
+"""Begin a run or go on with one: its folder, its card, its data."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from rwmu.data.audit import brief, require_sound
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.errors import ConfigError, DataError
+from rwmu.measure.dataset import dataset_statistics
+from rwmu.runs.card import run_card, write_run_card
+from rwmu.runs.checks import check_data, check_experiment
+from rwmu.runs.experiment import Experiment, build
+from rwmu.runs.folder import RunFolder
+
+_log = logging.getLogger(__name__)
+
+
+def open_run(config: DictConfig) -> tuple[Experiment, RunFolder]:
+    """Make the folder of a new run, or open that of an earlier one, whose configuration then counts."""
+    if config.resume is not None:
+        others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
+        if others:
+            raise ConfigError(f"A resumed run keeps its own configuration: leave out {' '.join(others)}, or start a new run.")
+        return open_finished(Path(config.resume))
+    experiment = build(config)
+    check_experiment(experiment)
+    _pin_checkpoints(config)
+    folder = RunFolder.create(Path(experiment.runs_dir), experiment.name, experiment.seed)
+    OmegaConf.save(config, folder.path / "config.yaml", resolve=True)
+    write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name))
+    return _at_work(build(config), folder)
+
+
+def open_finished(path: Path) -> tuple[Experiment, RunFolder]:
+    """Open the folder of an earlier run; ``runs/latest`` will do."""
+    folder = RunFolder.resume(path)
+    return _at_work(build(folder.config()), folder)
+
+
+def _at_work(experiment: Experiment, folder: RunFolder) -> tuple[Experiment, RunFolder]:
+    folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
+    return experiment, folder
+
+
+def _pin_checkpoints(config: DictConfig) -> None:
+    """Let the checkpoints that a run takes over be named by what links point at now: ``runs/latest`` soon points at the new run."""
+    for group, name in (("trainer", "checkpoint"), ("trainer", "start_from"), ("policy", "checkpoint")):
+        given = config[group].get(name)
+        if given is not None and Path(given).exists():
+            path, here = Path(given).resolve(), Path.cwd().resolve()
+            config[group][name] = str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def prepare_data(experiment: Experiment, folder: RunFolder) -> OfflineDataModule:
+    """Get the data of a run, note what they are, and stop on what a model cannot be trained on: the stage ``data``."""
+    torch.manual_seed(experiment.seed)
+    todo = {stage for stage in experiment.stages if folder.begins(stage)}
+    with folder.step("data") if "data" in todo else contextlib.nullcontext():
+        note_data(experiment, folder)
+        if todo & {"data", "dynamics", "policy"}:  # not after hours of training the world model
+            check_data(experiment)
+            _audit(experiment, folder)
+        if "data" in todo:
+            folder.write_measured("data", {"dataset": dataset_statistics(experiment.episodes)})
+    return experiment.data_module
+
+
+def note_data(experiment: Experiment, folder: RunFolder) -> None:
+    """Put the data's hash on the run card, if it is not there; refuse other data than those."""
+    card = folder.path / "run_card.json"
+    noted = json.loads(card.read_text()).get("data_hash") if card.is_file() else None
+    found = experiment.data_module.data_hash
+    if noted is None:
+        write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name, data_hash=found))
+    elif noted != found:
+        other = f"{experiment.data_path} holds other data (hash {found[:12]}) than this run began with"
+        raise DataError(f"{other} ({noted[:12]}): bring those back, or begin a new run.")
+
+
+def _audit(experiment: Experiment, folder: RunFolder) -> None:
+    """Stop on data that cannot be trained on; say what is doubtful about others, once a run."""
+    if folder.measured("audit").is_file():
+        return
+    findings, source = experiment.findings(), str(experiment.data_path)
+    require_sound(findings, source)
+    if warning := brief(findings, source):
+        _log.warning("%s", warning)
+    folder.write_measured("audit", {"audit": [finding.to_dict() for finding in findings]})
