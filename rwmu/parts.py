@@ -22,6 +22,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
+from rwmu.data.settings import DataSettings
 from rwmu.data.sources import is_table, obtain
 from rwmu.dynamics.fit import TrainerSettings
 from rwmu.dynamics.losses import EXTENSION, LossSettings
@@ -45,7 +46,6 @@ from rwmu.uncertainty.estimates import uncertainty_estimate
 _log = logging.getLogger(__name__)
 
 # Keys of the groups that are not arguments of their ``_target_``.
-_OF_THE_SOURCE = ("recipe", "num_transitions", "path", "seed")
 _OF_THE_TRAINING = ("checkpoint", "start_from", "freeze_auxiliary", "loss", "optimizer")
 OF_THE_DREAM = ("num_envs", "device")
 _OF_THE_FIT = ("centred", "standardised", "quantile", "method", "by_field", "level")
@@ -137,17 +137,21 @@ class Parts:
     @cached_property
     def data(self) -> OfflineDataModule:
         """Return the dataset, split and normalised."""
-        data, trainer = self.config.data, self.config.trainer
-        module: OfflineDataModule = factory(data, without=_OF_THE_SOURCE)(
+        return OfflineDataModule(
             self.episodes,
             self.robot,
+            self.data_settings,
             seed=self.config.seed,
-            split_seed=data.seed,
             num_members=self.config.dynamics.num_members,
-            batches_per_epoch=trainer.validate_every,
+            batches_per_epoch=self.config.trainer.validate_every,
             normalizer=self._given_normalizer(),
         )
-        return module
+
+    @property
+    def data_settings(self) -> DataSettings:
+        """Return what is configured of the dataset."""
+        settings: DataSettings = factory(self.config.data, DataSettings)()
+        return settings
 
     @cached_property
     def findings(self) -> list[Finding]:
