@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rwmu.algorithms.offline import RESUME_FILE
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.data.settings import DataSettings
 from rwmu.data.windows import window_starts
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
@@ -32,7 +33,8 @@ CLONE = CloneSettings(fraction=0.5, minimum_steps=10, epochs=3, batch_size=64)
 @pytest.fixture
 def data() -> OfflineDataModule:
     fractions = {"train": 0.6, "validation": 0.2, "test": 0.1, "calibration": 0.1}
-    return OfflineDataModule(random_episodes([30] * 10), anymal_d(), fractions, history=HISTORY, forecast=2, validation_horizon=3)
+    settings = DataSettings(fractions=fractions, history=HISTORY, forecast=2, validation_horizon=3)
+    return OfflineDataModule(random_episodes([30] * 10), anymal_d(), settings)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from torch.utils.data import IterableDataset
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
+from rwmu.data.settings import StreamSettings
 from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.records import Batch, Window
 from rwmu.robots.symmetry import Mirror
-
-BOOTSTRAPS = ("episodes", "windows", "weights", "in_batch", "none")
 
 
 class BootstrapWindows(IterableDataset[Batch]):
@@ -33,80 +33,68 @@ class BootstrapWindows(IterableDataset[Batch]):
     - ``none``: all train on the same windows.
 
     A member's resample of the episodes is drawn once, with replacement, from ``(seed, member)``; so are its windows, so that they
-    do not depend on the number of members. Where windows are common, a shared base reads each history once for all members. Only
-    episodes of at least ``length`` rows take part.
+    do not depend on the number of members. Episodes that come in a later round are resampled by themselves, so that a member keeps
+    its resample of those before. Where windows are common, a shared base reads each history once for all members. Only episodes of
+    at least ``length`` rows take part. Falls are rare, and a model that is to foresee them must see them: hence ``endings``.
 
     Args:
         episodes: all of them, in physical units.
-        ids: the training episodes, int64.
+        rounds: the training episodes, ascending ids (int64), a tensor for each round in which they came: one for offline data.
         normalizer: applied to the states.
-        length: T, rows of a window.
-        num_members: E.
-        batch_size: B, windows a member.
+        settings: sizes and emphasis.
         seed: of the resamples and of the batches.
         mirrors: augmentation beside the identity; each window is drawn as it is or in one of these mirrors, all equally likely.
-        bootstrap: a name of ``BOOTSTRAPS``.
-        beginnings: fraction of each batch that starts at the first row of an episode.
-        endings: fraction of each batch that ends in a termination. Falls are rare; a model that is to foresee them must see them.
-        batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one
-            it fetches one batch ahead, which a resumed run then skips).
-        device: where the rows lie and the batches are made.
         extension_normalizer: applied to the extension, if the data have one; None leaves it as it is.
+        device: where the rows lie and the batches are made.
     """
 
     def __init__(
         self,
         episodes: Episodes,
-        ids: Tensor,
+        rounds: Sequence[Tensor],
         normalizer: Normalizer,
-        length: int,
-        num_members: int,
-        batch_size: int,
+        settings: StreamSettings,
         seed: int = 0,
         mirrors: Sequence[Mirror] = (),
-        bootstrap: str = "episodes",
-        beginnings: float = 0.0,
-        endings: float = 0.0,
-        batches_per_epoch: int | None = None,
-        device: torch.device | str = "cpu",
         extension_normalizer: Normalizer | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        if bootstrap not in BOOTSTRAPS:
-            raise ConfigError(f"data.bootstrap is '{bootstrap}', but must be one of {list(BOOTSTRAPS)}.")
-        for name, value in (("num_members", num_members), ("batch_size", batch_size)):
-            if value < 1:
-                raise ConfigError(f"{name} is {value}, but must be at least 1.")
-        for name, fraction in (("beginnings", beginnings), ("endings", endings), ("beginnings + endings", beginnings + endings)):
-            if not 0.0 <= fraction <= 1.0:
-                raise ConfigError(f"data.{name} is {fraction}, but must be a fraction in 0..1.")
         require_mirrorable(episodes, mirrors)
-        require_long_enough(episodes.lengths, ids, length)
-        ids = ids[episodes.lengths[ids] >= length]
-        train = episodes.select(ids)
-        self.length, self.batch_size, self.batches_per_epoch = length, batch_size, batches_per_epoch
-        self.beginnings, self.endings = beginnings, endings
-        self._bootstrap, self.num_members = bootstrap, num_members
-        everything = torch.arange(train.num_episodes)
-        resampled = bootstrap in ("episodes", "weights")
-        resamples = [_resample(train.num_episodes, seed, m) if resampled else everything for m in range(num_members)]
-        self.member_episodes = [ids[resample] for resample in resamples]
-        terminated = train.termination[train.offsets + train.lengths - 1]
-        own = bootstrap in ("episodes", "windows")
-        sources = resamples if own else [everything]
-        self._samplers = [WindowSampler(train.lengths, source, length, terminated) for source in sources]
-        self._generators = [_generator(seed, member, "windows") for member in range(len(sources))]
-        if bootstrap == "in_batch":
-            self._generators += [_generator(seed, member, "rows") for member in range(num_members)]
-        elif bootstrap == "weights":
-            self._weights = _episode_weights(resamples, train.lengths, length)
+        require_long_enough(episodes.lengths, torch.cat(list(rounds)), settings.length)
+        rounds = [ids[episodes.lengths[ids] >= settings.length] for ids in rounds]
+        train = episodes.select(torch.cat(rounds))
+        self.settings = settings
+        self._terminated = train.termination[train.offsets + train.lengths - 1]
+        self._lengths = train.lengths
+        resamples = self._resamples([len(ids) for ids in rounds], seed)
+        self.member_episodes = [torch.cat(rounds)[resample] for resample in resamples]
+        self._samplers, self._generators = self._streams(resamples, seed)
+        if settings.bootstrap == "weights":
+            self._weights = _episode_weights(resamples, train.lengths, settings.length)
             self._episode_of_row = train.episode_of_row
-        windows = int((train.lengths - length + 1).sum())
-        self._falls_rows_windows = (int(terminated.sum()), train.num_rows - train.num_episodes, windows)
         self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
         self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
         if train.extension is not None:
             extension = train.extension if extension_normalizer is None else extension_normalizer.normalize(train.extension)
             self._tables.append(extension.to(device))
+
+    def _resamples(self, sizes: Sequence[int], seed: int) -> list[Tensor]:
+        """Return the episodes of each member, places among the training episodes, of which ``sizes`` came in each round."""
+        members = range(self.settings.num_members)
+        if self.settings.bootstrap not in ("episodes", "weights"):
+            return [torch.arange(sum(sizes)) for _ in members]
+        firsts = list(accumulate((0, *sizes[:-1])))
+        numbered = list(zip(range(len(sizes)), firsts, sizes, strict=True))
+        return [torch.cat([first + _resample(size, seed, m, number) for number, first, size in numbered]) for m in members]
+
+    def _streams(self, resamples: Sequence[Tensor], seed: int) -> tuple[list[WindowSampler], list[torch.Generator]]:
+        """Return where windows are drawn from, and the generators that draw them and (in_batch) their rows."""
+        bootstrap, members = self.settings.bootstrap, range(self.settings.num_members)
+        sources = list(resamples) if bootstrap in ("episodes", "windows") else [torch.arange(len(self._lengths))]
+        samplers = [WindowSampler(self._lengths, source, self.settings.length, self._terminated) for source in sources]
+        generators = [_generator(seed, member, "windows") for member in range(len(sources))]
+        rows = [_generator(seed, member, "rows") for member in members] if bootstrap == "in_batch" else []
+        return samplers, generators + rows
 
     def termination_odds_ratio(self, scored_rows: float) -> float:
         """Return how many times as often a scored row of a batch is a termination as a row of the training episodes.
@@ -117,21 +105,22 @@ class BootstrapWindows(IterableDataset[Batch]):
         Args:
             scored_rows: rows of a window that the termination head is scored on, in units of its last row's weight.
         """
-        falls, rows, windows = self._falls_rows_windows
+        falls, rows = int(self._terminated.sum()), self._num_rows - len(self._lengths)
         if falls == 0:
             return 1.0
-        chosen, first = (round(share * self.batch_size) / self.batch_size for share in (self.endings, self.beginnings))
+        windows, size = int((self._lengths - self.settings.length + 1).sum()), self.settings.batch_size
+        chosen, first = (round(share * size) / size for share in (self.settings.endings, self.settings.beginnings))
         in_a_window = chosen + (1.0 - chosen - first) * falls / windows
         return in_a_window / scored_rows / (falls / rows)
 
     def __len__(self) -> int:
-        if self.batches_per_epoch is None:
+        if self.settings.batches_per_epoch is None:
             raise TypeError("These batches have no end.")
-        return self.batches_per_epoch
+        return self.settings.batches_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        drawn = 0
-        while self.batches_per_epoch is None or drawn < self.batches_per_epoch:
+        drawn, end = 0, self.settings.batches_per_epoch
+        while end is None or drawn < end:
             yield self.batch()
             drawn += 1
 
@@ -140,21 +129,22 @@ class BootstrapWindows(IterableDataset[Batch]):
         sources = zip(self._samplers, self._generators, strict=False)
         starts = torch.stack([self._draw(sampler, generator) for sampler, generator in sources])
         device = self._tables[0].device
-        tables = [gather_rows(table, starts.to(device), self.length) for table in self._tables]
+        tables = [gather_rows(table, starts.to(device), self.settings.length) for table in self._tables]
         window = Window(*(table.float() for table in tables))
-        if self._bootstrap == "in_batch":
-            size = (self.batch_size,)
-            rows = [torch.randint(self.batch_size, size, generator=generator) for generator in self._generators[1:]]
+        if self.settings.bootstrap == "in_batch":
+            size = self.settings.batch_size
+            rows = [torch.randint(size, (size,), generator=generator) for generator in self._generators[1:]]
             return Batch(window, rows=torch.stack(rows).to(device))
-        if self._bootstrap == "weights":
+        if self.settings.bootstrap == "weights":
             episode = self._episode_of_row[starts[0] % self._num_rows]
             return Batch(window, weight=self._weights[:, episode].to(device))
         return Batch(window)
 
     def _draw(self, sampler: WindowSampler, generator: torch.Generator) -> Tensor:
         """Return one member's starts ``[B]``; copy m of the data lies m * R rows further on."""
-        starts = sampler.sample(self.batch_size, generator, self.beginnings, self.endings)
-        copies = torch.randint(self._num_copies, (self.batch_size,), generator=generator)
+        size = self.settings.batch_size
+        starts = sampler.sample(size, generator, self.settings.beginnings, self.settings.endings)
+        copies = torch.randint(self._num_copies, (size,), generator=generator)
         return starts + copies * self._num_rows
 
     def state_dict(self) -> dict[str, Any]:
@@ -202,8 +192,9 @@ def _episode_weights(resamples: list[Tensor], lengths: Tensor, window: int) -> T
     return counts * windows.sum() / (counts @ windows).unsqueeze(1)
 
 
-def _resample(number: int, seed: int, member: int) -> Tensor:
-    return torch.randint(number, (number,), generator=_generator(seed, member, "episodes"))
+def _resample(number: int, seed: int, member: int, round_: int) -> Tensor:
+    purpose = "episodes" if round_ == 0 else f"episodes of round {round_}"
+    return torch.randint(max(number, 1), (number,), generator=_generator(seed, member, purpose))
 
 
 def _generator(seed: int, member: int, purpose: str) -> torch.Generator:

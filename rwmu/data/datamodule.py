@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rwmu.data.audit.fitness import audit
 from rwmu.data.bootstrap import BootstrapWindows, require_mirrorable
-from rwmu.data.episodes import Episodes
+from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.normalizer import Normalizer
-from rwmu.data.splits import DEFAULT_FRACTIONS, split_episodes
+from rwmu.data.settings import DataSettings, StreamSettings
+from rwmu.data.splits import extend_splits, split_episodes
 from rwmu.data.windows import gather, require_long_enough, spaced_starts
-from rwmu.errors import ConfigError, DataError
 from rwmu.records import Window
 from rwmu.robots.anymal_d import Robot
 from rwmu.robots.layout import Field, StateLayout
+from rwmu.settings import choose
+
+NormalizerPolicy = Literal["keep", "refit"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,19 +34,10 @@ class OfflineDataModule(LightningDataModule):
     Args:
         episodes: the data, in physical units.
         robot: whose they are.
-        fractions: share of the episodes of the splits train, validation, test and calibration.
-        seed: of the resamples and the batches, and of the splits unless they have their own.
-        split_seed: of the splits and of the windows cut from them for measuring, so that runs of different seeds share them.
-        history: H, rows of ground truth.
-        forecast: K, rows predicted in training.
+        settings: of the windows and splits.
+        seed: of the resamples and the batches.
         num_members: E.
-        batch_size: B, windows a member.
-        mirrors: names of ``robot.mirrors`` used as augmentation of the dynamics data.
-        bootstrap: how the members' data differ, see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
-        beginnings: fraction of each batch that starts at an episode's first row; endings: that ends in a termination.
-        validation_horizon: K', rows predicted in validation.
-        validation_windows: at most so many.
-        batches_per_epoch: see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
+        batches_per_epoch: see :class:`~rwmu.data.settings.StreamSettings`.
         normalizer: one to be used instead of fitting one on the training episodes.
 
     Attributes:
@@ -58,42 +52,58 @@ class OfflineDataModule(LightningDataModule):
         self,
         episodes: Episodes,
         robot: Robot,
-        fractions: Mapping[str, float] = DEFAULT_FRACTIONS,
+        settings: DataSettings,
         seed: int = 0,
-        history: int = 32,
-        forecast: int = 8,
         num_members: int = 1,
-        batch_size: int = 256,
-        mirrors: Sequence[str] = ("left_right",),
-        bootstrap: str = "episodes",
-        beginnings: float = 0.0,
-        endings: float = 0.0,
-        validation_horizon: int = 24,
-        validation_windows: int = 512,
         batches_per_epoch: int | None = None,
         normalizer: Normalizer | None = None,
-        split_seed: int | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"history": history, "forecast": forecast, "batch_size": batch_size, "num_members": num_members}
-        sizes |= {"validation_horizon": validation_horizon, "validation_windows": validation_windows}
-        _check_options(sizes, mirrors, robot, fractions)
+        for name in settings.mirrors:
+            choose(f"data.mirrors, for the robot '{robot.name}',", name, robot.mirrors)
+        self.settings, self.stream_settings = settings, _stream_settings(settings, num_members, batches_per_epoch)
         audit(episodes, robot)
-        require_mirrorable(episodes, mirrors)
+        require_mirrorable(episodes, settings.mirrors)
         self.episodes, self.robot, self.seed = episodes, robot, seed
-        self.history, self.forecast = history, forecast
-        self.validation_length, self.validation_windows = history + validation_horizon, validation_windows
-        self.split_seed = seed if split_seed is None else split_seed
-        self.splits = split_episodes(episodes.num_episodes, fractions, self.split_seed, episodes.levels)
-        for split, length in (("train", history + forecast), ("validation", self.validation_length)):
+        self.history, self.forecast, self.validation_length = settings.history, settings.forecast, settings.validation_rows
+        self.splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
+        for split, length in (("train", settings.train_rows), ("validation", settings.validation_rows)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
-        _report_short(episodes.lengths, history + forecast)
-        self.normalizer = normalizer or Normalizer.fit(episodes.state[episodes.rows_of(self.splits["train"])], robot.state_layout)
+        _report_short(episodes.lengths, settings.train_rows)
+        self.normalizer = normalizer or self._fit_normalizer()
         self.extension_normalizer = self._fit_extension()
-        self._num_members, self._batch_size, self._bootstrap = num_members, batch_size, bootstrap
-        self._mirrors, self._emphasis, self._batches_per_epoch = tuple(mirrors), (beginnings, endings), batches_per_epoch
+        self._first_of_round: list[int] = []  # the first episode of every later round
         self._train: BootstrapWindows | None = None
         self._saved_stream: dict[str, Any] | None = None
+
+    def extend(self, episodes: Episodes, normalizer: NormalizerPolicy = "keep") -> None:
+        """Add a round of new episodes, as an online algorithm collects them.
+
+        Every split gets its share of all episodes; none that there were moves, so that old test episodes stay test episodes. A
+        member keeps its resample of the old episodes and draws one of the new; its stream of windows goes on where it was. All of
+        that follows from the seeds and the rounds so far: a resumed run adds the same rounds in the same order and then loads the
+        stream's state.
+
+        Args:
+            episodes: new ones of the same robot.
+            normalizer: ``keep`` the one that there is, in whose units a model goes on, or ``refit`` it on all training episodes.
+
+        Raises:
+            DataError, ConfigError: one sentence, for episodes that cannot be added.
+        """
+        choose("The normaliser's policy", normalizer, ("keep", "refit"))
+        audit(episodes, self.robot)
+        first, joined = self.episodes.num_episodes, concatenate([self.episodes, episodes])
+        self.splits = extend_splits(self.splits, self.settings.fractions, self.settings.seed, episodes.levels)
+        self.episodes = joined
+        self._first_of_round.append(first)
+        if normalizer == "refit":
+            self.normalizer, self.extension_normalizer = self._fit_normalizer(), self._fit_extension()
+        if self._train is not None:
+            self._saved_stream, self._train = self._train.state_dict(), None
+
+    def _fit_normalizer(self) -> Normalizer:
+        return Normalizer.fit(self.episodes.state[self.episodes.rows_of(self.splits["train"])], self.robot.state_layout)
 
     def _fit_extension(self) -> Normalizer | None:
         if self.episodes.extension is None:
@@ -102,23 +112,29 @@ class OfflineDataModule(LightningDataModule):
         return Normalizer.fit(self.episodes.extension[self.episodes.rows_of(self.splits["train"])], layout)
 
     @property
+    def train_rounds(self) -> list[Tensor]:
+        """Return the training episodes' ids, a tensor for each round in which they came."""
+        train = self.splits["train"]
+        return list(train.tensor_split(torch.searchsorted(train, torch.tensor(self._first_of_round, dtype=torch.int64))))
+
+    @property
+    def data_hash(self) -> str:
+        """Return the hash that names the episodes."""
+        return self.episodes.content_hash()
+
+    @property
     def train_windows(self) -> BootstrapWindows:
         """Return the stream of training batches, made on first use, on the trainer's device."""
         if self._train is None:
             self._train = BootstrapWindows(
                 self.episodes,
-                self.splits["train"],
+                self.train_rounds,
                 self.normalizer,
-                self.history + self.forecast,
-                self._num_members,
-                self._batch_size,
+                self.stream_settings,
                 self.seed,
-                [self.robot.mirrors[name] for name in self._mirrors],
-                self._bootstrap,
-                *self._emphasis,
-                self._batches_per_epoch,
-                device=self.trainer.strategy.root_device if self.trainer is not None else "cpu",
-                extension_normalizer=self.extension_normalizer,
+                [self.robot.mirrors[name] for name in self.settings.mirrors],
+                self.extension_normalizer,
+                self.trainer.strategy.root_device if self.trainer is not None else "cpu",
             )
             if self._saved_stream is not None:
                 self._train.load_state_dict(self._saved_stream)
@@ -130,13 +146,13 @@ class OfflineDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Window]:
         """Return a loader of one batch ``[B, H + K', ·]``: windows of validation episodes that do not overlap, always the same."""
-        windows = [self.windows("validation", self.validation_length, self.validation_windows)]
+        windows = [self.windows("validation", self.validation_length, self.settings.validation_windows)]
         return DataLoader(windows, batch_size=None)  # type: ignore[arg-type]  # Lightning takes a bare list for several loaders
 
     def starts(self, split: str, length: int, number: int | None = None) -> Tensor:
         """Return rows at which at most ``number`` windows of the split begin that do not overlap, ``[B]`` int64."""
         require_long_enough(self.episodes.lengths, self.splits[split], length, split)
-        return spaced_starts(self.episodes.lengths, self.splits[split], length, number, self.split_seed)
+        return spaced_starts(self.episodes.lengths, self.splits[split], length, number, self.settings.seed)
 
     def windows(self, split: str, length: int, number: int | None = None, normalizer: Normalizer | None = None) -> Window:
         """Return the windows of :meth:`starts`, ``[B, length, ·]``, states normalised, by ``normalizer`` if one is given."""
@@ -162,18 +178,16 @@ class OfflineDataModule(LightningDataModule):
             self._train.load_state_dict(state_dict)
 
 
-def _check_options(sizes: Mapping[str, int], mirrors: Sequence[str], robot: Robot, fractions: Mapping[str, float]) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"data.{name} is {size}, but must be at least 1.")
-    for name in mirrors:
-        if name not in robot.mirrors:
-            raise ConfigError(f"The robot '{robot.name}' has no mirror '{name}'; it has {list(robot.mirrors)}.")
-    for name in ("train", "validation"):
-        if not fractions.get(name, 0.0) > 0.0:
-            raise DataError(
-                f"The split '{name}' has no episodes, for its share is {fractions.get(name, 0.0)}; give it a share above 0."
-            )
+def _stream_settings(data: DataSettings, num_members: int, batches_per_epoch: int | None) -> StreamSettings:
+    return StreamSettings(
+        length=data.train_rows,
+        num_members=num_members,
+        batch_size=data.batch_size,
+        bootstrap=data.bootstrap,
+        beginnings=data.beginnings,
+        endings=data.endings,
+        batches_per_epoch=batches_per_epoch,
+    )
 
 
 def _report_short(lengths: Tensor, length: int) -> None:

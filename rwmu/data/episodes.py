@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -139,8 +139,16 @@ class Episodes:
             attributes=dict(self.attributes),
         )
 
+    def with_attributes(self, **attributes: Any) -> Episodes:
+        """Return the same episodes with further attributes."""
+        return replace(self, attributes={**self.attributes, **attributes})
+
     def content_hash(self) -> str:
         """Return the SHA-256 of all arrays and levels in a fixed order: it names the data, whatever file they lie in."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
         digest = hashlib.sha256()
         for name in (*self.row_arrays, "lengths", "seeds"):
             array = getattr(self, name).contiguous().numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +30,6 @@ def split_episodes(
     """
     if any(not share >= 0.0 for share in fractions.values()) or abs(sum(fractions.values()) - 1.0) > 1e-6:
         raise ConfigError(f"The split fractions {dict(fractions)} must not be negative and must add up to 1.")
-    generator = torch.Generator().manual_seed(seed)
     counts = _apportion(num_episodes, fractions)
     for name, share in fractions.items():
         if share > 0.0 and counts[name] == 0:
@@ -37,14 +37,39 @@ def split_episodes(
                 f"The split '{name}' would get none of the {num_episodes} episodes with a share of {share:g}; collect more "
                 "episodes or give it a larger share in data.fractions."
             )
-    order = torch.randperm(num_episodes, generator=generator)
+    return _draw(counts, torch.Generator().manual_seed(seed), levels)
+
+
+def extend_splits(
+    splits: Mapping[str, Tensor], fractions: Mapping[str, float], seed: int, levels: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return the splits with new episodes, numbered on from those that there are, which stay where they are.
+
+    Each split gets so many of the new ones that its part of all comes as near to its share as it can.
+
+    Args:
+        splits: of the episodes so far. fractions, seed: as in :func:`split_episodes`.
+        levels: of the new episodes.
+    """
+    old = sum(len(ids) for ids in splits.values())
+    missing = {name: max(share * (old + len(levels)) - len(splits[name]), 0.0) for name, share in fractions.items()}
+    counts = _apportion(len(levels), {name: value / sum(missing.values()) for name, value in missing.items()})
+    # The number of old episodes goes into the seed, so that no two rounds are drawn alike.
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence((seed, old)).generate_state(1, np.uint64)[0]))
+    drawn = _draw(counts, generator, levels)
+    return {name: torch.cat([splits[name], old + drawn[name]]) for name in fractions}
+
+
+def _draw(counts: Mapping[str, int], generator: torch.Generator, levels: Sequence[str] | None) -> dict[str, Tensor]:
+    """Draw ``counts`` episodes for each split, with its share of every level; ids are sorted."""
+    order = torch.randperm(sum(counts.values()), generator=generator)
     if levels is not None:
         order = torch.tensor(sorted(order.tolist(), key=lambda i: levels[i]), dtype=torch.int64)
     # Each split takes evenly spaced places of the order, so that it gets its share of every stretch of equal level.
-    places = torch.cat([_places(counts[name], generator) for name in fractions])
+    places = torch.cat([_places(counts[name], generator) for name in counts])
     owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
     owner = owner[places.argsort(stable=True)]
-    return {name: order[owner == i].sort().values for i, name in enumerate(fractions)}
+    return {name: order[owner == i].sort().values for i, name in enumerate(counts)}
 
 
 def _places(count: int, generator: torch.Generator) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 
 from rwmu.data.bootstrap import BootstrapWindows
 from rwmu.data.normalizer import Normalizer
+from rwmu.data.settings import StreamSettings
 from rwmu.data.windows import gather, window_starts
 from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.records import Window
@@ -21,8 +22,11 @@ LENGTH = 10
 
 
 def stream(**options: Any) -> BootstrapWindows:
-    settings: dict[str, Any] = {"num_members": 3, "batch_size": 16, "seed": 5} | options
-    return BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, LENGTH, **settings)
+    others = {name: options.pop(name) for name in ("mirrors", "rounds", "seed") if name in options}
+    arguments: dict[str, Any] = {"episodes": EPISODES, "rounds": [TRAIN], "normalizer": AS_IT_IS, "seed": 5} | others
+    return BootstrapWindows(
+        settings=StreamSettings(**{"length": LENGTH, "num_members": 3, "batch_size": 16} | options), **arguments
+    )
 
 
 def take(windows: BootstrapWindows, number: int) -> Window:
@@ -63,6 +67,18 @@ def test_each_member_sees_its_own_resample_and_nothing_else_for_ever() -> None:
         assert seen == set(windows.member_episodes[member].tolist())
         assert seen < set(TRAIN.tolist()) - {1}  # a resample leaves about a third of the episodes out
     assert len({tuple(ids.tolist()) for ids in windows.member_episodes}) == 3
+
+
+@pytest.mark.parametrize("bootstrap", ["episodes", "weights"])
+def test_a_later_round_is_resampled_by_itself_and_leaves_the_resample_of_the_first(bootstrap: str) -> None:
+    first, both = (stream(rounds=rounds, bootstrap=bootstrap) for rounds in ([TRAIN[:4]], [TRAIN[:4], TRAIN[4:]]))
+    for before, after in zip(first.member_episodes, both.member_episodes, strict=True):
+        assert torch.equal(after[: len(before)], before)
+        assert len(after) == len(TRAIN) - 1
+        assert set(after[len(before) :].tolist()) <= set(TRAIN[4:].tolist())
+    assert stream(rounds=[TRAIN, TRAIN[:0]]).member_episodes[0].tolist() == stream().member_episodes[0].tolist(), (
+        "none is long enough"
+    )
 
 
 def test_episodes_drawn_twice_are_seen_twice_as_often() -> None:
@@ -114,7 +130,7 @@ def test_in_batch_resamples_are_fresh_as_published() -> None:
 
 
 def test_an_unknown_bootstrap_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data.bootstrap is 'own'.*in_batch"):
+    with pytest.raises(ConfigError, match="bootstrap"):
         stream(bootstrap="own")
 
 
@@ -144,7 +160,9 @@ def test_mirrored_windows_are_mirrored_whole_and_before_normalisation() -> None:
     normalizer = Normalizer.fit(episodes.state, ROBOT.state_layout)
     names = ["identity", "left_right", "front_back", "both"]
     mirrors = [ROBOT.mirrors[name] for name in names]
-    windows = BootstrapWindows(episodes, ids, normalizer, LENGTH, 1, 400, mirrors=mirrors[1:], bootstrap="windows")
+    windows = BootstrapWindows(
+        episodes, [ids], normalizer, StreamSettings(LENGTH, batch_size=400, bootstrap="windows"), mirrors=mirrors[1:]
+    )
     window = windows.batch().window
     true = gather(episodes, window_starts(episodes.lengths, ids, LENGTH), LENGTH)
     images = [
@@ -161,8 +179,8 @@ def test_mirrored_windows_are_mirrored_whole_and_before_normalisation() -> None:
 
 def test_states_are_normalised_and_actions_are_not() -> None:
     normalizer = Normalizer(torch.full((45,), 1000.0), torch.full((45,), 4.0))
-    plain = BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, LENGTH, 2, 8).batch().window
-    scaled = BootstrapWindows(EPISODES, TRAIN, normalizer, LENGTH, 2, 8).batch().window
+    plain = BootstrapWindows(EPISODES, [TRAIN], AS_IT_IS, StreamSettings(LENGTH, 2, 8)).batch().window
+    scaled = BootstrapWindows(EPISODES, [TRAIN], normalizer, StreamSettings(LENGTH, 2, 8)).batch().window
     assert torch.equal(scaled.state, (plain.state - 1000.0) / 4.0)
     assert torch.equal(scaled.action, plain.action)
 
@@ -190,24 +208,28 @@ def test_an_epoch_has_the_asked_number_of_batches() -> None:
         len(stream())
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"num_members": 0}, "num_members is 0, but must be at least 1"),
-    ({"batch_size": -4}, "batch_size is -4, but must be at least 1"),
-    ({"beginnings": 1.5}, "beginnings is 1.5, but must be a fraction"),
-])  # fmt: skip
-def test_impossible_sizes_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize(
+    "options",
+    [{"num_members": 0}, {"batch_size": -4}, {"length": 0}, {"batches_per_epoch": 0}, {"beginnings": 1.5}, {"endings": -0.1}],
+)
+def test_impossible_sizes_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"data.{next(iter(options))}"):
         stream(**options)
 
 
+def test_more_than_a_whole_batch_is_refused() -> None:
+    with pytest.raises(ConfigError, match="beginnings"):
+        stream(beginnings=0.6, endings=0.5)
+
+
 def test_an_episode_of_exactly_one_window_takes_part() -> None:
-    windows = BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, 20, 1, 4, bootstrap="windows")
+    windows = stream(length=20, bootstrap="windows")
     assert windows.member_episodes[0].tolist() == [0, 2, 4, 6, 7, 9, 10]  # episode 0 has 20 rows
 
 
 def test_too_short_episodes_are_refused() -> None:
     with pytest.raises(DataError, match="No training episode is long enough for windows of 50 rows"):
-        BootstrapWindows(EPISODES, TRAIN, AS_IT_IS, 50, 1, 4)
+        stream(length=50)
 
 
 @pytest.mark.parametrize("endings", [0.0, 0.25])
@@ -226,5 +248,7 @@ def test_how_much_more_frequent_falls_are_in_batches_worked_by_hand() -> None:
     scored rows a window, (1/4 + 1/2 * 1/15) / 2 = 17/120 of the scored rows are falls, and 1/39 of the episodes' rows.
     """
     episodes = numbered_episodes([12, 14, 16], terminated=[1])
-    windows = BootstrapWindows(episodes, torch.arange(3), AS_IT_IS, LENGTH, 1, 16, beginnings=0.25, endings=0.25)
+    windows = BootstrapWindows(
+        episodes, [torch.arange(3)], AS_IT_IS, StreamSettings(LENGTH, batch_size=16, beginnings=0.25, endings=0.25)
+    )
     assert windows.termination_odds_ratio(2.0) == pytest.approx(17 / 120 * 39, rel=1e-12)

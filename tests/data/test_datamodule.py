@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from rwmu.data.datamodule import OfflineDataModule
+from rwmu.data.datamodule import NormalizerPolicy, OfflineDataModule
+from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
+from rwmu.data.settings import DataSettings
 from rwmu.errors import ConfigError, DataError
 from rwmu.records import Batch, Window
 from tests.data.synthetic import ROBOT, numbered_episodes, varied_episodes
@@ -19,17 +22,13 @@ FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.1, "calibration": 0.1}
 
 
 def module(**options: Any) -> OfflineDataModule:
-    settings: dict[str, Any] = {
-        "episodes": varied_episodes(LENGTHS),
-        "robot": ROBOT,
-        "fractions": FRACTIONS,
-        "history": 8,
-        "forecast": 4,
-        "num_members": 2,
-        "batch_size": 6,
-        "validation_horizon": 10,
-    } | options
-    return OfflineDataModule(**settings)
+    names = ("episodes", "seed", "num_members", "batches_per_epoch", "normalizer")
+    others = {name: options.pop(name) for name in names if name in options}
+    sizes = {"fractions": FRACTIONS, "history": 8, "forecast": 4, "batch_size": 6, "validation_horizon": 10, "seed": 4}
+    arguments: dict[str, Any] = {"episodes": varied_episodes(LENGTHS), "num_members": 2} | others
+    return OfflineDataModule(
+        robot=ROBOT, settings=DataSettings(**sizes | {key.removeprefix("split_"): v for key, v in options.items()}), **arguments
+    )
 
 
 def test_splits_are_disjoint_and_whole() -> None:
@@ -129,20 +128,113 @@ def test_values_that_are_no_numbers_are_refused_even_from_memory() -> None:
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_needed_splits_must_have_episodes(split: str) -> None:
     fractions = {"train": 0.5, "validation": 0.5} | {split: 0.0} | {"test": 0.5}
-    with pytest.raises(DataError, match=f"The split '{split}' has no episodes"):
+    with pytest.raises(ConfigError, match=f"data.fractions.{split}"):
         module(fractions=fractions)
 
 
 @pytest.mark.parametrize("option", ["history", "forecast", "batch_size", "num_members", "validation_horizon", "validation_windows"])
-@pytest.mark.parametrize("value", [0, -3])
-def test_impossible_sizes_are_refused(option: str, value: int) -> None:
-    with pytest.raises(ConfigError, match=f"data.{option} is {value}, but must be at least 1"):
+@pytest.mark.parametrize("value", [0, 2.5, "4", True])
+def test_impossible_sizes_are_refused(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"data.{option} is "):
         module(**{option: value})
 
 
 def test_unknown_mirror_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no mirror 'leftright'; it has \['identity', 'left_right'"):
+    with pytest.raises(ConfigError, match="'leftright'; did you mean 'left_right'"):
         module(mirrors=["leftright"])
+
+
+# -- further rounds -----------------------------------------------------------------------------------------------------------
+
+
+def round_of(number: int, seed: int) -> Episodes:
+    """Return episodes that no other round has; falls are new episodes' own."""
+    return varied_episodes([40] * number, seed)
+
+
+def extended(*rounds: tuple[int, int], policy: NormalizerPolicy = "keep", **options: Any) -> OfflineDataModule:
+    data = module(**options)
+    for number, seed in rounds:
+        data.extend(round_of(number, seed), policy)
+    return data
+
+
+def test_no_episode_moves_and_every_split_gets_its_share_of_all() -> None:
+    before, data = module(), module()
+    for number, seed in ((7, 1), (1, 2), (24, 3)):
+        earlier, count = dict(data.splits), data.episodes.num_episodes
+        data.extend(round_of(number, seed))
+        for name, ids in data.splits.items():
+            assert torch.equal(ids[ids < count], earlier[name])
+            assert torch.equal(ids, ids.sort().values)
+            assert abs(len(ids) - FRACTIONS[name] * data.episodes.num_episodes) < 1.5
+    assert torch.cat(list(data.splits.values())).sort().values.tolist() == list(range(72))
+    assert torch.equal(data.episodes.state[: before.episodes.num_rows], before.episodes.state)
+    again = extended((7, 1), (1, 2), (24, 3))
+    assert all(torch.equal(again.splits[name], ids) for name, ids in data.splits.items())
+
+
+def test_two_rounds_are_not_split_alike() -> None:
+    data = extended((40, 1), (40, 2))
+    test = data.splits["test"]
+    assert (test[(test >= 40) & (test < 80)] - 40).tolist() != (test[test >= 80] - 80).tolist()
+
+
+def test_a_split_far_below_its_share_is_filled_first() -> None:
+    data = module(fractions={"train": 0.6, "validation": 0.4})
+    data.splits = {"train": torch.arange(39), "validation": torch.tensor([39])}
+    data.extend(round_of(10, 1))
+    assert [len(ids) for ids in data.splits.values()] == [39, 11]
+
+
+@pytest.mark.parametrize("policy", ["keep", "refit"])
+def test_the_normaliser_is_kept_or_fitted_on_all_training_episodes(policy: NormalizerPolicy) -> None:
+    before, data = module().normalizer, extended((20, 1), policy=policy)
+    if policy == "keep":
+        assert torch.equal(data.normalizer.mean, before.mean)
+    else:
+        states = data.episodes.state[data.episodes.rows_of(data.splits["train"])].double()
+        torch.testing.assert_close(data.normalizer.mean, states.mean(0).float())
+        assert not torch.equal(data.normalizer.mean, before.mean)
+    assert torch.equal(extended((20, 1), policy=policy).normalizer.std, data.normalizer.std)
+
+
+@pytest.mark.parametrize("bootstrap", ["episodes", "windows", "weights", "in_batch", "none"])
+def test_a_resumed_stream_of_two_rounds_goes_on_as_an_unbroken_one(bootstrap: str) -> None:
+    """Two batches, a round, one batch, a break, one batch: inputs and the stream's state are all that a resumed run has."""
+    unbroken = module(bootstrap=bootstrap)
+    for _ in range(2):
+        unbroken.train_windows.batch()
+    unbroken.extend(round_of(20, 1))
+    first = unbroken.train_windows.batch()
+    saved = unbroken.state_dict()
+    expected = unbroken.train_windows.batch()
+    resumed = extended((20, 1), bootstrap=bootstrap)
+    resumed.load_state_dict(saved)
+    assert torch.equal(resumed.train_windows.batch().window.state, expected.window.state)
+    fresh = module(bootstrap=bootstrap)
+    assert not torch.equal(fresh.train_windows.batch().window.state, first.window.state), "the stream goes on, not anew"
+
+
+def test_a_member_keeps_its_resample_of_the_first_round() -> None:
+    before, after = module().train_windows.member_episodes, extended((20, 1)).train_windows.member_episodes
+    for old, new in zip(before, after, strict=True):
+        assert torch.equal(new[: len(old)], old)
+        assert (new[len(old) :] >= 40).all()
+
+
+def test_episodes_that_do_not_fit_are_not_added() -> None:
+    data, odd = module(), varied_episodes([30] * 3)
+    odd.state[3, 0] = float("nan")
+    for episodes in (odd, replace(varied_episodes([30]), attributes={**odd.attributes, "step_dt": 0.01})):
+        with pytest.raises(DataError):
+            data.extend(episodes)
+    with pytest.raises(ConfigError, match="refit"):
+        data.extend(varied_episodes([30]), "fresh")  # type: ignore[arg-type]
+    assert data.episodes.num_episodes == len(LENGTHS)
+
+
+# -- Lightning ----------------------------------------------------------------------------------------------------------------
 
 
 class Recorder(LightningModule):

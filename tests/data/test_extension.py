@@ -15,6 +15,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
+from rwmu.data.settings import DataSettings, StreamSettings
 from rwmu.data.windows import gather
 from rwmu.errors import ConfigError, DataError
 from tests.data.synthetic import ROBOT, numbered_episodes, varied_episodes
@@ -28,7 +29,7 @@ def extended(episodes: Episodes) -> Episodes:
 
 def data_module(episodes: Episodes, **options: object) -> OfflineDataModule:
     arguments = {"history": 4, "forecast": 2, "validation_horizon": 3, "batch_size": 6, "mirrors": ()} | options
-    return OfflineDataModule(episodes, ROBOT, **arguments)  # type: ignore[arg-type]
+    return OfflineDataModule(episodes, ROBOT, DataSettings(**arguments))  # type: ignore[arg-type]
 
 
 def test_rows_are_selected_joined_and_gathered_with_their_extension() -> None:
@@ -110,4 +111,4 @@ def test_mirrors_are_refused() -> None:
         data_module(episodes, mirrors=("left_right",))
     normalizer = Normalizer(torch.zeros(45), torch.ones(45))
     with pytest.raises(ConfigError, match=r"data\.mirrors=\[\]"):
-        BootstrapWindows(episodes, torch.arange(20), normalizer, 6, 1, 4, mirrors=[ROBOT.mirrors["left_right"]])
+        BootstrapWindows(episodes, [torch.arange(20)], normalizer, StreamSettings(6), mirrors=[ROBOT.mirrors["left_right"]])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from rwmu.data.bootstrap import BOOTSTRAPS
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.data.settings import Bootstrap, DataSettings
 from rwmu.dynamics.losses import EXTENSION
 from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
 from rwmu.records import Window
@@ -29,20 +29,18 @@ def streams(device: Any, bootstrap: str, extension: int = 0) -> OfflineDataModul
     episodes = random_episodes([30] * 10, terminated=(1, 4, 5))
     if extension:
         episodes = replace(episodes, extension=episodes.action[:, :extension] + episodes.state[:, :extension])
-    data = OfflineDataModule(
-        episodes,
-        anymal_d(),
-        FRACTIONS,
+    settings = DataSettings(
+        fractions=FRACTIONS,
         history=HISTORY,
         forecast=3,
-        num_members=MEMBERS,
         batch_size=6,
         mirrors=() if extension else ("left_right",),
-        bootstrap=bootstrap,
+        bootstrap=bootstrap,  # type: ignore[arg-type]
         beginnings=0.2,
         endings=0.2,
         validation_horizon=4,
     )
+    data = OfflineDataModule(episodes, anymal_d(), settings, num_members=MEMBERS)
     data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=device))  # type: ignore[assignment]
     return data
 
@@ -81,7 +79,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=0.0, atol=0.0, msg=name)
 
 
-@pytest.mark.parametrize("bootstrap", BOOTSTRAPS)
+@pytest.mark.parametrize("bootstrap", get_args(Bootstrap))
 @pytest.mark.parametrize(("kind", "one_by_one"), [("shared", False), ("independent", False), ("independent", True)])
 def test_training_is_that_of_the_cpu(kind: str, one_by_one: bool, bootstrap: str) -> None:
     expected = train("cpu", kind, bootstrap, one_by_one)
@@ -110,7 +108,7 @@ def test_independent_members_are_trained_at_once_where_nobody_says_otherwise() -
         assert DynamicsModule(model, loss_settings(), 10).to(device)._in_turn(4096) is None
 
 
-@pytest.mark.parametrize("bootstrap", BOOTSTRAPS)
+@pytest.mark.parametrize("bootstrap", get_args(Bootstrap))
 def test_batches_are_made_where_they_are_used(bootstrap: str) -> None:
     with pretended_device() as device:
         batch = streams(device, bootstrap).train_windows.batch()

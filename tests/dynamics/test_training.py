@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.data.settings import DataSettings
 from rwmu.dynamics import fit as dynamics
 from rwmu.dynamics.training import MONITORED, TrainerSettings, fit
 from rwmu.dynamics.independent import IndependentEnsemble
@@ -45,7 +46,7 @@ def trained(
     torch.manual_seed(0)
     episodes, robot = random_episodes([40] * 20), anymal_d()
     sizes: dict[str, Any] = {"history": 4, "forecast": 2, "batch_size": 4, "validation_horizon": 4, "validation_windows": 8}
-    data = OfflineDataModule(episodes, robot, num_members=2, batches_per_epoch=5, **sizes)
+    data = OfflineDataModule(episodes, robot, DataSettings(**sizes), num_members=2, batches_per_epoch=5)
     model = IndependentEnsemble(45, 12, 8, 2, hidden_size=6, num_layers=1, head_hidden_size=5)
     settings = LossSettings(history=4, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2, feedback=feedback)
     module = Scripted(model, settings, max_steps=20, validation_horizon=4, forecast_growth=0.0)

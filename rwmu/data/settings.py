@@ -1,0 +1,98 @@
+"""What is configured of a dataset: where it comes from, how it is split, and the windows that are drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Literal
+
+from rwmu.data.splits import DEFAULT_FRACTIONS
+from rwmu.errors import ConfigError
+from rwmu.settings import Count, Fraction, Names, Seed, settings
+
+Bootstrap = Literal["episodes", "windows", "weights", "in_batch", "none"]
+
+
+@settings("data")
+class DataSettings:
+    """A dataset and what is made of it; the keys of ``configs/data``.
+
+    Attributes:
+        recipe: of the mixture that is collected where there is no file; None for somebody's own data.
+        num_transitions: to be collected.
+        seed: of the collection, of the splits and of the windows cut for measuring, so that runs of different seeds share them.
+        path: of the file.
+        fractions: share of the episodes of the splits train, validation, test and calibration.
+        history: H, rows of ground truth.
+        forecast: K, rows predicted in training.
+        batch_size: B, windows a member.
+        mirrors: names of ``robot.mirrors`` used as augmentation of the dynamics data.
+        bootstrap: how the members' data differ, see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
+        beginnings: fraction of each batch that starts at an episode's first row.
+        endings: fraction of each batch that ends in a termination.
+        validation_horizon: K', rows predicted in validation.
+        validation_windows: at most so many.
+    """
+
+    recipe: str | None = None
+    num_transitions: Count = 400_000
+    seed: Seed = 0
+    path: str | Path | None = None
+    fractions: Mapping[str, Fraction] = field(default_factory=lambda: dict(DEFAULT_FRACTIONS))
+    history: Count = 32
+    forecast: Count = 8
+    batch_size: Count = 256
+    mirrors: Names = ("left_right",)
+    bootstrap: Bootstrap = "episodes"
+    beginnings: Fraction = 0.0
+    endings: Fraction = 0.0
+    validation_horizon: Count = 24
+    validation_windows: Count = 512
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation"):
+            share = self.fractions.get(name, 0.0)
+            if not share > 0.0:
+                raise ConfigError(f"data.fractions.{name} is {share}; give it a share above 0, for the split is needed.")
+        check_emphasis(self.beginnings, self.endings)
+
+    @property
+    def train_rows(self) -> int:
+        """Return H + K, the rows of a training window."""
+        return self.history + self.forecast
+
+    @property
+    def validation_rows(self) -> int:
+        """Return H + K', the rows of a validation window."""
+        return self.history + self.validation_horizon
+
+
+@settings("data")
+class StreamSettings:
+    """What :class:`~rwmu.data.bootstrap.BootstrapWindows` draws.
+
+    Attributes:
+        length: T, rows of a window.
+        num_members: E.
+        batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one it
+            fetches one batch ahead, which a resumed run then skips).
+        batch_size, bootstrap, beginnings, endings: see :class:`DataSettings`.
+    """
+
+    length: Count
+    num_members: Count = 1
+    batch_size: Count = 256
+    bootstrap: Bootstrap = "episodes"
+    beginnings: Fraction = 0.0
+    endings: Fraction = 0.0
+    batches_per_epoch: Count | None = None
+
+    def __post_init__(self) -> None:
+        check_emphasis(self.beginnings, self.endings)
+
+
+def check_emphasis(beginnings: float, endings: float) -> None:
+    """Refuse fractions of a batch that are more than the batch."""
+    if beginnings + endings > 1.0:
+        raise ConfigError(f"data.beginnings + data.endings is {beginnings + endings:g}, but must be at most 1.")
