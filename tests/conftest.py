@@ -64,4 +64,4 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 @pytest.fixture
 def smoke(shared_data: Path) -> list[str]:
     """Return overrides that shrink a run, on data that all tests share."""
-    return ["scale=smoke", f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}", "trainer.progress=false"]
+    return ["scale=smoke", f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}", "machine.progress=false"]

@@ -172,6 +172,7 @@ def _group_by_device(tensor_lists: Any, with_indices: bool = False) -> Any:
 def pretended_device() -> Iterator[torch.device]:
     """Pretend that there is an accelerator, and yield its device; tensors keep their places after the context has ended."""
     with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch.cuda, "is_available", return_value=True))
         stack.enter_context(mock.patch.object(torch.cuda, "current_device", return_value=DEVICE.index))
         stack.enter_context(mock.patch.object(torch._C, "_group_tensors_by_device_and_dtype", _group_by_device))
         # The random stream of the pretended device is that of the CPU.

@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_run(workplace: Path, command: Command, smo
 
 
 def test_stages_alone_reuse_checkpoints(finished: Path, command: Command, smoke: list[str]) -> None:
-    given = [f"dynamics.checkpoint={finished}/checkpoints/dynamics.pt", f"policy.checkpoint={finished}/checkpoints/policy.pt"]
+    given = [f"trainer.checkpoint={finished}/checkpoints/dynamics.pt", f"policy.checkpoint={finished}/checkpoints/policy.pt"]
     alone = command("train", "+experiment=rwm_base", *smoke, "seed=7", "stages=[policy,deployment,report]", *given)
     assert alone.status == 0, alone.err
     run = finished.parent / "latest"
@@ -208,9 +208,9 @@ def test_latest_that_is_not_ours_is_left_alone(workplace: Path, command: Command
 
 
 def test_missing_parts(workplace: Path, command: Command, smoke: list[str]) -> None:
-    fails(command("train", *smoke, "stages=[policy]"), "dynamics.checkpoint")
+    fails(command("train", *smoke, "stages=[policy]"), "trainer.checkpoint")
     fails(command("train", *smoke, "stages=[deployment]"), "policy.checkpoint")
-    fails(command("train", *smoke, "stages=[policy]", "dynamics.checkpoint=none.pt"), "none.pt")
+    fails(command("train", *smoke, "stages=[policy]", "trainer.checkpoint=none.pt"), "none.pt")
     fails(command("train", *smoke, "stages=[policy]", "policy.checkpoint=none.pt"), "none.pt")
     fails(command("train", "resume=none"), "none")
     fails(command("evaluate", "run=none"), "none")
@@ -248,17 +248,17 @@ def test_somebodys_own_data_are_taken_as_they_are(workplace: Path, command: Comm
 
 def test_without_mujoco_the_extra_is_named(workplace: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    fails(command("collect", "scale=smoke", "trainer.progress=false"), "pip install '.[mujoco]'")
+    fails(command("collect", "scale=smoke", "machine.progress=false"), "pip install '.[mujoco]'")
 
 
 def test_checkpoints_that_do_not_fit_are_refused(finished: Path, command: Command, smoke: list[str]) -> None:
-    given = f"dynamics.checkpoint={finished}/checkpoints/dynamics.pt"
+    given = f"trainer.checkpoint={finished}/checkpoints/dynamics.pt"
     arguments = ("train", "+experiment=rwm_base", *smoke, "stages=[dynamics]", given)
     fails(command(*arguments, "dynamics.num_members=2"), "num_members", "1", "2")
     fails(command(*arguments, "dynamics.hidden_size=8"), "hidden_size")
     fails(command(*arguments, "data.history=9"), "history")
     fails(command(*arguments, "data.fractions.train=0.7", "data.fractions.test=0.17"), "normaliser")
-    fails(command("train", *smoke, "stages=[dynamics]", f"dynamics.checkpoint={finished}/checkpoints/policy.pt"), "policy.pt")
+    fails(command("train", *smoke, "stages=[dynamics]", f"trainer.checkpoint={finished}/checkpoints/policy.pt"), "policy.pt")
 
 
 def test_episodes_shorter_than_a_window(workplace: Path, command: Command, smoke: list[str]) -> None:

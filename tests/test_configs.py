@@ -13,11 +13,11 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
-
 from rwmu.checks import check_parts
-from rwmu.errors import ConfigError
 from rwmu.parts import Parts
 from rwmu.pipeline import STAGES
+
+from rwmu.errors import ConfigError
 from rwmu.runs.configuration import (
     CHOICES,
     NULLABLE,
@@ -135,7 +135,7 @@ def test_every_experiment_can_be_begun_at_every_scale(experiment: str, scale: st
         ("policy.anchor_weight=-1", "policy.anchor_weight is -1, but must be at least 0"),
         ("policy.iterations=10", "policy.iterations is 10, but the first 10 train the critic alone"),
         ("policy.save_every=0", "policy.save_every is 0, but must be at least 1"),
-        ("dynamics.learn_bounds=true", "give their loss a weight (dynamics.loss.weights.bound=1.0"),
+        ("dynamics.learn_bounds=true", "give their loss a weight (trainer.loss.weights.bound=1.0"),
         ("trainer.validate_every=0", "trainer.validate_every is 0, but must be at least 1"),
         ("imagination.termination=smaple", "imagination.termination is 'smaple', but must be 'sample', a probability"),
         ("imagination.termination=1.5", "imagination.termination is 1.5"),
@@ -263,7 +263,7 @@ def refusal(*arguments: str, name: str = "train") -> str:
         ("polcy.init=clone", "policy.init"),
         ("dynamics=shared,independant", "independent"),
         ("seed 3", "key=value"),
-        ("~dynamics.loss.weights.sate", "dynamics.loss.weights.state"),
+        ("~trainer.loss.weights.sate", "trainer.loss.weights.state"),
     ],
 )
 def test_a_mistyped_override_names_the_close_match(argument: str, names: str) -> None:
@@ -274,7 +274,7 @@ def test_a_mistyped_override_names_the_close_match(argument: str, names: str) ->
 
 def test_right_overrides_pass() -> None:
     right = ["+experiment=rwm_base", "dynamics.hidden_size=3", "seed=1,2,3", "logger=wandb", "scale=smoke", "hydra.verbose=true"]
-    check_overrides("train", [*right, "stages=[dynamics]", "dynamics.checkpoint=a/b.pt"], OPTIONS)
+    check_overrides("train", [*right, "stages=[dynamics]", "trainer.checkpoint=a/b.pt"], OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_right_overrides_pass() -> None:
         (["penalty=truncation", "penalty.quantile=0"], ("penalty.quantile", "above 0")),
         (["penalty=morel", "penalty.kappa=-1"], ("penalty.kappa", "above 0")),
         (["data.history=0"], ("data.history", "at least 1")),
-        (["dynamics.optimizer.learning_rate=0"], ("learning_rate", "above 0")),
+        (["trainer.optimizer.learning_rate=0"], ("learning_rate", "above 0")),
         (["task.standing_fraction=1.5"], ("standing_fraction", "at most 1")),
         (["imagination.random_start=3"], ("imagination.random_start", "true or false")),
         (["policy.init=clon"], ("policy.init", "'clone'")),
@@ -300,8 +300,8 @@ def test_right_overrides_pass() -> None:
         (["seed=-1"], ("seed", "at least 0")),
         (["seed=null"], ("seed", "null", "must have a value")),
         (["policy.ppo.gamma=null"], ("policy.ppo.gamma", "null", "0.99")),
-        (["dynamics.optimizer.gradient_clip=-1"], ("gradient_clip", "above 0")),
-        (["dynamics.loss.weights.state=-1"], ("weights.state", "at least 0")),
+        (["trainer.optimizer.gradient_clip=-1"], ("gradient_clip", "above 0")),
+        (["trainer.loss.weights.state=-1"], ("weights.state", "at least 0")),
         (["task.tracking_variance=0"], ("tracking_variance", "above 0")),
         (["task.command_range=[-1,1,1]"], ("command_range", "-1", "at least 0")),
         (["simulator.model.timestep=0"], ("timestep", "above 0")),
@@ -321,7 +321,7 @@ def test_what_may_be_null_passes_as_null(key: str) -> None:
 
 
 def test_no_warm_up_is_no_mistake() -> None:
-    check_config(compose_config("train", ["dynamics.optimizer.warmup_steps=0"]), "train", choices())
+    check_config(compose_config("train", ["trainer.optimizer.warmup_steps=0"]), "train", choices())
 
 
 @pytest.mark.parametrize("value", ["/tmp/läufe", "a=b", "~/runs", "a(1).h5"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from rwmu.dynamics.fit import ODDS_RATIO
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.pipeline import ODDS_RATIO
 from tests.conftest import Command
 
 OPTIONS = {
@@ -17,17 +17,17 @@ OPTIONS = {
         "dynamics.auxiliary_base=separate",
         "dynamics.skip=false",
         "dynamics.learn_bounds=true",
-        "dynamics.loss.weights.bound=1.0",
+        "trainer.loss.weights.bound=1.0",
     ],
     "priors": ["dynamics.prior_scale=0.5"],
     "published objective": [
-        "dynamics.loss.state_loss=sampled_squared_error",
-        "dynamics.loss.feedback=sample",
-        "dynamics.loss.weights.history=0.0",
+        "trainer.loss.state_loss=sampled_squared_error",
+        "trainer.loss.feedback=sample",
+        "trainer.loss.weights.history=0.0",
         "data.bootstrap=in_batch",
     ],
-    "beta": ["dynamics.loss.state_loss=beta_nll", "data.bootstrap=weights"],
-    "teacher forcing": ["dynamics.loss.feedback=truth", "data.bootstrap=none"],
+    "beta": ["trainer.loss.state_loss=beta_nll", "data.bootstrap=weights"],
+    "teacher forcing": ["trainer.loss.feedback=truth", "data.bootstrap=none"],
 }
 
 
@@ -51,7 +51,7 @@ def test_a_frozen_auxiliary_branch_stays_as_the_start_has_it(workplace: Path, sm
     separate = ["dynamics=shared", "dynamics.num_members=2", "dynamics.auxiliary_base=separate"]
     assert command("train", *smoke, *separate, "stages=[data,dynamics]").status == 0
     start = (workplace / "runs" / "latest").resolve() / "checkpoints" / "dynamics.pt"
-    frozen = [f"dynamics.start_from={start}", "dynamics.freeze_auxiliary=true", "seed=3"]
+    frozen = [f"trainer.start_from={start}", "trainer.freeze_auxiliary=true", "seed=3"]
     outcome = command("train", *smoke, *separate, *frozen, "stages=[data,dynamics]")
     assert outcome.status == 0, outcome.err
     before, after = (
@@ -69,7 +69,7 @@ def test_terminations_are_not_made_rarer_by_every_further_training(workplace: Pa
     shown = ["data.endings=0.25", "dynamics.num_members=2", "stages=[data,dynamics]"]
     assert command("train", *smoke, *shown).status == 0
     start = (workplace / "runs" / "latest").resolve() / "checkpoints" / "dynamics.pt"
-    hardly = ["dynamics.optimizer.learning_rate=1e-9", "dynamics.optimizer.weight_decay=0", f"dynamics.start_from={start}"]
+    hardly = ["trainer.optimizer.learning_rate=1e-9", "trainer.optimizer.weight_decay=0", f"trainer.start_from={start}"]
     outcome = command("train", *smoke, *shown, *hardly)
     assert outcome.status == 0, outcome.err
     before, after = (WorldModel.load(path) for path in (start, workplace / "runs" / "latest" / "checkpoints" / "dynamics.pt"))
@@ -79,6 +79,6 @@ def test_terminations_are_not_made_rarer_by_every_further_training(workplace: Pa
 
 
 def test_freezing_needs_a_start(smoke: list[str], command: Command) -> None:
-    outcome = command("train", *smoke, "dynamics.freeze_auxiliary=true", "stages=[dynamics]")
+    outcome = command("train", *smoke, "trainer.freeze_auxiliary=true", "stages=[dynamics]")
     assert outcome.status == 2
-    assert "dynamics.start_from must say whose" in outcome.err
+    assert "trainer.start_from must say whose" in outcome.err

@@ -13,7 +13,7 @@ from rwmu.data.formats import hdf5
 from rwmu.dynamics.world_model import WorldModel
 from tests.conftest import Command
 
-WEIGHED = "dynamics.loss.weights.extension=1.0"
+WEIGHED = "trainer.loss.weights.extension=1.0"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def extended(workplace: Path, command: Command, smoke: list[str], shared_data: P
         *smoke[:1],
         f"data.path={workplace}/extended.h5",
         "data.recipe=null",
-        "trainer.progress=false",
+        "machine.progress=false",
         "dynamics.num_members=2",
     ]
 
@@ -56,7 +56,7 @@ def test_a_model_is_trained_on_it_and_a_policy_in_the_model(
 
 def test_what_is_missing_is_named(extended: list[str], smoke: list[str], command: Command) -> None:
     for given, words in (
-        (["data.mirrors=[]"], "dynamics.loss.weights.extension=1.0"),
+        (["data.mirrors=[]"], "trainer.loss.weights.extension=1.0"),
         ([WEIGHED], "data.mirrors=[]"),
     ):
         outcome = command("train", *extended, *given, "stages=[dynamics]")

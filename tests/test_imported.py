@@ -19,7 +19,7 @@ from tests.conftest import Command
 from tests.data.walking import walking_episodes
 
 FORM = ["dynamics=shared", "dynamics.auxiliary_base=separate", "dynamics.skip=false", "dynamics.learn_bounds=true"]
-BOUND = "dynamics.loss.weights.bound=1.0"
+BOUND = "trainer.loss.weights.bound=1.0"
 SIZES = [*FORM, "dynamics.num_members=2", "dynamics.hidden_size=10", "dynamics.head_hidden_size=6", "data.history=8"]
 
 
@@ -47,7 +47,7 @@ def test_a_policy_is_optimised_in_an_imported_model(
         return 0.1
 
     monkeypatch.setattr(parts, "typical_disagreement", watched)
-    given = (f"dynamics.checkpoint={imported}", "imagination.clip=null", *SIZES)
+    given = (f"trainer.checkpoint={imported}", "imagination.clip=null", *SIZES)
     outcome = command("train", *smoke, *given, "stages=[dynamics,policy]")
     assert outcome.status == 0, outcome.err
     assert "own normaliser" in outcome.out
@@ -64,14 +64,14 @@ def test_a_policy_is_optimised_in_an_imported_model(
 
 
 def test_a_penalty_fitted_to_a_model_of_unknown_data_is_doubted(imported: Path, command: Command, smoke: list[str]) -> None:
-    given = (f"dynamics.checkpoint={imported}", "imagination.clip=null", "penalty=truncation", *SIZES)
+    given = (f"trainer.checkpoint={imported}", "imagination.clip=null", "penalty=truncation", *SIZES)
     outcome = command("train", *smoke, *given, "stages=[policy]")
     assert outcome.status == 0, outcome.err
     assert "may be too optimistic" in outcome.out + outcome.err
 
 
 def test_training_goes_on_from_an_imported_model_in_its_units(imported: Path, command: Command, smoke: list[str]) -> None:
-    outcome = command("train", *smoke, *SIZES, BOUND, f"dynamics.start_from={imported}", "stages=[dynamics,policy]")
+    outcome = command("train", *smoke, *SIZES, BOUND, f"trainer.start_from={imported}", "stages=[dynamics,policy]")
     assert outcome.status == 0, outcome.err
     trained = WorldModel.load(imported.parent / "runs" / "latest" / "checkpoints" / "dynamics.pt")
     assert trained.knows_its_data, "what it has been trained on since is known"
@@ -79,13 +79,13 @@ def test_training_goes_on_from_an_imported_model_in_its_units(imported: Path, co
 
 
 def test_bounds_are_not_trained_without_a_loss_of_theirs(imported: Path, command: Command, smoke: list[str]) -> None:
-    outcome = command("train", *smoke, *SIZES, f"dynamics.start_from={imported}", "stages=[dynamics]")
+    outcome = command("train", *smoke, *SIZES, f"trainer.start_from={imported}", "stages=[dynamics]")
     assert outcome.status == 2
-    assert "dynamics.loss.weights.bound=1.0" in outcome.err
+    assert "trainer.loss.weights.bound=1.0" in outcome.err
 
 
 def test_another_architecture_is_named(imported: Path, command: Command, smoke: list[str]) -> None:
-    given = (f"dynamics.checkpoint={imported}", *SIZES, "stages=[policy]")
+    given = (f"trainer.checkpoint={imported}", *SIZES, "stages=[policy]")
     for changed, words in (
         ("dynamics.skip=true", "skip"),
         ("data.history=9", "history"),
@@ -104,8 +104,8 @@ def test_an_extension_head_is_carried_along_but_not_trained_on_data_without_one(
     model = SharedEnsemble(45, 12, 8, 2, hidden_size=10, num_layers=1, head_hidden_size=6, **form)
     torch.save({KEY: to_published(model)}, workplace / "model.pt")
     import_checkpoint(workplace / "model.pt", workplace / "dynamics.pt", history=8)
-    assert command("train", *smoke, *SIZES, "dynamics.checkpoint=dynamics.pt", "stages=[policy]").status == 0
-    trained = ["dynamics.start_from=dynamics.pt", "dynamics.loss.weights.bound=1.0", "stages=[dynamics]"]
+    assert command("train", *smoke, *SIZES, "trainer.checkpoint=dynamics.pt", "stages=[policy]").status == 0
+    trained = ["trainer.start_from=dynamics.pt", "trainer.loss.weights.bound=1.0", "stages=[dynamics]"]
     outcome = command("train", *smoke, *SIZES, *trained)
     assert outcome.status == 2
     assert "extension of 2 columns, but the data have 0" in outcome.err
@@ -120,7 +120,7 @@ TEN = "data.fractions={train:0.7,validation:0.1,test:0.1,calibration:0.1}"
 def table(workplace: Path) -> list[str]:
     """Return the overrides for ten episodes in a published table."""
     csv.save(walking_episodes([120] * 10), workplace / "published.csv")
-    return ["scale=smoke", "trainer.progress=false", f"data.path={workplace}/published.csv"]
+    return ["scale=smoke", "machine.progress=false", f"data.path={workplace}/published.csv"]
 
 
 def test_ten_episodes_of_a_table_are_split_as_asked_and_go_through_to_the_report(

@@ -49,16 +49,16 @@ def test_it_is_trained_saved_dreamt_in_and_deployed(somebodys: list[str], smoke:
 def test_a_finished_one_is_used_and_trained_on(somebodys: list[str], smoke: list[str], command: Command) -> None:
     assert command("train", *somebodys, *smoke, "stages=[data,dynamics]").status == 0
     fitted = Path("runs/latest").resolve() / "checkpoints" / "dynamics.pt"
-    outcome = command("train", *somebodys, *smoke, "dynamics.checkpoint=runs/latest/checkpoints/dynamics.pt", "stages=[policy]")
+    outcome = command("train", *somebodys, *smoke, "trainer.checkpoint=runs/latest/checkpoints/dynamics.pt", "stages=[policy]")
     assert outcome.status == 0, outcome.err  # although the link points at the new run by the time the model is read
     taken = RunFolder.resume(Path("runs/latest")).config().dynamics.checkpoint
     assert (Path(taken).resolve(), Path(taken).is_absolute()) == (fitted, False)
-    outcome = command("train", *somebodys, *smoke, f"dynamics.start_from={fitted}", "stages=[dynamics]")
+    outcome = command("train", *somebodys, *smoke, f"trainer.start_from={fitted}", "stages=[dynamics]")
     assert outcome.status == 0, outcome.err
-    outcome = command("train", *somebodys, *smoke, f"dynamics.checkpoint={fitted}", "stages=[policy]", "dynamics.noise=0.2")
+    outcome = command("train", *somebodys, *smoke, f"trainer.checkpoint={fitted}", "stages=[policy]", "dynamics.noise=0.2")
     assert outcome.status == 2
     assert "noise" in outcome.err
-    outcome = command("train", *somebodys, *smoke, f"dynamics.start_from={fitted}", "dynamics.freeze_auxiliary=true")
+    outcome = command("train", *somebodys, *smoke, f"trainer.start_from={fitted}", "trainer.freeze_auxiliary=true")
     assert outcome.status == 2
     assert "freeze" in outcome.err
 

@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwmu.algorithms.offline import RESUME_FILE
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.settings import DataSettings
 from rwmu.data.windows import window_starts
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.policy.clone import CloneSettings
+from rwmu.policy.learn import PolicySettings, learn_policy
+from rwmu.policy.optimise import RESUME_FILE
 from rwmu.policy.rsl_rl import PpoSettings, load_actor
-from rwmu.stages.policy import PolicySettings, optimise
 from rwmu.tasks.velocity import VelocityTask
 from tests.devices import small_world_model, step_as_on_a_device
 from tests.fakes import anymal_d, random_episodes
@@ -87,11 +88,11 @@ def run(
 ) -> list[dict[str, str]]:
     starts = window_starts(data.episodes.lengths, data.splits["train"], HISTORY)
     task, logger = VelocityTask(anymal_d()), Rows()
-    penalty, rules = MopoPenalty(1.0, task.step_dt), {"horizon_steps": 5, "pool_refresh_steps": 4}
-    env = ImaginedEnv(world_model, task, data.episodes, starts, 8, penalty, device=device, **rules)
-    settings = PolicySettings("clone", iterations, 1, 1.0, 1, PPO, CLONE)
+    rules = DreamRules(num_envs=8, device=device, horizon_steps=5, pool_refresh_steps=4)
+    env = ImaginedEnv(world_model, task, data.episodes, starts, MopoPenalty(1.0, task.step_dt), rules)
+    settings = PolicySettings(PPO, CLONE, iterations=iterations, critic_warmup_iterations=1, save_every=1)
     torch.manual_seed(seed)
-    optimise(env, data, settings, folder, [logger], seed=0, progress=False)
+    learn_policy(env, data, settings, folder, [logger], seed=0, progress=False)
     return logger.rows
 
 
@@ -114,10 +115,10 @@ def test_a_run_is_that_of_the_cpu(kind: str, data: OfflineDataModule, tmp_path: 
     with pretended_device():
         found = run("cuda", data, world_model, tmp_path / "device")
     assert found == expected
-    for name in ("clone.pt", "model_1.pt", "model_2.pt", RESUME_FILE):
+    for name in ("clone.pt", "model_1.pt", "model_3.pt", RESUME_FILE):
         assert_same(tmp_path / "device" / name, tmp_path / "cpu" / name)
     observation = torch.randn(3, 48)
-    one, other = (load_actor(tmp_path / place / "model_2.pt", anymal_d())(observation) for place in ("cpu", "device"))
+    one, other = (load_actor(tmp_path / place / "model_3.pt", anymal_d())(observation) for place in ("cpu", "device"))
     assert torch.equal(one, other)
 
 
@@ -126,9 +127,9 @@ def test_an_interrupted_run_goes_on_anywhere(before: str, after: str, data: Offl
     world_model = small_world_model(data.episodes, "shared", history=HISTORY, auxiliary_base="separate")
     expected = run("cpu", data, world_model, tmp_path / "cpu")
     with pretended_device():
-        run(before, data, world_model, tmp_path / "other", iterations=1)
+        run(before, data, world_model, tmp_path / "other", iterations=2)
         saved = torch.load(tmp_path / "other" / RESUME_FILE, map_location="cpu", weights_only=True)
         assert ("device_rng" in saved) == (before != "cpu")
         found = run(after, data, world_model, tmp_path / "other", seed=9)
-    assert found == expected[1:]
-    assert_same(tmp_path / "other" / "model_2.pt", tmp_path / "cpu" / "model_2.pt")
+    assert found == expected[2:]
+    assert_same(tmp_path / "other" / "model_3.pt", tmp_path / "cpu" / "model_3.pt")

@@ -28,7 +28,7 @@ def test_a_given_world_model_stays_the_runs_own_whatever_becomes_of_the_file(
 ) -> None:
     given = fitted / "checkpoints" / "dynamics.pt"
     before = given.read_bytes()
-    outcome = command("train", "+experiment=rwm_base", *smoke, "stages=[policy]", f"dynamics.checkpoint={given}")
+    outcome = command("train", "+experiment=rwm_base", *smoke, "stages=[policy]", f"trainer.checkpoint={given}")
     assert outcome.status == 0, outcome.err
     run = fitted.parent / "latest"
     given.write_bytes(b"another model, or none")
@@ -72,7 +72,7 @@ def test_of_a_model_of_unknown_data_no_report_says_that_it_never_saw_the_episode
         content["data_hash"] = content["data_hash"] if known else ""
         torch.save(content, path)
         stages = "stages=[data,dynamics,report]"
-        outcome = command("train", "+experiment=rwm_base", *smoke, stages, f"dynamics.checkpoint={path}")
+        outcome = command("train", "+experiment=rwm_base", *smoke, stages, f"trainer.checkpoint={path}")
         assert outcome.status == 0, outcome.err
         page = (fitted.parent / "latest" / "report.html").read_text()
         assert ("that the model never saw" in page, "may have seen some" in page) == (known, not known)

@@ -55,13 +55,13 @@ def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
         return
     folder = runs / job.name
     command = [sys.executable, "-m", "rwmu.train", f"+experiment={job.experiment}", f"seed={job.seed}", f"policy.init={job.init}"]
-    command += [f"runs_dir={folder}", f"trainer.num_threads={threads}", "trainer.progress=false", *overrides]
+    command += [f"runs_dir={folder}", f"machine.num_threads={threads}", "machine.progress=false", *overrides]
     latest = folder / "latest"
     if (latest / "config.yaml").is_file():
         command = [sys.executable, "-m", "rwmu.train", f"resume={latest}"]
     elif job.init == "scratch":
         fitted = runs / Job(job.experiment, "clone", job.seed).name / "latest" / "checkpoints" / "dynamics.pt"
-        command.append(f"dynamics.checkpoint={fitted.resolve()}")
+        command.append(f"trainer.checkpoint={fitted.resolve()}")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a") as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode

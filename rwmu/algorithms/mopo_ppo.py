@@ -103,7 +103,7 @@ class MopoPpo:
             return self.penalty
         penalty, fitted = self.penalty.fit(world_model, data, self.imagination.horizon_steps, self.task.step_dt)
         if fitted:
-            save_fitted(place.checkpoints / "penalty.json", world_model, fitted)
+            save_fitted(place.checkpoints / "penalty.json", world_model.content_hash(), fitted)
         return penalty
 
     def dream(self, world_model: WorldModel, data: OfflineDataModule, penalty: Penalty) -> ImaginedEnv:

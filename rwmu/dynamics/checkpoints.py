@@ -15,11 +15,6 @@ class MovableCheckpoint(ModelCheckpoint):
     the best one, however bad.
     """
 
-    @property
-    def state_key(self) -> str:
-        """Return Lightning's own key, by which runs that were begun without this class are resumed too."""
-        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what was known, with the paths of this folder."""
 

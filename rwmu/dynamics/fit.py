@@ -80,7 +80,7 @@ class Fitter:
         if taught:  # a model trained before knows terminations as rare as they are, but is shown them as often as ever
             _lower_termination_odds(model, 1.0 / odds_before)
         horizon = data.settings.validation_horizon
-        module = DynamicsModule(model, settings.loss, settings.optimizer, settings.max_steps, horizon, self.seed)
+        module = DynamicsModule(model, settings.loss, settings.max_steps, settings.optimizer, horizon, self.seed)
         fitted: Any = train(module, data, settings, checkpoints, loggers("dynamics"), progress)
         ratio = odds_before
         if taught:

@@ -80,8 +80,8 @@ class DynamicsModule(lightning.LightningModule):
     Args:
         model: the ensemble.
         loss: settings of the loss.
-        optimizer: how weights follow gradients.
         max_steps: length of the learning-rate schedule.
+        optimizer: how weights follow gradients.
         validation_horizon: steps of the validation rollout.
         seed: of the noise that is fed back.
     """
@@ -90,8 +90,8 @@ class DynamicsModule(lightning.LightningModule):
         self,
         model: nn.Module,
         loss: LossSettings,
-        optimizer: OptimizerSettings,
         max_steps: int,
+        optimizer: OptimizerSettings | None = None,
         validation_horizon: int = 24,
         seed: int = 0,
     ) -> None:
@@ -100,7 +100,8 @@ class DynamicsModule(lightning.LightningModule):
         if max_steps < 1:
             raise ConfigError(f"trainer.max_steps is {max_steps}, but must be at least 1.")
         self.model: Any = model
-        self.loss, self.optimizer, self.max_steps, self.validation_horizon = loss, optimizer, max_steps, validation_horizon
+        self.loss, self.optimizer = loss, optimizer or OptimizerSettings()
+        self.max_steps, self.validation_horizon = max_steps, validation_horizon
         members: int = self.model.num_members  # type: ignore[assignment]
         self._noise = [torch.Generator().manual_seed((seed + 1) * 7_368_787 + member) for member in range(members)]
 

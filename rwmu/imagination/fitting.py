@@ -185,10 +185,10 @@ def typical_error(recalibration: Recalibration, disagreement: Tensor, valid: Ten
     return torch.where(valid[:number], expected, 0.0).sum(dim=1) / weight.sum(dim=1)
 
 
-def save_fitted(path: Path, world_model: WorldModel, fitted: Mapping[str, Any]) -> None:
+def save_fitted(path: Path, model_hash: str, fitted: Mapping[str, Any]) -> None:
     """Write what a penalty was fitted to, with the model's hash; ``recalibration_from_dict`` reads a recalibration."""
     plain = {name: entry.to_dict() if isinstance(entry, Recalibration) else entry for name, entry in fitted.items()}
-    write_json(path, {"model_hash": world_model.content_hash(), **plain})
+    write_json(path, {"model_hash": model_hash, **plain})
 
 
 def fitted_estimate(penalty: object, checkpoints: Path) -> tuple[str, Estimate]:

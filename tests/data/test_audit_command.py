@@ -196,7 +196,7 @@ def test_a_checkpoint_without_a_normaliser_leaves_with_2(
 
 # -- before training ----------------------------------------------------------------------------------------------------------
 
-_OWN = ("scale=smoke", "trainer.progress=false", "data.recipe=null", "stages=[data]")
+_OWN = ("scale=smoke", "machine.progress=false", "data.recipe=null", "stages=[data]")
 
 
 def test_a_run_keeps_the_findings_and_says_warnings_once(sound: Episodes, workplace: Path, command: Command) -> None:

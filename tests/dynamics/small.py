@@ -11,7 +11,7 @@ from torch import Tensor
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import STATE_LOSSES, TERMS, LossSettings, member_losses, total_loss
-from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
+from rwmu.dynamics.module import DynamicsModule, OptimizerSettings, clip_gradient_norm_per_member
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.records import Batch, Noise, Window
 
@@ -99,7 +99,9 @@ def train(
     clip: float = 1.0,
 ) -> Tensor:
     """Train as :class:`DynamicsModule` does, without Lightning; returns the gradients' norms ``[steps, E]`` before clipping."""
-    module = DynamicsModule(model, settings, 100, 1e-2, gradient_clip=clip, warmup_steps=5, one_by_one=one_by_one)
+    module = DynamicsModule(
+        model, settings, 100, OptimizerSettings(1e-2, gradient_clip=clip, warmup_steps=5, one_by_one=one_by_one)
+    )
     module.manual_backward = torch.Tensor.backward  # type: ignore[assignment]
     if streams is not None:
         module._noise = streams

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from rwmu.dynamics.module import DynamicsModule
+from rwmu.dynamics.module import DynamicsModule, OptimizerSettings
 from rwmu.dynamics.unroll import unroll
 from rwmu.records import Batch
 from tests.dynamics.plain_rwm import pairs, plain_copy, plain_losses, plain_rollout, plain_training
@@ -94,7 +94,9 @@ def test_the_plain_model_has_the_same_losses_and_gradients(state_loss, feedback)
 def train_with_lightning(model, feedback, state_loss):
     """Train for 100 steps on ten batches in turn, as the command does."""
     settings = loss_settings(feedback=feedback, state_loss=state_loss)
-    module = DynamicsModule(model, settings, STEPS, 1e-2, 1e-3, gradient_clip=0.5, warmup_steps=10, validation_horizon=FORECAST)
+    module = DynamicsModule(
+        model, settings, STEPS, OptimizerSettings(1e-2, 1e-3, gradient_clip=0.5, warmup_steps=10), validation_horizon=FORECAST
+    )
     validation = windows(seed=99).map(lambda tensor: tensor[0])
     trainer = Trainer(
         max_steps=STEPS,

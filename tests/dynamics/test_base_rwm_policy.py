@@ -8,11 +8,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rwmu.algorithms.offline import optimise_policy
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
+from rwmu.policy.optimise import PolicyOptimiser
 from rwmu.policy.rsl_rl import PpoSettings, build_ppo
 from rwmu.runs.configuration import config_directory
 from rwmu.tasks.velocity import VelocityTask
@@ -60,7 +61,9 @@ def recordings():
 
 def imagine(model, penalty, adjust=None, iterations=2):
     """Return every reward, state and contact of a dream in which PPO acts and learns, and what PPO has become."""
-    env = ImaginedEnv(model, Task(anymal_d()), recordings(), torch.arange(20), ENVIRONMENTS, penalty, horizon_steps=7)
+    env = ImaginedEnv(
+        model, Task(anymal_d()), recordings(), torch.arange(20), penalty, DreamRules(num_envs=ENVIRONMENTS, horizon_steps=7)
+    )
     torch.manual_seed(0)
     ppo = build_ppo(env, PPO)
     seen, step = [], env.step
@@ -71,7 +74,7 @@ def imagine(model, penalty, adjust=None, iterations=2):
         return result
 
     env.step = spy
-    optimise_policy(env, ppo, iterations)
+    PolicyOptimiser(ppo).improve(env, iterations)
     dream = dict(
         zip(("state", "reward", "contact", "done", "disagreement"), map(torch.stack, zip(*seen, strict=True)), strict=True)
     )

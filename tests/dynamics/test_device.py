@@ -13,7 +13,7 @@ from torch import Tensor
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.settings import Bootstrap, DataSettings
 from rwmu.dynamics.losses import EXTENSION
-from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
+from rwmu.dynamics.module import DynamicsModule, OptimizerSettings, clip_gradient_norm_per_member
 from rwmu.records import Window
 from tests.devices import small_world_model
 from tests.dynamics.small import WEIGHTS, loss_settings
@@ -53,7 +53,7 @@ def train(device: Any, kind: str, bootstrap: str, one_by_one: bool, extension: i
     model.requires_grad_(True)
     weights = WEIGHTS | ({EXTENSION: 1.0} if extension else {})
     settings = loss_settings(history=HISTORY, weights=weights, **loss)
-    module = DynamicsModule(model, settings, 100, validation_horizon=4, one_by_one=one_by_one).to(device)
+    module = DynamicsModule(model, settings, 100, OptimizerSettings(one_by_one=one_by_one), validation_horizon=4).to(device)
     module.manual_backward = torch.Tensor.backward  # type: ignore[assignment]
     optimizer, found = module.configure_optimizers()["optimizer"], {}
     for step in range(STEPS):

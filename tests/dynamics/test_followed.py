@@ -14,6 +14,7 @@ from rwmu.dynamics.window_mlp import WindowMLP
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.records import Carry, Followed, Window, follow
 from tests.dynamics.small import ACTION, HISTORY, KINDS, STATE, build, windows
 from tests.fakes import anymal_d, quiet_task, random_episodes
@@ -130,7 +131,7 @@ def test_the_imagined_environment_with_a_separate_auxiliary_base(kind, backbone)
 
     model.step = spy
     rules = {"termination": None, "max_tilt": None, "clip": None, "random_start": False, "horizon_steps": horizon}
-    env = ImaginedEnv(model, quiet_task(), episodes, torch.arange(20), 6, MopoPenalty(1.0, 0.02), **rules)
+    env = ImaginedEnv(model, quiet_task(), episodes, torch.arange(20), MopoPenalty(1.0, 0.02), DreamRules(num_envs=6, **rules))
     for _ in range(3):  # episodes, between which every environment starts anew
         start = (env.state[:, None] - episodes.state[None]).abs().amax(dim=-1).argmin(dim=1) - history + 1
         member, past = env.member.clone(), gather(episodes, start, history)

@@ -10,7 +10,7 @@ import torch
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import member_losses
 from rwmu.dynamics.members import take_member
-from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
+from rwmu.dynamics.module import DynamicsModule, OptimizerSettings, clip_gradient_norm_per_member
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import unroll
 from rwmu.records import Batch, Noise
@@ -70,7 +70,7 @@ def test_the_terms_of_members_in_turn_and_of_their_rows_in_parts_are_those_of_al
     model, (batch,) = build(IndependentEnsemble, MEMBERS), batches(form, MEMBERS, 1)
     noise, terms = draw_noise(settings, MEMBERS, batch.num_rows), []
     for one_by_one in (False, True):
-        module = DynamicsModule(model, settings, 10, one_by_one=one_by_one)
+        module = DynamicsModule(model, settings, 10, OptimizerSettings(one_by_one=one_by_one))
         module.manual_backward = torch.Tensor.backward
         terms.append(module.gradients(batch, noise))
     assert_all_close(terms[1], terms[0])
@@ -138,7 +138,7 @@ def test_a_nan_in_one_member_reaches_no_other(name, form, one_by_one):
     poison(sick, name, 1)
     results = []
     for model in (sound, sick):
-        module = DynamicsModule(model, settings, 10, one_by_one=one_by_one)
+        module = DynamicsModule(model, settings, 10, OptimizerSettings(one_by_one=one_by_one))
         module.manual_backward = torch.Tensor.backward
         losses = module.gradients(batch, noise)
         norms = clip_gradient_norm_per_member(model, 0.1, MEMBERS)

@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from rwmu.dynamics.training import MONITORED, PatientStopping
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
-from rwmu.dynamics.module import DynamicsModule
+from rwmu.dynamics.module import DynamicsModule, OptimizerSettings
+from rwmu.dynamics.training import MONITORED, PatientStopping
 
 
 def stops_at(errors: list[float], growth: float, patience: int = 2, every: int = 10) -> int | None:
     """Return the step at which training stops, given the error of each validation."""
     settings = LossSettings(history=5, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2)
     model = IndependentEnsemble(4, 2, 3, 1, hidden_size=6, num_layers=1, head_hidden_size=5)
-    module = DynamicsModule(model, settings, max_steps=every * len(errors), forecast_growth=growth)
+    module = DynamicsModule(model, settings, every * len(errors), OptimizerSettings(forecast_growth=growth))
     stopping = PatientStopping(MONITORED, patience=patience, check_on_train_epoch_end=False)
     trainer: Any = SimpleNamespace(
         state=SimpleNamespace(fn="fit"),

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.settings import DataSettings
-from rwmu.dynamics import fit as dynamics
-from rwmu.dynamics.training import MONITORED, TrainerSettings, fit
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule
+from rwmu.dynamics.training import MONITORED, TrainerSettings, train
 from rwmu.dynamics.unroll import Feedback
 from tests.fakes import anymal_d, random_episodes
 
@@ -49,9 +47,10 @@ def trained(
     data = OfflineDataModule(episodes, robot, DataSettings(**sizes), num_members=2, batches_per_epoch=5)
     model = IndependentEnsemble(45, 12, 8, 2, hidden_size=6, num_layers=1, head_hidden_size=5)
     settings = LossSettings(history=4, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2, feedback=feedback)
-    module = Scripted(model, settings, max_steps=20, validation_horizon=4, forecast_growth=0.0)
+    module = Scripted(model, settings, 20, validation_horizon=4)
     module.errors, module.interrupted_at = errors, interrupted_at
-    fitted = fit(module, data, TrainerSettings(20, 5, patience, "cpu", progress=False), folder, [])
+    how = TrainerSettings(settings, module.optimizer, max_steps=20, validate_every=5, patience=patience, accelerator="cpu")
+    fitted = train(module, data, how, folder, [], progress=False)
     return torch.cat([weights.detach().reshape(-1) for weights in fitted.state_dict().values()])
 
 
@@ -99,20 +98,3 @@ def test_what_has_been_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
     for _ in range(2):
         assert torch.equal(trained(tmp_path, late, patience=2), stopped)
         assert step_of(tmp_path / "last.ckpt") == 15
-
-
-def test_a_run_begun_with_lightnings_own_callback_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checkpoints of before had one callback, which wrote the last beside the best one."""
-    whole = trained(tmp_path / "whole", FIRST_IS_BEST)
-
-    def of_before(folder: Path, monitored: str) -> list[Any]:
-        common: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
-        best = ModelCheckpoint(folder, filename="best", monitor=monitored, save_last=True, **common)
-        return [best, ModelCheckpoint(folder, filename="unused", monitor=None, save_top_k=0, **common)]
-
-    with monkeypatch.context() as patched:
-        patched.setattr(dynamics, "checkpoint_callbacks", of_before)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "cut", FIRST_IS_BEST, interrupted_at=12)
-    assert step_of(tmp_path / "cut" / "last.ckpt") == 5
-    assert torch.equal(trained(tmp_path / "cut", FIRST_IS_BEST), whole)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from rwmu.pipeline import Run
 
 from experiments.shared_vs_independent import adopt, measuring, work
 from experiments.shared_vs_independent.cells import Cell, ModelCell, PolicyCell, result_path
 from experiments.shared_vs_independent.folders import ANOTHER_FIT, is_fitted, latest
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.pipeline import Run
 from rwmu.runs.folder import RunFolder
 
 MODEL = ModelCell("shared", "broad", 0)
@@ -183,7 +183,7 @@ def old_run(place: Place, tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "old")
     config = folder.config()
     config.data.bootstrap = True
-    for key in ("dynamics.prior_scale", "trainer.matmul_precision"):
+    for key in ("dynamics.prior_scale", "machine.matmul_precision"):
         group, name = key.split(".")
         del config[group][name]
     OmegaConf.save(config, folder.path / "config.yaml")
@@ -198,7 +198,7 @@ def test_a_run_of_the_same_configuration_is_adopted(place: Place, old_run: RunFo
     assert sorted(sentence.split(":")[0] for sentence in found["differences"]) == [
         "data.bootstrap",
         "dynamics.prior_scale",
-        "trainer.matmul_precision",
+        "machine.matmul_precision",
     ]
     assert found["commit"] == "of old"
     folder = RunFolder.resume(latest(MODEL, tmp_path / "runs"))

@@ -16,6 +16,7 @@ from rwmu.imagination.boundary import BoundaryPenalty
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.imagination.recalibrated import RecalibratedPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Device, Penalty
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.calibration_sample import FittedOn
@@ -85,7 +86,15 @@ def alike(monkeypatch: pytest.MonkeyPatch) -> None:
 def build(device: Device, penalty: Penalty, world_model: WorldModel | None = None, seed: int = 3, **rules: Any) -> ImaginedEnv:
     rules = RULES | rules
     task = VelocityTask(anymal_d())
-    return ImaginedEnv(world_model or model(), task, episodes(), torch.arange(30), BATCH, penalty, seed, device, **rules)
+    return ImaginedEnv(
+        world_model or model(),
+        task,
+        episodes(),
+        torch.arange(30),
+        penalty,
+        DreamRules(num_envs=BATCH, device=str(device).partition(":")[0], **rules),
+        seed,
+    )
 
 
 def dream(env: ImaginedEnv, first: int = 0, last: int = STEPS) -> list[dict[str, Tensor]]:
@@ -126,7 +135,7 @@ def test_every_penalty_is_that_of_the_cpu(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rules", [{"termination": 0.4, "max_epistemic": 3.0}, {"termination": None, "max_tilt": None, "clip": None}]
+    "rules", [{"termination": 0.4, "sample_aleatoric": 0.5}, {"termination": None, "max_tilt": None, "clip": None}]
 )
 def test_every_rule_is_that_of_the_cpu(rules: dict[str, Any]) -> None:
     expected = dream(build("cpu", MopoPenalty(1.0, DT), **rules))

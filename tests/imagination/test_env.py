@@ -6,6 +6,7 @@ import torch
 from rwmu.errors import ConfigError, TrainingError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import aleatoric
 from tests.fakes import anymal_d, quiet_task, random_episodes
@@ -77,10 +78,8 @@ def test_a_single_member_pays_for_the_noise_that_it_expects():
         env.task,
         random_episodes([30, 12, 25]),
         torch.arange(20),
-        BATCH,
         MopoPenalty(1.0, 0.02, estimate="noise"),
-        termination=None,
-        max_tilt=None,
+        DreamRules(num_envs=BATCH, termination=None, max_tilt=None),
     )
     action = actions(1)[0]
     expected = aleatoric(env.world_model.step(env._carry, env.state, action, env._followed, True)[0])

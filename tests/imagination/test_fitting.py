@@ -7,7 +7,7 @@ import torch
 
 from rwmu.errors import ConfigError, DataError
 from rwmu.imagination.boundary import BoundaryPenalty
-from rwmu.imagination.fitting import PenaltyFit, fitted_values
+from rwmu.imagination.fitting import PenaltyRecipe, save_fitted
 from rwmu.imagination.recalibrated import RecalibratedPenalty
 from rwmu.imagination.rehearsal import covering_starts, rehearse
 from rwmu.robots.anymal_d import anymal_d
@@ -17,6 +17,11 @@ from tests.fakes import known_world_model, random_episodes
 from tests.imagination.dreams import BATCH, actions, build
 
 HISTORY, HORIZON, DRIFT = 4, 6, 0.01
+
+
+def recipe(weight=1.0, **options):
+    form = RecalibratedPenalty if options.get("method") else BoundaryPenalty
+    return PenaltyRecipe(form, weight, **options)
 
 
 def rehearsal(members=3, lengths=(30, 12, 25, 7, 40), ids=(0, 1, 3, 4), horizon=HORIZON):
@@ -50,7 +55,7 @@ def test_a_rehearsal_follows_one_member_and_counts_no_step_beyond_the_end():
 @pytest.mark.parametrize("by_field", [False, True])
 def test_the_recalibrated_penalty_is_the_mean_error_at_each_step(by_field):
     dream = rehearsal()
-    fit = PenaltyFit(method="per_horizon", by_field=by_field, centred=True)
+    fit = recipe(method="per_horizon", by_field=by_field, centred=True)
     arguments = fit.arguments(dream, anymal_d().state_layout)
     assert len(arguments["sizes"]) == (6 if by_field else 1)
     mean_error = torch.stack([row[ok].sum(-1).mean() for row, ok in zip(dream.error, dream.valid, strict=True)])
@@ -64,10 +69,11 @@ def test_the_recalibrated_penalty_is_the_mean_error_at_each_step(by_field):
 
 
 @pytest.mark.parametrize(("method", "options"), [("constant", {}), ("isotonic", {}), ("conformal", {"level": 0.75})])
-def test_every_method_fits_and_is_saved_as_plain_values(method, options):
+def test_every_method_fits_and_is_saved_as_plain_values(method, options, tmp_path):
     dream = rehearsal(lengths=(30, 12, 25, 7, 40, 20), ids=(0, 1, 2, 3, 4, 5))
-    arguments = PenaltyFit(method=method, centred=True, standardised=True, **options).arguments(dream, anymal_d().state_layout)
-    saved = json.loads(json.dumps(fitted_values(arguments), allow_nan=False))
+    arguments = recipe(method=method, centred=True, standardised=True, **options).arguments(dream, anymal_d().state_layout)
+    save_fitted(tmp_path / "penalty.json", "a hash", arguments)
+    saved = json.loads((tmp_path / "penalty.json").read_text())
     assert saved["recalibration"]["fitted_on"]["episodes"] == [0, 1, 2, 3, 4, 5]
     assert recalibration_from_dict(saved["recalibration"]).to_dict() == arguments["recalibration"].to_dict()
     with pytest.raises(DataError, match="test split"):
@@ -77,7 +83,7 @@ def test_every_method_fits_and_is_saved_as_plain_values(method, options):
 
 
 def test_standardised_dimensions_and_their_quantile():
-    found = PenaltyFit(quantile=0.5, standardised=True).arguments(rehearsal(), anymal_d().state_layout)
+    found = recipe(quantile=0.5, standardised=True).arguments(rehearsal(), anymal_d().state_layout)
     torch.testing.assert_close(found["dimension_weights"], torch.full((45,), 1.0 / DRIFT), rtol=1e-3, atol=0)
     assert found["threshold"] == pytest.approx(45.0, rel=1e-3)
     assert BoundaryPenalty(0.02, **found).boundary is not None
@@ -87,19 +93,19 @@ def test_standardised_dimensions_and_their_quantile():
 
 
 def test_what_cannot_be_fitted_is_said_before_training():
-    for fit in (PenaltyFit(quantile=0.9), PenaltyFit(method="constant"), PenaltyFit(standardised=True)):
+    for fit in (recipe(quantile=0.9), recipe(method="constant"), recipe(standardised=True)):
         with pytest.raises(ConfigError, match=r"one member has none; give dynamics\.num_members=5"):
             fit.check(1, 0.07)
         with pytest.raises(DataError, match="calibration split, which has no episodes"):
             fit.check(5, 0.0)
         fit.check(5, 0.07)
-    PenaltyFit(centred=True).check(1, 0.0)
-    PenaltyFit(quantile=0.9, estimate="noise").check(1, 0.07)  # which one member has
+    recipe(weight=0.0, centred=True).check(1, 0.0)
+    recipe(quantile=0.9, estimate="noise").check(1, 0.07)  # which one member has
     with pytest.raises(ConfigError, match=r"without penalty\.standardised"):
-        PenaltyFit(quantile=0.9, estimate="noise", standardised=True).check(1, 0.07)
+        recipe(quantile=0.9, estimate="noise", standardised=True).check(1, 0.07)
     with pytest.raises(DataError, match="needs 9 calibration episodes of more than 4 rows, but there are 2"):
-        PenaltyFit(method="conformal", level=0.9).check_episodes(torch.tensor([4, 5, 9]), HISTORY)
-    PenaltyFit(centred=True).check_episodes(torch.tensor([]), HISTORY)
+        recipe(method="conformal", level=0.9).check_episodes(torch.tensor([4, 5, 9]), HISTORY)
+    recipe(centred=True).check_episodes(torch.tensor([]), HISTORY)
     with pytest.raises(DataError, match="None of the 1 episodes of the calibration split"):
         rehearsal(lengths=(4, 30), ids=(0,))
 
@@ -111,14 +117,16 @@ def test_values_that_make_no_sense_are_refused():
         ({"estimate": "x"}, "pairwise"),
     ):
         with pytest.raises(ConfigError, match=words):
-            PenaltyFit(**options)
+            recipe(**options)
 
 
 def test_a_penalty_of_no_weight_is_fitted_to_nothing():
-    assert PenaltyFit.of({"weight": 0.0, "centred": True, "method": "isotonic", "step_dt": 0.02}) == PenaltyFit()
-    bounded = {"weight": 0.0, "quantile": 0.5, "centred": True, "estimate": "largest"}
-    assert PenaltyFit.of(bounded) == PenaltyFit("largest", quantile=0.5)
-    assert PenaltyFit.of({"weight": 1.0, "centred": True}).centred
+    for options in ({"centred": True, "method": "isotonic"}, {"standardised": True, "centred": True}):
+        nothing = recipe(weight=0.0, **options)
+        assert not nothing.needs_calibration
+        nothing.check(1, 0.0)
+    bounded = recipe(weight=0.0, quantile=0.5, centred=True, standardised=True)
+    assert set(bounded.arguments(rehearsal(), anymal_d().state_layout)) == {"threshold", "dimension_weights"}
 
 
 # -- in the dream -----------------------------------------------------------------------------------------------------------------
@@ -190,9 +198,3 @@ def test_penalties_are_told_the_steps_since_the_true_history():
     assert seen == {0.0, 1.0, 2.0, 3.0}
     saved = env.state_dict()
     assert torch.equal(saved["age_steps"], env.age_steps)
-
-
-def test_a_dream_saved_before_there_was_an_age_goes_on():
-    env = build(horizon_steps=9)
-    saved = {name: value for name, value in env.state_dict().items() if name != "age_steps"}
-    build(horizon_steps=9).load_state_dict(saved)

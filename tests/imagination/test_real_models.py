@@ -10,6 +10,7 @@ from rwmu.dynamics.world_model import WorldModel, build_ensemble
 from rwmu.imagination import starts
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.records import Window, follow
 from tests.fakes import anymal_d, quiet_task, random_episodes
 
@@ -29,7 +30,7 @@ def test_an_imagined_episode_is_an_unroll_that_follows_one_member(kind, auxiliar
         build_ensemble(architecture), normalizer, HISTORY, robot.name, robot.state_layout.describe(), "", architecture
     ).freeze()
     rules = {"termination": None, "max_tilt": None, "clip": None, "random_start": False}
-    env = ImaginedEnv(model, quiet_task(), episodes, torch.arange(20), BATCH, MopoPenalty(1.0, 0.02), **rules)
+    env = ImaginedEnv(model, quiet_task(), episodes, torch.arange(20), MopoPenalty(1.0, 0.02), DreamRules(num_envs=BATCH, **rules))
     start = (env.state[:, None] - episodes.state[None]).abs().amax(dim=-1).argmin(dim=1) - HISTORY + 1
     member = env.member.clone()
     action = torch.randn(STEPS, BATCH, 12, generator=torch.Generator().manual_seed(0))

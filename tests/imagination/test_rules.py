@@ -85,13 +85,6 @@ def test_a_time_out_costs_no_fall():
     assert torch.equal(charged.step(action)[1], plain.step(action)[1])
 
 
-def test_disagreement_cuts_short_without_terminating():
-    env = build(max_epistemic=0.1)
-    _, _, done, extras = env.step(actions(1)[0])
-    assert done.all()
-    assert extras["time_outs"].all()
-
-
 def test_the_state_fed_back_is_clamped():
     env = build(known={"drift": 5.0}, clip=2.0, horizon_steps=9, random_start=False)
     env.step(actions(1)[0])

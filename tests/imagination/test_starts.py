@@ -47,6 +47,6 @@ def test_histories_that_leave_their_episode_are_refused():
     episodes = random_episodes([6, 6])
     model, task = known_world_model(1, HISTORY), quiet_task()
     with pytest.raises(ValueError, match="leave their episode"):
-        ImaginedEnv(model, task, episodes, torch.tensor([4]), 2, MopoPenalty(0.0, 0.02))
+        ImaginedEnv(model, task, episodes, torch.tensor([4]), MopoPenalty(0.0, 0.02))
     with pytest.raises(ConfigError, match="no history of 4 rows"):
-        ImaginedEnv(model, task, episodes, torch.tensor([], dtype=torch.int64), 2, MopoPenalty(0.0, 0.02))
+        ImaginedEnv(model, task, episodes, torch.tensor([], dtype=torch.int64), MopoPenalty(0.0, 0.02))

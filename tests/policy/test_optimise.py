@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from rwmu.algorithms.offline import RESUME_FILE, optimise_policy
 from rwmu.errors import ConfigError, TrainingError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
+from rwmu.policy.optimise import RESUME_FILE, PolicyOptimiser
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.policy.rsl_rl import PolicyActor, PpoSettings, anchor, build_actor, build_ppo, load_actor, set_actor_std
 from rwmu.tasks.velocity import VelocityTask
@@ -29,14 +30,19 @@ def build(seed=0, num_envs=12, settings=SETTINGS):
         task,
         random_episodes([40, 30]),
         torch.arange(30),
-        num_envs,
         MopoPenalty(1.0, 0.02),
-        seed=seed,
-        horizon_steps=9,
-        pool_refresh_steps=10,
+        DreamRules(num_envs=num_envs, horizon_steps=9, pool_refresh_steps=10),
+        seed,
     )
     torch.manual_seed(seed)
     return env, build_ppo(env, settings)
+
+
+def improve(env, ppo, iterations, resume=False, **options):
+    optimiser = PolicyOptimiser(ppo, **options)
+    if resume:
+        optimiser.resume(env)
+    return optimiser.improve(env, iterations)
 
 
 def weights(ppo):
@@ -67,7 +73,7 @@ class Recorder:
 def test_every_iteration_is_logged_with_what_the_reports_need(tmp_path):
     recorder = Recorder()
     env, ppo = build()
-    rows = optimise_policy(env, ppo, 3, logger=recorder, checkpoint_dir=tmp_path, save_every=2)
+    rows = improve(env, ppo, 3, logger=recorder, checkpoints=tmp_path, save_every=2)
     assert list(recorder.rows) == [0, 1, 2]
     assert [recorder.rows[i] for i in range(3)] == rows
     needed = {f"imagined/{name}" for name in ("reward", "penalty", "epistemic", "episode_length_s", "termination_probability")}
@@ -88,52 +94,52 @@ def test_the_logged_reward_is_that_of_the_steps(tmp_path):
         return result
 
     env.step = spy
-    (row,) = optimise_policy(env, ppo, 1)
+    (row,) = improve(env, ppo, 1)
     assert row["imagined/reward"] == pytest.approx(float(torch.stack(totals).mean()), rel=1e-5)
 
 
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
     whole_env, whole = build()
-    expected = optimise_policy(whole_env, whole, 5, critic_warmup_iterations=1)
+    expected = improve(whole_env, whole, 5, critic_warmup_iterations=1)
     env, ppo = build()
-    optimise_policy(env, ppo, 3, critic_warmup_iterations=1, checkpoint_dir=tmp_path)
+    improve(env, ppo, 3, critic_warmup_iterations=1, checkpoints=tmp_path)
     env, ppo = build(seed=77)  # another process would have drawn something else by now
-    rows = optimise_policy(env, ppo, 5, critic_warmup_iterations=1, checkpoint_dir=tmp_path, resume=True)
+    rows = improve(env, ppo, 5, critic_warmup_iterations=1, checkpoints=tmp_path, resume=True)
     assert untimed(rows) == untimed(expected[3:])
     assert_same(weights(ppo), weights(whole))
 
 
 def test_an_interrupted_run_can_be_resumed_from_its_last_whole_iteration(tmp_path):
     whole_env, whole = build()
-    expected = optimise_policy(whole_env, whole, 5)
+    expected = improve(whole_env, whole, 5)
     env, ppo = build()
     with pytest.raises(KeyboardInterrupt):
-        optimise_policy(env, ppo, 5, logger=Recorder(interrupt_at=2), checkpoint_dir=tmp_path)
+        improve(env, ppo, 5, logger=Recorder(interrupt_at=2), checkpoints=tmp_path)
     env, ppo = build(seed=5)
-    rows = optimise_policy(env, ppo, 5, checkpoint_dir=tmp_path, resume=True)
+    rows = improve(env, ppo, 5, checkpoints=tmp_path, resume=True)
     assert untimed(rows) == untimed(expected[2:])
     assert_same(weights(ppo), weights(whole))
 
 
 def test_resuming_a_finished_run_does_nothing(tmp_path):
     env, ppo = build()
-    optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path)
+    improve(env, ppo, 2, checkpoints=tmp_path)
     before = copy.deepcopy(weights(ppo))
-    assert optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path, resume=True) == []
+    assert improve(env, ppo, 2, checkpoints=tmp_path, resume=True) == []
     assert_same(weights(ppo), before)
 
 
 def test_the_critic_warms_up_alone():
     env, ppo = build()
     before = copy.deepcopy(weights(ppo))
-    rows = optimise_policy(env, ppo, 2, critic_warmup_iterations=2)
+    rows = improve(env, ppo, 2, critic_warmup_iterations=2)
     after = weights(ppo)
     assert_same({k: v for k, v in before.items() if k.startswith("actor")}, after)
     assert not torch.equal(before["critic.mlp.0.weight"], after["critic.mlp.0.weight"])
     assert [row["policy/learning_rate"] for row in rows] == [1e-3, 1e-3]
     assert all(parameter.requires_grad for parameter in ppo.actor.parameters())
     assert ppo.schedule == "adaptive"
-    optimise_policy(env, ppo, 1)
+    improve(env, ppo, 1)
     assert not torch.equal(after["actor.mlp.0.weight"], before["actor.mlp.0.weight"])
 
 
@@ -169,7 +175,7 @@ def test_an_anchor_without_weight_changes_no_bit():
         env, ppo = build()
         if weight is not None:
             anchor(ppo, frozen, weight)
-        optimise_policy(env, ppo, 2)
+        improve(env, ppo, 2)
         results.append(copy.deepcopy(weights(ppo)))
     assert_same(*results)
     with pytest.raises(ConfigError, match="anchor_weight"):
@@ -179,7 +185,7 @@ def test_an_anchor_without_weight_changes_no_bit():
 def test_an_anchor_holds_the_policy_near():
     env, ppo = build(num_envs=128, settings=replace(SETTINGS, mirrors_per_batch=0, entropy_coef=0.0))
     anchor(ppo, reference(), 10.0)
-    rows = optimise_policy(env, ppo, 30)
+    rows = improve(env, ppo, 30)
     assert rows[-1]["policy/anchor_kl"] < 0.6 * rows[0]["policy/anchor_kl"]
 
 
@@ -190,14 +196,14 @@ def test_an_anchor_pulls_as_its_weight_says():
         env, ppo = build(settings=replace(SETTINGS, mirrors_per_batch=0))
         anchor(ppo, reference(), weight)
         assert (ppo.symmetry.use_mirror_loss, ppo.symmetry.mirror_loss_coeff) == (True, weight)
-        optimise_policy(env, ppo, 1)
+        improve(env, ppo, 1)
         after.append(weights(ppo))
     assert not torch.equal(after[0]["actor.mlp.0.weight"], after[1]["actor.mlp.0.weight"])
 
 
 def test_the_last_checkpoint_is_the_policy(tmp_path):
     env, ppo = build()
-    optimise_policy(env, ppo, 2, checkpoint_dir=tmp_path, infos={"robot": "anymal_d", "activation": "elu"})
+    improve(env, ppo, 2, checkpoints=tmp_path, infos={"robot": "anymal_d", "activation": "elu"})
     observation = torch.randn(4, 48)
     assert torch.equal(load_actor(tmp_path / "model_2.pt", anymal_d())(observation), PolicyActor(ppo.actor)(observation))
 
@@ -211,7 +217,7 @@ def test_too_few_steps_for_an_update_are_refused():
 def test_a_policy_that_is_not_finite_is_not_kept(tmp_path):
     env, ppo = build(settings=replace(SETTINGS, learning_rate=1e6, schedule="fixed", max_grad_norm=1e12))
     with pytest.raises(TrainingError, match="no longer finite"):
-        optimise_policy(env, ppo, 20, checkpoint_dir=tmp_path, save_every=1)
+        improve(env, ppo, 20, checkpoints=tmp_path, save_every=1)
     for path in tmp_path.glob("model_*.pt"):
         kept = torch.load(path, weights_only=True)["actor_state_dict"]
         assert all(bool(tensor.isfinite().all()) for tensor in kept.values())

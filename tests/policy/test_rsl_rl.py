@@ -10,6 +10,7 @@ from tensordict import TensorDict
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.policy.regularisation import MirrorAugmentation
 from rwmu.policy.rsl_rl import PpoSettings, actor_std, build_ppo, load_actor, load_checkpoint, runner_config, save_checkpoint
 from tests.fakes import anymal_d, known_world_model, quiet_task, random_episodes
@@ -20,7 +21,9 @@ INFOS = {"robot": "anymal_d", "activation": "elu"}
 
 @pytest.fixture(scope="module")
 def env():
-    return ImaginedEnv(known_world_model(1), quiet_task(), random_episodes([20]), torch.arange(10), 8, MopoPenalty(0.0, 0.02))
+    return ImaginedEnv(
+        known_world_model(1), quiet_task(), random_episodes([20]), torch.arange(10), MopoPenalty(0.0, 0.02), DreamRules(num_envs=8)
+    )
 
 
 @pytest.fixture
