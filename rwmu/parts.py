@@ -17,13 +17,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from rwmu.data import formats
 from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.settings import DataSettings
-from rwmu.data.sources import is_table, obtain
+from rwmu.data.sources import holds_collected, obtain
 from rwmu.dynamics.fit import TrainerSettings
 from rwmu.dynamics.losses import EXTENSION, LossSettings
 from rwmu.dynamics.module import DynamicsModule
@@ -101,7 +101,7 @@ class Parts:
 
     def collect(self, path: Path) -> None:
         """Collect the dataset that the configuration describes and write it."""
-        if is_table(path):
+        if not holds_collected(path):
             raise ConfigError(f"data.path is {path}, but collected data are written as HDF5; give a path that ends in .h5.")
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(path.parent, os.W_OK):  # not after minutes of collecting
@@ -117,7 +117,7 @@ class Parts:
             **factory(self.config.simulator).keywords,
         )
         attributes = {**episodes.attributes, "settings": self.collection_settings}
-        hdf5.save(dataclasses.replace(episodes, attributes=attributes), path)
+        formats.save(dataclasses.replace(episodes, attributes=attributes), path)
 
     @cached_property
     def collection_settings(self) -> str:
@@ -129,7 +129,7 @@ class Parts:
     def episodes(self) -> Episodes:
         """Return the dataset, collected if there is none."""
         data = self.config.data
-        if data.recipe is None or is_table(self.data_path):  # somebody's own data
+        if data.recipe is None or not holds_collected(self.data_path):  # somebody's own data
             return obtain(self.data_path, robot=self.robot)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
         return obtain(self.data_path, self.collect, self.robot, expected | {"settings": self.collection_settings})
