@@ -26,7 +26,7 @@ from tests.devices import small_world_model, step_as_on_a_device
 from tests.fakes import anymal_d, random_episodes
 from tests.pretended_device import on_device, pretended_device
 
-HISTORY, ITERATIONS = 4, 2
+HISTORY, ITERATIONS = 4, 3
 PPO = PpoSettings(hidden_dims=(16, 16), num_steps_per_env=6, num_learning_epochs=2, num_mini_batches=2, mirrors_per_batch=2)
 CLONE = CloneSettings(fraction=0.5, minimum_steps=10, epochs=3, batch_size=64)
 

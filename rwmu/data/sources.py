@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rwmu.data import formats
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats import csv, hdf5
 from rwmu.errors import DataError
 from rwmu.robots.anymal_d import Robot
 
 _log = logging.getLogger(__name__)
 
 
-def is_table(path: Path) -> bool:
-    """Tell by its ending whether a file is a published table, which is always somebody's own data: none is collected as such."""
-    return path.suffix.lower() == ".csv"
+def holds_collected(path: str | Path) -> bool:
+    """Tell whether data that are collected here can lie in such a file: formats that lose something hold somebody's own data."""
+    target = formats.format_of(path)
+    return target.write is not None and not target.lost
 
 
 def obtain(
@@ -29,27 +30,31 @@ def obtain(
     """Return the episodes in ``path``; if there is no such file, let ``collect(path)`` make it first.
 
     A damaged or unfit file is refused, never overwritten: it may be somebody's data. A partial file cannot be taken for a whole
-    one, since writers give a file its name last (see :func:`rwmu.data.formats.hdf5.save`).
+    one, since writers give a file its name last.
 
     Args:
-        path: of the file: a published table if it ends in ``.csv``, else HDF5.
+        path: of the file, in a format of :mod:`rwmu.data.formats`.
         collect: writes the file; None if there must be one already.
         robot: whose data are expected.
-        expected: attributes that the data must have, such as the number of transitions and the seed of their collection.
+        expected: attributes that the data must have, such as the recipe and the seed of their collection.
 
     Raises:
         DataError: one sentence.
     """
     path = Path(path)
-    if collect is not None and not path.exists() and not is_table(path):
+    if collect is not None and not path.exists() and holds_collected(path):
         _log.info("There is no %s yet: collecting it.", path)
         collect(path)
-    episodes = csv.load(path, robot) if is_table(path) else hdf5.load(path, robot)
-    for key, wanted in (expected or {}).items():
+    episodes = formats.load(path, robot)
+    differing = [(key, wanted) for key, wanted in (expected or {}).items() if episodes.attributes.get(key) != wanted]
+    if differing and "recipe" not in episodes.attributes:
+        raise DataError(
+            f"The data file {path} was not collected here, but this run asks for a recipe; give data.recipe=null to use it."
+        )
+    for key, wanted in differing:
         found = episodes.attributes.get(key)
-        if found != wanted:
-            raise DataError(
-                f"The data file {path} was made with {key} = {found!r}, but this run asks for {wanted!r}; give another data.path, "
-                "or delete the file to have it collected again."
-            )
+        raise DataError(
+            f"The data file {path} was collected with {key} = {found!r}, but this run asks for {wanted!r}; give another data.path, "
+            "or delete the file to have it collected again."
+        )
     return episodes

@@ -4,7 +4,7 @@ Published checkpoints hold them under ``system_dynamics_state_dict``: two GRU ba
 gate order) and E heads on each. They are a :class:`~rwmu.dynamics.shared.SharedEnsemble` with a separate auxiliary base, no skip
 and learnt bounds; all sizes are read off the weights.
 
-They say nothing of the normaliser, the history and the data. The published configuration of ANYmal D fixes the first two
+They say nothing of the normaliser, the history and the data. The published configuration fixes the first two
 (:func:`published_normalizer`, 32 rows; actions are taken as they are); the third is marked as unknown.
 
 ``python -m rwmu.dynamics.published SOURCE.pt TARGET.pt`` makes a ``dynamics.pt`` of a published checkpoint, or the reverse.
@@ -28,7 +28,8 @@ from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
 from rwmu.errors import CheckpointError, UserError
 from rwmu.files import write_torch
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots import published, robot_named
+from rwmu.robots.anymal_d import Robot
 
 KEY = "system_dynamics_state_dict"
 HISTORY = 32  # M, rows of history of the published configuration
@@ -180,22 +181,12 @@ def _take(weights: dict[str, Tensor], key: str, expected: tuple[int, ...]) -> Te
 
 
 def published_normalizer(robot: Robot) -> Normalizer:
-    """Return the normaliser of the published configuration of ANYmal D; it was set by hand, not fitted to data."""
-    layout = robot.state_layout
-    mean, std = torch.zeros(layout.size), torch.zeros(layout.size)
-    mean[layout["projected_gravity"]] = torch.tensor([0.0, 0.0, -1.0])
-    mean[layout["joint_torque"]] = torch.tensor([-2.0, -2.0, 2.0, 2.0, -6.0, 8.0, -6.0, 8.0, 12.0, -12.0, 12.0, -12.0])
-    std[layout["base_lin_vel"]] = torch.tensor([0.5, 0.5, 0.1])
-    std[layout["base_ang_vel"]] = torch.tensor([0.3, 0.3, 0.5])
-    std[layout["projected_gravity"]] = torch.tensor([0.02, 0.02, 0.04])
-    std[layout["joint_pos"]] = 0.15
-    std[layout["joint_vel"]] = torch.tensor([1.0, 1.5, 2.5]).repeat_interleave(4)  # HAA, HFE, KFE
-    std[layout["joint_torque"]] = 15.0
-    return Normalizer(mean, std, layout.names())
+    """Return the normaliser of the published configuration."""
+    return Normalizer(*published.state_scale(robot.state_layout), robot.state_layout.names())
 
 
 def import_checkpoint(source: str | Path, target: str | Path, history: int = HISTORY) -> WorldModel:
-    """Write the world model of a published ANYmal D checkpoint as one that :meth:`WorldModel.load` reads, in float32.
+    """Write the world model of a published checkpoint as one that :meth:`WorldModel.load` reads, in float32.
 
     Args:
         source, target: paths.
@@ -204,7 +195,7 @@ def import_checkpoint(source: str | Path, target: str | Path, history: int = HIS
     Raises:
         CheckpointError: one sentence.
     """
-    source, robot = Path(source), anymal_d()
+    source, robot = Path(source), robot_named(published.ROBOT)
     if history < 1:
         raise CheckpointError(f"The history is {history} rows, but must be at least 1.")
     dynamics = load_published(source).float()
@@ -259,7 +250,7 @@ def convert(source: str | Path, target: str | Path, history: int = HISTORY) -> s
         )
     model = export_checkpoint(source, target)
     try:
-        model.normalizer.assert_matches(published_normalizer(anymal_d()))
+        model.normalizer.assert_matches(published_normalizer(robot_named(published.ROBOT)))
     except CheckpointError:
         return (
             f"{target}: the world model of {source} in the published form, which has no place for its normaliser: set "

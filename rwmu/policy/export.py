@@ -5,7 +5,7 @@ Until its version 4, rsl-rl kept actor and critic in one module: ``model_state_d
 and activations. Version 5, which this project uses, has two modules: ``actor_state_dict`` with ``mlp.N.weight``, ``mlp.N.bias`` and
 ``distribution.std_param``, and ``critic_state_dict`` with ``mlp.N.weight`` and ``mlp.N.bias``.
 
-The published policy of ANYmal D observes what this project's does, in the same order (``Robot.observation_layout``). The file does
+The published policy observes what this project's does, in the same order (``Robot.observation_layout``). The file does
 not name the activation: ELU is the published one.
 
 ``python -m rwmu.policy.export SOURCE.pt TARGET.pt`` converts whichever of the two forms it is given into the other.

@@ -20,13 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from rwmu.algorithms.mopo_ppo import MopoPpo
+from rwmu.data import formats
 from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.settings import DataSettings
-from rwmu.data.sources import is_table, obtain
+from rwmu.data.sources import holds_collected, obtain
 from rwmu.dynamics.fit import Fitter
 from rwmu.dynamics.training import TrainerSettings
 from rwmu.dynamics.world_model import WorldModel
@@ -106,7 +106,7 @@ class Experiment:
 
     def collect(self, path: Path) -> None:
         """Collect the dataset that the configuration describes and write it."""
-        if is_table(path):
+        if not holds_collected(path):
             raise ConfigError(f"data.path is {path}, but collected data are written as HDF5; give a path that ends in .h5.")
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(path.parent, os.W_OK):  # not after minutes of collecting
@@ -123,13 +123,13 @@ class Experiment:
             progress=self.machine.progress,
             **maker.keywords,
         )
-        hdf5.save(episodes.with_attributes(settings=self.identity), path)
+        formats.save(episodes.with_attributes(settings=self.identity), path)
 
     @cached_property
     def episodes(self) -> Episodes:
         """Return the dataset, collected if there is none."""
         data, robot = self.data, self.task.robot
-        if data.recipe is None or is_table(self.data_path):  # somebody's own data
+        if data.recipe is None or not holds_collected(self.data_path):  # somebody's own data
             return obtain(self.data_path, robot=robot)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed, "settings": self.identity}
         return obtain(self.data_path, self.collect, robot, expected)

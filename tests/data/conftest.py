@@ -8,7 +8,14 @@ from rwmu.data.episodes import Episodes
 from rwmu.simulators.collect import collect_dataset
 from rwmu.simulators.recipes import Recipe
 from rwmu.tasks.velocity import VelocityTask
+from tests.data.planted import sound_episodes
 from tests.data.walking import ROBOT
+
+
+@pytest.fixture(scope="session")
+def sound() -> Episodes:
+    """Return 80 walks of 60 rows, of which every fourth falls, with nothing to be said against them."""
+    return sound_episodes()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from rwmu.data.audit import AuditSettings, Finding, examine
+from rwmu.data.audit.context import Context
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.formats import csv
 from rwmu.data.replay import replay
@@ -17,6 +18,7 @@ from tests.data import walking
 from tests.data.walking import ROBOT, STEP_DT, walking_episodes
 
 Plant = Callable[[Episodes], Episodes]
+CONTEXT = Context(ROBOT)
 
 
 def sound_episodes(number: int = 80, length: int = 60) -> Episodes:
@@ -124,23 +126,23 @@ def hung(episodes: Episodes) -> Episodes:
     return replace(episodes, state=state)
 
 
-FAULTS: dict[str, tuple[Plant, str, str, str]] = {
-    "constant gravity": (constant_gravity, "constant_state", "error", "projected_gravity[0], projected_gravity[1]"),
-    "dead action": (dead_action, "constant_action", "warning", "action[3]"),
-    "no fall": (no_fall, "no_termination", "warning", "never fires"),
-    "foot never on": (foot(False), "contact_never_on", "warning", "foot[1]"),
-    "foot always on": (foot(True), "contact_always_on", "warning", "foot[1]"),
-    "joints in degrees": (scaled("joint_pos", 57.3), "units_joint_pos", "warning", "degrees"),
-    "velocities in degrees": (scaled("joint_vel", 57.3), "units_joint_vel", "warning", "degrees"),
-    "base turning in degrees": (scaled("base_ang_vel", 57.3), "units_base_ang_vel", "warning", "degrees"),
-    "speed in km/h": (scaled("base_lin_vel", 3.6), "units_base_lin_vel", "warning", "km/h"),
-    "torques normalised": (scaled("joint_torque", 1 / 80.0), "units_joint_torque", "warning", "N m"),
-    "torques in N mm": (scaled("joint_torque", 1000.0), "units_joint_torque", "warning", "N m"),
-    "gravity of 9.81": (scaled("projected_gravity", 9.81), "units_projected_gravity", "error", "length of 9.81"),
-    "gravity upwards": (scaled("projected_gravity", -1.0), "units_projected_gravity", "warning", "points up"),
-    "actions a row early": (shifted(-1), "action_lag", "warning", "1 row too early"),
-    "actions two rows early": (shifted(-2), "action_lag", "warning", "2 rows too early"),
-    "actions a row late": (shifted(1), "action_lag", "warning", "1 row too late"),
-    "actions of another robot": (random_actions, "actions_explain_nothing", "warning", "joint_torque"),
-    "copied episode": (copied_episode, "duplicated_episodes", "warning", "80 is a copy of 5"),
+FAULTS: dict[str, tuple[Plant, str, str]] = {
+    "constant gravity": (constant_gravity, "constant_state", "error"),
+    "dead action": (dead_action, "constant_action", "warning"),
+    "no fall": (no_fall, "no_termination", "warning"),
+    "foot never on": (foot(False), "contact_never_on", "warning"),
+    "foot always on": (foot(True), "contact_always_on", "warning"),
+    "joints in degrees": (scaled("joint_pos", 57.3), "units_joint_pos", "warning"),
+    "velocities in degrees": (scaled("joint_vel", 57.3), "units_joint_vel", "warning"),
+    "base turning in degrees": (scaled("base_ang_vel", 57.3), "units_base_ang_vel", "warning"),
+    "speed in km/h": (scaled("base_lin_vel", 3.6), "units_base_lin_vel", "warning"),
+    "torques normalised": (scaled("joint_torque", 1 / 80.0), "units_joint_torque", "warning"),
+    "torques in N mm": (scaled("joint_torque", 1000.0), "units_joint_torque", "warning"),
+    "gravity of 9.81": (scaled("projected_gravity", 9.81), "units_projected_gravity", "error"),
+    "gravity upwards": (scaled("projected_gravity", -1.0), "units_projected_gravity", "warning"),
+    "actions a row early": (shifted(-1), "action_lag", "warning"),
+    "actions two rows early": (shifted(-2), "action_lag", "warning"),
+    "actions a row late": (shifted(1), "action_lag", "warning"),
+    "actions of another robot": (random_actions, "actions_explain_nothing", "warning"),
+    "copied episode": (copied_episode, "duplicated_episodes", "warning"),
 }

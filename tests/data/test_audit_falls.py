@@ -7,16 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rwmu.data.audit.falls import time_outs, unmarked_falls
+from rwmu.data.audit.ends import time_outs, unmarked_falls
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
-from tests.data.planted import found, sound_episodes
+from tests.data.planted import CONTEXT, found
 from tests.data.walking import walking_episodes
-
-
-@pytest.fixture(scope="module")
-def sound() -> Episodes:
-    return sound_episodes()
 
 
 def last_rows(episodes: Episodes) -> torch.Tensor:
@@ -39,15 +34,15 @@ def terminated(episodes: Episodes, which: torch.Tensor) -> Episodes:
 def test_time_outs_marked_as_terminations_are_found(sound: Episodes) -> None:
     finding = found(terminated(sound, torch.arange(80)))["time_outs_as_terminations"]
     assert finding.severity == "warning"
-    assert "80 of 80 episodes terminate, 80 of them after the very same 59 steps" in finding.sentence
+    assert finding.numbers == {"terminated": 80, "in_the_longest": 80, "episodes": 80}
 
 
 def test_falls_of_all_lengths_and_few_episodes_are_no_time_outs(sound: Episodes) -> None:
     """Data of falls alone, and nine episodes, of which no regularity can be told."""
     falls = walking_episodes([50 + i for i in range(20)], falling=range(20))
-    assert time_outs(falls) == []
-    assert time_outs(terminated(sound, torch.arange(80)).select(torch.arange(9))) == []
-    assert time_outs(terminated(sound, torch.arange(70))) == [], "those that do not terminate have run out of time"
+    assert time_outs(falls, CONTEXT) == []
+    assert time_outs(terminated(sound, torch.arange(80)).select(torch.arange(9)), CONTEXT) == []
+    assert time_outs(terminated(sound, torch.arange(70)), CONTEXT) == [], "those that do not terminate have run out of time"
 
 
 def test_unmarked_falls_are_found_and_named(sound: Episodes) -> None:
@@ -55,21 +50,20 @@ def test_unmarked_falls_are_found_and_named(sound: Episodes) -> None:
     assert found(tilted).keys() <= {"repeated_stretches"}, "every fourth falls and is marked"
     finding = found(terminated(tilted, torch.arange(0, 80, 8)))["unmarked_falls"]
     assert finding.severity == "warning"
-    assert "10 of 20 episodes that end tilted by more than 60 degrees" in finding.sentence
-    assert "(episodes 4, 12, 20, 28 and 6 more)" in finding.sentence
+    assert finding.numbers == {"unmarked": 10, "fallen": 20, "episodes": list(range(4, 80, 8))}
 
 
 def test_a_recording_that_stops_amid_falls_leaves_a_few(sound: Episodes) -> None:
     tilted = fallen(sound, torch.arange(0, 80, 2))
-    assert unmarked_falls(terminated(tilted, torch.arange(0, 72, 2)), STATE_LAYOUT) == [], "4 of 40"
-    assert unmarked_falls(terminated(tilted, torch.arange(0, 70, 2)), STATE_LAYOUT), "5 of 40"
-    assert unmarked_falls(fallen(terminated(sound, torch.arange(0)), torch.arange(2)), STATE_LAYOUT) == [], "two may be chance"
+    assert unmarked_falls(terminated(tilted, torch.arange(0, 72, 2)), CONTEXT) == [], "4 of 40"
+    assert unmarked_falls(terminated(tilted, torch.arange(0, 70, 2)), CONTEXT), "5 of 40"
+    assert unmarked_falls(fallen(terminated(sound, torch.arange(0)), torch.arange(2)), CONTEXT) == [], "two may be chance"
 
 
 def test_a_gravity_that_points_up_is_said_once(sound: Episodes) -> None:
     state = sound.state.clone()
     state[:, STATE_LAYOUT["projected_gravity"]] *= -1.0
-    assert unmarked_falls(replace(sound, state=state), STATE_LAYOUT) == []
+    assert unmarked_falls(replace(sound, state=state), CONTEXT) == []
 
 
 @pytest.mark.parametrize("plant", [lambda contact: contact.roll(4, dims=-1), torch.logical_not])
@@ -77,4 +71,3 @@ def test_thighs_that_touch_more_often_than_feet_are_found(plant: object, sound: 
     assert callable(plant)
     finding = found(replace(sound, contact=plant(sound.contact)))["contact_order"]
     assert finding.severity == "warning"
-    assert "exchanged or inverted" in finding.sentence

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rwmu.data.audit.examine import examine
-from rwmu.data.audit.motors import Moments, best_lags, motors, odd_episodes
+from rwmu.data.audit import examine
+from rwmu.data.audit.motors import Moments, action_scale, best_lags, joint_order, odd_episodes
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
 from rwmu.robots.layout import StateLayout
-from tests.data.planted import Plant, found, shifted, sound_episodes, with_state
+from tests.data.planted import CONTEXT, Plant, found, shifted, sound_episodes, with_state
 from tests.data.walking import ROBOT
 
 # LF_HAA, LF_HFE, LF_KFE, LH_HAA ... of columns that are sorted by type
@@ -56,7 +56,6 @@ def test_columns_sorted_by_leg_are_found(plant: Plant, array: str, clean: Episod
     assert names(episodes) == {"joint_order"}
     finding = found(episodes)["joint_order"]
     assert finding.severity == "warning"
-    assert f"The columns of {array} stand in another order than the rest, sorted by leg" in finding.sentence
     assert finding.numbers["array"] == array
     told = [i % 4 * 3 + i // 4 for i in range(12)] if array != "joint_torque" else BY_LEG.tolist()
     assert finding.numbers["columns"] == told
@@ -69,19 +68,19 @@ def absolute(episodes: Episodes) -> Episodes:
 
 
 @pytest.mark.parametrize(
-    ("plant", "reach", "words"),
+    ("plant", "reach", "targets"),
     [
-        (lambda episodes: replace(episodes, action=0.5 * episodes.action), 1.0, "they are scaled"),
-        (lambda episodes: replace(episodes, action=2.0 * episodes.action), 0.25, "they are scaled"),
-        (absolute, 1.0, "they seem to be the targets themselves"),
+        (lambda episodes: replace(episodes, action=0.5 * episodes.action), 1.0, False),
+        (lambda episodes: replace(episodes, action=2.0 * episodes.action), 0.25, False),
+        (absolute, 1.0, True),
     ],
 )
-def test_actions_of_another_scale_are_found(plant: Plant, reach: float, words: str, clean: Episodes) -> None:
+def test_actions_of_another_scale_are_found(plant: Plant, reach: float, targets: bool, clean: Episodes) -> None:
     episodes = plant(clean)
     assert names(episodes) == {"action_scale"}
     finding = found(episodes)["action_scale"]
     assert finding.numbers["rad_per_action"] == pytest.approx(reach, rel=0.05)
-    assert words in finding.sentence
+    assert ("targets" in finding.sentence) == targets
 
 
 def of_odd_episodes(plant: Plant) -> Plant:
@@ -99,8 +98,7 @@ def test_half_of_the_episodes_in_other_rows_are_found(lag: int, clean: Episodes)
     finding = found(episodes)["action_lag_of_episodes"]
     assert finding.numbers["lag"] == lag
     assert finding.numbers["count"] == clean.num_episodes // 2
-    assert "(1, 3, 5, 7 and" in finding.sentence
-    ids, best = best_lags(episodes, STATE_LAYOUT)
+    ids, best = best_lags(episodes, CONTEXT)
     assert best.tolist() == [lag if i % 2 else 0 for i in ids.tolist()]
 
 
@@ -128,10 +126,10 @@ def test_noise_and_limits_raise_no_suspicion(change: Callable[[Episodes], Episod
 
 def test_few_rows_and_layouts_without_torques_are_not_judged(simulated: Episodes) -> None:
     few = sorted_by_leg("action")(simulated).select(torch.arange(4))
-    assert motors(few, ROBOT) == []
-    assert odd_episodes(few.select(torch.arange(1)), STATE_LAYOUT) == []
-    assert len(best_lags(sound_episodes(5, 48), STATE_LAYOUT)[0]) == 0, "39 rows of each, but for those beside its ends"
-    assert len(best_lags(sound_episodes(5, 49), STATE_LAYOUT)[0]) == 5
+    assert joint_order(few, CONTEXT) == action_scale(few, CONTEXT) == []
+    assert odd_episodes(few.select(torch.arange(1)), CONTEXT) == []
+    assert len(best_lags(sound_episodes(5, 48), CONTEXT)[0]) == 0, "39 rows of each, but for those beside its ends"
+    assert len(best_lags(sound_episodes(5, 49), CONTEXT)[0]) == 5
     layout = StateLayout([field for field in STATE_LAYOUT.fields if field.name != "joint_torque"])
     robot = replace(ROBOT, state_layout=layout)
     attributes = {**simulated.attributes, "layout": layout.describe()}
@@ -151,7 +149,7 @@ def test_a_motors_law_by_hand() -> None:
     action[template.offsets] = 0.0
     rows = torch.ones(600, dtype=torch.bool)
     rows[template.offsets] = False
-    moments = Moments(replace(template, state=state, action=action), layout, rows.nonzero().squeeze(-1))
+    moments = Moments(replace(template, state=state, action=action), CONTEXT, rows.nonzero().squeeze(-1))
     own = torch.arange(12)
     laws = moments.laws(own, own)
     assert laws.weights.tolist() == [pytest.approx([3.0, -40.0, -2.0, 20.0], rel=1e-4)] * 12

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rwmu.data.audit import AuditSettings, Finding
+from rwmu.data.audit.context import Context
 from rwmu.data.audit.rewards import agreement, agrees, excerpt, rewards, shares
 from rwmu.data.episodes import Episodes
 from rwmu.data.replay import replay
@@ -17,6 +18,13 @@ from tests.data.test_audit_motors import noisy
 from tests.data.walking import ROBOT
 
 TASK = VelocityTask(ROBOT)
+
+
+def with_task(task: VelocityTask) -> Context:
+    return Context(ROBOT, AuditSettings(task=task))
+
+
+WITH_TASK = with_task(TASK)
 
 
 def moved(array: str, rows: int) -> Plant:
@@ -53,31 +61,30 @@ def test_rewards_of_the_simulator_are_reproduced(simulated: Episodes) -> None:
     paid = replay(simulated, TASK, rows).total
     assert float((paid - simulated.reward[rows]).abs().max()) < 2e-8
     assert float(simulated.reward[rows].std()) > 1e-3
-    assert rewards(simulated, TASK) == []
+    assert rewards(simulated, WITH_TASK) == []
 
 
 @pytest.mark.parametrize(
     ("plant", "words"),
     [
-        (multiplied("reward", -1.0), "correlation -1.00, slope -1): it is -1 times what the task pays"),
-        (multiplied("reward", 50.0), "it is 50 times what the task pays"),
-        (moved("reward", 1), "it fits if rewards stand one row too late"),
-        (moved("reward", -1), "it fits if rewards stand one row too early"),
-        (multiplied("command", -1.0), "it fits if commands have the other sign"),
+        (multiplied("reward", -1.0), "-1 times"),
+        (multiplied("reward", 50.0), "50 times"),
+        (moved("reward", 1), "late"),
+        (moved("reward", -1), "early"),
+        (multiplied("command", -1.0), "sign"),
         (moved("command", 200), "track_lin_vel_xy_exp"),
-        (swapped, "it fits if thighs and feet are exchanged in the contacts"),
+        (swapped, "exchanged"),
     ],
 )
 def test_rewards_that_are_not_the_tasks_are_found(plant: Plant, words: str, simulated: Episodes) -> None:
-    finding = only(rewards(plant(simulated), TASK))
+    finding = only(rewards(plant(simulated), WITH_TASK))
     assert finding.name == "reward_mismatch"
-    assert "is not that of this task" in finding.sentence
     assert words in finding.sentence
 
 
 @pytest.mark.parametrize("plant", [inverted, moved("contact", 10)])
 def test_contacts_that_rewards_do_not_follow_are_found(plant: Plant, simulated: Episodes) -> None:
-    assert "contact" in only(rewards(plant(simulated), TASK)).sentence
+    assert "contact" in only(rewards(plant(simulated), WITH_TASK)).sentence
 
 
 def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None:
@@ -88,8 +95,8 @@ def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None
     reward = torch.zeros(simulated.num_rows)
     reward[rows] = replay(simulated, task, rows.nonzero().squeeze(-1)).total.float()
     episodes = replace(simulated, reward=reward)
-    assert rewards(episodes, task) == []
-    finding = only(rewards(moved("contact", 10)(episodes), task))
+    assert rewards(episodes, with_task(task)) == []
+    finding = only(rewards(moved("contact", 10)(episodes), with_task(task)))
     assert finding.name == "reward_contacts"
     assert finding.numbers["correlation"] > 0.95
     assert abs(finding.numbers["feet_air_time"]) < 0.3
@@ -99,7 +106,7 @@ def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None
 
 
 def test_noise_of_the_sensors_is_no_other_reward(simulated: Episodes) -> None:
-    assert rewards(noisy(simulated), TASK) == []
+    assert rewards(noisy(simulated), WITH_TASK) == []
 
 
 def test_noise_twice_as_strong_is_seen_through_by_means(simulated: Episodes) -> None:
@@ -108,16 +115,16 @@ def test_noise_twice_as_strong_is_seen_through_by_means(simulated: Episodes) -> 
     rows[simulated.offsets] = False
     paid = replay(episodes, TASK, rows.nonzero().squeeze(-1)).total
     assert agreement(paid, episodes.reward[rows])[0] < 0.97
-    assert rewards(episodes, TASK) == []
+    assert rewards(episodes, WITH_TASK) == []
 
 
 @pytest.mark.parametrize("unknown", ["reward", "command"])
 def test_unknown_rewards_and_other_steps_are_not_judged(unknown: str, simulated: Episodes) -> None:
     wrong = multiplied("reward", -1.0)(simulated)
-    assert rewards(replace(wrong, attributes={**wrong.attributes, "unknown": [unknown]}), TASK) == []
-    assert rewards(replace(wrong, attributes={**wrong.attributes, "step_dt": 0.01}), TASK) == []
-    assert rewards(wrong.select(torch.arange(3)), TASK) == [], "too few rows"
-    assert rewards(replace(wrong, reward=torch.zeros(wrong.num_rows)), TASK) == [], "said elsewhere"
+    assert rewards(replace(wrong, attributes={**wrong.attributes, "unknown": [unknown]}), WITH_TASK) == []
+    assert rewards(replace(wrong, attributes={**wrong.attributes, "step_dt": 0.01}), WITH_TASK) == []
+    assert rewards(wrong.select(torch.arange(3)), WITH_TASK) == [], "too few rows"
+    assert rewards(replace(wrong, reward=torch.zeros(wrong.num_rows)), WITH_TASK) == [], "said elsewhere"
 
 
 def test_examine_asks_only_with_a_task_and_where_states_and_actions_are_sound() -> None:

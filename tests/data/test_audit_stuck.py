@@ -10,8 +10,7 @@ import torch
 from rwmu.data.audit.stuck import stuck_columns
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
-from tests.data.planted import sound_episodes
-from tests.data.walking import ROBOT
+from tests.data.planted import CONTEXT, sound_episodes
 
 Z = STATE_LAYOUT["projected_gravity"].stop - 1
 
@@ -46,7 +45,7 @@ def test_coarse_values_are_no_stuck_sensor(change: object) -> None:
     assert callable(change)
     episodes = change(sound_episodes(5, 400))
     assert repeats(episodes) > 50
-    assert stuck_columns(episodes, ROBOT) == []
+    assert stuck_columns(episodes, CONTEXT) == []
 
 
 def test_a_robot_that_stands_is_no_stuck_sensor() -> None:
@@ -55,7 +54,7 @@ def test_a_robot_that_stands_is_no_stuck_sensor() -> None:
     state = episodes.state.clone()
     state[900:1000] = state[900] + 1e-3 * (state[900:1000] - state[900])
     state[901:1000, 5] = state[901, 5]
-    assert stuck_columns(replace(episodes, state=state), ROBOT) == []
+    assert stuck_columns(replace(episodes, state=state), CONTEXT) == []
 
 
 @pytest.mark.parametrize("column", [0, Z, STATE_LAYOUT["joint_torque"].start + 7])
@@ -66,7 +65,7 @@ def test_a_sensor_that_hung_is_found(column: int, first: int, rows: int) -> None
     state = episodes.state.clone()
     start = 400 + first
     state[start : start + rows, column] = state[start, column]
-    (finding,) = stuck_columns(replace(episodes, state=state), ROBOT)
+    (finding,) = stuck_columns(replace(episodes, state=state), CONTEXT)
     assert finding.severity == "warning"
     assert finding.numbers["columns"] == [STATE_LAYOUT.names()[column]]
     assert finding.numbers["longest_rows"] == [rows]
@@ -77,5 +76,5 @@ def test_a_hung_sensor_of_rounded_data_is_found() -> None:
     episodes = rounded(sound_episodes(5, 400))
     state = episodes.state.clone()
     state[500:560, 36] = state[500, 36]
-    (finding,) = stuck_columns(replace(episodes, state=state), ROBOT)
+    (finding,) = stuck_columns(replace(episodes, state=state), CONTEXT)
     assert "row 100 of episode 1" in finding.sentence

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from rwmu.data.audit.__main__ import main
@@ -38,9 +40,10 @@ def test_findings_overwrite_neither_the_data_nor_any_other_file(tmp_path: Path, 
 
 
 def test_no_rows_are_no_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hdf5.save(walking_episode(50, seed=0), tmp_path / "data.h5")
     for window in (0, -5):
-        assert audit_status(tmp_path / "x.h5", f"--window={window}") == 2
-        assert "are no window" in capsys.readouterr().err
+        assert audit_status(tmp_path / "data.h5", f"--window={window}") == 2
+        assert "window" in capsys.readouterr().err
 
 
 def test_a_conversion_overwrites_nothing(tmp_path: Path) -> None:
@@ -82,14 +85,57 @@ def test_attributes_that_cannot_be_read_are_refused_in_one_sentence(attributes: 
         hdf5.load(tmp_path / "odd.h5")
 
 
-def test_a_file_of_another_make_is_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_another_make_is_refused_in_one_sentence_that_advises_no_deletion(tmp_path: Path) -> None:
+    """What is missing is named; nobody's recordings are to be deleted."""
     path = tmp_path / "data.h5"
-    hdf5.save(walking_episode(50, seed=0), path)
-    with h5py.File(path, "r+") as file:
+
+    def changed(change: Callable[[h5py.File], object]) -> str:
+        hdf5.save(walking_episode(50, seed=0), path)
+        with h5py.File(path, "r+") as file:
+            change(file)
+        with pytest.raises(DataError) as error:
+            hdf5.load(path)
+        assert "delete" not in str(error.value)
+        assert "collect" not in str(error.value)
+        return str(error.value)
+
+    def emptied(file: h5py.File) -> None:
         del file["episode_0/observations"]
         file["episode_0"].create_group("observations")
-    assert audit_status(path) == 2
-    assert "not in the layout of rwmu.data.formats.hdf5" in capsys.readouterr().err
-    with h5py.File(path, "r+") as file:
-        file.attrs["attributes"] = "[1, 2]"
-    assert audit_status(path) == 2
+
+    assert "layout" in changed(emptied)
+    assert "layout" in changed(lambda file: file.attrs.__setitem__("attributes", "[1, 2]"))
+    assert "'complete'" in changed(lambda file: file.attrs.__delitem__("complete"))
+    assert "'total_episodes'" in changed(lambda file: file.attrs.__delitem__("total_episodes"))
+    assert "end" in changed(lambda file: file.attrs.__setitem__("complete", False))
+    assert "policy_level" in changed(lambda file: file["episode_0"].attrs.__delitem__("policy_level"))
+    assert "'contact'" in changed(lambda file: file.__delitem__("episode_0/infos/contact"))
+
+
+def test_a_file_that_another_process_writes_and_one_that_may_not_be_read_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data.h5"
+    hdf5.save(walking_episode(50, seed=0), path)
+    for error, word in ((BlockingIOError(11, "locked"), "locked"), (PermissionError(13, "denied"), "permissions")):
+
+        def refuse(*_: object, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(hdf5.h5py, "File", refuse)
+        with pytest.raises(DataError, match=word):
+            hdf5.load(path)
+
+
+def test_strings_stored_as_bytes_of_a_fixed_length_are_read(tmp_path: Path) -> None:
+    walk = walking_episode(50, seed=0)
+    hdf5.save(walk, tmp_path / "data.h5")
+    with h5py.File(tmp_path / "data.h5", "r+") as file:
+        for attributes, name in (
+            (file.attrs, "attributes"),
+            (file.attrs, "content_hash"),
+            (file["episode_0"].attrs, "policy_level"),
+        ):
+            attributes[name] = np.bytes_(attributes[name])
+    loaded = hdf5.load(tmp_path / "data.h5")
+    assert (loaded.levels, loaded.attributes) == (["walk"], walk.attributes)

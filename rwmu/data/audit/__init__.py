@@ -3,7 +3,8 @@
 ``python -m rwmu.data.audit PATH`` prints a table of findings; a run does the same before it trains.
 """
 
-from rwmu.data.audit.examine import AuditSettings, examine
+from rwmu.data.audit.checks import examine
+from rwmu.data.audit.context import AuditSettings
 from rwmu.data.audit.findings import Finding, brief, require_sound
 from rwmu.data.audit.fitness import UnfitDataError, audit
 

@@ -1,46 +1,41 @@
-"""Columns that say nothing: constant, flags that never change, contacts of other limbs, rewards that nobody gave."""
+"""Columns that say nothing: constant, flags that never change, rewards that nobody gave; and what scales them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from rwmu.data.audit.findings import Finding, listed, place
+from rwmu.data.audit.context import Context, rows_within
+from rwmu.data.audit.findings import Finding, listed, warning
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot
 
 _RELATIVE = 1e-6  # as the normaliser: what varies less than this times its size is constant but for rounding
-_THIGHS_ON, _MORE = 0.3, 0.2  # share of the rows with a thigh down, and how much more often than feet, that no walk has
+_OTHERS_ON, _MORE = 0.3, 0.2  # share of the rows with another limb down, and how much more often than feet, that no walk has
+_SHIFTED, _SCALED = 1.0, 3.0  # deviations of the normaliser
 
 
-def constant_columns(episodes: Episodes, robot: Robot, fitted: bool = True) -> list[Finding]:
+def constant_columns(episodes: Episodes, context: Context) -> list[Finding]:
     """Find state and action columns, and those of an extension, that have one value throughout.
 
-    Args:
-        fitted: whether a normaliser is to be fitted on the data, which a constant state column makes impossible.
+    Where a normaliser is to be fitted on the data, a constant state column makes that impossible.
     """
-    findings = []
-    led_to = torch.ones(episodes.num_rows, dtype=torch.bool)
-    led_to[episodes.offsets] = False
-    looked_at = {"state": (episodes.state, robot.state_layout.names()), "action": (episodes.action[led_to], None)}
+    looked_at = {"state": episodes.state, "action": episodes.action[rows_within(episodes)]}
     if episodes.extension is not None:
-        looked_at["extension"] = (episodes.extension, None)
-    for array, (values, names) in looked_at.items():
-        dead = constant(values)
-        if not len(dead):
+        looked_at["extension"] = episodes.extension
+    findings = []
+    for array, values in looked_at.items():
+        dead = constant(values).tolist()
+        if not dead:
             continue
-        named = [names[i] if names else f"{array}[{i}]" for i in dead.tolist()]
-        grave = array != "action" and fitted
-        findings.append(
-            Finding(
-                f"constant_{array}",
-                "error" if grave else "warning",
-                f"{array.capitalize()} columns never vary: {listed(named)}; "
-                + ("they cannot be normalised: " if grave else "a model learns nothing of them: ")
-                + "check the sensor or the order of the columns, or collect more varied data.",
-                {"columns": named, "values": values[0, dead].tolist() if len(values) else []},
-            )
+        named = [context.layout.names()[i] if array == "state" else f"{array}[{i}]" for i in dead]
+        grave = array != "action" and context.settings.normalizer is None
+        why = "they cannot be normalised" if grave else "a model learns nothing of them"
+        sentence = (
+            f"{array.capitalize()} columns never vary: {listed(named)}; {why}: check the sensor or the order of the columns, or "
+            "collect more varied data."
         )
+        numbers = {"columns": named, "values": values[0, dead].tolist()}
+        findings.append(Finding(f"constant_{array}", "error" if grave else "warning", sentence, numbers))
     return findings
 
 
@@ -53,79 +48,67 @@ def constant(values: Tensor) -> Tensor:
     return ((high - low) <= _RELATIVE * size).nonzero().squeeze(-1)
 
 
-def contacts(episodes: Episodes, robot: Robot) -> list[Finding]:
+def contacts(episodes: Episodes, context: Context) -> list[Finding]:
     """Find contact columns that are never on or always on; of feet they are suspect, elsewhere worth knowing."""
-    share = episodes.contact.float().mean(0)
-    findings = []
-    feet = {name for name in robot.contact_layout.names() if name.startswith("foot")}
+    share, columns, findings = episodes.contact.float().mean(0), context.robot.contact_layout.names(), []
     for fixed, words in ((0.0, "never"), (1.0, "always")):
-        names = [name for name, value in zip(robot.contact_layout.names(), share.tolist(), strict=True) if value == fixed]
-        if not names:
-            continue
-        suspect = words == "always" or bool(feet & set(names))
-        findings.append(
-            Finding(
-                f"contact_{words}_on",
-                "warning" if suspect else "note",
-                f"Contacts are {words} on: {listed(names)}; "
-                + ("check the sensor, its threshold and the order of the columns." if suspect else "a model cannot foretell them."),
-                {"columns": names},
-            )
-        )
+        names = [name for name, value in zip(columns, share.tolist(), strict=True) if value == fixed]
+        if names:
+            suspect = words == "always" or any(name.startswith("foot") for name in names)
+            advice = "check the sensor, its threshold and the order of the columns" if suspect else "a model cannot foretell them"
+            sentence = f"Contacts are {words} on: {listed(names)}; {advice}."
+            findings.append(Finding(f"contact_{words}_on", "warning" if suspect else "note", sentence, {"columns": names}))
     return findings
 
 
-def contact_order(episodes: Episodes, robot: Robot) -> list[Finding]:
-    """Find contacts of thighs that are on far more often than those of feet: exchanged, or inverted."""
-    thigh, foot = (float(robot.contact_layout.part(episodes.contact, name).float().mean()) for name in ("thigh", "foot"))
-    if thigh <= _THIGHS_ON or thigh <= foot + _MORE:
+def contact_order(episodes: Episodes, context: Context) -> list[Finding]:
+    """Find contacts of other limbs that are on far more often than those of feet: exchanged, or inverted."""
+    feet, others = (contact.float().mean() for contact in context.feet_and_others(episodes))
+    if not (others > _OTHERS_ON and others > feet + _MORE):  # NaN where there are no others
         return []
     sentence = (
-        f"Thighs touch the ground in {thigh:.0%} of the rows, feet in {foot:.0%}: contacts are exchanged or inverted, or the robot "
-        "lies down most of the time; check the order of the columns (thighs first) and that 1 is a contact."
+        f"Other limbs touch the ground in {others:.0%} of the rows, feet in {feet:.0%}: contacts are exchanged or inverted, or the "
+        "robot lies down most of the time; check the order of the columns (feet last) and that 1 is a contact."
     )
-    return [Finding("contact_order", "warning", sentence, {"thigh": thigh, "foot": foot})]
+    return [warning("contact_order", sentence, others=float(others), feet=float(feet))]
 
 
-def terminations(episodes: Episodes) -> list[Finding]:
-    """Find out whether terminations fire at all, and where they should not."""
-    total = int(episodes.termination.sum())
-    if not total:
-        return [
-            Finding(
-                "no_termination",
-                "warning",
-                "The termination column never fires: these data teach nothing about falls, and a policy optimised on them is "
-                "not told what to avoid; add episodes that end in falls.",
-                {"terminations": 0},
-            )
-        ]
-    inside = episodes.termination.clone()
-    inside[episodes.offsets + episodes.lengths - 1] = False
-    if not inside.any():
-        return []
-    row = int(inside.nonzero()[0])
-    return [
-        Finding(
-            "termination_inside",
-            "warning",
-            f"{int(inside.sum())} of {total} terminations stand before the last row of their episode, the first in "
-            f"{place(episodes, row)}: split episodes where they terminate.",
-            {"terminations": total, "inside": int(inside.sum())},
-        )
-    ]
-
-
-def rewards(episodes: Episodes) -> list[Finding]:
+def rewards_known(episodes: Episodes, context: Context) -> list[Finding]:
     """Say where rewards are unknown, and find rewards that are one value throughout although they should be known."""
     if "reward" in episodes.unknown:
         sentence = "Rewards are unknown (the file has none): returns of these data mean nothing and are not computed."
         return [Finding("reward_unknown", "note", sentence)]
-    led_to = torch.ones(episodes.num_rows, dtype=torch.bool)
-    led_to[episodes.offsets] = False
-    if not len(constant(episodes.reward[led_to].unsqueeze(-1))):
+    given = episodes.reward[rows_within(episodes)]
+    if not len(constant(given.unsqueeze(-1))):
         return []
     sentence = (
         "The reward is one value throughout: returns of these data mean nothing; record it, or name it in the attribute 'unknown'."
     )
-    return [Finding("constant_reward", "warning", sentence, {"value": float(episodes.reward[led_to][0])})]
+    return [warning("constant_reward", sentence, value=float(given[0]))]
+
+
+def normalizer_mismatch(episodes: Episodes, context: Context) -> list[Finding]:
+    """Compare a normaliser that is to be used with the data's own means and deviations: it should bring them near to 0 and 1."""
+    normalizer, names = context.settings.normalizer, context.layout.names()
+    if normalizer is None:
+        return []
+    if normalizer.names != names:
+        pairs = zip([*normalizer.names, *[None] * len(names)], names, strict=False)
+        theirs, ours = next(((a, b) for a, b in pairs if a != b), (normalizer.names[-1], None))
+        sentence = f"The normaliser has the column {theirs} where the data have {ours}: it belongs to a model of other data."
+        return [Finding("normalizer_columns", "error", sentence, {"columns": len(normalizer.names)})]
+    mean = episodes.state.double().mean(0)
+    std = (episodes.state.double() - mean).square().mean(0).sqrt()
+    shift, ratio = (mean - normalizer.mean.double()) / normalizer.std.double(), std / normalizer.std.double()
+    distance = torch.maximum(shift.abs() / _SHIFTED, torch.maximum(ratio, 1.0 / ratio.clamp(min=1e-12)) / _SCALED)
+    off = [name for name, far in zip(names, distance.tolist(), strict=True) if far > 1.0]
+    if not off:
+        return []
+    worst = int(distance.argmax())
+    sentence = (
+        f"The normaliser does not fit {len(off)} of {len(names)} state columns ({listed(off)}): it leaves {names[worst]} with mean "
+        f"{float(shift[worst]):.3g} and deviation {float(ratio[worst]):.3g} instead of 0 and 1; use a model with data in the units "
+        "of those that it was trained on."
+    )
+    numbers = {"columns": off, "worst": names[worst], "mean": float(shift[worst]), "deviation": float(ratio[worst])}
+    return [warning("normalizer_mismatch", sentence, **numbers)]

@@ -5,38 +5,44 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rwmu.data.audit.findings import Finding, listed, place
+from rwmu.data.audit.context import Context, place
+from rwmu.data.audit.findings import Finding, listed, warning
 from rwmu.data.episodes import Episodes
 
 _CHUNK_ROWS = 65536
 _FEWEST_ROWS = 5  # in a row, before copies are a stretch
 _MANY = 1e-3  # share of rows above which single copies are a warning
+_TWICE = "the same rows would be trained on and tested on, so leave"
 
 Indices = NDArray[np.int64]
 
 
-def copies(episodes: Episodes) -> list[Finding]:
+def copies(episodes: Episodes, context: Context) -> list[Finding]:
     """Find rows that repeat the row before, repeated stretches, whole episodes that come twice, and single copies of rows."""
     if episodes.num_rows < 2:
         return []
     names = row_hashes(episodes.state.numpy())
-    episode, offsets = episodes.episode_of_row.numpy(), episodes.offsets.numpy()
     frozen = np.zeros(len(names), dtype=bool)
     frozen[1:] = names[1:] == names[:-1]  # across episodes too: a table may have been split where it hung
     _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
     origin = first[inverse]
     copied = (origin != np.arange(len(names))) & ~frozen
-    starts, stops = _stretches(copied, origin, episode)
+    starts, stops = _stretches(copied, origin, episodes.episode_of_row.numpy())
     long = stops - starts >= _FEWEST_ROWS
     single = copied.copy()
-    single[offsets] = False  # a simulator may always begin in the same state
+    single[episodes.offsets.numpy()] = False  # a simulator may always begin in the same state
     for start, stop in zip(starts[long], stops[long], strict=True):
         single[start:stop] = False
-    return [
-        *_frozen_rows(episodes, frozen),
-        *_repeated(episodes, starts[long], stops[long], origin),
-        *_single_rows(episodes, np.flatnonzero(single), origin),
-    ]
+    findings = []
+    if frozen.any():
+        words = "repeat the state of the row before, the first in {}: the recording hung or ran faster than the sensors"
+        findings.append(_rows(episodes, "frozen_rows", np.flatnonzero(frozen), words, "record at the rate of the sensors"))
+    findings += _repeated(episodes, starts[long], stops[long], origin)
+    if single.any():
+        source = place(episodes, int(origin[np.flatnonzero(single)[0]]))
+        words = f"are copies of other rows, such as {{}} of {source}"
+        findings.append(_rows(episodes, "duplicated_rows", np.flatnonzero(single), words, "leave one of each out"))
+    return findings
 
 
 def row_hashes(rows: NDArray[np.float32]) -> NDArray[np.uint64]:
@@ -58,59 +64,28 @@ def _stretches(copied: NDArray[np.bool_], origin: Indices, episode: Indices) -> 
 
 
 def _repeated(episodes: Episodes, starts: Indices, stops: Indices, origin: Indices) -> list[Finding]:
+    """Tell copies of whole episodes from stretches that stand in the data twice."""
     offsets, lengths, episode = episodes.offsets.numpy(), episodes.lengths.numpy(), episodes.episode_of_row.numpy()
-    of = episode[starts]
-    source = origin[starts]
+    of, source = episode[starts], origin[starts]
     whole = (starts == offsets[of]) & (stops - starts == lengths[of]) & (source == offsets[episode[source]])
     findings = []
     if whole.any():
         pairs = list(zip(of[whole].tolist(), episode[source[whole]].tolist(), strict=True))
         words = listed([f"{copy} is a copy of {original}" for copy, original in pairs])
-        findings.append(
-            Finding(
-                "duplicated_episodes",
-                "warning",
-                f"{len(pairs)} of {episodes.num_episodes} episodes repeat earlier ones from their first row on ({words}): the same "
-                "rows would be trained on and tested on, so leave them out.",
-                {"count": len(pairs), "copy_and_original": pairs[:20]},
-            )
+        sentence = f"{len(pairs)} of {episodes.num_episodes} episodes repeat earlier ones ({words}): {_TWICE} them out."
+        findings.append(warning("duplicated_episodes", sentence, count=len(pairs), copy_and_original=pairs[:20]))
+    if not whole.all():
+        sizes, begin = (stops - starts)[~whole], int(starts[~whole][(stops - starts)[~whole].argmax()])
+        number, rows, longest = len(sizes), int(sizes.sum()), int(sizes.max())
+        sentence = (
+            f"{number} stretches ({rows} rows) stand in the data twice, the longest, of {longest} rows, from "
+            f"{place(episodes, begin)} on and from {place(episodes, int(origin[begin]))} on: {_TWICE} one of each out."
         )
-    parts = ~whole
-    if parts.any():
-        sizes = (stops - starts)[parts]
-        begin = int(starts[parts][sizes.argmax()])
-        copy, original = place(episodes, begin), place(episodes, int(origin[begin]))
-        findings.append(
-            Finding(
-                "repeated_stretches",
-                "warning",
-                f"{len(sizes)} stretches ({int(sizes.sum())} rows) stand in the data twice, the longest, of {int(sizes.max())} "
-                f"rows, from {copy} on and from {original} on: the same rows would be trained on and tested on, so leave one of "
-                "each out.",
-                {"count": len(sizes), "rows": int(sizes.sum()), "longest_rows": int(sizes.max())},
-            )
-        )
+        findings.append(warning("repeated_stretches", sentence, count=number, rows=rows, longest_rows=longest))
     return findings
 
 
-def _frozen_rows(episodes: Episodes, frozen: NDArray[np.bool_]) -> list[Finding]:
-    rows = np.flatnonzero(frozen)
-    if not len(rows):
-        return []
+def _rows(episodes: Episodes, name: str, rows: Indices, words: str, advice: str) -> Finding:
     share = len(rows) / episodes.num_rows
-    sentence = (
-        f"{len(rows)} rows ({share:.2%}) repeat the state of the row before, the first in {place(episodes, int(rows[0]))}: the "
-        "recording hung or ran faster than the sensors; leave them out or record at the rate of the sensors."
-    )
-    return [Finding("frozen_rows", "warning" if share > _MANY else "note", sentence, {"count": len(rows), "share": share})]
-
-
-def _single_rows(episodes: Episodes, rows: Indices, origin: Indices) -> list[Finding]:
-    if not len(rows):
-        return []
-    share = len(rows) / episodes.num_rows
-    sentence = (
-        f"{len(rows)} rows ({share:.2%}) are copies of other rows, such as {place(episodes, int(rows[0]))} of "
-        f"{place(episodes, int(origin[rows[0]]))}; leave one of each out."
-    )
-    return [Finding("duplicated_rows", "warning" if share > _MANY else "note", sentence, {"count": len(rows), "share": share})]
+    sentence = f"{len(rows)} rows ({share:.2%}) {words.format(place(episodes, int(rows[0])))}; {advice}."
+    return Finding(name, "warning" if share > _MANY else "note", sentence, {"count": len(rows), "share": share})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from rwmu.data.audit.findings import Finding
+from rwmu.data.audit.context import Context
+from rwmu.data.audit.findings import Finding, warning
 from rwmu.data.episodes import Episodes
-from rwmu.robots.layout import StateLayout
 
 CELLS = 4  # an axis of the box of commands
 NEEDED = 5  # independent episodes without which a split gives no interval (rwmu/uncertainty/resampling.py)
@@ -17,17 +15,18 @@ _LINGERING = 10  # rows in a cell before a velocity counts as reached
 _HALF, _MOST = 0.5, 0.9
 
 
-def commands(episodes: Episodes, layout: StateLayout, command_range: tuple[float, ...]) -> list[Finding]:
+def commands(episodes: Episodes, context: Context) -> list[Finding]:
     """Tell what share of the cells of the box of commands the data visit, and how many commands lie beyond it."""
-    reached = velocity_cells(episodes, layout, command_range)
-    numbers: dict[str, float | None] = {"velocity_cells": reached}
-    walked = "" if reached is None else f" (velocities reached visit {reached:.0%} of the cells of the command range)"
+    limits, reached, walked = context.settings.command_range, None, ""
+    if {"base_lin_vel", "base_ang_vel"} <= context.fields:
+        planar, turning = (context.part(episodes, name) for name in ("base_lin_vel", "base_ang_vel"))
+        reached, _ = cell_share(torch.cat([planar[:, :2], turning[:, 2:]], dim=-1), limits, _LINGERING)
+        walked = f" (velocities reached visit {reached:.0%} of the cells of the command range)"
     if "command" in episodes.unknown:
         sentence = f"Commands are unknown (the file has none), so how much of their range the data cover cannot be told{walked}."
-        return [Finding("command_unknown", "note", sentence, numbers)]
-    share, beyond = cell_share(episodes.command, command_range)
-    numbers |= {"command_cells": share, "beyond": beyond}
-    findings = []
+        return [Finding("command_unknown", "note", sentence, {"velocity_cells": reached})]
+    share, beyond = cell_share(episodes.command, limits)
+    numbers, findings = {"velocity_cells": reached, "command_cells": share, "beyond": beyond}, []
     if share < _MOST:
         sentence = (
             f"The commands visit {share:.0%} of {CELLS} cells an axis of their range{walked}: a policy is not to be trusted with "
@@ -35,9 +34,9 @@ def commands(episodes: Episodes, layout: StateLayout, command_range: tuple[float
         )
         findings.append(Finding("command_coverage", "warning" if share < _HALF else "note", sentence, numbers))
     if beyond > 0.01:
-        limits = ", ".join(f"{half_width:g}" for half_width in command_range)
-        sentence = f"{beyond:.0%} of the commands lie beyond the range of +-({limits}): give the range that they were drawn from."
-        findings.append(Finding("command_beyond", "warning", sentence, numbers))
+        words = ", ".join(f"{half_width:g}" for half_width in limits)
+        sentence = f"{beyond:.0%} of the commands lie beyond the range of +-({words}): give the range that they were drawn from."
+        findings.append(warning("command_beyond", sentence, **numbers))
     return findings
 
 
@@ -54,17 +53,9 @@ def cell_share(points: Tensor, half_widths: tuple[float, ...], fewest: int = 1) 
     return visited / total, 1.0 - float(inside.double().mean())
 
 
-def velocity_cells(episodes: Episodes, layout: StateLayout, command_range: tuple[float, ...]) -> float | None:
-    """Return the share of the cells that the base's own velocity reaches; None where the layout does not name it."""
-    if not {"base_lin_vel", "base_ang_vel"} <= {field.name for field in layout.fields}:
-        return None
-    planar, turning = (layout.part(episodes.state, name) for name in ("base_lin_vel", "base_ang_vel"))
-    return cell_share(torch.cat([planar[:, :2], turning[:, 2:]], dim=-1), command_range, _LINGERING)[0]
-
-
-def short_episodes(episodes: Episodes, window: int) -> list[Finding]:
-    """Find episodes with fewer rows than a training window of ``window`` rows."""
-    short = episodes.lengths < window
+def short_episodes(episodes: Episodes, context: Context) -> list[Finding]:
+    """Find episodes with fewer rows than a training window."""
+    window, short = context.settings.window, episodes.lengths < context.settings.window
     if not short.any():
         return []
     number, share = int(short.sum()), float(episodes.lengths[short].sum()) / episodes.num_rows
@@ -82,18 +73,17 @@ def short_episodes(episodes: Episodes, window: int) -> list[Finding]:
     return [Finding("short_episodes", "warning" if share > 0.1 else "note", sentence, numbers)]
 
 
-def few_episodes(episodes: Episodes, fractions: Mapping[str, float]) -> list[Finding]:
+def few_episodes(episodes: Episodes, context: Context) -> list[Finding]:
     """Say which splits would have too few independent episodes to tell anything, and whether there is one to calibrate on."""
-    findings = []
+    fractions, findings = context.settings.fractions, []
     sizes = {name: round(episodes.num_episodes * share) for name, share in fractions.items() if share > 0.0}
-    small = {name: size for name, size in sizes.items() if size < NEEDED}
+    small = ", ".join(f"{name} ({size})" for name, size in sizes.items() if size < NEEDED)
     if small:
-        words = ", ".join(f"{name} ({size})" for name, size in small.items())
         sentence = (
-            f"{episodes.num_episodes} episodes leave fewer than {NEEDED} independent ones for the splits {words}: no interval can "
+            f"{episodes.num_episodes} episodes leave fewer than {NEEDED} independent ones for the splits {small}: no interval can "
             "be given for what is measured there; collect more episodes or give larger shares in data.fractions."
         )
-        findings.append(Finding("few_episodes", "warning", sentence, {"episodes": episodes.num_episodes, "splits": sizes}))
+        findings.append(warning("few_episodes", sentence, episodes=episodes.num_episodes, splits=sizes))
     if "calibration" not in sizes:
         sentence = "There is no calibration split, so no uncertainty can be recalibrated; give it a share in data.fractions."
         findings.append(Finding("no_calibration_split", "note", sentence))

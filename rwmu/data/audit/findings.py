@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
 
 Severity = Literal["error", "warning", "note"]
@@ -37,22 +36,22 @@ class Finding:
         return asdict(self)
 
 
+def warning(name: str, sentence: str, **numbers: Any) -> Finding:
+    """Return a finding of the commonest severity."""
+    return Finding(name, "warning", sentence, numbers)
+
+
 def of_severity(findings: Sequence[Finding], severity: Severity) -> list[Finding]:
     """Return the findings of one severity, in their order."""
     return [finding for finding in findings if finding.severity == severity]
 
 
 def require_sound(findings: Sequence[Finding], source: str) -> None:
-    """Raise :class:`DataError` with one sentence if there are errors.
-
-    Args:
-        source: path of the data, to be audited for the rest of the errors.
-    """
+    """Raise :class:`DataError` with one sentence if there are errors in the data at ``source``."""
     errors = of_severity(findings, "error")
-    if not errors:
-        return
-    more = f" ({len(errors) - 1} more errors: python -m rwmu.data.audit {source})" if len(errors) > 1 else ""
-    raise DataError(f"The data file {source} cannot be trained on: {errors[0].sentence.removesuffix('.')}{more}.")
+    if errors:
+        more = f" ({len(errors) - 1} more errors: python -m rwmu.data.audit {source})" if len(errors) > 1 else ""
+        raise DataError(f"The data file {source} cannot be trained on: {errors[0].sentence.removesuffix('.')}{more}.")
 
 
 def brief(findings: Sequence[Finding], source: str) -> str | None:
@@ -78,13 +77,7 @@ def count(findings: Sequence[Finding]) -> str:
     return ", ".join(f"{number} {severity}{'' if number == 1 else 's'}" for severity, number in numbers.items())
 
 
-def listed(items: Sequence[str], limit: int = 4) -> str:
+def listed(items: Sequence[Any], limit: int = 4) -> str:
     """Return a few of the items, and how many there are beyond."""
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
-
-
-def place(episodes: Episodes, row: int) -> str:
-    """Return in words where a row of all rows stands."""
-    episode = int(episodes.episode_of_row[row])
-    return f"row {row - int(episodes.offsets[episode])} of episode {episode}"
+    return ", ".join(str(item) for item in items[:limit]) + more

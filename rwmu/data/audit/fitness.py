@@ -35,60 +35,47 @@ def audit(episodes: Episodes, robot: Robot | None = None, source: str = "The dat
         source: how the sentence names the data.
     """
     if episodes.num_episodes == 0:
-        raise UnfitDataError("empty", f"{source} holds no episode; collect it again with 'python -m rwmu.collect'.")
-    _check_attributes(episodes, source)
+        raise UnfitDataError("empty", f"{source} holds no episode.")
+    layout = _check_attributes(episodes, source)
     if robot is not None:
-        _check_robot(episodes, robot, source)
-    _check_finite(episodes, source)
+        _check_robot(episodes, layout, robot, source)
+    _check_finite(episodes, layout, source)
 
 
-def _check_attributes(episodes: Episodes, source: str) -> None:
+def _check_attributes(episodes: Episodes, source: str) -> StateLayout:
     """Refuse what cannot be read of the attributes that the whole package relies on; what they say is looked at elsewhere."""
     described, step_dt = episodes.attributes.get("layout"), episodes.attributes.get("step_dt")
     if described is None:
-        raise UnfitDataError(
-            "layout",
-            f"{source} does not say what its state columns are; add the attribute 'layout', a list of [name, size, unit] as "
-            "StateLayout.describe() gives it.",
-        )
+        sentence = f"{source} does not say what its state columns are; add the attribute 'layout', a list of [name, size, unit]."
+        raise UnfitDataError("layout", sentence)
     try:
-        StateLayout.from_description(described)
+        layout = StateLayout.from_description(described)
     except (TypeError, ValueError, KeyError, DataError):
-        raise UnfitDataError(
-            "layout", f"{source} has an attribute 'layout' that cannot be read; it must be a list of [name, size, unit]."
-        ) from None
+        sentence = f"{source} has an attribute 'layout' that cannot be read; it must be a list of [name, size, unit]."
+        raise UnfitDataError("layout", sentence) from None
     if step_dt is not None and not (isinstance(step_dt, int | float) and 0.0 < step_dt < math.inf):
         raise UnfitDataError("step_dt", f"{source} has the step {step_dt!r}; the attribute 'step_dt' must be seconds, above 0.")
+    return layout
 
 
-def _check_robot(episodes: Episodes, robot: Robot, source: str) -> None:
-    name = episodes.attributes.get("robot")
-    if name is not None and name != robot.name:
-        raise UnfitDataError(
-            "robot", f"{source} is of the robot '{name}', but this run is for '{robot.name}'; give data of the same robot."
-        )
+def _check_robot(episodes: Episodes, layout: StateLayout, robot: Robot, source: str) -> None:
+    name = episodes.attributes.get("robot", robot.name)
+    if name != robot.name:
+        sentence = f"{source} is of the robot '{name}', but this run is for '{robot.name}'; give data of the same robot."
+        raise UnfitDataError("robot", sentence)
     expected = {"state": robot.state_layout.size, "action": robot.num_joints, "contact": robot.contact_layout.size, "command": 3}
     for array, size in expected.items():
         columns = getattr(episodes, array).shape[-1]
         if columns != size:
-            raise UnfitDataError(
-                "robot",
-                f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout.",
-            )
-    described = episodes.attributes["layout"]
-    if StateLayout.from_description(described) != robot.state_layout:
-        raise UnfitDataError(
-            "robot",
-            f"{source} has the state columns {_field_names(described)}, but the robot '{robot.name}' has "
-            f"{_field_names(robot.state_layout.describe())}; give data of its layout.",
-        )
+            sentence = f"{source} has {columns} {array} columns, but the robot '{robot.name}' has {size}; give data of its layout."
+            raise UnfitDataError("robot", sentence)
+    if layout != robot.state_layout:
+        theirs, ours = (", ".join(f"{f.name} ({f.size}, {f.unit})" for f in each.fields) for each in (layout, robot.state_layout))
+        sentence = f"{source} has the state columns {theirs}, but the robot '{robot.name}' has {ours}; give data of its layout."
+        raise UnfitDataError("robot", sentence)
 
 
-def _field_names(description: list[list[str | int]]) -> str:
-    return ", ".join(f"{name} ({size}, {unit})" for name, size, unit in description)
-
-
-def _check_finite(episodes: Episodes, source: str) -> None:
+def _check_finite(episodes: Episodes, layout: StateLayout, source: str) -> None:
     for array in (name for name in episodes.row_arrays if getattr(episodes, name).is_floating_point()):
         values: Tensor = getattr(episodes, array)
         # A sum is not finite if any addend is not: cheaper than a mask of every value, and exact when it is finite.
@@ -98,18 +85,8 @@ def _check_finite(episodes: Episodes, source: str) -> None:
         if not bad.any():
             continue
         row, *column = (int(i) for i in bad.nonzero()[0])
-        episode = int(episodes.episode_of_row[row])
-        value = float(values[row, column[0]] if column else values[row])
-        where = f"{_column_name(episodes, array, column)} of episode {episode}, row {row - int(episodes.offsets[episode])}"
-        raise UnfitDataError(
-            "non_finite",
-            f"{source} has the value {value} in {where} ({int(bad.sum())} such values in all); "
-            "remove these episodes or collect them again with 'python -m rwmu.collect'.",
-        )
-
-
-def _column_name(episodes: Episodes, array: str, column: list[int]) -> str:
-    described = episodes.attributes.get("layout")
-    if array == "state" and described is not None and column:
-        return StateLayout.from_description(described).names()[column[0]]
-    return f"{array}[{column[0]}]" if column else array
+        episode, name = int(episodes.episode_of_row[row]), f"{array}[{column[0]}]" if column else array
+        name = layout.names()[column[0]] if array == "state" else name
+        where = f"{name} of episode {episode}, row {row - int(episodes.offsets[episode])}"
+        found = f"the value {float(values[(row, *column)])} in {where} ({int(bad.sum())} such values in all)"
+        raise UnfitDataError("non_finite", f"{source} has {found}; remove these episodes.")

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwmu.data.audit.findings import Finding, listed, place
+from rwmu.data.audit.context import Context, place, spread
+from rwmu.data.audit.findings import Finding, listed, warning
 from rwmu.data.episodes import EXTENSION, Episodes
-from rwmu.robots.anymal_d import Robot
 
 _SPREADS = 50.0  # from the median, beyond which a value is absurd
 _MOST_ROWS = 20_000  # that medians are taken of
@@ -31,28 +31,40 @@ _LEAST_SPREAD = {
 _LEAST_SPREAD_OF_ACTIONS = 1.0
 
 
-def outliers(episodes: Episodes, robot: Robot) -> tuple[list[Finding], Episodes]:
-    """Find absurd values of states, actions and an extension; return the episodes without them for the checks that follow.
-
-    Returns:
-        What was found, and the episodes with the columns' medians in place of such values: one of them would spoil any regression.
-    """
-    tame: dict[str, Any] = {}
-    found: list[tuple[float, str, int, float, int]] = []  # spreads, column, row, value, count
-    for array, names in _columns(episodes, robot).items():
+def outliers(episodes: Episodes, context: Context) -> list[Finding]:
+    """Find absurd values of states, actions and an extension."""
+    found = []  # spreads, column, row, value, count
+    for array, least in _least_spreads(episodes, context).items():
         values: Tensor = getattr(episodes, array)
-        middle, spread = typical(values, _least(array, episodes, robot))
-        low, high = middle - _SPREADS * spread, middle + _SPREADS * spread
-        suspects = ((values.amin(0) < low) | (values.amax(0) > high)).nonzero().squeeze(-1).tolist()
-        for column in suspects:
-            distance = (values[:, column] - middle[column]).abs() / spread[column]
+        middle, width = typical(values, least)
+        for column in _suspects(values, middle, width):
+            distance = (values[:, column] - middle[column]).abs() / width[column]
             row, count = int(distance.argmax()), int((distance > _SPREADS).sum())
-            found.append((float(distance[row]), names[column], row, float(values[row, column]), count))
-        if suspects:
-            tame[array] = torch.where((values < low) | (values > high), middle, values)
+            name = context.layout.names()[column] if array == "state" else f"{array}[{column}]"
+            found.append((float(distance[row]), name, row, float(values[row, column]), count))
     if not found:
-        return [], episodes
-    return [_finding(episodes, found)], replace(episodes, **tame)
+        return []
+    found.sort(reverse=True)
+    _, name, row, value, _ = found[0]
+    total = sum(count for *_, count in found)
+    sentence = (
+        f"{total} values lie absurdly far from the rest of their columns ({listed([column for _, column, *_ in found])}), the "
+        f"worst {name} = {value:.6g} in {place(episodes, row)}: glitches, or marks of missing values, which wreck means and "
+        "deviations; leave these rows out and split the episodes there."
+    )
+    columns = [{"column": column, "value": worst, "row": at, "count": count} for _, column, at, worst, count in found]
+    return [warning("outliers", sentence, count=total, columns=columns)]
+
+
+def without_outliers(episodes: Episodes, context: Context) -> Episodes:
+    """Return the episodes with the columns' medians in place of absurd values, one of which would spoil any regression."""
+    tame: dict[str, Any] = {}
+    for array, least in _least_spreads(episodes, context).items():
+        values: Tensor = getattr(episodes, array)
+        middle, width = typical(values, least)
+        if _suspects(values, middle, width):
+            tame[array] = torch.where((values - middle).abs() > _SPREADS * width, middle, values)
+    return replace(episodes, **tame) if tame else episodes
 
 
 def typical(values: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,40 +74,24 @@ def typical(values: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     units, it is at least what the central 98 % have: such a column may be at rest for most of the time; and nobody knows how far
     one reaches that is at rest for more than that.
     """
-    some = values[:: max(1, len(values) // _MOST_ROWS)].numpy()
+    some = spread(values, _MOST_ROWS).numpy()
     middle = np.median(some, axis=0)
-    spread = 1.4826 * np.median(np.abs(some - middle), axis=0)
+    deviation = 1.4826 * np.median(np.abs(some - middle), axis=0)
     low, high = np.quantile(some, [0.01, 0.99], axis=0)
     known = np.where(high > low, (high - low) / _CENTRAL, np.inf)
-    spread = np.maximum(spread, np.where(np.isnan(least.numpy()), known, least.numpy()))
-    return torch.from_numpy(middle.astype(np.float32)), torch.from_numpy(spread.astype(np.float32))
+    width = np.maximum(deviation, np.where(np.isnan(least.numpy()), known, least.numpy()))
+    return torch.from_numpy(middle.astype(np.float32)), torch.from_numpy(width.astype(np.float32))
 
 
-def _columns(episodes: Episodes, robot: Robot) -> dict[str, list[str]]:
-    """Return the names of the columns of each array that is looked at."""
-    names = {"state": robot.state_layout.names(), "action": [f"action[{i}]" for i in range(robot.num_joints)]}
-    if episodes.extension is not None:
-        names[EXTENSION] = [f"{EXTENSION}[{i}]" for i in range(episodes.extension_dim)]
-    return names
+def _suspects(values: Tensor, middle: Tensor, width: Tensor) -> list[int]:
+    """Return the columns that have absurd values."""
+    low, high = middle - _SPREADS * width, middle + _SPREADS * width
+    suspects: list[int] = ((values.amin(0) < low) | (values.amax(0) > high)).nonzero().squeeze(-1).tolist()
+    return suspects
 
 
-def _least(array: str, episodes: Episodes, robot: Robot) -> Tensor:
-    """Return the least spread of each column, NaN where its unit is not known."""
-    if array == "state":
-        fields = robot.state_layout.fields
-        return torch.cat([torch.full((field.size,), _LEAST_SPREAD.get(field.name, torch.nan)) for field in fields])
-    columns = getattr(episodes, array).shape[-1]
-    return torch.full((columns,), _LEAST_SPREAD_OF_ACTIONS if array == "action" else torch.nan)
-
-
-def _finding(episodes: Episodes, found: list[tuple[float, str, int, float, int]]) -> Finding:
-    found = sorted(found, reverse=True)
-    _, name, row, value, _ = found[0]
-    total = sum(count for *_, count in found)
-    sentence = (
-        f"{total} values lie absurdly far from the rest of their columns ({listed([column for _, column, *_ in found])}), the "
-        f"worst {name} = {value:.6g} in {place(episodes, row)}: glitches, or marks of missing values, which wreck means and "
-        "deviations; leave these rows out and split the episodes there."
-    )
-    columns = [{"column": column, "value": worst, "row": at, "count": count} for _, column, at, worst, count in found]
-    return Finding("outliers", "warning", sentence, {"count": total, "columns": columns})
+def _least_spreads(episodes: Episodes, context: Context) -> dict[str, Tensor]:
+    """Return the least spread of each column of each array that is looked at, NaN where its unit is not known."""
+    of_fields = [torch.full((field.size,), _LEAST_SPREAD.get(field.name, torch.nan)) for field in context.layout.fields]
+    least = {"state": torch.cat(of_fields), "action": torch.full((context.robot.num_joints,), _LEAST_SPREAD_OF_ACTIONS)}
+    return least if episodes.extension is None else least | {EXTENSION: torch.full((episodes.extension_dim,), torch.nan)}

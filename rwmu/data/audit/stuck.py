@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from rwmu.data.audit.columns import constant
-from rwmu.data.audit.findings import Finding, listed, place
+from rwmu.data.audit.context import Context, place, spread
+from rwmu.data.audit.findings import Finding, listed, warning
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot
 
 _STUCK_ROWS = 50  # 1 s at 50 Hz; a value measured by a float32 sensor does not repeat that often
 _BESIDE = 3  # rows before and behind, in which a column that hung must be seen to move
@@ -17,7 +17,7 @@ _AS_USUAL = 0.1  # of what they typically do, that the other columns must move m
 _MOST_ROWS = 20_000  # that typical motion is taken of
 
 
-def stuck_columns(episodes: Episodes, robot: Robot) -> list[Finding]:
+def stuck_columns(episodes: Episodes, context: Context) -> list[Finding]:
     """Find state columns that stand still for 50 rows or more within an episode while other columns move.
 
     The least and the greatest value of a column are left out: a limit (of a torque, say) is reached again and again. So are
@@ -29,34 +29,26 @@ def stuck_columns(episodes: Episodes, robot: Robot) -> list[Finding]:
         return []
     same = state[1:] == state[:-1]
     same[episodes.offsets[1:] - 1] = False
-    candidates = (same.sum(0) >= _STUCK_ROWS - 1).nonzero().squeeze(-1)
-    if not len(candidates):
-        return []
-    moving, typical = ~same.all(-1), _typical_motion(state)
-    named, longest, where = [], [], []
-    for column in candidates.tolist():
+    moving = ~same.all(-1)
+    rows = spread(torch.arange(len(state) - 1), _MOST_ROWS)
+    typical = (state[rows + 1] - state[rows]).abs().mean(0)
+    found: dict[str, tuple[int, int]] = {}  # column -> rows that it hung for at the longest, and the first of them
+    for column in (same.sum(0) >= _STUCK_ROWS - 1).nonzero().squeeze(-1).tolist():
         values = state[:, column]
         at_limit = ((values == values.min()) | (values == values.max()))[1:]
         runs = _runs(same[:, column] & moving & ~at_limit, _STUCK_ROWS - 1)
         step = _resolution(values) if runs else 0.0
         runs = [run for run in runs if _hung(episodes, values, *run, step) and _others_move(state, column, *run, typical)]
         if runs and not len(constant(state[:, [column]])):
-            start, stop = max(runs, key=lambda run: run[1] - run[0])
-            named.append(robot.state_layout.names()[column])
-            longest.append(stop - start + 1)
-            where.append(place(episodes, start))
-    if not named:
+            found[context.layout.names()[column]] = max((stop - start + 1, -start) for start, stop in runs)
+    if not found:
         return []
-    worst = max(range(len(named)), key=longest.__getitem__)
-    return [
-        Finding(
-            "stuck_state",
-            "warning",
-            f"State columns stand still while others move: {listed(named)}; {named[worst]} for {longest[worst]} rows from "
-            f"{where[worst]} on: a sensor hung, so leave these episodes out.",
-            {"columns": named, "longest_rows": longest},
-        )
-    ]
+    worst = max(found, key=lambda name: found[name][0])
+    sentence = (
+        f"State columns stand still while others move: {listed(list(found))}; {worst} for {found[worst][0]} rows from "
+        f"{place(episodes, -found[worst][1])} on: a sensor hung, so leave these episodes out."
+    )
+    return [warning("stuck_state", sentence, columns=list(found), longest_rows=[rows for rows, _ in found.values()])]
 
 
 def _runs(mask: Tensor, fewest: int) -> list[tuple[int, int]]:
@@ -67,17 +59,10 @@ def _runs(mask: Tensor, fewest: int) -> list[tuple[int, int]]:
     return list(zip(starts[long].tolist(), stops[long].tolist(), strict=True))
 
 
-def _typical_motion(state: Tensor) -> Tensor:
-    """Return the mean change of every column from row to row, ``[D]``."""
-    rows = torch.arange(0, len(state) - 1, max(1, len(state) // _MOST_ROWS))
-    return (state[rows + 1] - state[rows]).abs().mean(0)
-
-
 def _resolution(values: Tensor) -> float:
     """Return the least change of a column from row to row, infinity where it never changes."""
     change = values.diff().abs()
-    changed = change[change > 0.0]
-    return float(changed.min()) if len(changed) else float("inf")
+    return min(change[change > 0.0].tolist(), default=float("inf"))
 
 
 def _hung(episodes: Episodes, values: Tensor, start: int, stop: int, step: float) -> bool:
@@ -93,6 +78,6 @@ def _hung(episodes: Episodes, values: Tensor, start: int, stop: int, step: float
 
 def _others_move(state: Tensor, column: int, start: int, stop: int, typical: Tensor) -> bool:
     """Tell whether most of the other columns move in the rows ``start`` to ``stop`` about as they usually do."""
-    others = torch.arange(state.shape[1]) != column
-    meanwhile = state[start : stop + 1].diff(dim=0).abs().mean(0)[others & (typical > 0.0)]
-    return float((meanwhile / typical[others & (typical > 0.0)]).median()) > _AS_USUAL
+    others = (torch.arange(state.shape[1]) != column) & (typical > 0.0)
+    meanwhile = state[start : stop + 1].diff(dim=0).abs().mean(0)[others]
+    return float((meanwhile / typical[others]).median()) > _AS_USUAL

@@ -18,16 +18,17 @@ What the table leaves open, and what is done about it:
 - **Terminations in the first row of an episode**, as a simulator writes them that resets before it observes, belong to a state
   that the file does not hold; they are dropped, and the report counts them.
 
-``python -m rwmu.data.formats.csv SOURCE.csv TARGET.h5`` converts, and back, by the endings.
+``python -m rwmu.data.formats.csv SOURCE.csv TARGET.h5`` converts, and back.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,16 +38,18 @@ from torch import Tensor
 
 from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats import hdf5
+from rwmu.data.formats.registry import Format, existing, format_of
 from rwmu.data.seams import find_seams, joints_follow
 from rwmu.errors import DataError, UserError
 from rwmu.files import replacing
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots import published, robot_named
+from rwmu.robots.anymal_d import Robot
 
 STEP_DT = 0.02  # s, of the published datasets
 UNKNOWN = ("command", "reward", "seeds")
 
 _LISTED = 20  # seams that the report names one by one
+_KEPT = 100  # seams that the attribute names
 _CHUNK_ROWS = 4096  # written at once
 
 _log = logging.getLogger(__name__)
@@ -78,60 +81,44 @@ class ImportReport:
 
     def sentences(self) -> list[str]:
         """Return the report in words."""
-        said = [f"{self.num_rows} rows make {self.num_episodes} episodes."]
-        if self.num_terminations == 0:
-            said.append("The termination column never fires: these data teach nothing about falls.")
-        else:
-            said.append(f"The termination column fires in {self.num_terminations} rows.")
+        fires = f"fires in {self.num_terminations} rows" if self.num_terminations else "never fires"
+        said = [f"{self.num_rows} rows make {self.num_episodes} episodes; the termination column {fires}."]
         if self.seams:
             more = f" ... (and {len(self.seams) - _LISTED} more)" if len(self.seams) > _LISTED else ""
             listed = ", ".join(str(row) for row in self.seams[:_LISTED])
-            said.append(
-                f"{len(self.seams)} seams that no column marks were found where joints jump, and the file was split there; "
-                f"new episodes begin in rows {listed}{more} (row 0 is the first)."
-            )
-        else:
-            said.append("No unmarked seam was found.")
+            said.append(f"Split at {len(self.seams)} unmarked seams, where joints jump: rows {listed}{more} (row 0 is the first).")
         if not self.joints_follow:
             said.append(
-                "The joint positions do not follow from the joint velocities: rows or columns are out of order, or the step is "
-                "another, so that seams cannot be found and the data should not be trusted."
+                "Joint positions do not follow from joint velocities, so that seams cannot be found: check rows and columns."
             )
         if self.num_dropped_terminations:
-            said.append(
-                f"{self.num_dropped_terminations} terminations in first rows of episodes, which nothing led to, were dropped."
-            )
+            said.append(f"{self.num_dropped_terminations} terminations of first rows, which nothing led to, were dropped.")
         if self.num_dropped_actions:
-            said.append(
-                f"{self.num_dropped_actions} actions of first rows of episodes, which led to nothing known, were set to zero."
-            )
+            said.append(f"{self.num_dropped_actions} actions of first rows, which led to nothing known, were set to zero.")
         return [*said, "Commands, rewards and seeds are not in the file: zeros stand in their place, never to be used."]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain values, for an attribute of the data."""
+        return asdict(self) | {"seams": list(self.seams[:_KEPT]), "num_seams": len(self.seams)}
 
 
 def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> Episodes:
-    """Read a table and split it into episodes; the report goes to the log and, in words, to the attribute ``import_report``.
+    """Read a table and split it into episodes; the report goes to the log and, as plain values, to ``import_report``.
 
     Args:
         path: of the CSV file.
-        robot: gives the columns; ANYmal D by default.
+        robot: gives the columns; that of the published datasets by default.
         step_dt: seconds between rows.
 
     Raises:
         DataError: one sentence that names line and column, for a file that is missing, empty, or not such a table.
     """
-    episodes, report = import_table(path, robot, step_dt)
+    path, robot = existing(Path(path)), robot or robot_named(published.ROBOT)
+    episodes, report = split_table(torch.from_numpy(_read(path, robot)), robot, step_dt)
+    audit(episodes, robot, f"The data file {path}")
     for sentence in report.sentences():
         _log.info("%s: %s", path, sentence)
     return episodes
-
-
-def import_table(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> tuple[Episodes, ImportReport]:
-    """Read a table as :func:`load` does; returns the episodes and the report."""
-    path, robot = Path(path), robot or anymal_d()
-    table = torch.from_numpy(_read(path, robot))
-    episodes, report = split_table(table, robot, step_dt)
-    audit(episodes, robot, f"The data file {path}")
-    return episodes, report
 
 
 def split_table(table: Tensor, robot: Robot, step_dt: float) -> tuple[Episodes, ImportReport]:
@@ -173,7 +160,7 @@ def split_table(table: Tensor, robot: Robot, step_dt: float) -> tuple[Episodes, 
             "layout": layout.describe(),
             "step_dt": step_dt,
             "unknown": list(UNKNOWN),
-            "import_report": report.sentences(),
+            "import_report": report.to_dict(),
         },
     )
     return episodes, report
@@ -214,8 +201,6 @@ def column_names(robot: Robot) -> list[str]:
 
 def _read(path: Path, robot: Robot) -> NDArray[np.float32]:
     """Return the table ``[R, D + A + C + 1]``, all of it finite and the flags 0 or 1."""
-    if not path.is_file():
-        raise DataError(f"The data file {path} does not exist; give the path of a CSV file in data.path.")
     names = column_names(robot)
     try:
         with warnings.catch_warnings():
@@ -294,37 +279,39 @@ def _line(path: Path, row: int) -> int:
         return next(line for i, line in enumerate(lines) if i == row)
 
 
+FORMAT = Format("published table", (".csv",), load, save, lost="commands, rewards, levels, seeds, extensions and time-outs")
+
+
 # -- command --------------------------------------------------------------------------------------------------------------
 
 
-def convert(source: str | Path, target: str | Path) -> list[str]:
-    """Convert a table to HDF5, or back, by the endings; returns what is to be said about it.
+def convert(source: str | Path, target: str | Path, robot: Robot | None = None) -> list[str]:
+    """Convert a file to the format that the target's ending names; returns what is to be said about it.
 
     Raises:
-        DataError: for other endings, or data that cannot be read or written.
+        DataError: for one format, a target that is there, or data that cannot be read or written.
     """
-    endings = Path(source).suffix.lower(), Path(target).suffix.lower()
+    given, wanted = format_of(source), format_of(target)
     if Path(target).exists():
-        raise DataError(f"{target} is there already; give another path, or delete it first.")
-    if endings == (".csv", ".h5"):
-        episodes, report = import_table(source)
-        hdf5.save(episodes, target)
-        return report.sentences()
-    if endings == (".h5", ".csv"):
-        episodes = hdf5.load(source, anymal_d())
-        save(episodes, target)
-        return [
-            f"{episodes.num_rows} rows of {episodes.num_episodes} episodes written; their boundaries, commands and rewards are not."
-        ]
-    raise DataError(f"Convert a .csv file to an .h5 file or back, not '{source}' to '{target}'.")
+        raise DataError(f"{target} is there already; give another path.")
+    if given.name == wanted.name or wanted.write is None:
+        raise DataError(f"Convert a .csv file to an .h5 file or back, not '{source}' to '{target}'.")
+    episodes = given.read(Path(source), robot)
+    wanted.write(episodes, Path(target))
+    lost = f"; {wanted.lost} are not" if wanted.lost else ""
+    return [f"{target}: {episodes.num_rows} rows of {episodes.num_episodes} episodes are written{lost}."]
 
 
 def main() -> None:
     """Convert the two paths on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m rwmu.data.formats.csv", description="Convert a table to HDF5, or back.")
+    parser.add_argument("source", help="a table (.csv), or a dataset (.h5)")
+    parser.add_argument("target", help="where the other form is to be written")
+    parser.add_argument("--robot", default=published.ROBOT, help="whose columns a table has (default: %(default)s)")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        if len(sys.argv) != 3:
-            raise DataError("Give two paths: python -m rwmu.data.formats.csv SOURCE.csv TARGET.h5, or the other way round.")
-        print("\n".join(convert(*sys.argv[1:])))
+        print("\n".join(convert(options.source, options.target, robot_named(options.robot))))
     except UserError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

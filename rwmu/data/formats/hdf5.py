@@ -33,11 +33,12 @@ from torch import Tensor
 
 from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
+from rwmu.data.formats.registry import Format, existing
 from rwmu.errors import DataError
 from rwmu.files import replacing
 from rwmu.robots.anymal_d import Robot
 
-_COLLECT = "collect it with 'python -m rwmu.collect'"
+_FOR_OLD_READERS = ("v110", "v110")  # h5py's "latest" writes what earlier versions of HDF5 cannot read
 # name in the file -> (array of Episodes, whether row 0 is stored)
 _DATASETS = {
     "observations": ("state", True),
@@ -59,7 +60,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
     """
     path, episodes = Path(path), _with_bare_first_rows(episodes)
     try:
-        with replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+        with replacing(path) as partial, h5py.File(partial, "w", libver=_FOR_OLD_READERS) as file:
             _write(episodes, file)
     except OSError as error:
         raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
@@ -69,28 +70,48 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
     """Read the episodes of a file written by :func:`save` and check them, against ``robot`` if one is given.
 
     Raises:
-        DataError: one sentence, if the file is missing, truncated, unfinished or altered, or its data unfit (see
+        DataError: one sentence on why the file cannot be read, or its data are unfit (see
             :func:`rwmu.data.audit.fitness.audit`).
     """
-    path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; give the path of a data file.")
-    if not path.is_file():
-        raise DataError(f"The data file {path} does not exist; {_COLLECT}.")
+    path = existing(Path(path))
     try:
         with h5py.File(path, "r") as file:
-            if not file.attrs.get("complete", False):
-                raise DataError(f"The data file {path} is not a complete dataset; delete it and {_COLLECT}.")
+            _check_layout(file, path)
             episodes, stored_hash = _read(file, path), file.attrs.get("content_hash")
-    except (OSError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(
-            f"The data file {path} is truncated or not in the layout of rwmu.data.formats.hdf5; give a whole copy of it, or delete "
-            f"it and {_COLLECT}."
-        ) from error
+    except PermissionError as error:
+        raise DataError(f"The data file {path} may not be read by you; change its permissions.") from error
+    except BlockingIOError as error:
+        raise DataError(f"The data file {path} is locked: another process is writing it; wait for it to end.") from error
+    except OSError as error:
+        why = "truncated or damaged" if _is_hdf5(path) else "no HDF5 file, or damaged"
+        raise DataError(f"The data file {path} is {why} ({error}); give a whole copy of it.") from error
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        why = str(error).strip("'\"")
+        raise DataError(f"The data file {path} is not in the layout of rwmu.data.formats.hdf5 ({why}).") from error
     audit(episodes, robot, f"The data file {path}")
-    if stored_hash is not None and stored_hash != episodes.content_hash():
-        raise DataError(f"The data file {path} does not hold the data that its stored hash names; delete it and {_COLLECT}.")
+    if stored_hash is not None and _text(stored_hash) != episodes.content_hash():
+        raise DataError(f"The data file {path} was altered: its data are not those that its stored hash names; give a whole copy.")
     return episodes
+
+
+def _check_layout(file: h5py.File, path: Path) -> None:
+    missing = [name for name in ("complete", "total_episodes", "attributes") if name not in file.attrs]
+    if missing:
+        raise DataError(
+            f"The data file {path} is not in the layout of rwmu.data.formats.hdf5, for it has no attribute '{missing[0]}'; "
+            "convert it, if another tool has written it."
+        )
+    if not file.attrs["complete"]:
+        raise DataError(f"The data file {path} was not written to its end, so that episodes are missing; give a whole copy of it.")
+
+
+def _is_hdf5(path: Path) -> bool:
+    return bool(h5py.is_hdf5(path))
+
+
+def _text(value: Any) -> str:
+    """Return a string attribute, which other writers store as bytes of a fixed length."""
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _with_bare_first_rows(episodes: Episodes) -> Episodes:
@@ -136,9 +157,9 @@ def _read(file: h5py.File, path: Path) -> Episodes:
     return Episodes(
         **{array: _read_rows(groups, name, lengths, with_first, path) for name, (array, with_first) in datasets.items()},
         lengths=torch.from_numpy(lengths),
-        levels=[str(group.attrs["policy_level"]) for group in groups],
+        levels=[_text(group.attrs["policy_level"]) for group in groups],
         seeds=torch.tensor([int(group.attrs["seed"]) for group in groups], dtype=torch.int64),
-        attributes=dict(json.loads(str(file.attrs["attributes"]))),
+        attributes=dict(json.loads(_text(file.attrs["attributes"]))),
     )
 
 
@@ -153,7 +174,7 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
         dataset = h5py.h5d.open(group.id, name.encode())
         if dataset.shape != (end - begin, *columns):
             wanted, found = (end - begin, *columns), tuple(dataset.shape)
-            raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}; {_COLLECT}.")
+            raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}.")
         if rows.dtype == np.bool_ and dataset.dtype != np.bool_:  # HDF5 would take any byte for a truth value
             rows[begin:end] = _flags(group[name][...], f"{name} of episode {i}", path)
         else:
@@ -176,3 +197,6 @@ def _flags(values: np.ndarray[Any, Any], where: str, path: Path) -> np.ndarray[A
 
 def _dtype(name: str) -> type[np.generic]:
     return np.bool_ if name in ("terminations", "infos/contact") else np.float32
+
+
+FORMAT = Format("HDF5", (".h5", ".hdf5"), load, save, recognises=_is_hdf5)

