@@ -166,7 +166,7 @@ class Parts:
     def _given_normalizer(self) -> Normalizer | None:
         """Return the normaliser of the weights that training starts from, where they are of unknown data; else None: fit one."""
         start = self.config.dynamics.start_from
-        world_model = None if start is None else WorldModel.load(Path(start))
+        world_model = None if start is None else WorldModel.load(Path(start), self.model_class)
         return None if world_model is None or world_model.knows_its_data else world_model.normalizer
 
     @cached_property
@@ -175,6 +175,12 @@ class Parts:
         return self.episodes.content_hash()
 
     # -- world model ------------------------------------------------------------------------------------------------------
+
+    @property
+    def model_class(self) -> type[nn.Module]:
+        """Return the class of the world model's ensemble, which no file may choose."""
+        made: Any = factory(self.config.dynamics, without=_OF_THE_TRAINING).func
+        return made  # type: ignore[no-any-return]
 
     def new_dynamics(self, extension_dim: int | None = None) -> tuple[nn.Module, dict[str, Any]]:
         """Return an untrained ensemble and its architecture: kind and constructor arguments.
@@ -194,7 +200,7 @@ class Parts:
         if extension_dim:
             arguments["extension_dim"] = extension_dim
         model: nn.Module = make.func(**arguments)
-        return model, {"kind": kind_of(model)} | arguments
+        return model, {"kind": kind_of(type(model))} | arguments
 
     @cached_property
     def loss(self) -> LossSettings:

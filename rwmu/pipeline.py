@@ -270,7 +270,7 @@ class Run:
 
     def _load_world_model(self, path: Path) -> WorldModel:
         """Load a world model and refuse one that does not fit this run, naming the first item that differs."""
-        world_model = WorldModel.load(path)
+        world_model = WorldModel.load(path, self.parts.model_class)
         world_model.check_fits(self.parts.robot, self.parts.data_hash)
         _, wanted = self.parts.new_dynamics()
         # Files of old lack arguments that there were none of; the model has their defaults.
