@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from rwmu.dynamics.losses import LossSettings, member_losses
+from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.published import from_published, to_published
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.unroll import Feedback, encode, forecast
+from rwmu.dynamics.unroll import Feedback, unroll
 from rwmu.errors import DataError, UserError
 from rwmu.records import Batch, Noise, Rollout, Window
 from rwmu.robots.anymal_d import anymal_d
@@ -139,7 +140,7 @@ def _losses(reference: Mapping[str, Any], model: SharedEnsemble, window: Window,
     draws = reference[f"{mode}/noise"].double()
     draws = draws.unflatten(0, (model.num_members, window.length - history, -1)).movedim(0, 1)  # [K, E, 1 or 2, B, D]
     noise = Noise(feedback=draws[:, :, -1], loss=draws[:, :, 0] if settings.needs_sample else None)
-    losses = member_losses(model, Batch(window, rows=reference["bootstrap_ids"]), settings, noise)
+    losses = model.losses(Batch(window, rows=reference["bootstrap_ids"]), settings, noise)
     if mode == "gaussian_nll":
         # torch.nn.GaussianNLLLoss is a mean over dimensions without the constant, where ours is their sum with it.
         dimensions = model.state_dim
@@ -160,9 +161,11 @@ def _losses(reference: Mapping[str, Any], model: SharedEnsemble, window: Window,
 def _rollout(reference: Mapping[str, Any], model: SharedEnsemble, window: Window, name: str, feedback: Feedback) -> Iterator[Item]:
     history, future = int(reference["history_horizon"]), reference["rollout/future_action"].double().unsqueeze(0)
     with torch.no_grad():
-        encoded = encode(model, window.state[:, :, :history], window.action[:, :, 1 : history + 1])
         member = reference["rollout_member/member_ids"] if feedback == "member" else None
-        rollout = forecast(model, encoded, future[:, :, :-1], feedback, member=member)
+        action = torch.cat([window.action[:, :, : history + 1], future[:, :, :-1]], dim=2)
+        blank = action.new_zeros(*action.shape[:-1], 1)
+        state = functional.pad(window.state[:, :, :history], (0, 0, 0, action.shape[2] - history))
+        rollout = unroll(model, Window(state, action, blank, blank), history, feedback, member=member)
     quantities: dict[str, Callable[[Rollout], Tensor]] = {
         "mean": lambda r: r.feedback[:, 0],
         "epistemic": lambda r: torch.stack([epistemic(r.at(k)) for k in range(len(r.mean))]),

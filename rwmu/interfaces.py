@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from rwmu.records import Carry, Features, Followed, Prediction
+from rwmu.records import Batch, Carry, Followed, Noise, Prediction, Rollout, Window
 
 
 @runtime_checkable
 class Dynamics(Protocol):
-    """An ensemble of dynamics models in normalised state space; ``rwmu.dynamics.unroll`` puts these calls together.
+    """An ensemble of E dynamics models in normalised state space; ``rwmu.dynamics.unroll`` is the loop over its verbs.
 
-    A model is a base, which reads rows and carries what it remembers of them, and heads on its features. Inputs have a leading
-    axis M: 1 where every member sees the same rows, E where each sees its own; of a forecast, states may have E (each member's own
-    are fed back) where actions have 1, and must be brought together. What the heads return always has E. A trained model is an
-    ``nn.Module``; parameters with E as their first axis are clipped member by member, the others as one group. Nothing else is
-    asked for: what :class:`~rwmu.dynamics.ensemble.RecurrentEnsemble` has besides (extensions, freezing, bounds) is optional.
+    Rows have a leading axis M: 1 where every member sees the same, E where each sees its own. Of a step, the states may have E
+    (each member's own are fed back) where the actions have 1. Predictions always have E. What a model carries from call to call
+    is a record of its own with ``map``, ``take`` and ``put`` (:class:`~rwmu.records.Carry`); nobody else looks into it.
+
+    A trained model is an ``nn.Module``. Parameters with E as their first axis are clipped member by member, the others as one
+    group. What saves work is optional: :class:`UnrollsFast`, :class:`FollowsMembers`.
     """
 
     num_members: int
@@ -30,48 +31,58 @@ class Dynamics(Protocol):
         """Return the carry before any row, for inputs ``[num_inputs, batch, ...]``."""
         ...
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
-        """Read true rows at once (teacher forcing).
-
-        Args:
-            state: ``[M, B, T, D]`` rows ``s_t``.
-            action: ``[M, B, T, A]``, the actions that *follow* them, ``a_{t+1}``.
-            last: of how many of the last rows features are wanted; None for all.
+    def observe(self, carry: Any, window: Window) -> tuple[Carry, Prediction]:
+        """Read true rows (teacher forcing) ``[M, B, T, .]``, all but the last of the window; the last is left to :meth:`step`.
 
         Returns:
-            Features after each of these rows, ``[M', B, T, .]`` (M' is 1 or E), and the carry after the last.
+            The carry after row T - 2, read with the action of row T - 1; and what was predicted of rows 1 .. T - 1, each from the
+            true rows before it, ``[E, B, T - 1, .]``.
         """
         ...
 
-    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:
-        """Read true rows with a separate auxiliary base alone; returns its features ``[M', B, T, F]``."""
+    def step(self, carry: Any, state: Tensor, action: Tensor) -> tuple[Carry, Prediction]:
+        """Read one row, ``state [M, B, D]`` and the action that follows it ``[M, B, A]``; predict the next, ``[E, B, .]``."""
         ...
 
-    def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
-        """Read one row, ``state [M, B, D]`` and the action that follows it ``[M, B, A]``.
+    def losses(self, batch: Batch, settings: Any, noise: Noise | None = None) -> dict[str, Tensor]:
+        """Return every term of the loss of every member, term -> ``[E]``.
 
-        A separate auxiliary base is run only where the carry has a part for it; with ``followed``, that part is ``[L, 1, B, W]``
-        and only the member that a row follows is run for it.
-        """
-        ...
-
-    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [M, N, D]``; N is any flattened batch.
-
-        Without ``spread``, the latter may be ``[E, N, 0]``: nobody will look at it, or asks for it later.
-        """
-        ...
-
-    def predict_spread(self, features: Features) -> Tensor:
-        """Return the log standard deviation ``[E, N, D]`` alone."""
-        ...
-
-    def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return contact logits ``[E, N, C]``, termination logits ``[E, N, 1]`` and any extension ``[E, N, X]``.
+        :func:`rwmu.dynamics.losses.member_losses` does it by the verbs above; a model may add terms of its own.
 
         Args:
-            side: ``Features.side``, ``[M', N, F]``.
-            followed: evaluate only the member that each row follows, and return ``[1, N, .]``.
+            settings: a :class:`~rwmu.dynamics.losses.LossSettings`, whose weights must name the same terms.
+        """
+        ...
+
+
+@runtime_checkable
+class UnrollsFast(Protocol):
+    """What a model may have besides: whole rollouts in fewer calls than the loop needs, with the same results but for rounding."""
+
+    def warm_up(self, window: Window) -> Carry:
+        """Return the carry that :meth:`Dynamics.observe` returns, from the beginning."""
+        ...
+
+    def unroll(self, window: Window, history: int, feedback: Any, noise: Tensor | None, member: Tensor | None) -> Rollout:
+        """Do what :func:`rwmu.dynamics.unroll.unroll` does."""
+        ...
+
+
+@runtime_checkable
+class FollowsMembers(Protocol):
+    """What a model may have besides: a step that leaves out what imagination never looks at."""
+
+    def follow(self, carry: Any, member: Tensor) -> Carry:
+        """Return what of a carry is needed from here on where row b follows member ``member[b]``, ``[B]`` int64."""
+        ...
+
+    def step_followed(
+        self, carry: Any, state: Tensor, action: Tensor, followed: Followed, spread: bool
+    ) -> tuple[Carry, Prediction]:
+        """Step from such a carry; contacts, termination and extension are those of the member that a row follows, ``[1, B, .]``.
+
+        Args:
+            spread: whether the log standard deviation is wanted; else it may be ``[E, B, 0]``.
         """
         ...
 

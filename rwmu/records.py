@@ -24,20 +24,20 @@ one in force when ``a_{t+1}`` was chosen, and the reward of row ``t`` is the one
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-class _TensorRecord:
+class TensorRecord:
     """Give a dataclass of tensors the few operations that apply to all of them at once."""
 
     def map(self, function: Any) -> Self:
         """Apply ``function`` to every tensor of the record and of records within, leaving absent ones absent."""
         present = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}  # type: ignore[arg-type]
-        changes = {k: v.map(function) if isinstance(v, _TensorRecord) else function(v) for k, v in present.items()}
+        changes = {k: v.map(function) if isinstance(v, TensorRecord) else function(v) for k, v in present.items()}
         return replace(self, **changes)  # type: ignore[type-var]
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -50,7 +50,7 @@ class _TensorRecord:
 
 
 @dataclass(frozen=True)
-class Window(_TensorRecord):
+class Window(TensorRecord):
     """Consecutive rows of one episode, leading axes free (``[B]``, or ``[E, B]`` where members see different rows).
 
     Attributes:
@@ -74,7 +74,7 @@ class Window(_TensorRecord):
 
 
 @dataclass(frozen=True)
-class Batch(_TensorRecord):
+class Batch(TensorRecord):
     """What a training step sees: windows, and which of them, or how much of each, a member trains on.
 
     Attributes:
@@ -91,6 +91,11 @@ class Batch(_TensorRecord):
     def num_rows(self) -> int:
         """Return B', the rows that a member trains on."""
         return self.window.state.shape[1] if self.rows is None else self.rows.shape[1]
+
+    def own_windows(self) -> Window:
+        """Return the windows that each member trains on, ``[E, B', ...]``; ``[1, B', ...]`` where they are the same for all."""
+        rows = self.rows
+        return self.window if rows is None else self.window.map(lambda tensor: gather(tensor, rows))
 
     def of_member(self, member: int) -> Batch:
         """Return what one member sees, as a batch for a single model."""
@@ -134,18 +139,20 @@ class Batch(_TensorRecord):
 
 
 @dataclass(frozen=True)
-class Noise(_TensorRecord):
+class Noise(TensorRecord):
     """Standard normal draws of one training step, of each member's own stream, ``[K, E, B', D]`` each.
 
     Attributes:
         feedback: for the sample that is fed back; None where means are.
         loss: for the sample whose squared error is the published loss; None for losses without one.
         history: the same for the one-step predictions of the history, ``[R, E, B', D]`` (R scored rows).
+        latent: ``[H + K - 1, E, B', Z]``, of a model with a number Z of random quantities, ``num_latents``, in every row it reads.
     """
 
     feedback: Tensor | None = None
     loss: Tensor | None = None
     history: Tensor | None = None
+    latent: Tensor | None = None
 
     def of_member(self, member: int) -> Noise:
         """Return one member's draws."""
@@ -157,38 +164,26 @@ class Noise(_TensorRecord):
 
 
 @dataclass(frozen=True)
-class Carry(_TensorRecord):
-    """The explicit recurrent state of a dynamics model; it goes into and comes out of every call.
+class Carry(TensorRecord):
+    """What a dynamics model remembers of the rows so far; it goes into and comes out of every call.
+
+    A model's own is a subclass whose fields are tensors. As it stands, it is that of a model without memory.
 
     Attributes:
-        state: ``[L, M, B, W]`` hidden state of the state base (L layers, W units); M is E where members have their own
-            bases or their own inputs, else 1.
-        auxiliary: the same of a separate auxiliary base (contacts, termination), or None where the heads share one base or where
-            that base is not to be run. M is 1 where each row follows one member.
+        rows_axis: the axis of every tensor along which its B rows lie; the second where members come first.
     """
 
-    state: Tensor
-    auxiliary: Tensor | None = None
+    rows_axis: ClassVar[int] = 1
 
+    def take(self, rows: Tensor) -> Self:
+        """Return a copy of the rows at ``rows [N]`` int64, repeats allowed."""
+        return self.map(lambda tensor: tensor.index_select(self.rows_axis, rows))
 
-@dataclass(frozen=True)
-class Features(_TensorRecord):
-    """What the bases make of the rows so far, ready for the heads; leading axes ``[M, B]`` or ``[M, B, T]``.
-
-    Attributes:
-        state: ``[..., F]`` of the state heads; M is E, or 1 where all members have it in common.
-        inputs: ``[..., D + A]``, the rows themselves.
-        auxiliary: ``[..., F]`` of a separate auxiliary base, or None where there is none (or it was not run).
-    """
-
-    state: Tensor
-    inputs: Tensor
-    auxiliary: Tensor | None = None
-
-    @property
-    def side(self) -> Tensor:
-        """Return the features of the contact and termination heads."""
-        return self.state if self.auxiliary is None else self.auxiliary
+    def put(self, rows: Tensor, other: Self) -> None:
+        """Write the N rows of ``other`` in the place of those at ``rows [N]`` int64."""
+        for name, own in vars(self).items():
+            if own is not None:
+                own.index_copy_(self.rows_axis, rows, getattr(other, name))
 
 
 class Followed:
@@ -211,7 +206,7 @@ class Followed:
 
 
 @dataclass(frozen=True)
-class Prediction(_TensorRecord):
+class Prediction(TensorRecord):
     """What every member predicts for the next row, in normalised state space.
 
     Attributes:
@@ -246,8 +241,15 @@ def follow(tensor: Tensor, member: Tensor) -> Tensor:
     return tensor.gather(0, index)
 
 
+def gather(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Take from ``[M, B, ...]`` (M is 1 or E) the rows ``[E, B']`` of each member: ``[E, B', ...]``."""
+    if tensor.shape[0] == 1:
+        return tensor[0][rows]
+    return tensor[torch.arange(len(rows), device=rows.device).unsqueeze(1), rows]
+
+
 @dataclass(frozen=True)
-class Rollout(_TensorRecord):
+class Rollout(TensorRecord):
     """K autoregressive predictions, stacked along a leading time axis.
 
     Attributes:

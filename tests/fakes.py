@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,16 +11,23 @@ from torch import Tensor
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.records import Carry, Features, Followed, follow
+from rwmu.records import Carry, Prediction, Window
 from rwmu.robots.anymal_d import Robot, anymal_d
 from rwmu.tasks.velocity import VelocityTask
+
+
+@dataclass(frozen=True)
+class Counter(Carry):
+    """``[1, B]`` each: how many rows were consumed, and the sum of everything consumed."""
+
+    rows: Tensor
+    total: Tensor
 
 
 class KnownDynamics:
     """An ensemble whose members are told apart: member e adds ``drift * (e + 1)`` to every column of the normalised state.
 
-    Its log standard deviation is -3, and ``spread_slope`` more with each further member. The carry counts: its first unit is the
-    number of rows consumed, its second the sum of everything consumed.
+    Its log standard deviation is -3, and ``spread_slope`` more with each further member. The carry counts.
     """
 
     def __init__(
@@ -30,41 +38,28 @@ class KnownDynamics:
         self.num_members, self.drift, self.termination_logit = num_members, drift, termination_logit
         self.log_std = -3.0 + spread_slope * torch.arange(num_members).view(-1, 1, 1)
 
-    def initial_carry(self, num_inputs: int, batch: int) -> Carry:
-        return Carry(torch.zeros(1, num_inputs, batch, 2))
+    def initial_carry(self, num_inputs: int, batch: int) -> Counter:
+        return Counter(torch.zeros(1, batch), torch.zeros(1, batch))
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
-        consumed = torch.full(state.shape[:2], float(state.shape[2]))
-        total = state.sum(dim=(2, 3)) + action.sum(dim=(2, 3))
-        features = Features(state, torch.cat([state, action.expand(*state.shape[:-1], -1)], dim=-1))
-        if last is not None:
-            features = features.map(lambda tensor: tensor[:, :, -last:])
-        return features, Carry(carry.state + torch.stack([consumed, total], dim=-1)[None])
-
-    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:
-        raise NotImplementedError
-
-    def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
-        features, carry = self.sequence(state.unsqueeze(2), action.unsqueeze(2), carry)
-        return features.map(lambda tensor: tensor[:, :, 0]), carry
-
-    def _means(self, state: Tensor) -> Tensor:
+    def mean(self, state: Tensor, action: Tensor) -> Tensor:
+        """Return what each member predicts, ``[E, N, D]``."""
         return state + self.drift * torch.arange(1, self.num_members + 1, dtype=state.dtype).view(-1, 1, 1)
 
-    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
-        mean = self._means(state)
-        return mean, self.log_std.expand_as(mean)
-
-    def predict_spread(self, features: Features) -> Tensor:
-        return self.log_std.expand_as(self._means(features.state))
-
-    def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, None]:
-        mean = self._means(side)
+    def step(self, carry: Counter, state: Tensor, action: Tensor) -> tuple[Counter, Prediction]:
+        mean = self.mean(state, action)
         contact = torch.where(mean[..., : self.contact_dim] > 0.0, 5.0, -5.0)
         termination = torch.full((*mean.shape[:2], 1), self.termination_logit)
-        if followed is not None:
-            return follow(contact, followed.member), follow(termination, followed.member), None
-        return contact, termination, None
+        consumed = (state.sum(-1) + action.sum(-1)).mean(0, keepdim=True)
+        carry = Counter(carry.rows + 1.0, carry.total + consumed)
+        return carry, Prediction(mean, self.log_std.expand_as(mean), contact, termination)
+
+    def observe(self, carry: Counter, window: Window) -> tuple[Counter, Prediction]:
+        predictions = []
+        for t in range(window.length - 1):
+            carry, prediction = self.step(carry, window.state[:, :, t], window.action[:, :, t + 1])
+            predictions.append(prediction)
+        names = ("mean", "log_std", "contact", "termination")
+        return carry, Prediction(*(torch.stack([getattr(p, name) for p in predictions], dim=2) for name in names))
 
 
 def known_world_model(num_members: int, history: int = 4, **known: float) -> WorldModel:

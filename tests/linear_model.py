@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rwmu.records import Carry, Features, Followed, follow
+from rwmu.dynamics.losses import LossSettings, member_losses
+from rwmu.records import Batch, Carry, Noise, Prediction, Window
 
 
 class LinearEnsemble(nn.Module):
@@ -24,32 +25,19 @@ class LinearEnsemble(nn.Module):
         self.log_std = nn.Parameter(torch.full((num_members, 1, state_dim), noise).log())
 
     def initial_carry(self, num_inputs: int, batch: int) -> Carry:
-        return Carry(torch.zeros(1, num_inputs, batch, 0))
+        return Carry()
 
-    def _rows(self, state: Tensor, action: Tensor) -> Tensor:
-        members = max(len(state), len(action))
-        return torch.cat([tensor.expand(members, *tensor.shape[1:]) for tensor in (state, action)], dim=-1)
+    def step(self, carry: Carry, state: Tensor, action: Tensor) -> tuple[Carry, Prediction]:
+        rows = torch.cat([tensor.expand(self.num_members, -1, -1) for tensor in (state, action)], dim=-1)
+        change, contact, termination = (rows @ self.weight).split((self.state_dim, self.contact_dim, 1), dim=-1)
+        mean = state + change
+        return carry, Prediction(mean, self.log_std.expand_as(mean), contact, termination)
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
-        rows = self._rows(state, action)
-        rows = rows if last is None else rows[:, :, rows.shape[2] - last :]
-        return Features(rows, rows), carry
+    def observe(self, carry: Carry, window: Window) -> tuple[Carry, Prediction]:
+        steps = window.length - 1
+        rows = window.state[:, :, :-1].flatten(1, 2), window.action[:, :, 1:].flatten(1, 2)
+        carry, predicted = self.step(carry, *rows)
+        return carry, predicted.map(lambda tensor: tensor.unflatten(1, (-1, steps)))
 
-    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:
-        return self._rows(state, action)
-
-    def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
-        rows = self._rows(state, action)
-        return Features(rows, rows), carry
-
-    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
-        return state + features.state @ self.weight[..., : self.state_dim], self.predict_spread(features)
-
-    def predict_spread(self, features: Features) -> Tensor:
-        return self.log_std.expand(-1, features.state.shape[1], -1)
-
-    def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        outputs = side @ self.weight[..., self.state_dim :]
-        if followed is not None:
-            outputs = follow(outputs, followed.member)
-        return outputs[..., :-1], outputs[..., -1:], None
+    def losses(self, batch: Batch, settings: LossSettings, noise: Noise | None = None) -> dict[str, Tensor]:
+        return member_losses(self, batch, settings, noise)

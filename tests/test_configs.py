@@ -81,6 +81,8 @@ def test_arguments_in_the_files_exist(override: str) -> None:
         "path",
         "seed",
         "checkpoint",
+        "start_from",
+        "freeze_auxiliary",
         "loss",
         "optimizer",
         "centred",
@@ -163,13 +165,14 @@ def test_the_published_choices_are_published_ones() -> None:
     config = compose_config("train", ["+experiment=rwmu_published"])
     loss, dynamics, data, policy = config.dynamics.loss, config.dynamics, config.data, config.policy
     assert (loss.state_loss, loss.feedback, loss.decay) == ("sampled_squared_error", "sample", 1.0)
-    assert dict(loss.weights) | {"extension": None} == {
+    assert dict(loss.weights) | {"extension": None, "kl": None} == {
         "state": 1.0,
         "history": 0.0,
         "bound": 1.0,
         "contact": 1.0,
         "termination": 1.0,
         "extension": None,
+        "kl": None,
     }
     assert (dynamics.auxiliary_base, dynamics.skip, dynamics.learn_bounds) == ("separate", False, True)
     assert (data.bootstrap, list(data.mirrors), data.beginnings, data.endings) == ("in_batch", [], 0.0, 0.0)

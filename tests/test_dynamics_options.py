@@ -47,6 +47,16 @@ def test_it_is_trained_and_dreamt_in(name: str, kind: str, workplace: Path, smok
     assert (checkpoints / "policy.pt").is_file()
 
 
+@pytest.mark.parametrize("model", ["rssm", "transformer", "mlp"])
+def test_every_baseline_is_trained_and_dreamt_in(model: str, workplace: Path, smoke: list[str], command: Command) -> None:
+    outcome = command("train", *smoke, f"dynamics={model}", "dynamics.num_members=2", "stages=[data,dynamics,policy]")
+    assert outcome.status == 0, outcome.err
+    checkpoints = workplace / "runs" / "latest" / "checkpoints"
+    kind = WorldModel.load(checkpoints / "dynamics.pt").architecture["kind"]
+    assert kind == ("independent" if model == "mlp" else model)
+    assert (checkpoints / "policy.pt").is_file()
+
+
 def test_a_frozen_auxiliary_branch_stays_as_the_start_has_it(workplace: Path, smoke: list[str], command: Command) -> None:
     separate = ["dynamics=shared", "dynamics.num_members=2", "dynamics.auxiliary_base=separate"]
     assert command("train", *smoke, *separate, "stages=[data,dynamics]").status == 0

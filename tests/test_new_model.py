@@ -1,4 +1,4 @@
-"""A new world model is one class, one YAML and one line: what README promises, from the command to a deployed policy."""
+"""A new world model is one class of three verbs and one YAML, from the command to a deployed policy."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rwmu.dynamics import world_model
+from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.interfaces import Dynamics
+from rwmu.errors import CheckpointError
+from rwmu.interfaces import Dynamics, FollowsMembers, UnrollsFast
 from rwmu.runs.folder import RunFolder
 from tests.conftest import Command
 from tests.linear_model import LinearEnsemble
@@ -21,12 +22,11 @@ noise: 0.1
 
 
 @pytest.fixture
-def somebodys(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def somebodys(workplace: Path) -> list[str]:
     """Return the overrides by which a command takes the model."""
     folder = workplace / "mine" / "dynamics"
     folder.mkdir(parents=True)
     (folder / "linear.yaml").write_text(YAML)
-    monkeypatch.setitem(world_model._KINDS, "linear", LinearEnsemble)
     return ["--config-dir=mine", "dynamics=linear", "dynamics.num_members=3"]
 
 
@@ -34,15 +34,18 @@ def test_it_satisfies_the_interface_and_no_more() -> None:
     model = LinearEnsemble(3, 2, 1, num_members=2, noise=0.1, seed=0)
     assert isinstance(model, Dynamics)
     assert not any(hasattr(model, name) for name in ("arguments", "num_bases", "state_head", "extension_dim"))
+    assert not isinstance(model, (UnrollsFast, FollowsMembers))
 
 
 def test_it_is_trained_saved_dreamt_in_and_deployed(somebodys: list[str], smoke: list[str], command: Command) -> None:
     outcome = command("train", *somebodys, *smoke)
     assert outcome.status == 0, outcome.err
     run = Path("runs/latest")
-    kept = WorldModel.load(run / "checkpoints" / "dynamics.pt")
-    assert isinstance(kept.dynamics, LinearEnsemble)
-    assert kept.architecture["kind"] == "linear"
+    saved = run / "checkpoints" / "dynamics.pt"
+    assert isinstance(WorldModel.load(saved, LinearEnsemble).dynamics, LinearEnsemble)
+    for others in (None, IndependentEnsemble):  # no file chooses a class
+        with pytest.raises(CheckpointError, match="LinearEnsemble"):
+            WorldModel.load(saved, others)
     assert (run / "report.html").is_file()
 
 
@@ -70,7 +73,7 @@ def test_a_study_of_ones_own_is_taken_from_anywhere(somebodys: list[str], smoke:
     outcome = command("train", "--config-dir", "mine", "+experiment=mine", *smoke, "stages=[data,dynamics]")
     assert outcome.status == 0, outcome.err
     assert "-mine-seed0" in str(Path("runs/latest").resolve())
-    assert isinstance(WorldModel.load(Path("runs/latest/checkpoints/dynamics.pt")).dynamics, LinearEnsemble)
+    assert isinstance(WorldModel.load(Path("runs/latest/checkpoints/dynamics.pt"), LinearEnsemble).dynamics, LinearEnsemble)
 
 
 def test_a_folder_that_is_not_there_is_named(smoke: list[str], command: Command, workplace: Path) -> None:

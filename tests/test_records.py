@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from rwmu.records import Batch, Carry, Followed, Noise, Prediction, Rollout, Window, follow
@@ -26,12 +28,31 @@ def test_following_the_only_member_changes_nothing() -> None:
 
 
 def test_map_leaves_absent_tensors_absent() -> None:
-    carry = Carry(torch.ones(2, 1, 3, 4)).map(lambda tensor: tensor + 1.0)
-    assert carry.auxiliary is None
-    assert carry.state.eq(2.0).all()
-    both = Carry(torch.ones(1), torch.ones(1)).to(torch.float64)
-    assert both.auxiliary is not None
-    assert both.auxiliary.dtype == both.state.dtype == torch.float64
+    noise = Noise(loss=torch.ones(2, 1, 3, 4)).map(lambda tensor: tensor + 1.0)
+    assert noise.feedback is noise.history is None
+    assert noise.loss is not None
+    assert noise.loss.eq(2.0).all()
+    both = Noise(torch.ones(1), torch.ones(1)).to(torch.float64)
+    assert both.feedback is not None
+    assert both.loss is not None
+    assert both.feedback.dtype == both.loss.dtype == torch.float64
+
+
+@dataclass(frozen=True)
+class Two(Carry):
+    first: torch.Tensor
+    second: torch.Tensor | None = None
+
+
+def test_rows_of_a_carry_are_taken_and_put() -> None:
+    pool = Two(torch.arange(6.0).view(2, 3))  # row b of member e is named 3 e + b
+    taken = pool.take(torch.tensor([2, 0, 2]))
+    assert taken.first.tolist() == [[2.0, 0.0, 2.0], [5.0, 3.0, 5.0]]
+    assert taken.second is None
+    taken.put(torch.tensor([1, 0]), pool.take(torch.tensor([1, 0])))
+    assert taken.first.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert pool.first.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]  # what was taken is a copy
+    Carry().put(torch.tensor([0]), Carry().take(torch.tensor([3])))  # of a model without memory
 
 
 def test_detach_cuts_every_tensor() -> None:

@@ -8,12 +8,11 @@ import torch
 
 from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY
 from experiments.benchmarks.sizes import Kind, Sizes, random_rows
-from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.unroll import step as predict_step
 from rwmu.records import Batch, Carry, Followed, Noise, Prediction, Window, follow
 from rwmu.uncertainty.estimates import epistemic
 
@@ -80,12 +79,11 @@ def imagination_step(kind: Kind, sizes: Sizes, envs: int, device: str = "cpu") -
     state = torch.randn(1, envs, sizes.state, generator=generator).to(device)
     action = torch.randn(1, envs, sizes.action, generator=generator).to(device)
     followed, start = Followed(member, sizes.members), model.initial_carry(1, envs)
-    # As in rwmu/imagination/env.py: of the auxiliary base, only the followed member's hidden state goes on.
-    carry = Carry(start.state, None if start.auxiliary is None else start.auxiliary[:, :1].contiguous())
+    carry = model.follow(start, member)
 
     @torch.no_grad()
     def step() -> tuple[torch.Tensor, Prediction, torch.Tensor, Carry]:
-        prediction, after = predict_step(model, state, action, carry, followed, spread=False)
+        after, prediction = model.step_followed(carry, state, action, followed, spread=False)
         return follow(prediction.mean, member), prediction, epistemic(prediction), after
 
     return step

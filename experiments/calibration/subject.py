@@ -58,7 +58,7 @@ class Subject:
         """
         config = _config(run)
         parts = Parts(config)
-        world_model = WorldModel.load(_world_model_path(run, config)).freeze()
+        world_model = WorldModel.load(_world_model_path(run, config), parts.model_class).freeze()
         own = _episodes(Path(config.data.path), parts)
         world_model.check_fits(parts.robot, own.content_hash())
         splits = _splits(own, config)

@@ -99,6 +99,25 @@ def check_finite(window: Window) -> None:
             raise DataError(f"{name} has the value {float(tensor[tuple(place)])} at {place} (member, window, row, column).")
 
 
+def check_sizes(architecture: Mapping[str, Any], found: Mapping[str, Any], source: str) -> None:
+    """Refuse declared sizes that the stored weights cannot have, before a model of these sizes is built.
+
+    Args:
+        architecture: constructor arguments. found: the weights. source: how the error names the file.
+
+    Raises:
+        CheckpointError: names the size.
+    """
+    shapes = [tensor.shape for tensor in found.values() if isinstance(tensor, Tensor)]
+    entries = sum(shape.numel() for shape in shapes)
+    members = architecture.get("num_members")
+    if isinstance(members, int) and members > 1 and members not in [shape[0] for shape in shapes if len(shape)]:
+        raise CheckpointError(f"{source} declares num_members {members!r}, but has no weights of so many.")
+    for name, size in architecture.items():
+        if name != "seed" and isinstance(size, int) and size > entries:
+            raise CheckpointError(f"{source} declares {name} {size}, but its weights have only {entries} entries.")
+
+
 def check_state_dict(own: Mapping[str, Tensor], found: Mapping[str, Any], source: str) -> None:
     """Refuse weights that are not those of the model.
 

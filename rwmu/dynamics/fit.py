@@ -37,6 +37,12 @@ class Fitter:
     seed: int
 
     @property
+    def model_class(self) -> type[nn.Module]:
+        """Return the class of the ensemble, which no file may choose."""
+        made: Any = self.make.func
+        return made  # type: ignore[no-any-return]
+
+    @property
     def num_members(self) -> int:
         """Return E."""
         return int(self.make.keywords["num_members"])
@@ -55,7 +61,7 @@ class Fitter:
         }
         arguments = {**self.make.keywords, **sizes, "seed": self.seed}
         model = self.make.func(**arguments)
-        return model, {"kind": kind_of(model), **arguments}
+        return model, {"kind": kind_of(type(model)), **arguments}
 
     def check(self, robot: Robot) -> None:
         """Refuse, before anything is collected, an architecture that cannot be built or trained."""
@@ -100,7 +106,7 @@ class Fitter:
 
     def load(self, path: Path, data: OfflineDataModule) -> WorldModel:
         """Return a world model, frozen; refuse one that does not fit these data and this architecture, naming what differs."""
-        world_model = WorldModel.load(path)
+        world_model = WorldModel.load(path, self.model_class)
         world_model.check_fits(data.robot, data.data_hash)
         _, wanted = self.new_model(data.robot, data.episodes.extension_dim)
         found = {**getattr(world_model.dynamics, "arguments", {}), **world_model.architecture, "history": world_model.history}

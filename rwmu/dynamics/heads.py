@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rwmu.dynamics.affine import affine
+from rwmu.errors import ConfigError
 from rwmu.records import Followed, follow
+
+
+def check_bounds(min_log_std: float, max_log_std: float) -> None:
+    """Refuse bounds of the log standard deviation that leave nothing between them."""
+    if not min_log_std < max_log_std:
+        raise ConfigError(f"dynamics.min_log_std is {min_log_std}, but must be below dynamics.max_log_std, which is {max_log_std}.")
 
 
 class MemberMLP(nn.Module):

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Literal
 
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor
 from torch.nn import functional
 
 from rwmu.dynamics.checks import check_batch, check_noise
-from rwmu.dynamics.unroll import Feedback, History, encode, forecast, gather
+from rwmu.dynamics.unroll import forecast, warm_up
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
-from rwmu.records import Batch, Noise, Prediction, Rollout, Window
+from rwmu.records import Batch, Noise, Prediction, Rollout, Window, gather
+from rwmu.settings import Count, Fraction, NotNegative, WholeNumber, settings
 
 TERMS = ("state", "history", "bound", "contact", "termination")
 EXTENSION = "extension"  # a further term, of models that predict an extension
+KL = "kl"  # a further term, of models with latents
 
 StateLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
@@ -67,14 +71,19 @@ STATE_LOSSES: dict[str, StateLoss] = {
 }
 
 
-@dataclass(frozen=True)
+def _without_null(weights: Mapping[str, float | None]) -> dict[str, float]:
+    """Leave out the terms that a model or its data do not have."""
+    return {name: weight for name, weight in weights.items() if weight is not None}
+
+
+@settings("trainer.loss")
 class LossSettings:
     """How a batch of windows becomes a loss.
 
     Attributes:
         history: H. The forecast K is what remains of the windows.
-        weights: one weight a term of ``TERMS``, and of ``extension`` if the model has one. A weight of 0 for ``history`` leaves the
-            history unscored by any head, as published.
+        weights: one weight a term: those of ``TERMS``, and any that the model adds (``extension``, or ``kl`` of an RSSM). A
+            weight of 0 for ``history`` leaves the history unscored by any head, as published.
         state_loss: a name of ``STATE_LOSSES``.
         beta: of ``beta_nll``.
         decay: alpha. Forecast step k = 0 .. K-1 weighs alpha^k / sum_j alpha^j: RWM's Eq. 2 (arXiv:2501.10100v5) up to a constant
@@ -83,35 +92,28 @@ class LossSettings:
         history_burn_in: history rows whose one-step predictions are not scored, the carry being still cold.
     """
 
-    history: int
-    weights: Mapping[str, float]
-    state_loss: str = "gaussian_nll"
-    beta: float = 0.5
-    decay: float = 1.0
-    feedback: Feedback = "mean"
-    history_burn_in: int = 4
-    loss: StateLoss = field(init=False, repr=False, compare=False)
+    history: Count
+    weights: Annotated[Mapping[str, NotNegative], BeforeValidator(_without_null)]
+    state_loss: Literal["gaussian_nll", "sampled_squared_error", "squared_error", "beta_nll"] = "gaussian_nll"
+    beta: Fraction = 0.5
+    decay: Fraction = 1.0
+    feedback: Literal["sample", "mean", "truth"] = "mean"
+    history_burn_in: WholeNumber = 4
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", {name: weight for name, weight in self.weights.items() if weight is not None})
-        if set(self.weights) - {EXTENSION} != set(TERMS):
-            raise ConfigError(f"trainer.loss.weights names {sorted(self.weights)}, but the loss has the terms {sorted(TERMS)}.")
-        if self.state_loss not in STATE_LOSSES:
-            raise ConfigError(f"trainer.loss.state_loss is '{self.state_loss}', but must be one of {sorted(STATE_LOSSES)}.")
-        if self.feedback not in ("sample", "mean", "truth"):
-            raise ConfigError(f"trainer.loss.feedback is '{self.feedback}', but must be 'sample', 'mean' or 'truth'.")
+        if missing := set(TERMS) - set(self.weights):
+            raise ConfigError(f"trainer.loss.weights has no weight for {', '.join(sorted(missing))}, which every loss has.")
         most = max(0, self.history - (2 if self.weights["history"] else 1))
-        if not 0 <= self.history_burn_in <= most:
+        if self.history_burn_in > most:
             raise ConfigError(
                 f"trainer.loss.history_burn_in is {self.history_burn_in}, but must be in 0..{most} with {self.history} rows of "
                 "history: beyond, none of them is scored; trainer.loss.weights.history=0 says that none shall be."
             )
-        for name, value in (("decay", self.decay), ("beta", self.beta)):
-            if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"trainer.loss.{name} is {value}, but must be in 0..1.")
-        beta = self.beta
-        chosen = STATE_LOSSES[self.state_loss]
-        object.__setattr__(self, "loss", chosen if chosen is not beta_nll else lambda m, s, t, n: beta_nll(m, s, t, n, beta))
+
+    @property
+    def loss(self) -> StateLoss:
+        """Return the state loss as a function of mean, log standard deviation, target and noise."""
+        return partial(beta_nll, beta=self.beta) if self.state_loss == "beta_nll" else STATE_LOSSES[self.state_loss]
 
     @property
     def scored_history(self) -> int:
@@ -133,61 +135,54 @@ class LossSettings:
         return self.state_loss == "sampled_squared_error"
 
 
+Predictor = Callable[[Batch, LossSettings, Noise], tuple[Prediction | None, Rollout]]
+
+
 def member_losses(
-    dynamics: Dynamics, batch: Batch | Window, settings: LossSettings, noise: Noise | None = None
+    dynamics: Dynamics,
+    batch: Batch | Window,
+    settings: LossSettings,
+    noise: Noise | None = None,
+    predict: Predictor | None = None,
 ) -> dict[str, Tensor]:
     """Return every term of every member: the summands of RWM's objective (arXiv:2501.10100v5, Eq. 2) for each.
-
-    The history is read once for all members and rows that have it in common; each row then has a forecast of its own.
 
     Args:
         batch: windows ``[M, B, H + K, .]``, normalised.
         noise: see :class:`~rwmu.records.Noise`; needed for feedback ``sample`` and for the sampled squared error.
+        predict: the model's own way of making the predictions that are scored; None for :func:`predict_batch`.
 
     Returns:
         term -> ``[E]``.
     """
     batch = batch if isinstance(batch, Batch) else Batch(batch)
     check_batch(dynamics, batch, settings.history)
-    if getattr(dynamics, "num_bases", 0) == dynamics.num_members:  # no base to share: only its own rows are worth reading
-        batch = batch.distinct()
     noise = noise or Noise()
     check_noise(dynamics, batch, noise, batch.window.length - settings.history, settings.scored_history)
-    taught, rollout = _predictions(dynamics, batch, settings, noise)
-    return _scores(dynamics, batch, settings, noise, taught, rollout)
+    predict = predict or partial(predict_batch, dynamics)
+    return _scores(dynamics, batch, settings, noise, *predict(batch, settings, noise))
 
 
-def _predictions(dynamics: Dynamics, batch: Batch, settings: LossSettings, noise: Noise) -> tuple[Prediction | None, Rollout]:
-    """Return the one-step predictions of the scored history ``[E, B', R, .]``, if any is, and the forecast."""
-    window, length = batch.window, settings.history
+def predict_batch(dynamics: Dynamics, batch: Batch, settings: LossSettings, noise: Noise) -> tuple[Prediction | None, Rollout]:
+    """Predict by the verbs that every model has.
+
+    Returns:
+        The one-step predictions of the scored history ``[E, B', R, .]``, None if it is not scored, and the forecast.
+    """
+    window, history = batch.own_windows(), settings.history
+    first = history - settings.scored_history  # the first row to be scored
+    carry = warm_up(dynamics, window.map(lambda tensor: tensor[:, :, :first]))
     if settings.feedback == "truth":
-        length = window.length - 1
-    last = settings.scored_history + 1 + length - settings.history
-    encoded = encode(dynamics, window.state[:, :, :length], window.action[:, :, 1 : length + 1], last=last)
-    side = _side_over_truth(dynamics, window, encoded, length)
-    action = window.action[:, :, length + 1 :]
-    if batch.rows is not None:
-        encoded = encoded.gather(batch.rows)
-        action = gather(action, batch.rows)
-        side = None if side is None else gather(side, batch.rows)
-    if settings.feedback == "truth":
-        return _split(encoded.predict(dynamics), settings.scored_history)
+        _, predicted = dynamics.observe(carry, window.map(lambda tensor: tensor[:, :, first - 1 :]))
+        return split_taught(predicted, settings.scored_history)
     taught = None
     if settings.scored_history:
-        before = encoded.state.shape[2] - 1
-        earlier = History(encoded.features.map(lambda t: t[:, :, :before]), encoded.state[:, :, :before], encoded.carry)
-        taught = earlier.predict(dynamics)
-    return taught, forecast(dynamics, encoded, action, settings.feedback, noise.feedback, side=side)
+        carry, taught = dynamics.observe(carry, window.map(lambda tensor: tensor[:, :, first - 1 : history]))
+    last, ahead = window.state[:, :, history - 1], window.action[:, :, history:]
+    return taught, forecast(dynamics, carry, last, ahead, settings.feedback, noise.feedback)
 
 
-def _side_over_truth(dynamics: Dynamics, window: Window, encoded: History, length: int) -> Tensor | None:
-    """Let a separate auxiliary base read the true rows of the forecast, all at once (it needs no feedback to train)."""
-    if encoded.carry.auxiliary is None or window.length - length < 2:
-        return None
-    return dynamics.auxiliary_sequence(window.state[:, :, length:-1], window.action[:, :, length + 1 :], encoded.carry)
-
-
-def _split(predicted: Prediction, scored_history: int) -> tuple[Prediction | None, Rollout]:
+def split_taught(predicted: Prediction, scored_history: int) -> tuple[Prediction | None, Rollout]:
     """Take teacher-forced predictions ``[E, B', R + K, .]`` for those of the history and a forecast."""
     ahead = predicted.map(lambda tensor: tensor[:, :, scored_history:].movedim(2, 0))
     rollout = Rollout(ahead.mean, ahead.log_std, ahead.contact, ahead.termination, ahead.mean, ahead.extension)

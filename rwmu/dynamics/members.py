@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
-from torch.utils._pytree import tree_map
+from torch.func import stack_module_state
 
-from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.errors import ConfigError
-from rwmu.records import Carry, Features, Followed
 
 
 def stack_members(models: Sequence[RecurrentEnsemble]) -> IndependentEnsemble:
@@ -108,123 +105,3 @@ class MemberViews:
         own, view = next(self._ensemble.parameters()), next(self._views[0].parameters())
         if own.data_ptr() != view.data_ptr():  # by a cast, a move to another device or load_state_dict(assign=True)
             raise RuntimeError("the ensemble's weights lie elsewhere since its members were looked at; make new MemberViews")
-
-
-class VmappedEnsemble:
-    """An independent ensemble straight from ``torch.func``: one single model, called for all members' weights under ``vmap``.
-
-    It does what :class:`IndependentEnsemble` does, as a :class:`~rwmu.interfaces.Dynamics`, and is what that fast path is tested
-    against. Only :meth:`parameters` (stacked, ``[E, ...]``) are trained; the models that they come from stay as they are.
-
-    Args:
-        models: single models of the same architecture.
-    """
-
-    def __init__(self, models: Sequence[RecurrentEnsemble]) -> None:
-        _refuse_unlike(models)
-        first = models[0]
-        self.num_members = len(models)
-        self.state_dim, self.action_dim, self.contact_dim = first.state_dim, first.action_dim, first.contact_dim
-        self.extension_dim = first.extension_dim
-        self._model = _Call(first)
-        stacked, _ = stack_module_state([_Call(model) for model in models])
-        self.weights = {name: tensor.detach().requires_grad_(tensor.requires_grad) for name, tensor in stacked.items()}
-
-    def parameters(self) -> Iterator[Tensor]:
-        """Return the stacked weights, ``[E, 1, ...]``, in the order of the single model's."""
-        return iter(self.weights.values())
-
-    def _call(self, method: str, mapped: tuple[Any, ...], common: tuple[Any, ...] = ()) -> Any:
-        """Call ``method`` of every member: tensors of ``mapped`` have the members' axis, or 1 where all have them in common."""
-
-        def one(weights: dict[str, Tensor], arguments: tuple[Any, ...]) -> Any:
-            return functional_call(self._model, weights, (method, arguments, common))
-
-        # Without gradient the GRU works in place on memory of its own, which vmap has no rule for.
-        with torch.enable_grad():
-            result = vmap(one, in_dims=(0, 0))(self.weights, mapped)
-        return result if torch.is_grad_enabled() else tree_map(lambda tensor: tensor.detach(), result)
-
-    def _members_first(self, tensor: Tensor, axis: int = 0) -> Tensor:
-        """Bring the members' axis, expanded to E, before an axis of 1 that the single model takes for its own."""
-        if tensor.shape[axis] == 1:
-            tensor = tensor.expand(*tensor.shape[:axis], self.num_members, *tensor.shape[axis + 1 :])
-        return tensor.movedim(axis, 0).unsqueeze(1 + axis)
-
-    def _split_carry(self, carry: Carry) -> tuple[Tensor, ...]:
-        return tuple(self._members_first(part, 1) for part in (carry.state, carry.auxiliary) if part is not None)
-
-    @staticmethod
-    def _join(parts: tuple[Tensor, ...], axis: int) -> list[Tensor]:
-        """Undo :meth:`_members_first` for outputs ``[E, ..., 1, ...]`` with the 1 at ``1 + axis``."""
-        return [part.squeeze(1 + axis).movedim(0, axis) for part in parts]
-
-    def initial_carry(self, num_inputs: int, batch: int) -> Carry:
-        """Return the carry before any row; see :class:`~rwmu.interfaces.Dynamics`."""
-        one: Carry = self._model.model.initial_carry(1, batch)
-        return one.map(lambda tensor: tensor.expand(-1, self.num_members, -1, -1))
-
-    def _read(
-        self, method: str, state: Tensor, action: Tensor, carry: Carry, common: tuple[Any, ...] = ()
-    ) -> tuple[Features, Carry]:
-        rows = tuple(self._members_first(tensor) for tensor in (state, action))
-        features, hidden = self._call(method, (*rows, self._split_carry(carry)), common)
-        return Features(*self._join(features, 0)), Carry(*self._join(hidden, 1))
-
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
-        """Read true rows; see :class:`~rwmu.interfaces.Dynamics`."""
-        return self._read("sequence", state, action, carry, (last,))
-
-    def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
-        """Read one row; see :class:`~rwmu.interfaces.Dynamics`."""
-        if followed is not None:
-            raise NotImplementedError("the oracle runs all members")
-        return self._read("advance", state, action, carry)
-
-    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:
-        """Read true rows with the auxiliary base; see :class:`~rwmu.interfaces.Dynamics`."""
-        rows = tuple(self._members_first(tensor) for tensor in (state, action))
-        (features,) = self._call("auxiliary_sequence", (*rows, self._split_carry(carry)))
-        return self._join((features,), 0)[0]
-
-    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
-        """Apply the state heads; see :class:`~rwmu.interfaces.Dynamics`."""
-        arguments = tuple(self._members_first(tensor) for tensor in (features.state, features.inputs, state))
-        mean, log_std = self._join(self._call("predict_state", arguments), 0)
-        return mean, log_std
-
-    def predict_spread(self, features: Features) -> Tensor:
-        """Apply the head of the log standard deviation; see :class:`~rwmu.interfaces.Dynamics`."""
-        arguments = tuple(self._members_first(tensor) for tensor in (features.state, features.inputs))
-        return self._join(self._call("predict_spread", arguments), 0)[0]
-
-    def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Apply the other heads; see :class:`~rwmu.interfaces.Dynamics`."""
-        if followed is not None:
-            raise NotImplementedError("the oracle evaluates all members")
-        parts = self._join(self._call("predict_side", (self._members_first(side),)), 0)
-        return parts[0], parts[1], parts[2] if len(parts) > 2 else None
-
-
-class _Call(nn.Module):
-    """Call a single model's methods with plain tuples of tensors, which is what ``functional_call`` and ``vmap`` pass on."""
-
-    def __init__(self, model: RecurrentEnsemble) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, method: str, mapped: tuple[Any, ...], common: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Dispatch."""
-        function = getattr(self.model, method)
-        if method == "predict_state":
-            return tuple(function(Features(mapped[0], mapped[1]), mapped[2]))
-        if method == "predict_spread":
-            return (function(Features(mapped[0], mapped[1])),)
-        if method == "predict_side":
-            return tuple(part for part in function(*mapped) if part is not None)
-        result = function(*mapped[:2], Carry(*mapped[2]), *common)
-        if method == "auxiliary_sequence":
-            return (result,)
-        features, carry = result
-        present = [part for part in (features.state, features.inputs, features.auxiliary) if part is not None]
-        return tuple(present), tuple(part for part in (carry.state, carry.auxiliary) if part is not None)

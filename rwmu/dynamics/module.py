@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from rwmu.dynamics.checks import check_finite
-from rwmu.dynamics.ensemble import RecurrentEnsemble
-from rwmu.dynamics.losses import LossSettings, member_losses, total_loss
+from rwmu.dynamics.losses import LossSettings, total_loss
 from rwmu.dynamics.members import MemberViews
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import ConfigError, TrainingError
 from rwmu.records import Batch, Noise, Rollout, Window
@@ -109,15 +109,18 @@ class DynamicsModule(lightning.LightningModule):
         """Draw the standard normals that the loss needs, each member's from its own stream."""
         state, forecast = batch.window.state, batch.window.length - self.loss.history
 
-        def draw(steps: int, needed: bool) -> Tensor | None:
+        def draw(steps: int, needed: bool, columns: int = state.shape[-1]) -> Tensor | None:
             if not (needed and steps):
                 return None
-            shape = (steps, batch.num_rows, state.shape[-1])
+            shape = (steps, batch.num_rows, columns)
             return torch.stack([torch.randn(shape, generator=generator) for generator in self._noise], dim=1).to(state)
 
-        sampled = self.loss.needs_sample
+        sampled, latents = self.loss.needs_sample, getattr(self.model, "num_latents", 0)
         return Noise(
-            draw(forecast, self.loss.feedback == "sample"), draw(forecast, sampled), draw(self.loss.scored_history, sampled)
+            draw(forecast, self.loss.feedback == "sample"),
+            draw(forecast, sampled),
+            draw(self.loss.scored_history, sampled),
+            draw(batch.window.length - 1, latents > 0, latents),
         )
 
     def forecast_at(self, step: int, longest: int) -> int:
@@ -162,7 +165,7 @@ class DynamicsModule(lightning.LightningModule):
         members = self._in_turn(batch.num_rows)
         if members is None:
             self.model.zero_grad(set_to_none=True)
-            losses = member_losses(self.model, batch, self.loss, noise)
+            losses = self.model.losses(batch, self.loss, noise)
             self.manual_backward(total_loss(losses, self.loss.weights) * self.model.num_members)
             for parameter in self.model.parameters():  # zero rather than none, as one by one: the optimiser decays both alike
                 if parameter.requires_grad and parameter.grad is None:
@@ -179,7 +182,7 @@ class DynamicsModule(lightning.LightningModule):
         total: dict[str, Tensor] = {}
         for index in batch.sorted_parts(max(_LEAST_ROWS_AT_ONCE, batch.num_rows // 4)):
             share = len(index) / batch.num_rows
-            losses = member_losses(member, batch.part(index), self.loss, noise.part(index))
+            losses = member.losses(batch.part(index), self.loss, noise.part(index))
             self.manual_backward(total_loss(losses, self.loss.weights) * share)
             total = {name: total.get(name, 0.0) + term.detach() * share for name, term in losses.items()}
         return total

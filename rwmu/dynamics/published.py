@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rwmu.data.normalizer import Normalizer
-from rwmu.dynamics.ensemble import RecurrentEnsemble
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
 from rwmu.errors import CheckpointError, UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rwmu.dynamics.ensemble import RecurrentEnsemble
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 
 
 class SharedEnsemble(RecurrentEnsemble):

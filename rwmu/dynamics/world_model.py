@@ -5,28 +5,66 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rwmu.data.normalizer import Normalizer
-from rwmu.dynamics.checks import check_state_dict
-from rwmu.dynamics.ensemble import RecurrentEnsemble
+from rwmu.dynamics.checks import check_sizes, check_state_dict
 from rwmu.dynamics.independent import IndependentEnsemble
+from rwmu.dynamics.rssm import RSSMEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.unroll import step, warm_up
-from rwmu.errors import CheckpointError, DataError
+from rwmu.dynamics.transformer import TransformerEnsemble
+from rwmu.dynamics.unroll import Feedback, unroll, warm_up
+from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.files import write_torch
+from rwmu.interfaces import FollowsMembers
 from rwmu.records import Carry, Followed, Prediction, Window
 from rwmu.robots.anymal_d import Robot
+from rwmu.settings import choose
 
 _log = logging.getLogger(__name__)
 
 FORMAT = "rwmu-dynamics-1"
-_KINDS: dict[str, type[RecurrentEnsemble]] = {"shared": SharedEnsemble, "independent": IndependentEnsemble}
+SHIPPED: dict[str, type[nn.Module]] = {
+    "shared": SharedEnsemble,
+    "independent": IndependentEnsemble,
+    "rssm": RSSMEnsemble,
+    "transformer": TransformerEnsemble,
+}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """K predicted steps after B histories, in physical units.
+
+    Attributes:
+        mean, std: ``[E, B, K, D]``, what every member predicts of each state, and its aleatoric standard deviation.
+        contact: ``[E, B, K, C]``, probabilities. termination: ``[E, B, K]``, probability that the step terminates the episode.
+        state: ``[M, B, K, D]``, what the next step went on from; M is 1 where all members went on from the same.
+        names: of the D columns.
+    """
+
+    mean: Tensor
+    std: Tensor
+    contact: Tensor
+    termination: Tensor
+    state: Tensor
+    names: tuple[str, ...]
+
+    @property
+    def disagreement(self) -> Tensor:
+        """Return the standard deviation of the members' means, ``[B, K, D]``."""
+        return self.mean.std(dim=0, correction=0)
+
+    def column(self, name: str) -> int:
+        """Return the index of a column; refuses an unknown name with the nearest."""
+        choose("The forecast's state", name, self.names)
+        return self.names.index(name)
 
 
 @dataclass
@@ -34,17 +72,17 @@ class WorldModel:
     """An ensemble, the normaliser that it was trained with, and what it was trained on.
 
     Attributes:
-        dynamics: the ensemble, in normalised state space.
+        dynamics: the ensemble, in normalised state space: a :class:`~rwmu.interfaces.Dynamics` that is an ``nn.Module``.
         normalizer: between physical units and normalised space.
         history: H, the rows that it is warmed up with.
         robot: name of the robot; layout: its ``StateLayout.describe()``.
         data_hash: of the dataset that it was trained on; empty where that is not known.
-        architecture: ``kind`` and constructor arguments of the ensemble, plain values.
+        architecture: ``kind`` (:func:`kind_of` the ensemble) and constructor arguments, plain values.
         training: what else is worth remembering (configuration, metrics), plain values.
         extension_normalizer: between physical units and those of the predicted extension, where there is one.
     """
 
-    dynamics: RecurrentEnsemble
+    dynamics: Any
     normalizer: Normalizer
     history: int
     robot: str
@@ -57,7 +95,7 @@ class WorldModel:
     @property
     def num_members(self) -> int:
         """Return E."""
-        return self.dynamics.num_members
+        return int(self.dynamics.num_members)
 
     @property
     def knows_its_data(self) -> bool:
@@ -83,26 +121,79 @@ class WorldModel:
         Raises:
             DataError: the history has another length than H, or columns that the model does not have.
         """
+        self._check_history(history)
+        return warm_up(self.dynamics, self._normalized(history))
+
+    def _check_history(self, history: Window) -> None:
         if history.length != self.history:
             raise DataError(f"The history has {history.length} rows, but the world model is warmed up on {self.history}.")
         for name, size in (("state", self.dynamics.state_dim), ("action", self.dynamics.action_dim)):
             found = getattr(history, name).shape
             if found[-1] != size:
                 raise DataError(f"The history's {name} has shape {list(found)}, but {size} columns were expected.")
-        state = self.normalizer.normalize(history.state)
-        return warm_up(self.dynamics, state.unsqueeze(0), history.action.unsqueeze(0))
+
+    def _normalized(self, window: Window) -> Window:
+        """Bring ``[B, T, .]`` to what the ensemble sees, ``[1, B, T, .]``."""
+        normalized = replace(window, state=self.normalizer.normalize(window.state))
+        return normalized.map(lambda tensor: tensor.unsqueeze(0))
+
+    def follow(self, carry: Carry, member: Tensor) -> Carry:
+        """Return what of a carry :meth:`step` needs where row b follows the member ``member[b]``, ``[B]`` int64."""
+        return self.dynamics.follow(carry, member) if isinstance(self.dynamics, FollowsMembers) else carry
 
     def step(
         self, carry: Carry, state: Tensor, action: Tensor, followed: Followed | None = None, spread: bool = True
-    ) -> tuple[Prediction, Carry]:
+    ) -> tuple[Carry, Prediction]:
         """Predict, in normalised space, what follows ``state [B, D]`` (physical units) and the action ``[B, A]`` taken there.
 
         Args:
-            followed: contacts and termination are those of the member that each row follows, and so is any auxiliary carry.
+            followed: the carry is one of :meth:`follow`. A model that can then predicts contacts and termination by the member that
+                each row follows alone, ``[1, B, .]``.
             spread: whether log standard deviations are needed.
         """
         rows = self.normalizer.normalize(state).unsqueeze(0), action.unsqueeze(0)
-        return step(self.dynamics, *rows, carry, followed, spread)
+        if followed is not None and isinstance(self.dynamics, FollowsMembers):
+            return self.dynamics.step_followed(carry, *rows, followed, spread)
+        stepped: tuple[Carry, Prediction] = self.dynamics.step(carry, *rows)
+        return stepped
+
+    @torch.no_grad()
+    def rollout(
+        self,
+        history: Window,
+        action: Tensor,
+        feedback: Feedback = "mean",
+        noise: Tensor | None = None,
+        member: Tensor | None = None,
+    ) -> Forecast:
+        """Predict K steps under given actions, everything in physical units.
+
+        Args:
+            history: ``[B, H, .]``, true rows.
+            action: ``[B, K, A]``, what is done after them; the first is taken in the last row of the history.
+            feedback: what each step goes on from: ``mean`` (each member goes its own way), ``ensemble_mean``, ``member``
+                (row b follows ``member[b]``, ``[B]`` int64) or ``sample`` (each member its own, with ``noise [K, E, B, D]``).
+
+        Raises:
+            DataError: the history or the actions do not fit the model.
+        """
+        self._check_history(history)
+        padding = (0, 0, 0, action.shape[1])
+        ahead = replace(history.map(lambda tensor: functional.pad(tensor, padding)), action=torch.cat([history.action, action], 1))
+        found = unroll(self.dynamics, self._normalized(ahead), self.history, feedback, noise, member)
+
+        def by_row(tensor: Tensor) -> Tensor:  # [K, M, B, .] -> [M, B, K, .]
+            return tensor.movedim(0, 2)
+
+        scale = self.normalizer.std.to(found.mean.device)
+        return Forecast(
+            mean=self.normalizer.denormalize(by_row(found.mean)),
+            std=by_row(found.log_std).exp() * scale,
+            contact=by_row(found.contact).sigmoid(),
+            termination=by_row(found.termination).sigmoid()[..., 0],
+            state=self.normalizer.denormalize(by_row(found.feedback)),
+            names=tuple(self.normalizer.names),
+        )
 
     def check_fits(self, robot: Robot, data_hash: str | None = None) -> None:
         """Raise a CheckpointError that names the first item in which this model differs from what it is to be used with.
@@ -153,8 +244,15 @@ class WorldModel:
         write_torch(path, content)
 
     @classmethod
-    def load(cls, path: Path) -> WorldModel:
-        """Read what :meth:`save` wrote; code in the file is never run (``weights_only``)."""
+    def load(cls, path: Path, model_class: type[nn.Module] | None = None) -> WorldModel:
+        """Read what :meth:`save` wrote; code in the file is never run (``weights_only``), and no class is taken from it.
+
+        Args:
+            model_class: of the ensemble, which must be the one that was saved; None where that is one of the package's own.
+
+        Raises:
+            CheckpointError: one sentence.
+        """
         if not path.is_file():
             raise CheckpointError(f"There is no world model at {path}: give the path of a dynamics.pt that a run has written.")
         try:
@@ -166,7 +264,8 @@ class WorldModel:
         if not isinstance(content, Mapping) or content.get("format") != FORMAT:
             found = content.get("format", "none") if isinstance(content, Mapping) else "none"
             raise CheckpointError(f"{path} is not a world model of format {FORMAT} (found: {found}).")
-        dynamics = build_ensemble(content["architecture"])
+        check_sizes(content["architecture"], content["state_dict"], str(path))
+        dynamics: Any = build_ensemble(content["architecture"], model_class)
         check_state_dict(dynamics.state_dict(), content["state_dict"], str(path))
         dynamics.load_state_dict(content["state_dict"])
         kept = {key: content[key] for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
@@ -175,24 +274,34 @@ class WorldModel:
         return cls(dynamics, Normalizer.from_dict(content["normalizer"]), **kept, extension_normalizer=extension_normalizer)
 
 
-def build_ensemble(architecture: Mapping[str, Any]) -> RecurrentEnsemble:
-    """Build the ensemble that ``architecture`` (``kind`` and constructor arguments) describes."""
+def build_ensemble(architecture: Mapping[str, Any], model_class: type[nn.Module] | None = None) -> nn.Module:
+    """Build the ensemble that ``architecture`` (``kind`` and constructor arguments) describes.
+
+    Args:
+        model_class: of that kind; None for one of the package's own.
+
+    Raises:
+        CheckpointError: the kind is another, or the arguments are not those of the class.
+    """
     arguments = dict(architecture)
     kind = arguments.pop("kind", None)
-    if kind not in _KINDS:
-        raise CheckpointError(f"The world model is of kind '{kind}', but must be one of {sorted(_KINDS)}.")
+    if model_class is None and kind not in SHIPPED:
+        raise CheckpointError(f"The world model is of kind '{kind}', none of {sorted(SHIPPED)}; load it with its class.")
+    model_class = model_class or SHIPPED[kind]
+    if kind_of(model_class) != kind:
+        raise CheckpointError(f"The world model has the kind '{kind}', but it is to be loaded as '{kind_of(model_class)}'.")
     try:
-        return _KINDS[kind](**arguments)
-    except TypeError as error:
-        raise CheckpointError(f"The architecture of the world model is not understood: {error}.") from error
+        return model_class(**arguments)
+    except (TypeError, ConfigError) as error:
+        raise CheckpointError(f"The architecture of the world model is not understood: {error}") from error
 
 
-def kind_of(dynamics: nn.Module) -> str:
-    """Return the name by which :func:`build_ensemble` knows the class of ``dynamics``."""
-    for kind, ensemble in _KINDS.items():
-        if type(dynamics) is ensemble:
+def kind_of(model_class: type[nn.Module]) -> str:
+    """Return the name by which files know a class: the package's own, or where it is defined."""
+    for kind, shipped in SHIPPED.items():
+        if model_class is shipped:
             return kind
-    raise CheckpointError(f"Checkpoints can hold {sorted(_KINDS)}, but not a {type(dynamics).__name__}; name it in world_model.py.")
+    return f"{model_class.__module__}.{model_class.__qualname__}"
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -6,7 +6,7 @@ The state is kept in physical units, which rewards, observations and conditions 
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from rwmu.imagination.rules import DreamRules
 from rwmu.imagination.starts import StartPool
 from rwmu.interfaces import Device, Penalty
 from rwmu.numerics import find_device
-from rwmu.records import Carry, Followed, Prediction, Reward, follow
+from rwmu.records import Carry, Followed, Prediction, Reward
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 from rwmu.uncertainty.estimates import epistemic
 
@@ -113,12 +113,8 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self.disagreement = zeros()
         self.last_reward = Reward(zeros(), {name: zeros() for name in self.task.weights})
         self._finished_length = zeros() + torch.nan  # of the latest finished episode of each environment, steps
-        # Every member's recurrent state goes on, for the penalty; of a separate auxiliary base only the followed member's.
-        auxiliary = starts.carry.auxiliary
-        self._carry = Carry(
-            starts.carry.state.new_zeros(*starts.carry.state.shape[:2], batch, starts.carry.state.shape[3]),
-            None if auxiliary is None else auxiliary.new_zeros(auxiliary.shape[0], 1, batch, auxiliary.shape[3]),
-        )
+        anywhere = torch.zeros(batch, dtype=torch.int64, device=self.device)
+        self._carry: Carry = self.world_model.follow(starts.carry.take(anywhere), self.member)  # of the right shapes
 
     # -- starting ---------------------------------------------------------------------------------------------------------
 
@@ -134,16 +130,13 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
     def _start(self, rows: Tensor) -> None:
         """Put the environments ``rows`` (indices) at the end of histories drawn from the pool."""
         starts, picks = self._pool.starts, self._moved(self._pool.draw(len(rows)))
-        self._carry.state[:, :, rows] = starts.carry.state[:, :, picks]
         self.state[rows] = starts.state[picks]
         self.contact[rows] = starts.contact[picks]
         for name in _MEMORY[1:]:
             getattr(self.memory, name)[rows] = getattr(starts.memory, name)[picks]
         self.member[rows] = self._integers(self.world_model.num_members, len(rows))
         self._followed = Followed(self.member, self.world_model.num_members)
-        if self._carry.auxiliary is not None and starts.carry.auxiliary is not None:
-            for own, pool in zip(self._carry.auxiliary, starts.carry.auxiliary, strict=True):
-                own[:, rows] = follow(pool[:, picks], self.member[rows])
+        self._carry.put(rows, self.world_model.follow(starts.carry.take(picks), self.member[rows]))
         self.episode_length_buf[rows] = 0
         self.age_steps[rows] = 0
         self._command(rows)
@@ -184,7 +177,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         self._refuse_non_finite(action)
         if self._num_steps and self._num_steps % self.rules.pool_refresh_steps == 0:
             self._pool.refresh()
-        prediction, self._carry = self.world_model.step(self._carry, self.state, action, self._followed, self._needs_spread)
+        self._carry, prediction = self.world_model.step(self._carry, self.state, action, self._followed, self._needs_spread)
         probability = self._advance(prediction)
         reward = self.task.reward(self.memory, self.state, action, self.contact)
         self.last_reward = reward
@@ -308,20 +301,23 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         tensors = {
             **{name: getattr(self, name) for name in _ENVIRONMENT},
             **{f"memory.{name}": getattr(self.memory, name) for name in _MEMORY},
-            "carry.state": self._carry.state,
+            **self._carry_tensors(),
             "pool.rows": self._pool.rows,
             "generator": self._generator.get_state(),
         }
-        if self._carry.auxiliary is not None:
-            tensors["carry.auxiliary"] = self._carry.auxiliary
         saved: dict[str, Any] = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
         return {**saved, "num_steps": self._num_steps}
 
+    def _carry_tensors(self) -> dict[str, Tensor]:
+        """Return what the model carries, by the names of the record's fields."""
+        parts = {f"carry.{part.name}": getattr(self._carry, part.name) for part in fields(self._carry)}
+        return {name: tensor for name, tensor in parts.items() if tensor is not None}
+
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict` of an environment of the same configuration, data and model."""
-        own, auxiliary = self._carry.auxiliary, saved.get("carry.auxiliary")
-        alike = (own is None and auxiliary is None) or (own is not None and auxiliary is not None and own.shape == auxiliary.shape)
-        if saved["state"].shape != self.state.shape or saved["carry.state"].shape != self._carry.state.shape or not alike:
+        shapes = {name: tensor.shape for name, tensor in saved.items() if name == "state" or name.startswith("carry.")}
+        own = {"state": self.state, **self._carry_tensors()}
+        if shapes != {name: tensor.shape for name, tensor in own.items()}:
             raise ConfigError(
                 "The interrupted imagination had another number of environments or another model; resume with its settings."
             )
@@ -329,7 +325,8 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
             setattr(self, name, saved[name].to(self.device, copy=True))
         for name in _MEMORY:
             setattr(self.memory, name, saved[f"memory.{name}"].to(self.device, copy=True))
-        self._carry = Carry(saved["carry.state"], auxiliary).to(self.device, copy=True)
+        carried = {name.removeprefix("carry."): saved[name].to(self.device, copy=True) for name in self._carry_tensors()}
+        self._carry = replace(self._carry, **carried)
         self._followed = Followed(self.member, self.world_model.num_members)
         self._pool.load(saved["pool.rows"].clone())
         self._generator.set_state(saved["generator"])

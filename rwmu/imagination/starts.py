@@ -105,9 +105,6 @@ class StartPool:
         parts: tuple[Tensor, ...] = torch.split(rows, _CHUNK)
         histories = (gather(self._episodes, part, self._history).to(self._device) for part in parts)
         carries = [self._world_model.warm_up(history) for history in histories]
-        auxiliary = (
-            None if carries[0].auxiliary is None else torch.cat([c.auxiliary for c in carries if c.auxiliary is not None], dim=2)
-        )
         last = rows + self._history - 1
         state = self._episodes.state[last].to(self._device)
         memory = self._task.start(len(rows), self._device)
@@ -115,5 +112,16 @@ class StartPool:
         memory.previous_joint_vel = self._task.robot.state_layout.part(state, "joint_vel").clone()
         for name in ("air_time_s", "contact_time_s", "last_air_time_s"):
             setattr(memory, name, getattr(self._times, name)[last].to(self._device))
-        carry = Carry(torch.cat([c.state for c in carries], dim=2), auxiliary)
-        self.starts = Starts(carry, state, self._episodes.contact[last].bool().to(self._device), memory)
+        self.starts = Starts(
+            _joined(carries, len(rows), self._device), state, self._episodes.contact[last].bool().to(self._device), memory
+        )
+
+
+def _joined(carries: list[Carry], size: int, device: Device) -> Carry:
+    """Put the carries of a pool's chunks into one of ``size`` rows."""
+    if len(carries) == 1:
+        return carries[0]
+    joined = carries[0].take(torch.zeros(size, dtype=torch.int64, device=device))
+    for carry, rows in zip(carries, torch.split(torch.arange(size, device=device), _CHUNK), strict=True):
+        joined.put(rows, carry)
+    return joined

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rwmu.dynamics.checks import check_window
-from rwmu.dynamics.unroll import History, encode, forecast
+from rwmu.dynamics.unroll import forecast, warm_up
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
 from rwmu.records import Window
@@ -67,26 +67,18 @@ def trajectory_spread(
 def _spread(dynamics: Dynamics, window: Window, history: int, samples: int, streams: list[torch.Generator] | None) -> Spread:
     """Return the spread of a few windows; with ``streams`` of noise, of samples, else of propagated means."""
     batch, steps = window.state.shape[1], window.length - history
-    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1], last=1)
-    folded = _repeat(encoded, samples)  # histories are read once, and go on as S rows each: [M, B * S, .]
-    action = window.action[:, :, history + 1 :].repeat_interleave(samples, dim=1)
+    carry = warm_up(dynamics, window.map(lambda tensor: tensor[:, :, :history]))
+    # Histories are read once, and go on as S rows each: [M, B * S, .].
+    carry = carry.take(torch.arange(batch, device=window.state.device).repeat_interleave(samples))
+    last, ahead = window.state[:, :, history - 1], window.action[:, :, history:]
+    state, action = (tensor.repeat_interleave(samples, dim=1) for tensor in (last, ahead))
     noise: Tensor | None = None
     if streams is not None:
         shape = (steps, batch * samples, window.state.shape[-1])
         noise = torch.stack([torch.randn(shape, generator=stream) for stream in streams], dim=1).to(window.state)
-    rollout = forecast(dynamics, folded, action, "mean" if noise is None else "sample", noise)
+    rollout = forecast(dynamics, carry, state, action, "mean" if noise is None else "sample", noise)
 
     def by_path(tensor: Tensor) -> Tensor:  # [K, E, B * S, D] -> [K, E * S, B, D]
         return torch.unflatten(tensor, 2, (batch, samples)).transpose(2, 3).flatten(1, 2)
 
     return mixture(by_path(rollout.mean), by_path(rollout.log_std))
-
-
-def _repeat(history: History, samples: int) -> History:
-    """Let each row of the last step of a history go on as ``samples`` rows."""
-    last = history.last(1)
-    return History(
-        last.features.map(lambda tensor: tensor.repeat_interleave(samples, dim=1)),
-        last.state.repeat_interleave(samples, dim=1),
-        last.carry.map(lambda tensor: tensor.repeat_interleave(samples, dim=2)),
-    )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.windows import spaced_starts
-from rwmu.dynamics.unroll import encode, unroll
+from rwmu.dynamics.unroll import predict_rows, unroll
 from rwmu.measure import statistics
 from rwmu.measure.rollout_error import HORIZONS, FittedModel, normalized_window, open_loop, separate_starts
 from rwmu.robots.layout import StateLayout
@@ -66,8 +66,7 @@ def termination_probabilities(world_model: FittedModel, episodes: Episodes, ids:
         return probability
     for batch in torch.split(torch.cat(starts), 256):
         window = normalized_window(world_model, episodes, batch, length)
-        encoded = encode(world_model.dynamics, window.state[:, :, :-1], window.action[:, :, 1:])
-        logits = encoded.last(_CHUNK).predict(world_model.dynamics).termination.flatten(1, 2)
+        logits = predict_rows(world_model.dynamics, window, history).termination.flatten(1, 2)
         rows_predicted = batch[:, None] + torch.arange(history, length)
         probability[rows_predicted.flatten()] = logits.sigmoid().mean(dim=0)[:, 0]
     return probability

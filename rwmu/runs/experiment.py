@@ -146,7 +146,7 @@ class Experiment:
     def _given_normalizer(self) -> Normalizer | None:
         """Return the normaliser of the weights that training starts from, where they are of unknown data; else None: fit one."""
         start = self.trainer.start_from
-        world_model = None if start is None else WorldModel.load(Path(start))
+        world_model = None if start is None else WorldModel.load(Path(start), self.fitter.model_class)
         return None if world_model is None or world_model.knows_its_data else world_model.normalizer
 
     def findings(self) -> list[Finding]:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from rwmu.records import Carry, Followed, Prediction, Window
+from rwmu.dynamics.recurrent_rollout import RecurrentCarry
+from rwmu.records import Followed, Prediction, Window
 
 
 @dataclass(frozen=True)
@@ -176,16 +177,19 @@ class PlainWorldModel:
     def __init__(self, model: PlainRWM, normalizer: Any, history: int) -> None:
         self.model, self.normalizer, self.history = model, normalizer, history
 
-    def warm_up(self, history: Window) -> Carry:
+    def warm_up(self, history: Window) -> RecurrentCarry:
         hidden = None
         for t in range(1, history.length):
             hidden = self.model(self.normalizer.normalize(history.state[:, t - 1]), history.action[:, t], hidden).hidden
         assert hidden is not None
-        return Carry(hidden.unsqueeze(1))
+        return RecurrentCarry(hidden.unsqueeze(1))
 
     def step(
-        self, carry: Carry, state: Tensor, action: Tensor, followed: Followed, spread: bool = True
-    ) -> tuple[Prediction, Carry]:
+        self, carry: RecurrentCarry, state: Tensor, action: Tensor, followed: Followed, spread: bool = True
+    ) -> tuple[RecurrentCarry, Prediction]:
         step = self.model(self.normalizer.normalize(state), action, carry.state[:, 0].contiguous())
         outputs = (step.mean, step.log_std, step.contact, step.termination)
-        return Prediction(*(output.unsqueeze(0) for output in outputs)), Carry(step.hidden.unsqueeze(1))
+        return RecurrentCarry(step.hidden.unsqueeze(1)), Prediction(*(output.unsqueeze(0) for output in outputs))
+
+    def follow(self, carry: RecurrentCarry, member: Tensor) -> RecurrentCarry:
+        return carry

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
-from rwmu.dynamics.losses import STATE_LOSSES, TERMS, LossSettings, member_losses, total_loss
+from rwmu.dynamics.losses import STATE_LOSSES, TERMS, LossSettings, total_loss
 from rwmu.dynamics.module import DynamicsModule, OptimizerSettings, clip_gradient_norm_per_member
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.records import Batch, Noise, Window
 
@@ -84,7 +84,7 @@ def loss_and_gradients(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return every term of every member, and the gradients of their weighted sum over members, by the parameter's name."""
     model.zero_grad()
-    losses = member_losses(model, batch, settings, noise)
+    losses = model.losses(batch, settings, noise)
     (total_loss(losses, settings.weights) * model.num_members).backward()  # type: ignore[no-untyped-call]
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {name: term.detach() for name, term in losses.items()}, {name: grad.clone() for name, grad in gradients.items()}

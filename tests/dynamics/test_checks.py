@@ -9,7 +9,7 @@ import torch
 
 from rwmu.dynamics.checks import check_finite, check_state_dict
 from rwmu.dynamics.independent import IndependentEnsemble
-from rwmu.dynamics.losses import TERMS, LossSettings, member_losses
+from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import CheckpointError, DataError
 from rwmu.records import Batch, Noise, Window
@@ -40,7 +40,7 @@ def rows(members=1, length=6):
 def test_windows_that_do_not_fit_the_model(changes, message):
     window = replace(rows(), **changes)
     with pytest.raises(DataError, match=message):
-        member_losses(model(), window, SETTINGS)
+        model().losses(window, SETTINGS)
     if changes.keys() <= {"state", "action"}:  # all that a rollout reads
         with pytest.raises(DataError, match=message):
             unroll(model(), window, 3)
@@ -48,7 +48,7 @@ def test_windows_that_do_not_fit_the_model(changes, message):
 
 def test_windows_of_another_number_of_members():
     with pytest.raises(DataError, match="rows of 3 members, but the model has 2"):
-        member_losses(model(), rows(3), SETTINGS)
+        model().losses(rows(3), SETTINGS)
 
 
 def test_windows_too_short_for_a_forecast():
@@ -72,7 +72,7 @@ def test_noise_of_another_shape_in_a_rollout():
 )
 def test_rows_and_weights_that_do_not_fit_the_batch(batch, message):
     with pytest.raises(DataError, match=message):
-        member_losses(model(), batch, SETTINGS)
+        model().losses(batch, SETTINGS)
 
 
 def test_actions_of_fewer_members_than_states():
@@ -91,7 +91,7 @@ def test_actions_of_fewer_members_than_states():
 )
 def test_noise_that_would_be_shared_or_left_over(noise, message):
     with pytest.raises(DataError, match=message):
-        member_losses(model(), rows(), SETTINGS, Noise(**noise))
+        model().losses(rows(), SETTINGS, Noise(**noise))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_noise_that_would_be_shared_or_left_over(noise, message):
 def test_an_extension_that_is_not_the_models(extension, message):
     predicting = IndependentEnsemble(4, 2, 3, 2, hidden_size=5, num_layers=1, head_hidden_size=4, extension_dim=2)
     with pytest.raises(DataError, match=message):
-        member_losses(predicting, replace(rows(), extension=extension), SETTINGS)
+        predicting.losses(replace(rows(), extension=extension), SETTINGS)
 
 
 def test_values_that_are_no_numbers():

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from rwmu.dynamics.independent import IndependentEnsemble
-from rwmu.dynamics.losses import TERMS, LossSettings, gaussian_nll, member_losses
+from rwmu.dynamics.losses import TERMS, LossSettings, gaussian_nll
+from rwmu.dynamics.recurrent_rollout import encode, forecast
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.unroll import encode, forecast, step, unroll, warm_up
+from rwmu.dynamics.unroll import predict_rows, unroll, warm_up
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
 from rwmu.records import Window
@@ -30,6 +31,10 @@ def window(members, batch=3, length=9, seed=0):
     return Window(draw(STATE), draw(ACTION), draw(CONTACT) > 0, draw(1) > 0)
 
 
+def first(rows, number):
+    return rows.map(lambda tensor: tensor[:, :, :number])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("auxiliary_base", ["shared", "separate"])
 @pytest.mark.parametrize("rows", [1, 5])
@@ -44,14 +49,15 @@ def test_rollout_shapes_and_interface(kind, auxiliary_base, rows):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("auxiliary_base", ["shared", "separate"])
-def test_stepping_from_a_warm_carry_is_the_unroll(kind, auxiliary_base):
-    model = build(kind, 3, auxiliary_base=auxiliary_base)
+@pytest.mark.parametrize("backbone", ["gru", "mlp"])
+def test_stepping_from_a_warm_carry_is_the_unroll(kind, auxiliary_base, backbone):
+    model = build(kind, 3, auxiliary_base=auxiliary_base, backbone=backbone)
     rows = window(1)
     rollout = unroll(model, rows, history=5, feedback="ensemble_mean")
-    carry = warm_up(model, rows.state[:, :, :5], rows.action[:, :, :5])
+    carry = warm_up(model, first(rows, 5))
     state = rows.state[:, :, 4]
     for k in range(4):
-        prediction, carry = step(model, state, rows.action[:, :, 5 + k], carry)
+        carry, prediction = model.step(carry, state, rows.action[:, :, 5 + k])
         torch.testing.assert_close(prediction.mean, rollout.mean[k], rtol=0, atol=1e-13)
         torch.testing.assert_close(prediction.contact, rollout.contact[k], rtol=0, atol=1e-13)
         state = prediction.mean.mean(0, keepdim=True)
@@ -60,10 +66,9 @@ def test_stepping_from_a_warm_carry_is_the_unroll(kind, auxiliary_base):
 
 def test_of_two_rows_the_first_warms_up():
     model, rows = build(SharedEnsemble, 2, auxiliary_base="separate"), window(1)
-    warm = warm_up(model, rows.state[:, :, :2], rows.action[:, :, :2])
-    encoded = encode(model, rows.state[:, :, :1], rows.action[:, :, 1:2]).carry
-    assert torch.equal(warm.state, encoded.state)
-    assert torch.equal(warm.auxiliary, encoded.auxiliary)
+    warm, (observed, _) = warm_up(model, first(rows, 2)), model.observe(model.initial_carry(1, 3), first(rows, 2))
+    assert torch.equal(warm.state, observed.state)
+    assert torch.equal(warm.auxiliary, observed.auxiliary)
     assert warm.state.abs().min() > 0.0
 
 
@@ -75,9 +80,9 @@ def test_a_separate_auxiliary_base_in_a_forecast_against_a_loop(kind, reads):
     ahead = rows.action[:, :, 6:]
     side = model.auxiliary_sequence(rows.state[:, :, 5:-1], ahead, history.carry) if reads == "truth" else None
     found = forecast(model, history, ahead, "mean", side=side)
-    carry, state = warm_up(model, rows.state[:, :, :5], rows.action[:, :, :5]), rows.state[:, :, 4]
+    carry, state = warm_up(model, first(rows, 5)), rows.state[:, :, 4]
     for k in range(4):
-        prediction, carry = step(model, state, rows.action[:, :, 5 + k], carry)
+        carry, prediction = model.step(carry, state, rows.action[:, :, 5 + k])
         torch.testing.assert_close(found.contact[k], prediction.contact, rtol=0, atol=1e-13)
         torch.testing.assert_close(found.termination[k], prediction.termination, rtol=0, atol=1e-13)
         state = rows.state[:, :, 5 + k] if reads == "truth" else prediction.mean
@@ -107,10 +112,9 @@ def test_history_loss_is_the_teacher_forced_loss():
     model = build(SharedEnsemble, 2)
     rows = window(2)
     settings = LossSettings(history=5, weights=WEIGHTS, history_burn_in=2)
-    encoded = encode(model, rows.state[:, :, :5], rows.action[:, :, 1:6])
-    predicted = encoded.predict(model)
-    by_row = gaussian_nll(predicted.mean, predicted.log_std, rows.state[:, :, 1:6])[:, :, 2:4]  # row 5 is the forecast's
-    torch.testing.assert_close(member_losses(model, rows, settings)["history"], by_row.mean((1, 2)))
+    predicted = predict_rows(model, first(rows, 5), 3)
+    by_row = gaussian_nll(predicted.mean, predicted.log_std, rows.state[:, :, 3:5])
+    torch.testing.assert_close(model.losses(rows, settings)["history"], by_row.mean((1, 2)))
 
 
 @pytest.mark.parametrize(

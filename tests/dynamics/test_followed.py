@@ -9,13 +9,13 @@ from rwmu.data.normalizer import Normalizer
 from rwmu.data.windows import gather
 from rwmu.dynamics.gru import GRU
 from rwmu.dynamics.heads import MemberMLP
-from rwmu.dynamics.unroll import step, unroll, warm_up
+from rwmu.dynamics.unroll import unroll, warm_up
 from rwmu.dynamics.window_mlp import WindowMLP
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.imagination.rules import DreamRules
-from rwmu.records import Carry, Followed, Window, follow
+from rwmu.records import Followed, Window, follow
 from tests.dynamics.small import ACTION, HISTORY, KINDS, STATE, build, windows
 from tests.fakes import anymal_d, quiet_task, random_episodes
 
@@ -92,13 +92,13 @@ def test_steps_of_whole_ensembles(member, kind, backbone, auxiliary_base):
     options = {"backbone": backbone, "window": 3, "auxiliary_base": auxiliary_base, "extension_dim": 2}
     model, index = build(kind, MEMBERS, **options), torch.tensor(member)
     followed, window = Followed(index, MEMBERS), windows(1, ROWS)
-    carry = warm_up(model, window.state[:, :, :HISTORY], window.action[:, :, :HISTORY])
-    own = Carry(carry.state, None if carry.auxiliary is None else torch.stack([follow(layer, index) for layer in carry.auxiliary]))
+    carry = warm_up(model, window.map(lambda tensor: tensor[:, :, :HISTORY]))
+    own = model.follow(carry, index)
     state = window.state[:, :, HISTORY - 1]
     for _ in range(3):
         action = randn(1, ROWS, ACTION)
-        expected, carry = step(model, state, action, carry)
-        found, own = step(model, state, action, own, followed)
+        carry, expected = model.step(carry, state, action)
+        own, found = model.step_followed(own, state, action, followed, True)
         same(found.mean, expected.mean)  # of all members: the penalty wants their disagreement
         same(found.log_std, expected.log_std)
         picked = expected.follow(index)
@@ -125,9 +125,9 @@ def test_the_imagined_environment_with_a_separate_auxiliary_base(kind, backbone)
     predicted, world_step = [], model.step
 
     def spy(*arguments):
-        prediction, carry = world_step(*arguments)
+        carry, prediction = world_step(*arguments)
         predicted.append(prediction)
-        return prediction, carry
+        return carry, prediction
 
     model.step = spy
     rules = {"termination": None, "max_tilt": None, "clip": None, "random_start": False, "horizon_steps": horizon}

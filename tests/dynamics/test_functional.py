@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import pytest
 import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from rwmu.dynamics.independent import IndependentEnsemble
-from rwmu.dynamics.losses import member_losses, total_loss
-from rwmu.dynamics.members import MemberViews, VmappedEnsemble, stack_members, take_member
+from rwmu.dynamics.losses import total_loss
+from rwmu.dynamics.members import MemberViews, stack_members, take_member
+from rwmu.dynamics.recurrent_rollout import encode
 from rwmu.dynamics.shared import SharedEnsemble
-from rwmu.dynamics.unroll import step, unroll, warm_up
+from rwmu.dynamics.unroll import unroll, unroll_by_steps, warm_up
+from rwmu.dynamics.vectorised import VectorisedEnsemble
 from rwmu.errors import ConfigError
-from rwmu.interfaces import Dynamics
+from rwmu.interfaces import Dynamics, UnrollsFast
 from rwmu.records import Batch, Prediction, Window, follow
 from tests.dynamics.small import (
     EXTENSION,
@@ -50,6 +50,27 @@ ARCHITECTURES = {
 architectures = pytest.mark.parametrize("options", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 
 
+class Single(torch.nn.Module):
+    """An ensemble of one as the vectorised ensemble wants its members: without an axis for them."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.state_dim, self.action_dim, self.contact_dim = STATE, model.action_dim, model.contact_dim
+        self.extension_dim = model.extension_dim
+
+    def initial_carry(self, batch):
+        return self.model.initial_carry(1, batch)
+
+    def read(self, carry, state, action):
+        history = encode(self.model, state.unsqueeze(0), action.unsqueeze(0), carry)
+        return history.carry, history.predict(self.model).map(lambda tensor: tensor[0])
+
+
+def vectorised(models):
+    return VectorisedEnsemble([Single(take_member(model, 0)) for model in models])
+
+
 def singles(options):
     return [build(bare, 1, seed=seed, **options) for seed in (3, 1, 4)]
 
@@ -66,13 +87,13 @@ def present(record):
 def loop_rollout(models, window, feedback, noise, follows):
     """Step every single model by itself, in Python, and put together what the ensemble would."""
     own = [window.map(lambda t, e=e: t if len(t) == 1 else t[e : e + 1]) for e in range(len(models))]
-    carries = [warm_up(m, w.state[:, :, :HISTORY], w.action[:, :, :HISTORY]) for m, w in zip(models, own, strict=True)]
+    carries = [warm_up(m, w.map(lambda t: t[:, :, :HISTORY])) for m, w in zip(models, own, strict=True)]
     states, steps = [w.state[:, :, HISTORY - 1] for w in own], []
     for k in range(FORECAST):
         parts = zip(models, states, own, carries, strict=True)
-        stepped = [step(model, state, w.action[:, :, HISTORY + k], carry) for model, state, w, carry in parts]
-        carries = [carry for _, carry in stepped]
-        parts = [present(prediction) for prediction, _ in stepped]
+        stepped = [model.step(carry, state, w.action[:, :, HISTORY + k]) for model, state, w, carry in parts]
+        carries = [carry for carry, _ in stepped]
+        parts = [present(prediction) for _, prediction in stepped]
         joined = Prediction(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
         mean = joined.mean
         fed = {
@@ -90,17 +111,20 @@ def loop_rollout(models, window, feedback, noise, follows):
 @pytest.mark.parametrize("copies", [1, MEMBERS])
 def test_rollouts_in_every_mode(options, copies):
     models, window = singles(options), windows(copies)
-    fast, mapped = stack_members(models), VmappedEnsemble(models)
+    fast, mapped = stack_members(models), vectorised(models)
     assert isinstance(fast, IndependentEnsemble)
     assert isinstance(mapped, Dynamics)
+    assert not isinstance(mapped, UnrollsFast)
     noise, follows = torch.randn(FORECAST, MEMBERS, 4, STATE, dtype=torch.double), torch.tensor([1, 0, 2, 1])
     for feedback in ("sample", "mean", "ensemble_mean", "member"):
         expected = loop_rollout(models, window, feedback, noise, follows)
-        for ensemble, gradients in product((fast, mapped), (True, False)):  # without gradients there are faster ways
+        for gradients in (True, False):  # without gradients there are faster ways
             with torch.set_grad_enabled(gradients):
-                found = unroll(ensemble, window, HISTORY, feedback, noise, follows)
-            assert found.mean.requires_grad == gradients
-            assert_all_close(present(found), expected)
+                found = [way(fast, window, HISTORY, feedback, noise, follows) for way in (unroll, unroll_by_steps)]
+            assert found[0].mean.requires_grad == gradients
+            for rollout in found:
+                assert_all_close(present(rollout), expected)
+        assert_all_close(present(unroll(mapped, window, HISTORY, feedback, noise, follows)), expected)
 
 
 @architectures
@@ -122,14 +146,17 @@ def test_losses_and_gradients_against_the_loop(options, form):
 def test_losses_and_gradients_against_vmap(options, form):
     options = {**options, "learn_bounds": False}  # the oracle knows nothing of bounds
     models = singles(options)
-    fast, mapped = stack_members(models), VmappedEnsemble(models)
-    settings = settings_for(options, feedback="mean", decay=0.9)
+    fast, mapped = stack_members(models), vectorised(models)
+    # A separate auxiliary base has a training of its own: it reads true rows even where predictions are fed back.
+    feedback = "truth" if options.get("auxiliary_base") == "separate" else "mean"
+    settings = settings_for(options, feedback=feedback, decay=0.9)
     (batch,) = batches(form, MEMBERS, 1, extension=options.get("extension_dim", 0))
     losses, gradients = loss_and_gradients(fast, batch, settings)
-    found = member_losses(mapped, batch, settings)
+    found = mapped.losses(batch, settings)
     assert_all_close({**found, "bound": losses["bound"]}, losses)
     (total_loss(found, settings.weights) * MEMBERS).backward()
-    by_name = {name.removeprefix("model."): p.grad.squeeze(1) for name, p in mapped.weights.items() if p.grad is not None}
+    parameters = {name.removeprefix("member.model.model."): p for name, p in mapped.named_parameters()}
+    by_name = {name: p.grad.squeeze(1) for name, p in parameters.items() if p.grad is not None}
     assert_all_close(by_name, gradients)
 
 
@@ -142,7 +169,7 @@ class Loss(torch.nn.Module):
 
     def forward(self, state, action, contact, termination):
         window = Window(*(tensor.unsqueeze(0) for tensor in (state, action, contact, termination)))
-        return total_loss(member_losses(self.model, window, self.settings), self.settings.weights)
+        return total_loss(self.model.losses(window, self.settings), self.settings.weights)
 
 
 @pytest.mark.parametrize("options", [{}, ARCHITECTURES["no skip"], ARCHITECTURES["mlp"]], ids=["default", "no skip", "mlp"])
@@ -219,7 +246,7 @@ def test_views_are_the_ensemble_in_the_same_memory(options):
         for own, whole in zip(view.parameters(), ensemble.parameters(), strict=True):
             assert own.data_ptr() == whole[member].data_ptr()
             assert own.shape == whole[member : member + 1].shape
-        total_loss(member_losses(view, batch.of_member(member), settings), settings.weights).backward()
+        total_loss(view.losses(batch.of_member(member), settings), settings.weights).backward()
     gradients = {name: p.grad for name, p in ensemble.named_parameters() if p.grad is not None}
     assert_all_close(gradients, expected)
     next(iter(views)).state_head.mean.bias_output.data += 1.0

@@ -7,10 +7,10 @@ import torch
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.gru import GRU
 from rwmu.dynamics.gru_sequence import SequenceGRU
-from rwmu.dynamics.losses import TERMS, LossSettings, beta_nll, member_losses, total_loss
+from rwmu.dynamics.losses import TERMS, LossSettings, beta_nll, total_loss
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.records import Batch, Noise, Window
 from tests.dynamics.small import assert_close
 
@@ -112,7 +112,7 @@ def losses_of(model, batch, settings, noise):
 
         def forward(self, state, action):
             window = Window(state, action, batch.window.contact, batch.window.termination, batch.window.extension)
-            terms = member_losses(self.model, Batch(window, batch.rows, batch.weight), settings, noise)
+            terms = self.model.losses(Batch(window, batch.rows, batch.weight), settings, noise)
             assert set(terms) == set(WEIGHTS)
             return torch.stack([terms[name] for name in WEIGHTS])
 
@@ -166,8 +166,12 @@ def test_the_whole_beta_nll_with_its_weights_held():
     assert settings.loss is not beta_nll
     real, inputs = losses_of(model, batch, settings, noise)
     found = torch.autograd.grad(real(*inputs).sum(), inputs)
-    held, frozen = LossSettings(HISTORY, WEIGHTS, "beta_nll", feedback="sample", history_burn_in=0), FrozenWeights()
-    object.__setattr__(held, "loss", frozen)
+    frozen = FrozenWeights()
+
+    class Held(LossSettings):
+        loss = frozen
+
+    held = Held(HISTORY, WEIGHTS, "beta_nll", feedback="sample", history_burn_in=0)
     function, inputs = losses_of(model, batch, held, noise)
 
     def rewound(*arguments):

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from rwmu.dynamics.independent import IndependentEnsemble
-from rwmu.dynamics.losses import member_losses
 from rwmu.dynamics.members import take_member
 from rwmu.dynamics.module import DynamicsModule, OptimizerSettings, clip_gradient_norm_per_member
 from rwmu.dynamics.shared import SharedEnsemble
@@ -181,7 +180,7 @@ def test_a_nan_in_one_members_data_reaches_no_other():
 
 def test_a_nan_in_one_head_reaches_no_other_on_a_shared_base():
     model = build(SharedEnsemble, MEMBERS)
-    expected = {name: term.detach() for name, term in member_losses(model, Batch(windows()), loss_settings()).items()}
+    expected = {name: term.detach() for name, term in model.losses(Batch(windows()), loss_settings()).items()}
     poison(model, "state_head.mean.weight_output", 1)
     found, gradients = loss_and_gradients(model, Batch(windows()), loss_settings())
     for name in expected:

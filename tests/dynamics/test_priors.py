@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.losses import TERMS, LossSettings
+from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import ConfigError
 from rwmu.records import Batch, Window

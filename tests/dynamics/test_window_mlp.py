@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rwmu.dynamics.losses import member_losses, total_loss
-from rwmu.dynamics.unroll import step, unroll, warm_up
+from rwmu.dynamics.losses import total_loss
+from rwmu.dynamics.unroll import unroll, warm_up
 from rwmu.dynamics.window_mlp import WindowMLP
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
@@ -80,10 +80,10 @@ def test_ensembles_on_it_are_dynamics(kind, auxiliary_base):
     assert isinstance(model, Dynamics)
     rows = windows()
     rollout = unroll(model, rows, HISTORY, "ensemble_mean")
-    carry = warm_up(model, rows.state[:, :, :HISTORY], rows.action[:, :, :HISTORY])
+    carry = warm_up(model, rows.map(lambda tensor: tensor[:, :, :HISTORY]))
     state = rows.state[:, :, HISTORY - 1]
     for k in range(3):
-        prediction, carry = step(model, state, rows.action[:, :, HISTORY + k], carry)
+        carry, prediction = model.step(carry, state, rows.action[:, :, HISTORY + k])
         for name in ("mean", "log_std", "contact", "termination"):
             torch.testing.assert_close(getattr(prediction, name), getattr(rollout, name)[k], rtol=0, atol=1e-13)
         state = prediction.mean.mean(0, keepdim=True)
@@ -118,7 +118,7 @@ def test_it_learns_a_system_with_a_delay(kind):
         model = build(kind, 2, backbone="mlp", window=window, hidden_size=24, num_layers=1, head_hidden_size=24)
         train(model, [batch() for _ in range(100)], settings)
         with torch.no_grad():
-            errors[window] = float(total_loss(member_losses(model, batch(), settings), settings.weights))
+            errors[window] = float(total_loss(model.losses(batch(), settings), settings.weights))
     assert errors[2] < 0.3 * errors[1]
 
 

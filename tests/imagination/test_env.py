@@ -82,7 +82,7 @@ def test_a_single_member_pays_for_the_noise_that_it_expects():
         DreamRules(num_envs=BATCH, termination=None, max_tilt=None),
     )
     action = actions(1)[0]
-    expected = aleatoric(env.world_model.step(env._carry, env.state, action, env._followed, True)[0])
+    expected = aleatoric(env.world_model.step(env._carry, env.state, action, env._followed, True)[1])
     assert float(expected.min()) > 0.0
     _, reward, _, _ = env.step(action)
     torch.testing.assert_close(reward, env.last_reward.total - 0.02 * expected)

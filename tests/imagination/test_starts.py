@@ -17,10 +17,10 @@ def test_starts_and_resets_are_warmed_up_with_the_whole_history():
     episodes, normalizer = env._pool._episodes, env.world_model.normalizer
     for _ in range(3):
         last = origin(env)
-        assert torch.equal(env._carry.state[0, 0, :, 0], torch.full((BATCH,), HISTORY - 1.0))
+        assert torch.equal(env._carry.rows[0], torch.full((BATCH,), HISTORY - 1.0))
         rows = last[:, None] - HISTORY + 1 + torch.arange(HISTORY)
         consumed = normalizer.normalize(episodes.state[rows[:, :-1]]).sum((1, 2)) + episodes.action[rows[:, 1:]].sum((1, 2))
-        torch.testing.assert_close(env._carry.state[0, 0, :, 1], consumed, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(env._carry.total[0], consumed, rtol=1e-4, atol=1e-4)
         for action in actions(3):
             env.step(action)
 

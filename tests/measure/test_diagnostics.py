@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from rwmu.measure import diagnostics
-from rwmu.records import Features
 from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
 
 
@@ -38,10 +37,10 @@ def test_head_that_says_the_same_everywhere() -> None:
 class Tipping(KnownDynamics):
     """Forecast a fall from states whose forward speed is high, by turning gravity over."""
 
-    def predict_state(self, features: Features, state: torch.Tensor, spread: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    def mean(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         mean = state.expand(self.num_members, *state.shape[1:]).clone()
         mean[..., 8] = torch.where(state[..., 0] > 2.0, 3.0, state[..., 8])
-        return mean, torch.zeros_like(mean)
+        return mean
 
 
 def test_falls_are_foreseen_where_the_forecast_lies_down() -> None:
@@ -90,9 +89,8 @@ def test_disagreement_that_follows_the_error_correlates_with_it() -> None:
     class Honest(KnownDynamics):
         """Members that are wrong, and disagree, in proportion to the forward speed."""
 
-        def predict_state(self, features: Features, state: torch.Tensor, spread: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-            mean = state + torch.tensor([1.0, 2.0]).view(2, 1, 1) * state[..., :1].abs()
-            return mean, torch.zeros_like(mean)
+        def mean(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return state + torch.tensor([1.0, 2.0]).view(2, 1, 1) * state[..., :1].abs()
 
     episodes = random_episodes([200] * 4)
     for first in range(0, 800, 20):

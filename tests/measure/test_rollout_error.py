@@ -10,7 +10,6 @@ from torch import Tensor
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
 from rwmu.measure.rollout_error import episode_bootstrap, open_loop, rollout_error, separate_starts
-from rwmu.records import Features
 from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
 
 DRIFT, SIZE = 0.01, 45
@@ -56,9 +55,8 @@ def test_disagreement_is_the_scalar_of_the_penalty() -> None:
 class AddsActions(KnownDynamics):
     """Next state = state + the mean of the action given with it, in every column."""
 
-    def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
-        mean = state + features.inputs[..., SIZE:].mean(-1, keepdim=True)
-        return mean, torch.zeros_like(mean)
+    def mean(self, state: Tensor, action: Tensor) -> Tensor:
+        return state + action.mean(-1, keepdim=True)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.dynamics.unroll import encode
+from rwmu.dynamics.unroll import warm_up
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.imagination.rehearsal import covering_starts
@@ -30,7 +30,7 @@ from rwmu.measure.calibration.recalibrated import RAW, Fitted, Gaussians
 from rwmu.measure.calibration.scale import scale_at
 from rwmu.measure.calibration.settings import CalibrationSettings, Selection
 from rwmu.measure.calibration.stretches import Stretches, longest_forecast, stretch_window
-from rwmu.records import Prediction, Window, follow
+from rwmu.records import Window, follow
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import groups_of
 from rwmu.uncertainty.estimates import Estimate, epistemic
@@ -81,16 +81,13 @@ def _paths(
         For each step: disagreement ``[B]``, and mean and std ``[B, D]``: of the path followed (std is 0), or of all paths.
     """
     dynamics, history = world_model.dynamics, world_model.history
-    encoded = encode(dynamics, window.state[:, :, :history], window.action[:, :, 1 : history + 1]).last(1)
-    features, state, carry = encoded.features.map(lambda tensor: tensor[:, :, 0]), encoded.state[:, :, 0], encoded.carry
+    carry, state = warm_up(dynamics, window.map(lambda tensor: tensor[:, :, :history])), window.state[:, :, history - 1]
     disagreements, means, stds = [], [], []
     for row in range(history, window.length):
-        if row > history:
-            features, carry = dynamics.advance(state, window.action[:, :, row], carry)
-        mean, log_std = dynamics.predict_state(features, state)
+        carry, prediction = dynamics.step(carry, state, window.action[:, :, row])
+        mean, log_std = prediction.mean, prediction.log_std
         predicted = mean if followed is None else follow(mean, followed)
-        nothing = mean.new_zeros(0)
-        disagreements.append(estimate(Prediction(mean, log_std, nothing, nothing)))
+        disagreements.append(estimate(prediction))
         spread = (
             Spread(predicted[0], torch.zeros_like(predicted[0]), 1) if followed is not None else mixture(mean[None], log_std[None])
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.dynamics.unroll import encode
+from rwmu.dynamics.unroll import predict_rows
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.measure.calibration.cells import Cell, from_sums, missing, places, ratio_of_sums
 from rwmu.measure.calibration.settings import CalibrationSettings, Selection
@@ -65,8 +65,7 @@ def predict_one_step(world_model: WorldModel, selection: Selection, number: int)
     parts: list[dict[str, Tensor]] = []
     for starts in torch.split(_starts(world_model, selection, number), _BATCH):
         window, within = stretch_window(world_model, episodes, starts, history + _CHUNK)
-        encoded = encode(world_model.dynamics, window.state[:, :, :-1], window.action[:, :, 1:])
-        predicted = encoded.last(_CHUNK).predict(world_model.dynamics)
+        predicted = predict_rows(world_model.dynamics, window, history)
         counts = within[:, history:]
         fields = ("mean", "log_std", "contact", "termination")
         part = {name: getattr(predicted, name)[:, counts] for name in fields}

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from rwmu.dynamics.generators import member_generators
 from rwmu.dynamics.gru import GRU
-from rwmu.dynamics.heads import MemberMLP, Prior, StateHead
+from rwmu.dynamics.heads import MemberMLP, Prior, StateHead, check_bounds
+from rwmu.dynamics.losses import LossSettings, member_losses
+from rwmu.dynamics.recurrent_rollout import Features, RecurrentCarry, encode, forecast, predict, predict_for_loss
+from rwmu.dynamics.unroll import Feedback
 from rwmu.dynamics.window_mlp import WindowMLP
-from rwmu.errors import ConfigError
-from rwmu.records import Carry, Features, Followed
-
-
-def member_generators(seed: int, num_members: int) -> list[torch.Generator]:
-    """Return one random generator a member; a member's stream depends on the seed and its index, not on how many there are."""
-    return [torch.Generator().manual_seed((seed + 1) * 1_000_003 + member) for member in range(num_members)]
-
-
-def _refuse_impossible(sizes: dict[str, int], auxiliary_base: str, backbone: str) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise ConfigError(f"dynamics.{name} is {value}, but must be at least 1.")
-    choices = {"auxiliary_base": (auxiliary_base, ("shared", "separate")), "backbone": (backbone, ("gru", "mlp"))}
-    for name, (chosen, known) in choices.items():
-        if chosen not in known:
-            raise ConfigError(f"dynamics.{name} is '{chosen}', but must be one of {list(known)}.")
-
-
-def _refuse_impossible_numbers(prior_scale: float, min_log_std: float, max_log_std: float) -> None:
-    if not prior_scale >= 0.0:
-        raise ConfigError(f"dynamics.prior_scale is {prior_scale}, but must be 0 or above.")
-    if not min_log_std < max_log_std:
-        raise ConfigError(f"dynamics.min_log_std is {min_log_std}, but must be below dynamics.max_log_std, which is {max_log_std}.")
+from rwmu.records import Batch, Followed, Noise, Prediction, Rollout, Window, follow
+from rwmu.settings import Count, NotNegative, WholeNumber, checked
 
 
 class RecurrentEnsemble(nn.Module):
@@ -60,24 +43,25 @@ class RecurrentEnsemble(nn.Module):
         arguments: of the constructor, by name; a model of the same architecture is built from them.
     """
 
+    @checked("dynamics")
     def __init__(
         self,
-        state_dim: int,
-        action_dim: int,
-        contact_dim: int,
-        num_members: int,
-        num_bases: int,
-        hidden_size: int = 256,
-        num_layers: int = 2,
-        head_hidden_size: int = 128,
-        side_head_hidden_size: int | None = None,
-        auxiliary_base: str = "shared",
+        state_dim: Count,
+        action_dim: Count,
+        contact_dim: WholeNumber,
+        num_members: Count,
+        num_bases: Count,
+        hidden_size: Count = 256,
+        num_layers: Count = 2,
+        head_hidden_size: Count = 128,
+        side_head_hidden_size: Count | None = None,
+        auxiliary_base: Literal["shared", "separate"] = "shared",
         skip: bool = True,
-        backbone: str = "gru",
-        window: int = 32,
-        extension_dim: int = 0,
-        prior_scale: float = 0.0,
-        prior_hidden_size: int = 32,
+        backbone: Literal["gru", "mlp"] = "gru",
+        window: Count = 32,
+        extension_dim: WholeNumber = 0,
+        prior_scale: NotNegative = 0.0,
+        prior_hidden_size: Count = 32,
         min_log_std: float = -6.0,
         max_log_std: float = 1.0,
         learn_bounds: bool = False,
@@ -86,10 +70,7 @@ class RecurrentEnsemble(nn.Module):
         super().__init__()
         self.arguments: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         side = head_hidden_size if side_head_hidden_size is None else side_head_hidden_size
-        sizes = {"num_members": num_members, "hidden_size": hidden_size, "num_layers": num_layers, "window": window}
-        sizes |= {"head_hidden_size": head_hidden_size, "side_head_hidden_size": side, "prior_hidden_size": prior_hidden_size}
-        _refuse_impossible(sizes, auxiliary_base, backbone)
-        _refuse_impossible_numbers(prior_scale, min_log_std, max_log_std)
+        check_bounds(min_log_std, max_log_std)
         self.state_dim, self.action_dim, self.contact_dim, self.extension_dim = state_dim, action_dim, contact_dim, extension_dim
         self.num_members, self.num_bases, self.skip = num_members, num_bases, skip
         generators = member_generators(seed, num_members)
@@ -124,49 +105,116 @@ class RecurrentEnsemble(nn.Module):
         with torch.no_grad():
             self.termination_head.bias_output.sub_(math.log(ratio))
 
-    def initial_carry(self, num_inputs: int, batch: int) -> Carry:
+    # -- the verbs of a dynamics model ----------------------------------------------------------------------------------------
+
+    def initial_carry(self, num_inputs: int, batch: int) -> RecurrentCarry:
         """Return the carry before any row; see :class:`~rwmu.interfaces.Dynamics`."""
         auxiliary = self.auxiliary_base.initial_hidden(num_inputs, batch) if self.auxiliary_base is not None else None
-        return Carry(self.state_base.initial_hidden(num_inputs, batch), auxiliary)
+        return RecurrentCarry(self.state_base.initial_hidden(num_inputs, batch), auxiliary)
+
+    def observe(self, carry: RecurrentCarry, window: Window) -> tuple[RecurrentCarry, Prediction]:
+        """Read true rows; see :class:`~rwmu.interfaces.Dynamics`."""
+        encoded = encode(self, window.state[:, :, :-1], window.action[:, :, 1:], carry)
+        return encoded.carry, encoded.predict(self)
+
+    def step(self, carry: RecurrentCarry, state: Tensor, action: Tensor) -> tuple[RecurrentCarry, Prediction]:
+        """Read one row and predict the next; see :class:`~rwmu.interfaces.Dynamics`."""
+        features, carry = self.advance(state, action, carry)
+        return carry, predict(self, features, state)
+
+    def losses(self, batch: Batch, settings: LossSettings, noise: Noise | None = None) -> dict[str, Tensor]:
+        """Return every term; see :func:`rwmu.dynamics.losses.member_losses`."""
+        return member_losses(self, batch, settings, noise, partial(predict_for_loss, self))
+
+    # -- ways to save work: UnrollsFast, FollowsMembers -----------------------------------------------------------------------
+
+    def warm_up(self, window: Window) -> RecurrentCarry:
+        """Read all rows but the last without predicting; see :class:`~rwmu.interfaces.UnrollsFast`."""
+        if window.length < 2:
+            return self.initial_carry(*window.state.shape[:2])
+        return encode(self, window.state[:, :, :-1], window.action[:, :, 1:], last=1).carry
+
+    def unroll(self, window: Window, history: int, feedback: Feedback, noise: Tensor | None, member: Tensor | None) -> Rollout:
+        """Predict rows H..T-1; see :class:`~rwmu.interfaces.UnrollsFast`."""
+        encoded = encode(self, window.state[:, :, :history], window.action[:, :, 1 : history + 1], last=1)
+        return forecast(self, encoded, window.action[:, :, history + 1 :], feedback, noise, member)
+
+    def follow(self, carry: RecurrentCarry, member: Tensor) -> RecurrentCarry:
+        """Keep of a separate auxiliary base the member that each row follows; see :class:`~rwmu.interfaces.FollowsMembers`.
+
+        Every member's state base goes on, for what they disagree about.
+        """
+        if carry.auxiliary is None:
+            return carry
+        return RecurrentCarry(carry.state, torch.stack([follow(layer, member) for layer in carry.auxiliary]))
+
+    def step_followed(
+        self, carry: RecurrentCarry, state: Tensor, action: Tensor, followed: Followed, spread: bool
+    ) -> tuple[RecurrentCarry, Prediction]:
+        """Step from such a carry; see :class:`~rwmu.interfaces.FollowsMembers`."""
+        features, carry = self.advance(state, action, carry, followed)
+        return carry, predict(self, features, state, followed, spread)
+
+    # -- bases and heads, which rollouts are put together from ------------------------------------------------------------------
 
     def _features(self, output: Tensor, x: Tensor) -> Tensor:
         return torch.cat([output, x.expand(output.shape[0], *x.shape[1:])], dim=-1) if self.skip else output
 
-    def sequence(self, state: Tensor, action: Tensor, carry: Carry, last: int | None = None) -> tuple[Features, Carry]:
-        """Read true rows; see :class:`~rwmu.interfaces.Dynamics`."""
+    def sequence(
+        self, state: Tensor, action: Tensor, carry: RecurrentCarry, last: int | None = None
+    ) -> tuple[Features, RecurrentCarry]:
+        """Read true rows at once.
+
+        Args:
+            state: ``[M, B, T, D]`` rows ``s_t``.
+            action: ``[M, B, T, A]``, the actions that *follow* them, ``a_{t+1}``.
+            last: of how many of the last rows features are wanted; None for all.
+
+        Returns:
+            Features after each of these rows, ``[M', B, T, .]`` (M' is 1 or E), and the carry after the last.
+        """
         rows = torch.cat([state, action], dim=-1).transpose(1, 2).contiguous()  # [M, T, B, D + A]
         x = rows if last is None else rows[:, rows.shape[1] - last :]
         output, hidden = self.state_base.sequence(rows, carry.state, last)
         features, inputs = self._features(output, x).transpose(1, 2), x.transpose(1, 2)
         if self.auxiliary_base is None or carry.auxiliary is None:
-            return Features(features, inputs), Carry(hidden)
+            return Features(features, inputs), RecurrentCarry(hidden)
         output, auxiliary = self.auxiliary_base.sequence(rows, carry.auxiliary, last)
-        return Features(features, inputs, self._features(output, x).transpose(1, 2)), Carry(hidden, auxiliary)
+        return Features(features, inputs, self._features(output, x).transpose(1, 2)), RecurrentCarry(hidden, auxiliary)
 
-    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: Carry) -> Tensor:
-        """Read true rows with the auxiliary base alone; see :class:`~rwmu.interfaces.Dynamics`."""
+    def auxiliary_sequence(self, state: Tensor, action: Tensor, carry: RecurrentCarry) -> Tensor:
+        """Read true rows with the separate auxiliary base alone; returns its features ``[M', B, T, F]``."""
         if self.auxiliary_base is None or carry.auxiliary is None:
             raise ValueError("the model has no separate auxiliary base, or the carry no part for it")
         x = torch.cat([state, action], dim=-1).transpose(1, 2).contiguous()
         output, _ = self.auxiliary_base.sequence(x, carry.auxiliary)
         return self._features(output, x).transpose(1, 2)
 
-    def advance(self, state: Tensor, action: Tensor, carry: Carry, followed: Followed | None = None) -> tuple[Features, Carry]:
-        """Read one row; see :class:`~rwmu.interfaces.Dynamics`."""
+    def advance(
+        self, state: Tensor, action: Tensor, carry: RecurrentCarry, followed: Followed | None = None
+    ) -> tuple[Features, RecurrentCarry]:
+        """Read one row, ``state [M, B, D]`` and the action that follows it ``[M, B, A]``.
+
+        The auxiliary base is run only where the carry has a part for it; with ``followed``, that part is ``[L, 1, B, W]`` and only
+        the member that a row follows is run for it.
+        """
         inputs = max(state.shape[0], action.shape[0])  # members may share a state and not the actions, or the other way round
         x = torch.cat([state.expand(inputs, -1, -1), action.expand(inputs, -1, -1)], dim=-1)
         output, hidden = self.state_base.step(x, carry.state)
         features = self._features(output, x)
         if self.auxiliary_base is None or carry.auxiliary is None:
-            return Features(features, x), Carry(hidden)
+            return Features(features, x), RecurrentCarry(hidden)
         if followed is None:
             output, auxiliary = self.auxiliary_base.step(x, carry.auxiliary)
         else:
             output, auxiliary = self.auxiliary_base.step_followed(x, carry.auxiliary, followed)
-        return Features(features, x, self._features(output, x)), Carry(hidden, auxiliary)
+        return Features(features, x, self._features(output, x)), RecurrentCarry(hidden, auxiliary)
 
     def predict_state(self, features: Features, state: Tensor, spread: bool = True) -> tuple[Tensor, Tensor]:
-        """Apply the state heads; see :class:`~rwmu.interfaces.Dynamics`."""
+        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [M, N, D]``; N is any flattened batch.
+
+        Without ``spread``, the latter is ``[E, N, 0]``: nobody will look at it, or asks for it later.
+        """
         if not spread:
             mean = self.state_head.predict_mean(features.state, features.inputs, state)
             return mean, mean.new_empty(*mean.shape[:-1], 0)
@@ -174,11 +222,16 @@ class RecurrentEnsemble(nn.Module):
         return mean, log_std
 
     def predict_spread(self, features: Features) -> Tensor:
-        """Apply the head of the log standard deviation; see :class:`~rwmu.interfaces.Dynamics`."""
+        """Return the log standard deviation ``[E, N, D]`` alone."""
         return self.state_head.predict_spread(features.state)
 
     def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Apply the other heads; see :class:`~rwmu.interfaces.Dynamics`."""
+        """Return contact logits ``[E, N, C]``, termination logits ``[E, N, 1]`` and any extension ``[E, N, X]``.
+
+        Args:
+            side: ``Features.side``, ``[M', N, F]``.
+            followed: evaluate only the member that each row follows, and return ``[1, N, .]``.
+        """
 
         def apply(head: MemberMLP) -> Tensor:
             outputs: Tensor = head(side) if followed is None else head.followed(side, followed)
