@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -46,17 +47,13 @@ def weights(path: Path) -> Any:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Run every experiment in ``folder`` and return what its checkpoints hold, by experiment and kind."""
+    """Run every experiment in ``folder`` up to its policy and return what its checkpoints hold, by experiment and kind."""
     found: dict[str, str] = {}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for experiment in EXPERIMENTS:
-        run = ["-m", "rwmu.train", f"+experiment={experiment}", "scale=smoke", "trainer.progress=false", *sys.argv[2:]]
-        done = subprocess.run(
-            [sys.executable, *run],
-            cwd=folder,
-            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
+        settings = [f"+experiment={experiment}", "scale=smoke", "trainer.progress=false", "stages=[data,dynamics,policy]"]
+        command = [sys.executable, "-m", "rwmu.train", *settings]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{experiment} failed:\n{done.stderr}")
         latest = folder / "runs" / "latest"

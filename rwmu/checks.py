@@ -56,7 +56,7 @@ def check_parts(parts: Parts, stages: Sequence[str] = ()) -> None:
         _check_bounds(config.dynamics, parts.loss)
     if "policy" in stages and config.policy.checkpoint is None:
         _check_iterations(parts.policy_settings)
-    for key, names in (("data.mirrors", config.data.mirrors), ("policy.ppo.mirrors", parts.policy_settings.ppo.mirrors)):
+    for key, names in (("data.mirrors", config.data.mirrors), ("policy.ppo.mirrors", parts.policy_settings.ppo.mirrors or ())):
         _check_mirrors(key, names, list(parts.robot.mirrors))
 
 

@@ -36,7 +36,7 @@ from rwmu.imagination.rehearsal import rehearse
 from rwmu.imagination.rules import STEP_RULES
 from rwmu.interfaces import Penalty
 from rwmu.numerics import find_device
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 from rwmu.simulators.collect import collect_dataset
 from rwmu.stages.policy import PolicySettings
 from rwmu.tasks.velocity import VelocityTask
@@ -107,14 +107,9 @@ class Parts:
         if not os.access(path.parent, os.W_OK):  # not after minutes of collecting
             raise DataError(f"The folder {path.parent} cannot be written to; give another data.path.")
         data, trainer = self.config.data, self.config.trainer
+        make_env = partial(factory(self.config.simulator), num_threads=trainer.num_threads)
         episodes = collect_dataset(
-            self.task,
-            data.recipe,
-            data.num_transitions,
-            seed=data.seed,
-            num_threads=trainer.num_threads,
-            progress=trainer.progress,
-            **factory(self.config.simulator).keywords,
+            make_env, self.task, data.recipe, data.num_transitions, seed=data.seed, progress=trainer.progress
         )
         attributes = {**episodes.attributes, "settings": self.collection_settings}
         hdf5.save(dataclasses.replace(episodes, attributes=attributes), path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from rwmu.checks import check_data
@@ -124,19 +124,18 @@ class Run:
         """Deploy the policy in the simulator, beside the behaviour policies and its own dream, and film it."""
         evaluation, task, checkpoint = self.config.evaluation, self.parts.task, self.policy_path
         assert checkpoint is not None, "check_stages has seen to it"
-        simulator = OmegaConf.to_container(self.config.simulator, resolve=True)
         settings = deployment.DeploymentSettings(
             num_envs=evaluation.num_envs,
             seed=evaluation.seed,
             cache=None if evaluation.cache is None else Path(evaluation.cache),
-            simulator=simulator,  # type: ignore[arg-type]
+            environment=self.parts.simulator(num_envs=evaluation.num_envs, seed=evaluation.seed).identity(),
             num_dream_envs=evaluation.num_dream_envs,
             dream_steps=evaluation.dream_steps,
             dream_rules=self.parts.step_rules,
             progress=self.progress,
         )
         clone = self.folder.checkpoints / "policy" / "clone.pt"
-        policies = deployment.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(), task, settings)
+        policies = deployment.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(task), task, settings)
         threads = self.config.trainer.num_threads
 
         def simulate() -> Any:
@@ -169,7 +168,7 @@ class Run:
             return {"missing": {"video": "the run was told to render none."}}
         env = self.parts.simulator(num_envs=1, seed=self.config.evaluation.seed, num_threads=1, auto_reset=False)
         poses = film(env, load_actor(checkpoint, self.parts.robot), duration_s)
-        if save_video(poses, path, self.parts.task.step_dt) is None:
+        if save_video(poses, path, self.parts.robot, self.parts.task.step_dt) is None:
             return {"missing": {"video": "this machine can draw with neither EGL nor OSMesa."}}
         return {"video": path.name}
 

@@ -38,11 +38,11 @@ def main(config: DictConfig) -> None:
     actor = load_actor(checkpoint, run.parts.robot)
     env = run.parts.simulator(num_envs=1, seed=config.seed, num_threads=1, auto_reset=False)
     poses = film(env, actor, config.duration_s, commands)
-    step_dt = run.parts.task.step_dt
+    robot, step_dt = run.parts.robot, run.parts.task.step_dt
     fell = bool(env.terminated[0])
     print(f"{len(poses) * step_dt:.1f} s, {'ended by a fall' if fell else 'without a fall'}.")
     path = Path(config.path) if config.path is not None else folder.path / "play.gif"
-    if save_video(poses, path, step_dt) is not None:
+    if save_video(poses, path, robot, step_dt) is not None:
         print(f"Video: {path}")
 
 

@@ -89,7 +89,7 @@ class Subject:
                 if (self.folder / "checkpoints" / path).is_file():
                     return words, load_actor(self.folder / "checkpoints" / path, self.parts.robot)
         level = level or LEVEL
-        return f"the behaviour policy '{level}'", policy_levels().actor(level)
+        return f"the behaviour policy '{level}'", policy_levels(self.parts.task).actor(level)
 
     def simulator(self, num_envs: int, seed: int, num_threads: int) -> Callable[[], Any]:
         """Return what makes a fresh simulator, the same at every call, that starts no new episode by itself."""

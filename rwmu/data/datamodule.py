@@ -19,8 +19,8 @@ from rwmu.data.splits import DEFAULT_FRACTIONS, split_episodes
 from rwmu.data.windows import gather, require_long_enough, spaced_starts
 from rwmu.errors import ConfigError, DataError
 from rwmu.records import Window
-from rwmu.robots.anymal_d import Robot
 from rwmu.robots.layout import Field, StateLayout
+from rwmu.robots.robot import Robot
 
 _log = logging.getLogger(__name__)
 

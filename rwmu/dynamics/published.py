@@ -28,7 +28,8 @@ from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
 from rwmu.errors import CheckpointError, UserError
 from rwmu.files import write_torch
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 
 KEY = "system_dynamics_state_dict"
 HISTORY = 32  # M, rows of history of the published configuration

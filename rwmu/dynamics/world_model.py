@@ -21,7 +21,7 @@ from rwmu.dynamics.unroll import step, warm_up
 from rwmu.errors import CheckpointError, DataError
 from rwmu.files import write_torch
 from rwmu.records import Carry, Followed, Prediction, Window
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 _log = logging.getLogger(__name__)
 

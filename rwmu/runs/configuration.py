@@ -45,7 +45,7 @@ WORD_OR_NUMBER = ("imagination.termination",)
 # Keys that have a value, but may be null; those that are null in their file may be anyway.
 NULLABLE = (
     *("imagination.termination", "imagination.max_tilt", "imagination.clip", "evaluation.cache", "evaluation.video_s"),
-    *("data.recipe", "simulator.envelope", "dynamics.side_head_hidden_size", "policy.ppo.mirrors_per_batch"),
+    *("data.recipe", "dynamics.side_head_hidden_size", "policy.ppo.mirrors_per_batch"),
 )
 
 # Keys of lists -> how many entries they have (None: one or more), and one that might be.
@@ -75,7 +75,7 @@ RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("dynamics.optimizer.gradient_clip", 0, math.inf, False),
     ("dynamics.optimizer.weight_decay", 0, math.inf, True),
     ("dynamics.loss.weights.*", 0, math.inf, True),
-    ("task.tracking_variance", 0, math.inf, False),
+    ("task.rewards.*.variance", 0, math.inf, False),
     ("task.command_range", 0, math.inf, True),
     ("policy.ppo.entropy_coef", 0, math.inf, True),
     ("simulator.model.timestep", 0, math.inf, False),
@@ -215,7 +215,7 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
     reference = leaves(_plain(compose_config(config_name, selection)))
     for key, value in leaves(_plain(config)).items():
         if value is None and key in NULLABLE and key in _nodes(reference):
-            continue  # also a whole mapping, such as the simulator's envelope
+            continue
         if key == "logger" and not value:
             continue  # all of them deleted
         if key not in reference:

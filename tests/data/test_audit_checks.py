@@ -17,7 +17,8 @@ from rwmu.data.audit.joints import motion_scale
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
-from rwmu.robots.anymal_d import STATE_LAYOUT, Robot
+from rwmu.robots.anymal_d import STATE_LAYOUT
+from rwmu.robots.robot import Robot
 from rwmu.robots.layout import Field, StateLayout
 from rwmu.tasks.velocity import VelocityTask
 from tests.data.planted import constant_gravity, found, shifted, sound_episodes, with_state

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes, concatenate
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 
 ROBOT = anymal_d()
 STEP_DT = 0.02

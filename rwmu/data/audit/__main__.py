@@ -24,7 +24,8 @@ from rwmu.data.formats import csv, hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.sources import is_table
 from rwmu.errors import CheckpointError, DataError, UserError
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 
 STATUS_ERRORS = 1

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rwmu.data.audit.findings import Finding, listed, place
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 _RELATIVE = 1e-6  # as the normaliser: what varies less than this times its size is constant but for rounding
 _THIGHS_ON, _MORE = 0.3, 0.2  # share of the rows with a thigh down, and how much more often than feet, that no walk has
@@ -77,7 +77,7 @@ def contacts(episodes: Episodes, robot: Robot) -> list[Finding]:
 
 def contact_order(episodes: Episodes, robot: Robot) -> list[Finding]:
     """Find contacts of thighs that are on far more often than those of feet: exchanged, or inverted."""
-    thigh, foot = (float(robot.contact_layout.part(episodes.contact, name).float().mean()) for name in ("thigh", "foot"))
+    thigh, foot = (float(robot.contact_layout.part(episodes.contact, name).float().mean()) for name in ("undesired", "foot"))
     if thigh <= _THIGHS_ON or thigh <= foot + _MORE:
         return []
     sentence = (

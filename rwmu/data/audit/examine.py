@@ -21,13 +21,13 @@ from rwmu.data.audit.stuck import stuck_columns
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.splits import DEFAULT_FRACTIONS
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 
 JOINT_FIELDS = {"joint_pos", "joint_vel"}
 TURNING_FIELDS = {"projected_gravity", "base_ang_vel"}
 REWARDED_FIELDS = FIELDS | TURNING_FIELDS | {"base_lin_vel"}
-LIMBS = {"thigh", "foot"}
+LIMBS = {"undesired", "foot"}
 
 
 @dataclass(frozen=True)

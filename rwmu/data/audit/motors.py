@@ -14,8 +14,8 @@ from torch import Tensor
 from rwmu.data.audit.actions import LAGS, regressed_rows
 from rwmu.data.audit.findings import Finding, listed
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot
 from rwmu.robots.layout import StateLayout
+from rwmu.robots.robot import Robot
 
 FIELDS = {"joint_pos", "joint_vel", "joint_torque"}
 _FEWEST_ROWS = 500
@@ -123,17 +123,17 @@ def _other_scale(moments: Moments, robot: Robot) -> list[Finding]:
     if 3 * int(clear.sum()) < len(own):
         return []
     offset, position, _, action = laws.weights[clear].unbind(-1)
-    reach = float((-action / position).median())
-    if _SCALES[0] * robot.action_scale < reach < _SCALES[1] * robot.action_scale:
+    reach, scale = float((-action / position).median()), float(robot.action_scale[clear].median())
+    if _SCALES[0] * scale < reach < _SCALES[1] * scale:
         return []
     default = robot.default_joint_pos.double()[clear]
     absolute = 0.6 < float((-offset / action * default).sum() / default.square().sum().clamp(min=1e-12)) < 1.4
     words = "they seem to be the targets themselves, rad" if absolute else "they are scaled, or those of another robot"
     sentence = (
-        f"A unit of action moves a joint's target by {reach:.2g} rad, but by {robot.action_scale:g} rad on the robot "
-        f"'{robot.name}': {words}; record (target - default posture) / {robot.action_scale:g}, which its policies put out."
+        f"A unit of action moves a joint's target by {reach:.2g} rad, but by {scale:g} rad on the robot "
+        f"'{robot.name}': {words}; record (target - default posture) / {scale:g}, which its policies put out."
     )
-    return [Finding("action_scale", "warning", sentence, {"rad_per_action": reach, "robot": robot.action_scale})]
+    return [Finding("action_scale", "warning", sentence, {"rad_per_action": reach, "robot": scale})]
 
 
 def odd_episodes(episodes: Episodes, layout: StateLayout) -> list[Finding]:

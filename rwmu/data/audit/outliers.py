@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rwmu.data.audit.findings import Finding, listed, place
 from rwmu.data.episodes import EXTENSION, Episodes
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 _SPREADS = 50.0  # from the median, beyond which a value is absurd
 _MOST_ROWS = 20_000  # that medians are taken of

@@ -123,10 +123,8 @@ def _inverted(episodes: Episodes, task: VelocityTask) -> Episodes:
 
 
 def _swapped(episodes: Episodes, task: VelocityTask) -> Episodes:
-    contact, layout = episodes.contact.clone(), task.robot.contact_layout
-    contact[:, layout["thigh"]] = episodes.contact[:, layout["foot"]]
-    contact[:, layout["foot"]] = episodes.contact[:, layout["thigh"]]
-    return replace(episodes, contact=contact)
+    """Take the columns for feet first, then the others."""
+    return replace(episodes, contact=episodes.contact.roll(-len(task.robot.contacts.feet), dims=-1))
 
 
 _CHANGES: tuple[tuple[Callable[[Episodes, VelocityTask], Episodes], str], ...] = (

@@ -8,7 +8,7 @@ from torch import Tensor
 from rwmu.data.audit.columns import constant
 from rwmu.data.audit.findings import Finding, listed, place
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 _STUCK_ROWS = 50  # 1 s at 50 Hz; a value measured by a float32 sensor does not repeat that often
 _BESIDE = 3  # rows before and behind, in which a column that hung must be seen to move

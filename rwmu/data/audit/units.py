@@ -11,8 +11,8 @@ from torch import Tensor
 from rwmu.data.audit.findings import Finding
 from rwmu.data.audit.joints import scale_between
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot
 from rwmu.robots.layout import StateLayout
+from rwmu.robots.robot import Robot
 
 _MOST_ROWS = 100_000  # looked at for quantiles
 _DEGREES = 180.0 / math.pi

@@ -41,7 +41,8 @@ from rwmu.data.formats import hdf5
 from rwmu.data.seams import find_seams, joints_follow
 from rwmu.errors import DataError, UserError
 from rwmu.files import replacing
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 
 STEP_DT = 0.02  # s, of the published datasets
 UNKNOWN = ("command", "reward", "seeds")

@@ -35,7 +35,7 @@ from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
 from rwmu.files import replacing
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 _COLLECT = "collect it with 'python -m rwmu.collect'"
 # name in the file -> (array of Episodes, whether row 0 is stored)
