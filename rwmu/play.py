@@ -37,11 +37,11 @@ def main(config: DictConfig) -> None:
     actor = load_actor(checkpoint, experiment.task.robot)
     env = experiment.make_env(num_envs=1, seed=config.seed, auto_reset=False)
     poses = film(env, actor, config.duration_s, commands)
-    step_dt = experiment.task.step_dt
+    robot, step_dt = experiment.task.robot, experiment.task.step_dt
     fell = bool(env.terminated[0])
     print(f"{len(poses) * step_dt:.1f} s, {'ended by a fall' if fell else 'without a fall'}.")
     path = Path(config.path) if config.path is not None else folder.path / "play.gif"
-    if save_video(poses, path, step_dt) is not None:
+    if save_video(poses, path, robot, step_dt) is not None:
         print(f"Video: {path}")
 
 

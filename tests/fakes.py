@@ -12,7 +12,8 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.records import Carry, Prediction, Window
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 
 

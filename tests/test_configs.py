@@ -305,7 +305,7 @@ def test_right_overrides_pass() -> None:
         (["policy.ppo.gamma=null"], ("policy.ppo.gamma", "null", "0.99")),
         (["trainer.optimizer.gradient_clip=-1"], ("gradient_clip", "above 0")),
         (["trainer.loss.weights.state=-1"], ("weights.state", "at least 0")),
-        (["task.tracking_variance=0"], ("tracking_variance", "above 0")),
+        (["task.rewards.track_lin_vel_xy_exp.function.variance=0"], ("variance", "above 0")),
         (["task.command_range=[-1,1,1]"], ("command_range", "-1", "at least 0")),
         (["simulator.model.timestep=0"], ("timestep", "above 0")),
     ],

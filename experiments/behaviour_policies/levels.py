@@ -1,7 +1,7 @@
 """Measure the candidates of a training, choose six of rising quality, and ship them.
 
 ``python experiments/behaviour_policies/levels.py --run FOLDER`` deploys every candidate on the exact task (128 episodes of 20 s,
-deterministic), writes ``candidates.csv`` beside this file and the chosen actors to ``rwmu/robots/assets/policies``.
+deterministic), writes ``candidates.csv`` beside this file and the chosen actors to ``rwmu/robots/assets/anymal_d/policies``.
 ``--table`` prints the table of the shipped levels from ``levels.json``.
 """
 
@@ -18,7 +18,6 @@ import torch
 
 from rwmu.measure.deployment import deploy
 from rwmu.robots.anymal_d import anymal_d
-from rwmu.robots.robot_model import asset
 from rwmu.simulators.actors import ExactActor, policy_levels
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
@@ -67,8 +66,8 @@ def choose(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def export(run: Path, chosen: dict[str, dict[str, Any]]) -> None:
     """Write the chosen actors and their figures into the package, and the curves beside this file."""
-    folder = asset("policies")
-    folder.mkdir(exist_ok=True)
+    folder = anymal_d().policies
+    folder.mkdir(parents=True, exist_ok=True)
     table = []
     for name, row in chosen.items():
         checkpoint = torch.load(run / row["file"], weights_only=True)
@@ -91,7 +90,7 @@ def table() -> str:
     """Return the shipped levels as a Markdown table."""
     head = ["level", "PPO iteration", "tracking", "yaw tracking", "return", "episodes with a fall", "episode length"]
     lines = [head, ["---"] * len(head)]
-    for row in policy_levels().table:
+    for row in policy_levels(VelocityTask(anymal_d())).table:
         figures = [f"{row['track_lin_vel_xy']:.2f}", f"{row['track_ang_vel_z']:.2f}", f"{row['return']:.1f}"]
         lines.append(
             [row["name"], str(row["iteration"]), *figures, f"{row['fall_fraction']:.0%}", f"{row['episode_length_s']:.1f} s"]

@@ -7,6 +7,7 @@ import csv
 import io
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from rsl_rl.algorithms import PPO
 from tensordict import TensorDict
 from torch import Tensor
 
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 from rwmu.simulators.mujoco import MujocoEnv
-from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
+from rwmu.tasks.rewards import ISAAC_LAB, feet_air_time
+from rwmu.tasks.terms import Term, reweighted
+from rwmu.tasks.velocity import VelocityTask
 
 # Heavier tracking and a lighter demand for a level base let a gait appear; the exact weights from scratch end in standing or
 # falling.
-EASY_WEIGHTS = DEFAULT_WEIGHTS | {"track_lin_vel_xy_exp": 2.0, "track_ang_vel_z_exp": 1.0, "flat_orientation_l2": -2.5}
-EASY_AIR_TIME_S = 0.3
+EASY_WEIGHTS = {"track_lin_vel_xy_exp": 2.0, "track_ang_vel_z_exp": 1.0, "flat_orientation_l2": -2.5}
+EASY = reweighted(ISAAC_LAB | {"feet_air_time": Term(partial(feet_air_time, threshold_s=0.3), 0.5)}, EASY_WEIGHTS)
 
 FIRST_COMMAND_RANGE, WIDENING, WIDEN_ABOVE = 0.5, 0.02, 0.65
 
@@ -48,7 +52,7 @@ def task_of(phase: str, robot: Robot, noise: float) -> VelocityTask:
     """Return the task of a phase; ``exact`` is Isaac Lab's."""
     if phase == "exact":
         return VelocityTask(robot, observation_noise=noise)
-    return VelocityTask(robot, weights=EASY_WEIGHTS, observation_noise=noise, air_time_threshold_s=EASY_AIR_TIME_S)
+    return VelocityTask(robot, rewards=EASY, observation_noise=noise)
 
 
 def mirror_augmentation(env: MujocoEnv, obs: TensorDict | None = None, actions: Tensor | None = None) -> tuple[Any, Any]:
@@ -56,7 +60,7 @@ def mirror_augmentation(env: MujocoEnv, obs: TensorDict | None = None, actions: 
     mirrors = list(env.task.robot.mirrors.values())
     mirrored_obs = None
     if obs is not None:
-        rows = torch.cat([mirror.observation(obs["policy"]) for mirror in mirrors])
+        rows = torch.cat([mirror.of(env.task.observation_layout)(obs["policy"]) for mirror in mirrors])
         mirrored_obs = TensorDict({"policy": rows}, batch_size=[len(rows)])
     mirrored_actions = None if actions is None else torch.cat([mirror.action(actions) for mirror in mirrors])
     return mirrored_obs, mirrored_actions

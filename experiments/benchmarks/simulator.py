@@ -11,19 +11,18 @@ import torch
 
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.actors import policy_levels
-from rwmu.simulators.mujoco import DEFAULT_ENVELOPE, MujocoEnv
-from rwmu.simulators.physics import TorqueSpeedEnvelope
+from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
 
 
-def speed(num_envs: int, level: str | None, envelope: TorqueSpeedEnvelope | None, steps: int) -> float:
+def speed(num_envs: int, level: str | None, envelope: str, steps: int) -> float:
     """Return control steps per CPU-second, observation and reward included, the time of the policy left out: the median step.
 
     Args:
         level: the behaviour policy that acts; None for small random actions.
     """
     env = MujocoEnv(VelocityTask(anymal_d()), num_envs, envelope=envelope, random_start=True)
-    actor = policy_levels().actor(level) if level else None
+    actor = policy_levels(env.task).actor(level) if level else None
     generator = torch.Generator().manual_seed(0)
     times = []
     for _ in range(20 + steps):
@@ -42,12 +41,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = {
-        f"{num_envs} environments, {level or 'random actions'}, {'with' if envelope else 'without'} torque-speed envelope": round(
+        f"{num_envs} environments, {level or 'random actions'}, {'with' if envelope == 'motors' else 'without'} torque-speed envelope": round(
             speed(num_envs, level, envelope, arguments.steps)
         )
         for num_envs in (64, 256)
         for level in (None, "expert")
-        for envelope in (DEFAULT_ENVELOPE, None)
+        for envelope in ("motors", "none")
     }
     print(json.dumps({"control_steps_per_cpu_second": results}, indent=1))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from rwmu.parts import Parts
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.overlap import begin_alike
@@ -19,7 +20,6 @@ from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.interfaces import Actor
 from rwmu.measure.calibration.settings import Selection
-from rwmu.parts import Parts
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.simulators.actors import policy_levels
 from rwmu.uncertainty.estimates import Estimate
@@ -89,7 +89,7 @@ class Subject:
                 if (self.folder / "checkpoints" / path).is_file():
                     return words, load_actor(self.folder / "checkpoints" / path, self.parts.robot)
         level = level or LEVEL
-        return f"the behaviour policy '{level}'", policy_levels().actor(level)
+        return f"the behaviour policy '{level}'", policy_levels(self.parts.task).actor(level)
 
     def simulator(self, num_envs: int, seed: int, num_threads: int) -> Callable[[], Any]:
         """Return what makes a fresh simulator, the same at every call, that starts no new episode by itself."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from rwmu.parts import Parts
+from rwmu.pipeline import Run
 
 from experiments.shared_vs_independent.cells import Cell, ModelCell, PolicyCell, named, plan
 from experiments.shared_vs_independent.folders import absent, differences, fitted_model, is_fitted, latest
@@ -27,8 +29,6 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, UserError
 from rwmu.files import copy_file, write_json
 from rwmu.numerics import set_up
-from rwmu.parts import Parts
-from rwmu.pipeline import Run
 from rwmu.runs.folder import RunFolder, try_lock
 from rwmu.train import open_run
 

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from rwmu.pipeline import Run
 
 from experiments.shared_vs_independent import measuring
 from experiments.shared_vs_independent.capacity import complete
@@ -38,7 +39,6 @@ from rwmu.measure import deploy as deployment
 from rwmu.measure.cache import DeploymentCache, deployment_key
 from rwmu.measure.measure import Candidate, deploy_each
 from rwmu.numerics import set_up
-from rwmu.pipeline import Run
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.card import commit, difference
 from rwmu.runs.command_line import STATUS_INTERRUPTED, STATUS_USER_ERROR, explain
@@ -178,14 +178,14 @@ def deploy(run: Run, clone: Path) -> dict[str, Any]:
         num_envs=evaluation.num_envs,
         seed=evaluation.seed,
         cache=None if evaluation.cache is None else Path(evaluation.cache),
-        simulator=OmegaConf.to_container(run.config.simulator, resolve=True),  # type: ignore[arg-type]
+        environment=run.parts.simulator(num_envs=evaluation.num_envs, seed=evaluation.seed).identity(),
         num_dream_envs=min(evaluation.num_dream_envs, NUM_DREAM_ENVS),
         dream_steps=evaluation.dream_steps,
         dream_rules=run.parts.step_rules,
         progress=False,
     )
     weights = hashlib.sha256(clone.read_bytes()).hexdigest()
-    key = deployment_key(weights, task, settings.simulator, settings.num_envs, settings.seed)
+    key = deployment_key(weights, settings.environment)
     policies = [
         Candidate("deterministic", load_actor(checkpoint, task.robot)),
         Candidate("clone", load_actor(clone, task.robot), key),

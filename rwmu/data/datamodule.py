@@ -19,8 +19,8 @@ from rwmu.data.settings import DataSettings, StreamSettings
 from rwmu.data.splits import extend_splits, split_episodes
 from rwmu.data.windows import gather, require_long_enough, spaced_starts
 from rwmu.records import Window
-from rwmu.robots.anymal_d import Robot
 from rwmu.robots.layout import Field, StateLayout
+from rwmu.robots.robot import Robot
 from rwmu.settings import choose
 
 NormalizerPolicy = Literal["keep", "refit"]

@@ -10,7 +10,7 @@ from typing import Any
 from rwmu.data import formats
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 _log = logging.getLogger(__name__)
 

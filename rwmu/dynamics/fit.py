@@ -16,7 +16,7 @@ from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.training import TrainerSettings, train
 from rwmu.dynamics.world_model import WorldModel, kind_of
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 ODDS_RATIO = "termination_odds_ratio"  # that a world model's termination head has been corrected by, in its file
 

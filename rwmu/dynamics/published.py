@@ -29,7 +29,7 @@ from rwmu.dynamics.world_model import FORMAT, WorldModel
 from rwmu.errors import CheckpointError, UserError
 from rwmu.files import write_torch
 from rwmu.robots import published, robot_named
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 KEY = "system_dynamics_state_dict"
 HISTORY = 32  # M, rows of history of the published configuration

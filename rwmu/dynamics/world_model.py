@@ -24,7 +24,7 @@ from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.files import write_torch
 from rwmu.interfaces import FollowsMembers
 from rwmu.records import Carry, Followed, Prediction, Window
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 from rwmu.settings import choose
 
 _log = logging.getLogger(__name__)

@@ -10,24 +10,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import rwmu
 from rwmu.files import json_ready, write_json
 from rwmu.measure.deployment import Deployment
-from rwmu.tasks.velocity import VelocityTask
 
 _log = logging.getLogger(__name__)
 
-_SOURCES = ("simulators", "tasks", "evaluation/deployment.py")  # what a deployment is computed with
-
-
-def describe_task(task: VelocityTask) -> dict[str, Any]:
-    """Return every setting of a task as plain values."""
-    settings = {name: value for name, value in vars(task).items() if not name.startswith("_") and name != "robot"}
-    return dict(json_ready(settings)) | {"robot": task.robot.name}
+_SOURCES = ("robots", "simulators", "tasks", "measure/deployment.py")  # what a deployment is computed with
 
 
 def source_hash(package: Path | None = None) -> str:
@@ -44,22 +36,14 @@ def source_hash(package: Path | None = None) -> str:
     return digest.hexdigest()
 
 
-def deployment_key(policy_hash: str, task: VelocityTask, simulator: Mapping[str, Any], num_envs: int, seed: int) -> dict[str, Any]:
+def deployment_key(policy_hash: str, environment: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that decides the outcome of a deployment.
 
     Args:
         policy_hash: of the actor's weights, and of how it acts (deterministic, sampled).
-        simulator: every setting of the simulator (not its thread count, which changes nothing).
+        environment: :meth:`rwmu.simulators.env.RobotEnv.identity` of a fresh one.
     """
-    return {
-        "policy": policy_hash,
-        "task": describe_task(task),
-        "simulator": json_ready(simulator),
-        "num_envs": num_envs,
-        "seed": seed,
-        "source": source_hash(),
-        "versions": {name: metadata.version(name) for name in ("mujoco", "numpy")},
-    }
+    return {"policy": policy_hash, "environment": json_ready(environment), "source": source_hash()}
 
 
 class DeploymentCache:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ class DeploymentSettings:
         num_envs: of the simulator; one episode each.
         seed: of starts and commands, the same for every policy.
         cache: folder of the deployments of policies that never change; None for none.
-        simulator: every setting of the simulator, for the cache.
+        environment: identity of the simulator, for the cache.
         num_dream_envs, dream_steps: of each behaviour policy rolled inside the model.
         dream_rules: how imagined episodes end and go on, as in training.
         progress: show progress bars.
@@ -36,7 +35,7 @@ class DeploymentSettings:
     num_envs: int
     seed: int
     cache: Path | None
-    simulator: Mapping[str, Any]
+    environment: Mapping[str, Any]
     num_dream_envs: int
     dream_steps: int
     dream_rules: Mapping[str, Any]
@@ -54,7 +53,7 @@ def candidates(
     """
 
     def key(identity: str) -> dict[str, Any]:
-        return deployment_key(identity, task, settings.simulator, settings.num_envs, settings.seed)
+        return deployment_key(identity, settings.environment)
 
     actor = load_actor(policy, task.robot)
     found = [
@@ -65,8 +64,8 @@ def candidates(
     if clone is not None:
         found.append(Candidate("clone", load_actor(clone, task.robot)))
     for name in levels.names:
-        weights = hashlib.sha256((levels.folder / f"{name}.npz").read_bytes()).hexdigest()
-        found.append(Candidate(name, levels.actor(name), key(weights)))
+        behaviour = levels.actor(name)
+        found.append(Candidate(name, behaviour, key(behaviour.content_hash())))
     return found
 
 

@@ -178,15 +178,15 @@ def _epoch(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> float:
-    mirrors = list(task.robot.mirrors.values())
+    mirrors = [(mirror.of(task.observation_layout), mirror.action) for mirror in task.robot.mirrors.values()]
     device = actor_std(actor).device
     total = torch.zeros((), device=device)
     for rows in torch.split(torch.randperm(len(data.action), generator=generator), settings.batch_size):
         uniform = torch.rand(len(rows), task.num_observations, generator=generator)
         observation, action = task.observe(data.state[rows], data.command[rows], data.last_action[rows], uniform), data.action[rows]
         if settings.mirror:
-            mirror = mirrors[int(torch.randint(len(mirrors), (), generator=generator))]
-            observation, action = mirror.observation(observation), mirror.action(action)
+            of_observation, of_action = mirrors[int(torch.randint(len(mirrors), (), generator=generator))]
+            observation, action = of_observation(observation), of_action(action)
         loss = (action_mean(actor, observation.to(device)) - action.to(device)).square().mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -5,8 +5,8 @@ Until its version 4, rsl-rl kept actor and critic in one module: ``model_state_d
 and activations. Version 5, which this project uses, has two modules: ``actor_state_dict`` with ``mlp.N.weight``, ``mlp.N.bias`` and
 ``distribution.std_param``, and ``critic_state_dict`` with ``mlp.N.weight`` and ``mlp.N.bias``.
 
-The published policy observes what this project's does, in the same order (``Robot.observation_layout``). The file does
-not name the activation: ELU is the published one.
+The published policy observes what this project's does, in the same order (:func:`rwmu.tasks.velocity.observation_layout`). The file
+does not name the activation: ELU is the published one.
 
 ``python -m rwmu.policy.export SOURCE.pt TARGET.pt`` converts whichever of the two forms it is given into the other.
 """
@@ -25,7 +25,8 @@ from torch import Tensor
 from rwmu.errors import CheckpointError, UserError
 from rwmu.files import write_torch
 from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
+from rwmu.tasks.velocity import observation_layout
 
 Weights = dict[str, Tensor]
 _STD, _LOG_STD, _STD_PARAM = "std", "log_std", "distribution.std_param"
@@ -155,7 +156,7 @@ def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | Non
     actor, critic = from_actor_critic(weights, f"The policy in {source}")
     if robot is not None:
         layers = [tensor for tensor in actor.values() if tensor.ndim == 2]
-        found, wanted = (layers[0].shape[1], layers[-1].shape[0]), (robot.observation_layout.size, robot.num_joints)
+        found, wanted = (layers[0].shape[1], layers[-1].shape[0]), (observation_layout(robot).size, robot.num_joints)
         if found != wanted:
             raise CheckpointError(
                 f"The policy in {source} maps {found[0]} observations to {found[1]} actions, but {robot.name} has {wanted[0]} and "

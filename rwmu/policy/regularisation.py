@@ -13,7 +13,8 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from rwmu.errors import ConfigError
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
+from rwmu.tasks.velocity import observation_layout
 
 
 class MirrorAugmentation:
@@ -21,15 +22,17 @@ class MirrorAugmentation:
 
     Args:
         robot: with its mirrors.
-        names: of the mirrors to use besides the identity.
+        names: of the mirrors to use besides the identity; None for all that the robot has.
         per_batch: how many of them each call uses, drawn by torch's own generator; None for all.
     """
 
-    def __init__(self, robot: Robot, names: Sequence[str], per_batch: int | None = None) -> None:
+    def __init__(self, robot: Robot, names: Sequence[str] | None, per_batch: int | None = None) -> None:
+        names = list(robot.mirrors) if names is None else names
         unknown = [name for name in names if name not in robot.mirrors]
         if unknown:
             raise ConfigError(f"{robot.name} has no mirror '{unknown[0]}'; it has {sorted(set(robot.mirrors) - {'identity'})}.")
-        self.mirrors = [robot.mirrors[name] for name in names if name != "identity"]
+        layout, mirrors = observation_layout(robot), [robot.mirrors[name] for name in names if name != "identity"]
+        self.mirrors = [(mirror.of(layout), mirror.action) for mirror in mirrors]
         self.per_batch = len(self.mirrors) if per_batch is None else per_batch
 
     def __call__(self, env: Any, obs: TensorDict | None, actions: Tensor | None) -> tuple[TensorDict | None, Tensor | None]:
@@ -39,10 +42,10 @@ class MirrorAugmentation:
             mirrors = [mirrors[i] for i in torch.randperm(len(mirrors))[: self.per_batch].tolist()]
         if obs is not None:
             observation = obs["policy"]
-            observation = torch.cat([observation, *(mirror.observation(observation) for mirror in mirrors)])
+            observation = torch.cat([observation, *(of_observation(observation) for of_observation, _ in mirrors)])
             obs = TensorDict({"policy": observation}, batch_size=[len(observation)])
         if actions is not None:
-            actions = torch.cat([actions, *(mirror.action(actions) for mirror in mirrors)])
+            actions = torch.cat([actions, *(of_action(actions) for _, of_action in mirrors)])
         return obs, actions
 
 

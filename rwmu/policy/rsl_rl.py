@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +23,10 @@ from torch import Tensor, nn
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.files import write_torch
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber
 from rwmu.settings import settings as validated
+from rwmu.tasks.velocity import observation_layout
 
 _PPO_OWN = (
     *("num_learning_epochs", "num_mini_batches", "clip_param", "gamma", "lam", "value_loss_coef", "use_clipped_value_loss"),
@@ -41,8 +43,9 @@ class PpoSettings:
         hidden_dims, activation: of actor and critic.
         init_std, std_range: of the state-independent Gaussian noise of the actor.
         num_steps_per_env: steps between two updates.
-        mirrors: names of ``Robot.mirrors`` under which transitions are repeated, with their advantages. The task's rewards do not
-            change under them; the dynamics do a little under front-back ones, since the robot's mass is off-centre in x.
+        mirrors: names of ``Robot.mirrors`` under which transitions are repeated, with their advantages; None for all that the robot
+            has. The task's rewards do not change under them; the dynamics may do so a little, as under front-back ones of a robot
+            whose mass is off-centre in x.
         mirrors_per_batch: how many of them each mini-batch uses besides the original, drawn at random; None for all. The cost
             of an update grows with 1 + this number.
         The others are rsl-rl's own.
@@ -65,7 +68,7 @@ class PpoSettings:
     schedule: Literal["adaptive", "fixed"] = "adaptive"
     desired_kl: Positive = 0.01
     max_grad_norm: Positive = 1.0
-    mirrors: Names = ("left_right", "front_back", "both")
+    mirrors: Names | None = None
     mirrors_per_batch: WholeNumber | None = None
 
     def __post_init__(self) -> None:
@@ -75,10 +78,11 @@ class PpoSettings:
             raise ConfigError(f"policy.ppo.activation is '{self.activation}', but rsl-rl has none of that name: {error}.") from None
         if not 0.0 < self.std_range[0] < self.std_range[1]:
             raise ConfigError(f"policy.ppo.std_range is {list(self.std_range)}, but must be two numbers above 0, the lesser first.")
-        if self.mirrors_per_batch is not None and self.mirrors_per_batch > len(self.mirrors):
+        most = math.inf if self.mirrors is None else len(self.mirrors)
+        if self.mirrors_per_batch is not None and self.mirrors_per_batch > most:
             raise ConfigError(
-                f"policy.ppo.mirrors_per_batch is {self.mirrors_per_batch}, but policy.ppo.mirrors names {len(self.mirrors)}; null "
-                "uses all that there are."
+                f"policy.ppo.mirrors_per_batch is {self.mirrors_per_batch}, but policy.ppo.mirrors names {most}; null uses all "
+                "that there are."
             )
 
 
@@ -108,8 +112,8 @@ def build_ppo(env: VecEnv, settings: PpoSettings, robot: Robot | None = None) ->
             f"imagination.num_envs x policy.ppo.num_steps_per_env are {rows} steps an update, too few for "
             f"policy.ppo.num_mini_batches={settings.num_mini_batches}; an update needs 2 steps, and one for each mini-batch."
         )
-    per_batch = len(settings.mirrors) if settings.mirrors_per_batch is None else settings.mirrors_per_batch
-    ppo.symmetry = RegularisedBatches(env, MirrorAugmentation(robot or env.task.robot, settings.mirrors, per_batch))
+    mirrored = MirrorAugmentation(robot or env.task.robot, settings.mirrors, settings.mirrors_per_batch)
+    ppo.symmetry = RegularisedBatches(env, mirrored)
     return ppo
 
 
@@ -242,10 +246,10 @@ def load_actor(path: Path, robot: Robot | None = None, activation: str | None = 
     if robot is not None:
         if infos.get("robot", robot.name) != robot.name:
             raise CheckpointError(f"The policy in {path} was trained for robot '{infos['robot']}', not '{robot.name}'.")
-        if (num_observations, num_actions) != (robot.observation_layout.size, robot.num_joints):
+        if (num_observations, num_actions) != (observation_layout(robot).size, robot.num_joints):
             raise CheckpointError(
                 f"The policy in {path} maps {num_observations} observations to {num_actions} actions, "
-                f"but {robot.name} has {robot.observation_layout.size} and {robot.num_joints}."
+                f"but {robot.name} has {observation_layout(robot).size} and {robot.num_joints}."
             )
     settings = PpoSettings(
         hidden_dims=tuple(tensor.shape[0] for tensor in weights[:-1]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rwmu.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rwmu.robots.anymal_d import Robot
+    from rwmu.robots.robot import Robot
 
 
 def robot_named(name: str) -> Robot:

@@ -1,22 +1,25 @@
-"""Mirror images of a legged robot: signed permutations of states, actions, contacts and observations.
+"""Mirror images of a legged robot: signed permutations of any vector whose columns have names.
 
-A left-right mirror reflects the plane y = 0, a front-back mirror the plane x = 0. Both leave every reward of the velocity task
-unchanged; only the left-right mirror leaves the *dynamics* of a robot unchanged whose centre of mass is off-centre in x.
+A left-right mirror reflects the plane y = 0, a front-back mirror the plane x = 0. Which joint or contact goes where follows from
+names, and which sign it takes from the joint's axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rwmu.robots.layout import StateLayout
+from rwmu.errors import ConfigError
+from rwmu.robots.layout import Field, StateLayout
+from rwmu.settings import choose
 
-# Vectors keep the sign of the components in the plane; pseudovectors (angular velocity, yaw command) the others.
+# A vector keeps the components in the plane. A pseudovector (angular velocity, rotation of a joint) keeps the other one.
 _VECTOR = {"left_right": (1.0, -1.0, 1.0), "front_back": (-1.0, 1.0, 1.0)}
-_PSEUDOVECTOR = {"left_right": (-1.0, 1.0, -1.0), "front_back": (1.0, -1.0, -1.0)}
+_PSEUDOVECTOR = {name: tuple(-sign for sign in signs) for name, signs in _VECTOR.items()}
+AXES = ("roll", "pitch", "yaw")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class SignedPermutation:
         return SignedPermutation(other.index[self.index], self.sign * other.sign[self.index])
 
     @classmethod
-    def concatenate(cls, parts: list[SignedPermutation]) -> SignedPermutation:
+    def concatenate(cls, parts: Sequence[SignedPermutation]) -> SignedPermutation:
         """Join maps of blocks that stand one behind another."""
         index, start = [], 0
         for part in parts:
@@ -60,76 +63,99 @@ class Mirror:
 
     Attributes:
         name: ``identity``, ``left_right``, ``front_back`` or ``both``.
-        state, action, contact, observation, command: the maps of each vector.
+        action: the map of anything with one column a joint.
+        fields: the maps of other fields by name, ``command`` among them.
+        state: the map of the robot's state. contact: of its contacts.
     """
 
     name: str
-    state: SignedPermutation
     action: SignedPermutation
+    fields: Mapping[str, SignedPermutation]
+    state: SignedPermutation
     contact: SignedPermutation
-    observation: SignedPermutation
-    command: SignedPermutation
 
-    def after(self, other: Mirror, name: str) -> Mirror:
-        """Return the mirror that applies ``other`` first, then this one."""
-        parts = ("state", "action", "contact", "observation", "command")
-        return Mirror(name, **{part: getattr(self, part).after(getattr(other, part)) for part in parts})
+    @property
+    def command(self) -> SignedPermutation:
+        """Return the map of commands ``[..., 3]``."""
+        return self.fields["command"]
+
+    def of(self, layout: StateLayout) -> SignedPermutation:
+        """Return the map of vectors of a layout: fields by their names, those of unknown name joint by joint.
+
+        Raises:
+            ConfigError: a field has an unknown name and another size than there are joints.
+        """
+        return _of(layout, self.action, self.fields)
 
 
-def _signs(signs: tuple[float, ...]) -> SignedPermutation:
-    return SignedPermutation(torch.arange(len(signs)), torch.tensor(signs))
+def _of(layout: StateLayout, joints: SignedPermutation, fields: Mapping[str, SignedPermutation]) -> SignedPermutation:
+    def of_field(field: Field) -> SignedPermutation:
+        image = fields.get(field.name, joints)
+        if len(image.index) != field.size:
+            raise ConfigError(f"Nobody knows the mirror image of the field '{field.name}' of {field.size} columns.")
+        return image
+
+    return SignedPermutation.concatenate([of_field(field) for field in layout.fields])
 
 
-def quadruped_mirrors(
+def mirrors_of(
+    reflections: Mapping[str, Mapping[str, str]],
+    joints: Sequence[str],
+    axes: Sequence[str],
+    contacts: Mapping[str, Sequence[str]],
     state_layout: StateLayout,
-    observation_layout: StateLayout,
-    legs: tuple[str, ...],
-    joint_signs: Mapping[str, tuple[float, ...]],
-    contact_groups: int,
 ) -> dict[str, Mirror]:
-    """Build the four mirrors of a quadruped with type-major joints (all hips, all thighs, all shanks).
+    """Build the mirrors of a robot by name: the identity, its reflections and, where there are two, ``both``.
 
     Args:
-        state_layout, observation_layout: with fields of the velocity task's names.
-        legs: names of the form ``LF`` (left/right, front/hind), in joint order.
-        joint_signs: for ``left_right`` and ``front_back``, the sign that each joint type takes.
-        contact_groups: how many blocks of one flag a leg the contacts hold.
+        reflections: ``left_right`` and ``front_back``, or one of them -> the parts of names (between underscores) that change
+            places. What has none of these parts lies in the plane and is its own image.
+        joints: names. axes: ``roll``, ``pitch`` or ``yaw`` of each, the same for a joint and its image.
+        contacts: field -> names of its columns.
+        state_layout: of the robot.
     """
-    swapped = {"left_right": {"L": "R", "R": "L"}, "front_back": {"F": "H", "H": "F"}}
 
-    def leg_permutation(kind: str) -> Tensor:
-        rename = swapped[kind]
-        return torch.tensor([legs.index("".join(rename.get(letter, letter) for letter in leg)) for leg in legs])
+    def built(name: str, joint: SignedPermutation, fields: Mapping[str, SignedPermutation]) -> Mirror:
+        of_contacts = SignedPermutation.concatenate([fields[group] for group in contacts])
+        return Mirror(name, joint, fields, _of(state_layout, joint, fields), of_contacts)
 
-    def build(kind: str) -> Mirror:
-        leg = leg_permutation(kind)
-        joints = SignedPermutation.concatenate(
-            [SignedPermutation(leg, torch.full((len(legs),), sign)) for sign in joint_signs[kind]]
-        )
-        contact = SignedPermutation.concatenate([SignedPermutation(leg, torch.ones(len(legs)))] * contact_groups)
-        vector, pseudo = _VECTOR[kind], _PSEUDOVECTOR[kind]
-        command = _signs((vector[0], vector[1], pseudo[2]))
-        by_field = {
-            "base_lin_vel": _signs(vector),
-            "base_ang_vel": _signs(pseudo),
-            "projected_gravity": _signs(vector),
-            "command": command,
+    def reflected(name: str) -> Mirror:
+        choose("The robot's reflections", name, _VECTOR)
+        pseudovector, swaps = _PSEUDOVECTOR[name], reflections[name]
+        signs = torch.tensor([pseudovector[AXES.index(axis)] for axis in axes])
+        fields = _motions(name) | {
+            group: SignedPermutation(_images(geoms, swaps), torch.ones(len(geoms))) for group, geoms in contacts.items()
         }
+        return built(name, SignedPermutation(_images(joints, swaps), signs), fields)
 
-        def of(layout: StateLayout) -> SignedPermutation:
-            return SignedPermutation.concatenate([by_field.get(field.name, joints) for field in layout.fields])
+    found = [reflected(name) for name in reflections]
+    sizes = {"base_lin_vel": 3, "base_ang_vel": 3, "projected_gravity": 3, "command": 3}
+    sizes |= {group: len(geoms) for group, geoms in contacts.items()}
+    same = {name: SignedPermutation.identity(size) for name, size in sizes.items()}
+    group = [built("identity", SignedPermutation.identity(len(joints)), same), *found]
+    if len(found) == 2:
+        first, second = found
+        fields = {name: second.fields[name].after(first.fields[name]) for name in sizes}
+        group.append(built("both", second.action.after(first.action), fields))
+    return {mirror.name: mirror for mirror in group}
 
-        return Mirror(kind, of(state_layout), joints, contact, of(observation_layout), command)
 
-    left_right, front_back = build("left_right"), build("front_back")
-    same = SignedPermutation.identity
-    identity = Mirror(
-        "identity",
-        same(state_layout.size),
-        same(len(left_right.action.index)),
-        same(len(left_right.contact.index)),
-        same(observation_layout.size),
-        same(3),
-    )
-    both = front_back.after(left_right, "both")
-    return {mirror.name: mirror for mirror in (identity, left_right, front_back, both)}
+def _motions(name: str) -> dict[str, SignedPermutation]:
+    vector, pseudovector = _VECTOR[name], _PSEUDOVECTOR[name]
+    signs = {
+        "base_lin_vel": vector,
+        "base_ang_vel": pseudovector,
+        "projected_gravity": vector,
+        "command": (vector[0], vector[1], pseudovector[2]),  # planar velocity and yaw rate
+    }
+    return {field: SignedPermutation(torch.arange(3), torch.tensor(three)) for field, three in signs.items()}
+
+
+def _images(names: Sequence[str], swaps: Mapping[str, str]) -> Tensor:
+    """Return the index of each name's mirror image among ``names``."""
+    both_ways = {**swaps, **{image: part for part, image in swaps.items()}}
+    images = ["_".join(both_ways.get(part, part) for part in name.split("_")) for name in names]
+    for name, image in zip(names, images, strict=True):
+        if image not in names:
+            raise ConfigError(f"The mirror image of '{name}' would be '{image}', which the robot does not have.")
+    return torch.tensor([names.index(image) for image in images])

@@ -28,7 +28,7 @@ def check_experiment(experiment: Experiment) -> None:
         load_actor(Path(experiment.policy.checkpoint), robot)
     if "deployment" in experiment.stages:
         experiment.make_env(num_envs=1, seed=0)
-    for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors)):
+    for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors or ())):
         _check_mirrors(key, names, list(robot.mirrors))
 
 

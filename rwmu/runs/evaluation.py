@@ -49,14 +49,14 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
         num_envs=evaluation.num_envs,
         seed=evaluation.seed,
         cache=None if evaluation.cache is None else Path(evaluation.cache),
-        simulator={"identity": experiment.identity},
+        environment=experiment.make_env(evaluation.num_envs, evaluation.seed).identity(),
         num_dream_envs=evaluation.num_dream_envs,
         dream_steps=evaluation.dream_steps,
         dream_rules=experiment.imagination.of_a_step(),
         progress=experiment.machine.progress,
     )
     clone = folder.checkpoints / "policy" / "clone.pt"
-    policies = deploy.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(), task, settings)
+    policies = deploy.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(task), task, settings)
     has_model = folder.world_model.is_file() or experiment.trainer.checkpoint is not None
     world_model = experiment.method.world_model(data, folder) if has_model else None
     results = deploy.measure(
@@ -72,7 +72,7 @@ def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any
         return {"missing": {"video": "the run was told to render none."}}
     env = experiment.make_env(1, experiment.evaluation.seed, auto_reset=False)
     poses = film(env, load_actor(checkpoint, experiment.task.robot), duration_s)
-    if save_video(poses, path, experiment.task.step_dt) is None:
+    if save_video(poses, path, experiment.task.robot, experiment.task.step_dt) is None:
         return {"missing": {"video": "this machine can draw with neither EGL nor OSMesa."}}
     return {"video": path.name}
 

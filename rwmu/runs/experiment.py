@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,15 +113,14 @@ class Experiment:
             raise DataError(f"The folder {path.parent} cannot be written to; give another data.path.")
         if self.data.recipe is None:
             raise ConfigError("data.recipe is null, so nothing says what to collect; choose data=mixed, or give data.path.")
-        maker: Any = self.simulator
+        make_env = partial(self.simulator, num_threads=self.machine.num_threads)
         episodes = collect_dataset(
+            make_env,
             self.task,
             self.data.recipe,
             self.data.num_transitions,
             seed=self.data.seed,
-            num_threads=self.machine.num_threads,
             progress=self.machine.progress,
-            **maker.keywords,
         )
         formats.save(episodes.with_attributes(settings=self.identity), path)
 

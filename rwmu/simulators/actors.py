@@ -6,9 +6,11 @@ float64, so no order of summation, number of threads or instruction set changes 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.robots.robot_model import asset
+from rwmu.tasks.velocity import VelocityTask
 
 Floats = NDArray[np.float64]
 
 WEIGHT_BITS, ACTIVATION_BITS = 12, 14
 OBSERVATION_CLIP, ACTIVATION_CLIP = 100.0, 256.0
+_NOISE = {"random": 0.6, "stand": 0.05}  # of the levels that any robot has; the first is that of an untrained policy
 _SQUARINGS = 10  # e^x = (1 + x/1024)^1024
 
 
@@ -81,6 +84,19 @@ class ExactActor:
         return cls(layers, arrays["std"])
 
     @classmethod
+    def about_zero(cls, num_observations: int, num_actions: int, std: float) -> ExactActor:
+        """Return the actor that asks for the default posture whatever it observes, with noise of standard deviation ``std``."""
+        return cls.round([(np.zeros((num_observations, num_actions)), np.zeros(num_actions))], np.full(num_actions, std))
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of the weights."""
+        digest = hashlib.sha256()
+        for array in (*(array for layer in self.layers for array in layer), self.std):
+            digest.update(f"{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @classmethod
     def round(cls, layers: list[tuple[NDArray[Any], NDArray[Any]]], std: NDArray[Any]) -> ExactActor:
         """Round float weights (``[in, out]``) to the grid.
 
@@ -109,12 +125,14 @@ class PolicyLevels:
     """The behaviour policies of rising quality, and what each reached in the simulator.
 
     Attributes:
-        folder: of the files.
+        robot: whose they are.
         table: one entry a level, worst first: ``name`` and measured figures.
+        actors: name -> what returns the policy.
     """
 
-    folder: Path
+    robot: str
     table: tuple[dict[str, Any], ...]
+    actors: Mapping[str, Callable[[], ExactActor]]
 
     @property
     def names(self) -> list[str]:
@@ -122,13 +140,22 @@ class PolicyLevels:
         return [entry["name"] for entry in self.table]
 
     def actor(self, name: str) -> ExactActor:
-        """Load one level."""
-        if name not in self.names:
-            raise ConfigError(f"There is no behaviour policy '{name}'; there are {', '.join(self.names)}.")
-        return ExactActor.load(self.folder / f"{name}.npz")
+        """Return one level's policy."""
+        if name not in self.actors:
+            raise ConfigError(f"There is no behaviour policy '{name}' of {self.robot}; there are {', '.join(self.names)}.")
+        return self.actors[name]()
 
 
-def policy_levels(folder: Path | None = None) -> PolicyLevels:
-    """Return the shipped behaviour policies, or those of another folder."""
-    folder = folder or asset("policies")
-    return PolicyLevels(folder, tuple(json.loads((folder / "levels.json").read_text())))
+def policy_levels(task: VelocityTask, folder: Path | None = None) -> PolicyLevels:
+    """Return the behaviour policies of a task's robot.
+
+    They are those of ``folder``, else those shipped with the robot. A robot without any has ``random`` (noise about the default
+    posture) and ``stand`` (hardly any noise).
+    """
+    folder = folder or task.robot.policies
+    name = task.robot.name
+    if folder.is_dir():
+        table = tuple(json.loads((folder / "levels.json").read_text()))
+        return PolicyLevels(name, table, {row["name"]: partial(ExactActor.load, folder / f"{row['name']}.npz") for row in table})
+    actors = {level: partial(ExactActor.about_zero, task.num_observations, task.num_actions, std) for level, std in _NOISE.items()}
+    return PolicyLevels(name, tuple({"name": level} for level in actors), actors)

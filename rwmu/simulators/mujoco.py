@@ -6,49 +6,49 @@ threads, and environment ``i`` does the same whatever the number of environments
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
-from typing import Any
+from importlib import metadata
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rsl_rl.env import VecEnv
+from pydantic import InstanceOf
 from tensordict import TensorDict
 from torch import Tensor
 
 from rwmu.errors import ConfigError
+from rwmu.files import json_ready
+from rwmu.interfaces import Device
 from rwmu.records import Reward
-from rwmu.robots.robot_model import CONTACT_BODIES, LEGS, ModelSettings
-from rwmu.simulators.physics import Physics, TorqueSpeedEnvelope
+from rwmu.robots.mjcf import ModelSettings, model_xml
+from rwmu.settings import NotNegative, Pair, Positive, checked, settings
+from rwmu.simulators.env import RobotEnv, checked_actions
+from rwmu.simulators.physics import Physics
 from rwmu.simulators.random_streams import RandomStreams
-from rwmu.tasks.velocity import TaskMemory, VelocityTask
+from rwmu.tasks.velocity import VelocityTask
 
-CONTACT_HISTORY = 3  # substeps in which Isaac Lab looks for contacts of base and thighs
+CONTACT_HISTORY = 3  # substeps in which Isaac Lab looks for contacts other than those of feet
 ACTION_CLIP = 100.0
-DEFAULT_ENVELOPE = TorqueSpeedEnvelope()
-
-_BASE = [i for i, body in enumerate(CONTACT_BODIES) if body == "base"]
-_THIGHS = [CONTACT_BODIES.index(f"{leg}_thigh") for leg in LEGS]
-_FEET = [CONTACT_BODIES.index(f"{leg}_foot") for leg in LEGS]
 
 
-@dataclass(frozen=True)
+@settings("simulator.start")
 class StartState:
     """How an episode starts; every draw is uniform.
 
     Attributes:
         base_speed: half-width of the six base velocities, m/s and rad/s.
         joint_scale: range of the factor on the default joint angles.
-        base_height: m.
+        base_height: m; None for the robot's.
     """
 
-    base_speed: float = 0.5
-    joint_scale: tuple[float, float] = (0.5, 1.5)
-    base_height: float = 0.6
+    base_speed: NotNegative = 0.5
+    joint_scale: Pair = (0.5, 1.5)
+    base_height: Positive | None = None
 
 
-@dataclass(frozen=True)
+@settings("simulator.push")
 class Push:
     """Kick the base now and then.
 
@@ -57,68 +57,63 @@ class Push:
         interval_s: mean time between two pushes of an environment, s.
     """
 
-    speed: float = 0.0
-    interval_s: float = 12.5
+    speed: NotNegative = 0.0
+    interval_s: Positive = 12.5
 
 
-class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
-    """Parallel velocity-task environments in MuJoCo.
+class MujocoEnv(RobotEnv):
+    """Parallel environments in MuJoCo.
+
+    A diverged simulation repeats its last row and terminates.
 
     Args:
-        task: commands, observation and reward; its robot must be ANYmal D.
+        task: commands, observation, reward and termination; its robot brings the model.
         num_envs: parallel environments.
         seed: of every draw.
+        device: the CPU; there is no other.
+        auto_reset: start a new episode where one has ended, within the same step.
         num_threads: CPU threads of the simulation; they change nothing but the time it takes.
-        model: gains, limits, friction and solver settings.
-        envelope: torque-speed envelope of the motors, applied every physics substep; None leaves the effort limits alone.
+        model: gains and limits other than the robot's, friction and solver settings.
+        envelope: ``motors`` lets torque fall with speed as the motors' does, at every physics substep; ``none`` leaves the effort
+            limits alone.
         start: how episodes start.
         push: random pushes, off by default.
-        auto_reset: start a new episode where one has ended, within the same step.
         random_start: let the first episodes begin at random ages, so that time-outs do not come all at once.
 
     Attributes:
-        state: ``[B, D]`` float32, the rows from which the next actions start (after any reset).
-        contact: ``[B, C]`` bool, their contacts.
-        final_state, final_contact: the rows this step reached, before any reset. A diverged simulation repeats its last row.
-        terminated: ``[B]`` bool, whether the base touched the ground (or the simulation diverged) in this step.
-        diverged: ``[B]`` bool, whether the simulation diverged in this step. num_diverged: how many have so far.
-        memory: what the reward remembers, float64. Writing to ``memory.command`` changes the command.
-        last_reward: every term of the last step.
+        num_diverged: how many simulations have diverged so far.
     """
 
+    @checked("simulator")
     def __init__(
         self,
-        task: VelocityTask,
+        task: InstanceOf[VelocityTask],
         num_envs: int,
         seed: int = 0,
-        num_threads: int = 1,
-        model: ModelSettings | None = None,
-        envelope: TorqueSpeedEnvelope | None = DEFAULT_ENVELOPE,
-        start: StartState | None = None,
-        push: Push | None = None,
+        device: Any = "cpu",
         auto_reset: bool = True,
+        num_threads: int = 1,
+        model: InstanceOf[ModelSettings] | None = None,
+        envelope: Literal["motors", "none"] = "motors",
+        start: InstanceOf[StartState] | None = None,
+        push: InstanceOf[Push] | None = None,
         random_start: bool = False,
     ) -> None:
-        if task.robot.name != "anymal_d":
-            raise ConfigError(f"The embedded simulator has a model of 'anymal_d' only, not of '{task.robot.name}'.")
-        settings = model or ModelSettings()
-        substeps = round(task.step_dt / settings.timestep)
-        if substeps < CONTACT_HISTORY or not math.isclose(substeps * settings.timestep, task.step_dt):
-            raise ConfigError(
-                f"A control step of {task.step_dt} s must be a whole number (at least {CONTACT_HISTORY}) of physics steps of "
-                f"{settings.timestep} s."
-            )
+        self.model, self.envelope = model or ModelSettings(), envelope
+        self.start, self.push = start or StartState(), push or Push()
         self.task, self.auto_reset = task, auto_reset
-        self.num_envs, self.num_actions, self.device = num_envs, task.num_actions, torch.device("cpu")
+        self.num_envs, self.num_actions, self.device = num_envs, task.num_actions, _cpu(device)
         self.max_episode_length = task.max_episode_steps
         self.cfg = {"simulator": "mujoco", "seed": seed, "num_envs": num_envs}
-        self.start, self.push = start or StartState(), push or Push()
-        self.physics = Physics(num_envs, num_threads, settings, envelope, substeps)
+        substeps = _substeps(task.step_dt, self.model.timestep)
+        self.physics = Physics(task.robot, num_envs, num_threads, self.model, envelope == "motors", substeps)
+        self._sensors = _sensor_columns(task)
         self._random = RandomStreams(seed)
         self._tick = 0
         self._all = np.arange(num_envs)
         self._default_joint_pos = task.robot.default_joint_pos.double().numpy()
-        self.memory: TaskMemory = task.start(num_envs, dtype=torch.float64)
+        self._action_scale = task.robot.action_scale.double().numpy()
+        self.memory = task.start(num_envs, dtype=torch.float64)
         self.episode_length_buf = torch.zeros(num_envs, dtype=torch.int64)
         self.terminated = torch.zeros(num_envs, dtype=torch.bool)
         self.diverged = torch.zeros(num_envs, dtype=torch.bool)
@@ -132,10 +127,24 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
             age = self._random.uniform("age", 0, self._all, 1)[:, 0] * self.max_episode_length
             self.episode_length_buf[:] = torch.from_numpy(age.astype(np.int64))
 
-    @property
-    def unwrapped(self) -> MujocoEnv:
-        """Return the environment itself, as rsl-rl's wrappers do."""
-        return self
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what a policy meets here; threads and batched company decide nothing."""
+        return {
+            "simulator": "mujoco",
+            "task": self.task.describe(),
+            "xml": hashlib.sha256(model_xml(self.task.robot, self.model).encode()).hexdigest(),
+            "model": json_ready(vars(self.model)),
+            "envelope": self.envelope,
+            "start": json_ready(vars(self.start)),
+            "push": json_ready(vars(self.push)),
+            **{name: self.cfg[name] for name in ("seed", "num_envs")},
+            "auto_reset": self.auto_reset,
+            "versions": {name: metadata.version(name) for name in ("mujoco", "numpy")},
+        }
+
+    def poses(self) -> NDArray[np.float64]:
+        """Return where the robots are, ``[B, 7 + A]``: base position (m), quaternion (w first), joint angles (rad)."""
+        return self.physics.poses()
 
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:
         """Start a new episode everywhere; return the observations and an empty dict."""
@@ -155,17 +164,10 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         return TensorDict({"policy": observation}, batch_size=[self.num_envs])
 
     def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
-        """Apply actions ``[B, A]`` for one control step.
-
-        Returns:
-            Observations, rewards ``[B]``, dones ``[B]`` (bool), and extras with ``time_outs`` and, where episodes ended, ``log``.
-
-        Raises:
-            ValueError: an action is not finite, or their shape is wrong.
-        """
-        action = self._checked(actions)
+        """Apply actions ``[B, A]`` for one control step; see :class:`~rwmu.simulators.env.RobotEnv`."""
+        action = checked_actions(self, actions, ACTION_CLIP)
         self._tick += 1
-        targets = self._default_joint_pos + self.task.robot.action_scale * action.numpy()
+        targets = self._default_joint_pos + self._action_scale * action.numpy()
         sensors = self.physics.advance(targets)[-CONTACT_HISTORY:]
         self._read(sensors)
         reward = self.task.reward(self.memory, self.state.double(), action, self.contact)
@@ -184,21 +186,11 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
             self._begin(ended.numpy())
         return self.get_observations(), self.last_reward.total.clone(), done, extras
 
-    def _checked(self, actions: Tensor) -> Tensor:
-        """Return a float64 copy of the actions, clipped."""
-        if tuple(actions.shape) != (self.num_envs, self.num_actions):
-            raise ValueError(f"Actions are {tuple(actions.shape)}, but must be ({self.num_envs}, {self.num_actions}).")
-        action = actions.detach().to("cpu", torch.float64, copy=True)
-        if not bool(torch.isfinite(action).all()):
-            env = int((~torch.isfinite(action)).any(1).nonzero()[0, 0])
-            raise ValueError(f"The action of environment {env} is not finite: {action[env].tolist()}.")
-        return action.clamp_(-ACTION_CLIP, ACTION_CLIP)
-
     def _read(self, sensors: NDArray[np.bool_]) -> None:
-        """Read state and contacts after a step, from contacts ``[CONTACT_HISTORY, B, bodies]``."""
+        """Read state and contacts after a step, from contacts ``[CONTACT_HISTORY, B, G]``."""
         diverged = self.physics.diverged()
-        terminated = sensors[:, :, _BASE].any((0, 2)) | diverged
-        contact = np.concatenate([sensors[:, :, _THIGHS].any(0), sensors[-1][:, _FEET]], 1)
+        terminating, undesired, feet = self._sensors
+        contact = np.concatenate([sensors[:, :, undesired].any(0), sensors[-1][:, feet]], 1)
         state = self._physical_state()
         if diverged.any():
             bad = torch.from_numpy(diverged)
@@ -206,7 +198,9 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
             contact[diverged] = self.contact.numpy()[diverged]
             self.num_diverged += int(diverged.sum())
         self.state, self.contact = state, torch.from_numpy(contact)
-        self.terminated, self.diverged = torch.from_numpy(terminated), torch.from_numpy(diverged)
+        ended = self.task.terminate(state, torch.from_numpy(sensors[:, :, terminating].any((0, 2))))
+        self.diverged = torch.from_numpy(diverged)
+        self.terminated = ended | self.diverged
 
     def _physical_state(self) -> Tensor:
         """Return the world-model state ``[B, D]`` float32 of every simulation."""
@@ -248,7 +242,8 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         count = len(envs)
         draws = 2.0 * self._uniform("start", envs, 7 + self.num_actions) - 1.0
         pose = np.zeros((count, 7))
-        pose[:, 2] = self.start.base_height
+        height = self.start.base_height
+        pose[:, 2] = self.task.robot.base_height if height is None else height
         half_yaw = 0.5 * math.pi * draws[:, 0]
         pose[:, 3] = [math.cos(angle) for angle in half_yaw]
         pose[:, 6] = [math.sin(angle) for angle in half_yaw]
@@ -272,3 +267,26 @@ class MujocoEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         log["/episode/terminated"] = float(self.terminated[ended].double().mean())
         log["/episode/length_s"] = float(self.episode_length_buf[ended].double().mean()) * self.task.step_dt
         return log
+
+
+def _cpu(device: Device) -> torch.device:
+    if torch.device(device).type != "cpu":
+        raise ConfigError(f"The embedded simulator runs on the CPU, not on {device}.")
+    return torch.device("cpu")
+
+
+def _substeps(step_dt: float, timestep: float) -> int:
+    """Return how many physics steps a control step has."""
+    substeps = round(step_dt / timestep)
+    if substeps < CONTACT_HISTORY or not math.isclose(substeps * timestep, step_dt):
+        raise ConfigError(
+            f"A control step of {step_dt} s must be a whole number (at least {CONTACT_HISTORY}) of physics steps of {timestep} s."
+        )
+    return substeps
+
+
+def _sensor_columns(task: VelocityTask) -> tuple[slice, slice, slice]:
+    """Return the columns of the terminating geoms, the undesired ones and the feet among the model's contact sensors."""
+    groups = task.robot.contacts
+    first, second = len(groups.terminating), len(groups.terminating) + len(groups.undesired)
+    return slice(0, first), slice(first, second), slice(second, None)

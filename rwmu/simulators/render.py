@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.interfaces import Actor
-from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.robots.mjcf import model_xml
+from rwmu.robots.robot import Robot
+from rwmu.simulators.env import RobotEnv
 
 BACKENDS = ("egl", "osmesa")
 # Forwards, left turn, sideways, backwards with a right turn.
@@ -31,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 
 def film(
-    env: MujocoEnv, actor: Actor, duration_s: float, commands: Sequence[tuple[float, float, float]] | None = TOUR, index: int = 0
+    env: RobotEnv, actor: Actor, duration_s: float, commands: Sequence[tuple[float, float, float]] | None = TOUR, index: int = 0
 ) -> NDArray[np.float64]:
-    """Let an actor move and return the poses ``[T, 19]`` of environment ``index``, one a control step, up to its first fall.
+    """Let an actor move and return the poses ``[T, 7 + A]`` of environment ``index``, one a control step, up to its first fall.
 
     Args:
         env: of ``auto_reset=False``, so that a time-out does not move the robot.
@@ -44,8 +46,8 @@ def film(
     with torch.no_grad():
         for step in range(num_steps):
             if commands is not None:
-                env.memory.command[index] = torch.tensor(commands[step * len(commands) // num_steps]).double()
-            poses.append(env.physics.qpos[index].copy())
+                env.memory.command[index] = torch.tensor(commands[step * len(commands) // num_steps]).to(env.memory.command)
+            poses.append(env.poses()[index])
             env.step(actor(env.get_observations()["policy"]))
             if bool(env.terminated[index]):
                 break
@@ -55,13 +57,15 @@ def film(
 def save_video(
     poses: NDArray[np.float64],
     path: str | Path,
+    robot: Robot,
     step_dt: float = 0.02,
     frames_per_s: float = 20.0,
     size: tuple[int, int] = (480, 320),
 ) -> Path | None:
-    """Draw poses ``[T, 19]`` to an animated GIF; return its path, or None (and log why) where nothing can be drawn.
+    """Draw poses ``[T, 7 + A]`` to an animated GIF; return its path, or None (and log why) where nothing can be drawn.
 
     Args:
+        robot: whose poses they are.
         step_dt: time between two poses, s.
         frames_per_s: of the video; poses in between are left out.
         size: width and height, pixels.
@@ -76,7 +80,15 @@ def save_video(
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "poses.npz"
-        np.savez(frames, poses=poses[::stride], size=np.array(size), frame_s=stride * step_dt)
+        np.savez(
+            frames,
+            poses=poses[::stride],
+            size=np.array(size),
+            frame_s=stride * step_dt,
+            xml=model_xml(robot, visual=True),
+            joint_names=np.array(robot.joint_names),
+            base_height=robot.base_height,
+        )
         for backend in BACKENDS:
             failure = _draw_in_new_process(backend, frames, path)
             if failure is None:

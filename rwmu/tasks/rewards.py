@@ -1,13 +1,18 @@
 """Reward terms of the velocity task: pure functions ``[B, ...] -> [B]``, unweighted, not multiplied by the step duration.
 
-Names, formulas and weights are Isaac Lab's ``Isaac-Velocity-Flat-AnymalD`` as RWM's imagined environment computes them.
-Velocities and gravity are in the base frame.
+A term's arguments are asked for by name: those that :class:`~rwmu.tasks.velocity.VelocityTask` knows (its docstring lists them) it
+gives at every step, the others come from the configuration. Names, formulas and weights are those of Isaac Lab's flat velocity
+task as RWM's imagined environment computes them. Velocities and gravity are in the base frame.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
+
+from rwmu.tasks.terms import Term
 
 
 def track_lin_vel_xy_exp(command: Tensor, base_lin_vel: Tensor, variance: float = 0.25) -> Tensor:
@@ -59,9 +64,9 @@ def feet_air_time(last_air_time_s: Tensor, contact_time_s: Tensor, command: Tens
     return reward
 
 
-def undesired_contacts(thigh_contact: Tensor) -> Tensor:
-    """Count the thighs in contact."""
-    return thigh_contact.sum(-1)
+def undesired_contacts(undesired: Tensor) -> Tensor:
+    """Count the contacts that are not wanted."""
+    return undesired.sum(-1)
 
 
 def flat_orientation_l2(projected_gravity: Tensor) -> Tensor:
@@ -75,6 +80,22 @@ def stand_still(joint_pos: Tensor, command: Tensor) -> Tensor:
     return distance
 
 
-def dof_pos_limits(joint_pos: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+def dof_pos_limits(joint_pos: Tensor, joint_lower: Tensor, joint_upper: Tensor) -> Tensor:
     """Sum how far the joints are outside their soft limits, rad; all relative to the default posture."""
-    return ((lower - joint_pos).clamp(min=0.0) + (joint_pos - upper).clamp(min=0.0)).sum(-1)
+    return ((joint_lower - joint_pos).clamp(min=0.0) + (joint_pos - joint_upper).clamp(min=0.0)).sum(-1)
+
+
+ISAAC_LAB: dict[str, Term] = {
+    "track_lin_vel_xy_exp": Term(track_lin_vel_xy_exp, 1.0),
+    "track_ang_vel_z_exp": Term(track_ang_vel_z_exp, 0.5),
+    "lin_vel_z_l2": Term(lin_vel_z_l2, -2.0),
+    "ang_vel_xy_l2": Term(ang_vel_xy_l2, -0.05),
+    "dof_torques_l2": Term(dof_torques_l2, -2.5e-5),
+    "dof_acc_l2": Term(dof_acc_l2, -2.5e-7),
+    "action_rate_l2": Term(action_rate_l2, -0.01),
+    "feet_air_time": Term(partial(feet_air_time, threshold_s=0.5), 0.5),
+    "undesired_contacts": Term(undesired_contacts, -1.0),
+    "flat_orientation_l2": Term(flat_orientation_l2, -5.0),
+    "stand_still": Term(stand_still, -1.0),
+    "dof_pos_limits": Term(dof_pos_limits, 0.0),
+}

@@ -1,47 +1,68 @@
-"""The velocity-tracking task: commands, observation and reward, for the simulator, the imagination and the evaluation alike.
+"""The velocity-tracking task: commands, observation, reward and termination, for simulator, imagination and evaluation alike.
 
 Nothing here draws random numbers: callers pass uniform draws in, so that a simulator can give each environment its own stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field as Checked
+from pydantic import InstanceOf
 from torch import Tensor
 
 from rwmu.errors import ConfigError
+from rwmu.files import json_ready
 from rwmu.records import Reward
-from rwmu.robots.anymal_d import Robot
-from rwmu.tasks import rewards
+from rwmu.robots.layout import Field, StateLayout
+from rwmu.robots.robot import Robot
+from rwmu.settings import Fraction, NotNegative, Positive, checked
+from rwmu.tasks.rewards import ISAAC_LAB
+from rwmu.tasks.terms import Terms
 
-# Isaac Lab's Isaac-Velocity-Flat-AnymalD.
-DEFAULT_WEIGHTS: dict[str, float] = {
-    "track_lin_vel_xy_exp": 1.0,
-    "track_ang_vel_z_exp": 0.5,
-    "lin_vel_z_l2": -2.0,
-    "ang_vel_xy_l2": -0.05,
-    "dof_torques_l2": -2.5e-5,
-    "dof_acc_l2": -2.5e-7,
-    "action_rate_l2": -0.01,
-    "feet_air_time": 0.5,
-    "undesired_contacts": -1.0,
-    "flat_orientation_l2": -5.0,
-    "stand_still": -1.0,
-    "dof_pos_limits": 0.0,
+CommandRange = Annotated[tuple[NotNegative, NotNegative, NotNegative], Checked(strict=False)]
+
+# Half-widths of the uniform observation noise of Isaac Lab's task, in the fields' units.
+OBSERVATION_NOISE = {
+    "base_lin_vel": 0.1,
+    "base_ang_vel": 0.2,
+    "projected_gravity": 0.05,
+    "joint_pos": 0.01,
+    "joint_vel": 1.5,
 }
+_OBSERVED = ("base_lin_vel", "base_ang_vel", "projected_gravity", "command", "joint_pos", "joint_vel", "last_action")
+_OF_MEMORY = ("last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
+
+
+def observation_layout(robot: Robot) -> StateLayout:
+    """Return what a policy of this task observes of a robot.
+
+    Raises:
+        ConfigError: the robot's state lacks something of it.
+    """
+    own = {
+        "command": Field("command", 3, "m/s, m/s, rad/s"),
+        "last_action": Field("last_action", robot.num_joints, "1"),
+    }
+    known = {field.name: field for field in robot.state_layout.fields} | own
+    missing = [name for name in _OBSERVED if name not in known]
+    if missing:
+        raise ConfigError(f"The state of the robot '{robot.name}' has no '{missing[0]}', which a policy of this task observes.")
+    return StateLayout(known[name] for name in _OBSERVED)
 
 
 @dataclass
 class TaskMemory:
-    """What the reward remembers of each environment between steps.
+    """What the task remembers of each environment between steps; F feet.
 
     Attributes:
         command: ``[B, 3]``, planar velocity (m/s) and yaw rate (rad/s) asked for.
         last_action: ``[B, A]``.
         previous_joint_vel: ``[B, A]``, rad/s.
-        air_time_s, contact_time_s, last_air_time_s: ``[B, 4]``, of the feet.
+        air_time_s, contact_time_s, last_air_time_s: ``[B, F]``, of the feet.
     """
 
     command: Tensor
@@ -51,13 +72,26 @@ class TaskMemory:
     contact_time_s: Tensor
     last_air_time_s: Tensor
 
-    def clear(self, rows: Tensor) -> None:
-        """Zero everything but the command of ``rows`` (indices or a mask), as at the start of an episode."""
-        for tensor in (self.last_action, self.previous_joint_vel, self.air_time_s, self.contact_time_s, self.last_air_time_s):
-            tensor[rows] = 0.0
+    def map(self, function: Callable[[Tensor], Tensor]) -> TaskMemory:
+        """Apply ``function`` to every tensor."""
+        return TaskMemory(*(function(getattr(self, field.name)) for field in fields(self)))
+
+    def take(self, rows: Tensor | slice) -> TaskMemory:
+        """Return the memory of the environments ``rows`` (indices, a mask or a slice)."""
+        return self.map(lambda tensor: tensor[rows])
+
+    def put(self, rows: Tensor | slice, other: TaskMemory) -> None:
+        """Write ``other`` over the memory of the environments ``rows``."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(other, field.name)
+
+    def clear(self, rows: Tensor | slice) -> None:
+        """Zero everything but the command of ``rows``, as at the start of an episode."""
+        for name in _OF_MEMORY:
+            getattr(self, name)[rows] = 0.0
 
     def record_contact(self, foot_contact: Tensor, step_dt: float) -> None:
-        """Fold one step of foot contacts (bool ``[B, 4]``) into the air and contact times."""
+        """Fold one step of foot contacts (bool ``[B, F]``) into the air and contact times."""
         landed = foot_contact & (self.air_time_s > 0.0)
         self.last_air_time_s = torch.where(landed, self.air_time_s + step_dt, self.last_air_time_s)
         self.air_time_s = torch.where(foot_contact, 0.0, self.air_time_s + step_dt)
@@ -65,71 +99,79 @@ class TaskMemory:
 
 
 class VelocityTask:
-    """Isaac Lab's flat velocity task for one robot.
+    """Follow commanded planar velocities and yaw rates on flat ground, as Isaac Lab's task of that name does.
+
+    Reward terms may ask for these quantities by name: the fields of the robot's state (``base_lin_vel``, ``base_ang_vel``,
+    ``projected_gravity``, ``joint_pos``, ``joint_vel``, ``joint_torque``), its contacts as 0 or 1 (``undesired``, ``foot``),
+    ``action``, ``command``, ``last_action``, ``previous_joint_vel``, the feet's ``air_time_s``, ``contact_time_s`` and
+    ``last_air_time_s``, ``joint_lower``, ``joint_upper`` and ``step_dt``. Each is ``[B, .]``, but for limits and step.
 
     Args:
-        robot: layouts, limits, noise and mirrors.
-        weights: name -> weight of every reward term; names must be exactly those of ``DEFAULT_WEIGHTS``.
+        robot: layouts, limits and mirrors.
+        rewards: name -> :class:`~rwmu.tasks.terms.Term`, or a mapping with ``function`` and ``weight``; None for Isaac Lab's.
         step_dt: duration of a control step, s.
         episode_length_s: time-out, s.
         command_range: half-widths of the commanded x and y velocity (m/s) and yaw rate (rad/s).
         command_resample_s: how often a new command is drawn, s.
         standing_fraction: how many commands are zero.
-        observation_noise: scale of the robot's uniform observation noise (0: none, 1: Isaac Lab's).
-        air_time_threshold_s: air time of a step above which it is rewarded, s.
-        tracking_variance: of the tracking rewards' exponentials.
+        observation_noise: scale of ``OBSERVATION_NOISE`` (0: none, 1: Isaac Lab's).
+        max_tilt: an episode terminates where gravity's z in the base frame (-1 upright, 0 on its side) exceeds it; None for never.
+
+    Raises:
+        ConfigError: a value makes no sense, or a reward term lacks something.
     """
 
+    @checked("task")
     def __init__(
         self,
-        robot: Robot,
-        weights: Mapping[str, float] | None = None,
-        step_dt: float = 0.02,
-        episode_length_s: float = 20.0,
-        command_range: tuple[float, float, float] = (1.0, 1.0, 1.0),
-        command_resample_s: float = 10.0,
-        standing_fraction: float = 0.02,
-        observation_noise: float = 1.0,
-        air_time_threshold_s: float = 0.5,
-        tracking_variance: float = 0.25,
+        robot: InstanceOf[Robot],
+        rewards: Mapping[str, Any] | None = None,
+        step_dt: Positive = 0.02,
+        episode_length_s: Positive = 20.0,
+        command_range: CommandRange = (1.0, 1.0, 1.0),
+        command_resample_s: Positive = 10.0,
+        standing_fraction: Fraction = 0.02,
+        observation_noise: NotNegative = 1.0,
+        max_tilt: float | None = None,
     ) -> None:
         self.robot = robot
-        self.weights = dict(DEFAULT_WEIGHTS if weights is None else weights)
-        if set(self.weights) != set(DEFAULT_WEIGHTS):
-            missing = sorted(set(DEFAULT_WEIGHTS) - set(self.weights))
-            unknown = sorted(set(self.weights) - set(DEFAULT_WEIGHTS))
-            raise ConfigError(
-                f"The task's reward weights lack {missing} and have unknown {unknown}; name exactly the task's terms."
-            )
-        for name, value in (
-            ("step_dt", step_dt),
-            ("episode_length_s", episode_length_s),
-            ("command_resample_s", command_resample_s),
-        ):
-            if not value > 0.0:
-                raise ConfigError(f"task.{name} is {value}, but must be above 0 seconds.")
+        self.observation_layout = observation_layout(robot)
         self.step_dt = step_dt
         self.max_episode_steps = round(episode_length_s / step_dt)
         self.command_resample_steps = round(command_resample_s / step_dt)
         self.command_range = tuple(float(half_width) for half_width in command_range)
         self.standing_fraction = standing_fraction
         self.observation_noise = observation_noise
-        self.air_time_threshold_s = air_time_threshold_s
-        self.tracking_variance = tracking_variance
-        self._noise = torch.cat(
-            [torch.full((f.size,), robot.observation_noise.get(f.name, 0.0)) for f in robot.observation_layout.fields]
-        )
+        self.max_tilt = max_tilt
+        of_state = [field.name for field in robot.state_layout.fields]
+        of_contact = [field.name for field in robot.contact_layout.fields]
+        known = (*of_state, *of_contact, "action", "command", *_OF_MEMORY, "joint_lower", "joint_upper", "step_dt")
+        self.rewards = Terms(ISAAC_LAB if rewards is None else rewards, known)
+        noise = [torch.full((f.size,), OBSERVATION_NOISE.get(f.name, 0.0)) for f in self.observation_layout.fields]
+        self._noise = torch.cat(noise)
         self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Return the weight of every reward term by name."""
+        return self.rewards.weights
 
     @property
     def num_observations(self) -> int:
         """Return the size of the policy's observation."""
-        return self.robot.observation_layout.size
+        return self.observation_layout.size
 
     @property
     def num_actions(self) -> int:
         """Return A."""
         return self.robot.num_joints
+
+    def describe(self) -> dict[str, Any]:
+        """Return every setting as plain values."""
+        left_out = ("robot", "rewards", "observation_layout")
+        own = {name: value for name, value in vars(self).items() if not name.startswith("_") and name not in left_out}
+        own |= {"rewards": self.rewards.describe(), "observation": self.observation_layout.describe()}
+        return dict(json_ready(own)) | {"robot": self.robot.describe()}
 
     def _beside(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return half-widths of the noise, lower and upper limits, of the device and type of ``like``.
@@ -145,19 +187,9 @@ class VelocityTask:
 
     def start(self, num_envs: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> TaskMemory:
         """Return the memory of ``num_envs`` environments before their first step: all zero."""
-
-        def zeros(size: int) -> Tensor:
-            return torch.zeros(num_envs, size, device=device, dtype=dtype)
-
-        feet = self.robot.contact_layout.part(torch.empty(self.robot.contact_layout.size), "foot").shape[-1]
-        return TaskMemory(
-            command=zeros(3),
-            last_action=zeros(self.num_actions),
-            previous_joint_vel=zeros(self.num_actions),
-            air_time_s=zeros(feet),
-            contact_time_s=zeros(feet),
-            last_air_time_s=zeros(feet),
-        )
+        feet, joints = len(self.robot.contacts.feet), self.num_actions
+        sizes = (3, joints, joints, feet, feet, feet)
+        return TaskMemory(*(torch.zeros(num_envs, size, device=device, dtype=dtype) for size in sizes))
 
     def command(self, uniform: Tensor) -> Tensor:
         """Turn uniform draws ``[B, 4]`` in 0..1 into commands ``[B, 3]``; the fourth decides who stands still."""
@@ -173,7 +205,7 @@ class VelocityTask:
         """
         own = {"command": command, "last_action": last_action}
         layout = self.robot.state_layout
-        parts = [own[f.name] if f.name in own else layout.part(state, f.name) for f in self.robot.observation_layout.fields]
+        parts = [own[f.name] if f.name in own else layout.part(state, f.name) for f in self.observation_layout.fields]
         observation = torch.cat(parts, dim=-1)
         if uniform is None or self.observation_noise == 0.0:
             return observation
@@ -189,36 +221,31 @@ class VelocityTask:
             action: ``[B, A]`` that led there.
             contact: ``[B, C]`` bool, contacts of ``state``.
 
-        The air-time term reads the contact times *before* this step's contacts are folded in, as the published imagined
-        environment does: a touch-down is rewarded one step later.
+        Terms see the contact times *before* this step's contacts are folded in, as in the published imagined environment: a
+        touch-down is rewarded one step later.
         """
-        layout = self.robot.state_layout
-        base_lin_vel = layout.part(state, "base_lin_vel")
-        base_ang_vel = layout.part(state, "base_ang_vel")
-        joint_pos = layout.part(state, "joint_pos")
-        joint_vel = layout.part(state, "joint_vel")
+        layout, contacts = self.robot.state_layout, self.robot.contact_layout
         _, lower, upper = self._beside(state)
-        command = memory.command
-        terms = {
-            "track_lin_vel_xy_exp": rewards.track_lin_vel_xy_exp(command, base_lin_vel, self.tracking_variance),
-            "track_ang_vel_z_exp": rewards.track_ang_vel_z_exp(command, base_ang_vel, self.tracking_variance),
-            "lin_vel_z_l2": rewards.lin_vel_z_l2(base_lin_vel),
-            "ang_vel_xy_l2": rewards.ang_vel_xy_l2(base_ang_vel),
-            "dof_torques_l2": rewards.dof_torques_l2(layout.part(state, "joint_torque")),
-            "dof_acc_l2": rewards.dof_acc_l2(joint_vel, memory.previous_joint_vel, self.step_dt),
-            "action_rate_l2": rewards.action_rate_l2(action, memory.last_action),
-            "feet_air_time": rewards.feet_air_time(
-                memory.last_air_time_s, memory.contact_time_s, command, self.air_time_threshold_s, self.step_dt
-            ),
-            "undesired_contacts": rewards.undesired_contacts(self.robot.contact_layout.part(contact, "thigh").to(state.dtype)),
-            "flat_orientation_l2": rewards.flat_orientation_l2(layout.part(state, "projected_gravity")),
-            "stand_still": rewards.stand_still(joint_pos, command),
-            "dof_pos_limits": rewards.dof_pos_limits(joint_pos, lower, upper),
-        }
-        memory.record_contact(self.robot.contact_layout.part(contact, "foot").bool(), self.step_dt)
+        quantities = {field.name: layout.part(state, field.name) for field in layout.fields}
+        quantities |= {field.name: contacts.part(contact, field.name).to(state.dtype) for field in contacts.fields}
+        quantities |= {"action": action, "command": memory.command, **{name: getattr(memory, name) for name in _OF_MEMORY}}
+        constants: dict[str, Any] = {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
+        terms = self.rewards(quantities | constants, len(state))
+        memory.record_contact(contacts.part(contact, "foot").bool(), self.step_dt)
         memory.last_action = action.clone()
-        memory.previous_joint_vel = joint_vel.clone()
-        total = torch.zeros_like(terms["stand_still"])
-        for name, term in terms.items():
-            total = total + self.weights[name] * term
+        memory.previous_joint_vel = layout.part(state, "joint_vel").clone()
+        total = state.new_zeros(len(state))
+        for name, weight in self.weights.items():
+            total = total + weight * terms[name]
         return Reward(total=self.step_dt * total, terms=terms)
+
+    def terminate(self, state: Tensor, terminating_contact: Tensor) -> Tensor:
+        """Return which episodes end badly, ``[B]`` bool.
+
+        Args:
+            state: ``[B, D]`` reached, physical units.
+            terminating_contact: ``[B]`` bool, whether a geom of the robot's terminating group touches the ground.
+        """
+        if self.max_tilt is None:
+            return terminating_contact
+        return terminating_contact | (self.robot.state_layout.part(state, "projected_gravity")[:, 2] > self.max_tilt)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rwmu.data.episodes import Episodes
+from rwmu.simulators.behaviour import Recipe
 from rwmu.simulators.collect import collect_dataset
-from rwmu.simulators.recipes import Recipe
+from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
 from tests.data.planted import sound_episodes
 from tests.data.walking import ROBOT
@@ -22,4 +23,4 @@ def sound() -> Episodes:
 def simulated() -> Episodes:
     """Return half a minute of the simulated robot walking as well as it can, with the noise of training."""
     recipe = Recipe({"good": 1.0}, noise_scales=(1.0,))
-    return collect_dataset(VelocityTask(ROBOT, episode_length_s=2.0), recipe, 1500, seed=0)
+    return collect_dataset(MujocoEnv, VelocityTask(ROBOT, episode_length_s=2.0), recipe, 1500, seed=0)

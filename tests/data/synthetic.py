@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 
 ROBOT = anymal_d()
 

@@ -13,6 +13,7 @@ from rwmu.data.audit.motors import Moments, action_scale, best_lags, joint_order
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
 from rwmu.robots.layout import StateLayout
+from rwmu.tasks.velocity import OBSERVATION_NOISE
 from tests.data.planted import CONTEXT, Plant, found, shifted, sound_episodes, with_state
 from tests.data.walking import ROBOT
 
@@ -107,7 +108,7 @@ def test_half_of_the_episodes_in_other_rows_are_found(lag: int, clean: Episodes)
 
 def noisy(episodes: Episodes) -> Episodes:
     generator = torch.Generator().manual_seed(0)
-    for name, half_width in ROBOT.observation_noise.items():
+    for name, half_width in OBSERVATION_NOISE.items():
         episodes = with_state(
             episodes, name, lambda v, w=half_width: v + w * (2.0 * torch.rand(v.shape, generator=generator) - 1.0)
         )

@@ -7,8 +7,9 @@ import torch
 from rwmu.data.seams import find_seams, joints_follow
 from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.robots.layout import Field, StateLayout
+from rwmu.simulators.behaviour import RECIPES
 from rwmu.simulators.collect import collect_dataset
-from rwmu.simulators.recipes import RECIPES
+from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
 from tests.data.walking import STEP_DT, walking_episode, walking_episodes
 
@@ -34,7 +35,7 @@ def test_a_splice_within_one_walk_is_found() -> None:
 def test_simulated_episodes_are_told_apart() -> None:
     """The robot of the simulator, with falls and changes of policy: all boundaries, and none within an episode."""
     task = VelocityTask(anymal_d(), episode_length_s=1.0)
-    episodes = collect_dataset(task, RECIPES["mixed"], 3000, seed=1)
+    episodes = collect_dataset(MujocoEnv, task, RECIPES["mixed"], 3000, seed=1)
     assert episodes.num_episodes > 50
     assert torch.equal(find_seams(episodes.state, STATE_LAYOUT, task.step_dt), episodes.offsets[1:])
 

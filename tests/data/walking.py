@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes, concatenate
-from rwmu.robots.anymal_d import Robot, anymal_d
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.robot import Robot
 
 ROBOT = anymal_d()
 STEP_DT = 0.02
@@ -43,7 +44,7 @@ def walking_episode(length: int, seed: int, falls: bool = False, robot: Robot = 
     lag = robot.action_scale * action - state[:, layout["joint_pos"]]
     state[:, layout["joint_torque"]] += 40.0 * lag - 2.0 * state[:, layout["joint_vel"]]
     up = torch.full((robot.contact_layout.size,), 0.5)
-    up[robot.contact_layout["thigh"]] = 0.9
+    up[robot.contact_layout["undesired"]] = 0.9
     termination = torch.zeros(length, dtype=torch.bool)
     termination[-1] = falls
     return Episodes(

@@ -11,7 +11,7 @@ from tests.measure.fakes import deployment
 
 
 def key(**changes: object) -> dict[str, object]:
-    arguments = {"policy_hash": "p", "task": quiet_task(), "simulator": {"gain": 80.0}, "num_envs": 16, "seed": 0} | changes
+    arguments = {"policy_hash": "p", "environment": {"task": quiet_task().describe(), "num_envs": 16}} | changes
     return deployment_key(**arguments)  # type: ignore[arg-type]
 
 
@@ -35,12 +35,10 @@ def test_deploys_once(tmp_path: Path) -> None:
     "changes",
     [
         {"policy_hash": "q"},
-        {"task": quiet_task(command_resample_s=5.0)},
-        {"simulator": {"gain": 40.0}},
-        {"num_envs": 17},
-        {"seed": 1},
+        {"environment": {"task": quiet_task(command_resample_s=5.0).describe(), "num_envs": 16}},
+        {"environment": {"task": quiet_task().describe(), "num_envs": 17}},
     ],
-    ids=lambda changes: next(iter(changes)),
+    ids=["policy", "task", "environments"],
 )
 def test_another_question_is_another_entry(tmp_path: Path, changes: dict[str, object]) -> None:
     cache, count = DeploymentCache(tmp_path), Counter()
@@ -85,12 +83,14 @@ def test_leaves_no_partial_files_behind(tmp_path: Path) -> None:
 
 def test_changed_code_asks_anew(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation" / "deployment.py").write_text("one")
-    before = source_hash(tmp_path)
-    assert source_hash(tmp_path) == before
-    (tmp_path / "tasks" / "rewards.py").write_text("two")
-    assert source_hash(tmp_path) != before
+    (tmp_path / "measure").mkdir()
+    (tmp_path / "measure" / "deployment.py").write_text("one")
+    hashes = [source_hash(tmp_path), source_hash(tmp_path)]
+    for changed in ("tasks/rewards.py", "measure/deployment.py"):
+        (tmp_path / changed).write_text("two")
+        hashes.append(source_hash(tmp_path))
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -109,7 +109,7 @@ def symmetric_gain():
     robot = anymal_d()
     raw = 0.1 * torch.randn(12, 48, generator=torch.Generator().manual_seed(1))
     eye = torch.eye(48)
-    images = [m.action((raw @ m.observation(eye).T).T).T for m in robot.mirrors.values()]
+    images = [m.action((raw @ m.of(task.observation_layout)(eye).T).T).T for m in robot.mirrors.values()]
     return torch.stack(images).mean(dim=0)
 
 
@@ -132,7 +132,9 @@ def test_a_clone_learns_a_known_policy():
     pairs = demonstrations(episodes, ids[20:])
     assert error_on(actor, task, pairs) == pytest.approx(metrics["validation_error"], rel=1e-5)
     mirror, observation = robot.mirrors["left_right"], task.observe(pairs.state, pairs.command, pairs.last_action)
-    error = (action_mean(actor, mirror.observation(observation)) - mirror.action(pairs.action)).square().mean().detach()
+    error = (
+        (action_mean(actor, mirror.of(task.observation_layout)(observation)) - mirror.action(pairs.action)).square().mean().detach()
+    )
     assert float(error) < 0.04 * metrics["action_variance"]
 
 

@@ -61,11 +61,11 @@ def test_batches_are_repeated_under_the_mirrors(env, per_batch, factor):
     assert batch.observations["policy"].shape == (32 * factor, 48)
     assert batch.actions.shape == (32 * factor, 12)
     assert torch.equal(batch.observations["policy"][:32], observation)
-    mirrors = anymal_d().mirrors
+    mirrors, layout = anymal_d().mirrors, observation_layout(anymal_d())
     used = set()
     for part in range(1, factor):
         rows = slice(32 * part, 32 * (part + 1))
-        (name,) = [n for n, m in mirrors.items() if torch.equal(m.observation(observation), batch.observations["policy"][rows])]
+        (name,) = [n for n, m in mirrors.items() if torch.equal(m.of(layout)(observation), batch.observations["policy"][rows])]
         assert torch.equal(mirrors[name].action(action), batch.actions[rows])
         assert torch.equal(batch.advantages[rows], advantage)
         used.add(name)

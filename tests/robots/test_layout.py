@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from rwmu.errors import ConfigError
-from rwmu.robots.anymal_d import CONTACT_LAYOUT, JOINTS, OBSERVATION_LAYOUT, STATE_LAYOUT, anymal_d
 from rwmu.robots.layout import Field, StateLayout
 
 LAYOUT = StateLayout([Field("velocity", 2, "m/s"), Field("height", 1, "m"), Field("angle", 3, "rad")])
@@ -30,12 +29,12 @@ def test_names_say_field_and_index() -> None:
 
 
 def test_unknown_field_is_named_with_the_known_ones() -> None:
-    with pytest.raises(KeyError, match=r"no field 'heigth'; it has \['velocity', 'height', 'angle'\]"):
+    with pytest.raises(KeyError, match="heigth"):
         LAYOUT["heigth"]
 
 
 def test_field_named_twice_is_refused() -> None:
-    with pytest.raises(ConfigError, match="names a field twice"):
+    with pytest.raises(ConfigError, match="twice"):
         StateLayout([Field("a", 1, "m"), Field("a", 2, "m")])
 
 
@@ -48,18 +47,3 @@ def test_description_rebuilds_the_layout() -> None:
 @pytest.mark.parametrize("change", [Field("angle", 3, "deg"), Field("angle", 4, "rad"), Field("angles", 3, "rad")])
 def test_layouts_differ_by_name_size_or_unit(change: Field) -> None:
     assert StateLayout([*LAYOUT.fields[:2], change]) != LAYOUT
-
-
-def test_anymal_has_the_published_sizes() -> None:
-    robot = anymal_d()
-    assert (STATE_LAYOUT.size, OBSERVATION_LAYOUT.size, CONTACT_LAYOUT.size, robot.num_joints) == (45, 48, 8, 12)
-    assert STATE_LAYOUT["joint_torque"] == slice(33, 45)
-
-
-def test_anymal_joints_are_type_major_and_bend_outwards_on_both_ends() -> None:
-    posture = dict(zip(JOINTS, anymal_d().default_joint_pos.tolist(), strict=True))
-    assert JOINTS[:5] == ("LF_HAA", "LH_HAA", "RF_HAA", "RH_HAA", "LF_HFE")
-    assert posture["LF_HFE"] == pytest.approx(0.4)
-    assert posture["RH_HFE"] == pytest.approx(-0.4)
-    assert posture["RF_KFE"] == pytest.approx(-0.8)
-    assert posture["LH_KFE"] == pytest.approx(0.8)

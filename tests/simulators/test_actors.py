@@ -10,7 +10,12 @@ import torch
 from torch import nn
 
 from rwmu.errors import CheckpointError, ConfigError
+from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.go1 import go1
 from rwmu.simulators.actors import ExactActor, policy_levels
+from rwmu.tasks.velocity import VelocityTask
+
+ANYMAL, GO1 = VelocityTask(anymal_d()), VelocityTask(go1())
 
 
 def network() -> nn.Sequential:
@@ -61,14 +66,14 @@ def test_weights_that_do_not_fit_the_grid_are_refused() -> None:
     net = network()
     with torch.no_grad():
         net[2].weight[0, 0] = 9.0
-    with pytest.raises(CheckpointError, match=r"9\.00 does not fit"):
+    with pytest.raises(CheckpointError, match=r"9\.00"):
         rounded(net)
 
 
 def test_the_shipped_levels_are_small_and_rise_in_quality() -> None:
-    levels = policy_levels()
+    levels = policy_levels(ANYMAL)
     assert levels.names == ["random", "stand", "poor", "medium", "good", "expert"]
-    assert sum(file.stat().st_size for file in levels.folder.iterdir()) < 1_000_000
+    assert sum(file.stat().st_size for file in ANYMAL.robot.policies.iterdir()) < 1_000_000
     tracking = [row["track_lin_vel_xy"] for row in levels.table[2:]]
     assert tracking == sorted(tracking)
     assert levels.table[-1]["return"] == max(row["return"] for row in levels.table)
@@ -78,6 +83,22 @@ def test_the_shipped_levels_are_small_and_rise_in_quality() -> None:
         assert action.dtype == torch.float32
 
 
-def test_an_unknown_level_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no behaviour policy 'pro'; there are random, stand"):
-        policy_levels().actor("pro")
+def test_a_robot_without_shipped_policies_has_two_that_hold_the_default_posture() -> None:
+    levels = policy_levels(GO1)
+    assert levels.names == ["random", "stand"]
+    for name in levels.names:
+        assert not levels.actor(name)(torch.randn(3, 48)).any()
+    assert levels.actor("random").std.min() > 10 * levels.actor("stand").std.max() > 0.0
+
+
+def test_content_hashes_tell_policies_apart() -> None:
+    actors = [policy_levels(task).actor(name) for task in (ANYMAL, GO1) for name in policy_levels(task).names]
+    assert len({actor.content_hash() for actor in actors}) == len(actors)
+    assert policy_levels(ANYMAL).actor("expert").content_hash() == policy_levels(ANYMAL).actor("expert").content_hash()
+
+
+@pytest.mark.parametrize(("task", "robot"), [(ANYMAL, "anymal_d"), (GO1, "go1")])
+def test_an_unknown_level_is_named_with_the_known_ones(task: VelocityTask, robot: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        policy_levels(task).actor("pro")
+    assert all(word in str(error.value) for word in ("'pro'", robot, "random, stand"))

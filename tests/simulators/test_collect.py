@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +15,37 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.overlap import begin_alike
 from rwmu.errors import ConfigError
 from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
-from rwmu.simulators import collect
-from rwmu.simulators.actors import ExactActor, PolicyLevels
-from rwmu.simulators.collect import collect_dataset
+from rwmu.robots.go1 import go1
+from rwmu.simulators.actors import ExactActor
+from rwmu.simulators.behaviour import RECIPES, Recipe
+from rwmu.simulators.collect import Collector, collect_dataset
 from rwmu.simulators.mujoco import MujocoEnv
-from rwmu.simulators.recipes import RECIPES, Recipe
 from rwmu.tasks.velocity import VelocityTask
 
+POLICIES: list[Path] = []
 BUSY = Recipe({"bold": 0.5, "timid": 0.5}, switching=0.5, switch_interval_s=0.2, falls=0.3, burst_levels=("bold",), rest_s=0.2)
 
 
-@pytest.fixture(autouse=True)
-def _small_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put two small networks in place of the shipped policies: tests of collection do not need a robot that walks."""
+@pytest.fixture(scope="module", autouse=True)
+def _small_policies(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Write two small networks in place of the shipped policies: tests of collection do not need a robot that walks."""
+    POLICIES.append(tmp_path_factory.mktemp("policies"))
     for seed, (name, size) in enumerate({"timid": 0.02, "bold": 0.6}.items()):
         draws = np.random.default_rng(seed)
         layers = [(size * draws.normal(size=(48, 16)), np.zeros(16)), (size * draws.normal(size=(16, 12)), np.zeros(12))]
-        ExactActor.round(layers, np.full(12, size)).save(tmp_path / f"{name}.npz")
-    levels = PolicyLevels(tmp_path, ({"name": "timid"}, {"name": "bold"}))
-    monkeypatch.setattr(collect, "policy_levels", lambda folder: levels)
+        ExactActor.round(layers, np.full(12, size)).save(POLICIES[-1] / f"{name}.npz")
+    (POLICIES[-1] / "levels.json").write_text('[{"name": "timid"}, {"name": "bold"}]')
 
 
 def task(episode_s: float = 0.8) -> VelocityTask:
     return VelocityTask(anymal_d(), episode_length_s=episode_s, command_resample_s=0.3)
 
 
-def collected(number: int = 1600, seed: int = 0, recipe: Recipe = BUSY, **arguments: Any) -> Episodes:
-    return collect_dataset(task(), recipe, number, seed=seed, **arguments)
+def collected(
+    number: int = 1600, seed: int = 0, recipe: str | Recipe = BUSY, on: VelocityTask | None = None, **simulator: Any
+) -> Episodes:
+    make_env = partial(MujocoEnv, **simulator)
+    return collect_dataset(make_env, on or task(), recipe, number, seed=seed, policies=POLICIES[-1])
 
 
 def test_the_same_seed_gives_the_same_bits_with_any_number_of_threads() -> None:
@@ -81,7 +86,7 @@ def test_episodes_begin_after_a_reset_and_end_by_fall_or_time_out() -> None:
 def test_actions_stand_in_the_row_of_the_state_that_they_produced() -> None:
     """Replay an episode's actions from its first state: only this pairing reproduces the rest."""
     calm = Recipe({"bold": 1.0}, noise_scales=(1.0,))
-    episodes = collect_dataset(task(20.0), calm, 60, seed=3)
+    episodes = collected(60, 3, calm, task(20.0))
     env = MujocoEnv(task(20.0), 1, seed=3)
     assert torch.equal(env.state[0], episodes.state[0])
     for row in range(1, 30):
@@ -109,7 +114,7 @@ def test_action_noise_follows_the_recipe() -> None:
 def test_falls_become_frequent_where_the_recipe_asks_for_them() -> None:
     calm = Recipe({"timid": 1.0, "bold": 0.0}, noise_scales=(0.0,))
     stormy = dataclasses.replace(calm, falls=1.0, burst_levels=("timid",), burst_scale=(60.0, 80.0), burst_s=1.0, rest_s=0.1)
-    rates = [collect_dataset(task(2.0), recipe, 4000).termination.float().mean() for recipe in (calm, stormy)]
+    rates = [collected(4000, recipe=recipe, on=task(2.0)).termination.float().mean() for recipe in (calm, stormy)]
     assert rates[0] == 0.0
     assert rates[1] > 3e-4
 
@@ -131,11 +136,40 @@ def test_a_diverged_simulation_leaves_no_false_row(monkeypatch: pytest.MonkeyPat
     assert not repeated.any()
 
 
+def test_a_policy_acts_alone_and_each_collection_begins_anew() -> None:
+    def timid(observation: torch.Tensor) -> torch.Tensor:
+        return 0.1 * observation[:, :12]
+
+    whole, parts = (Collector(MujocoEnv(task(), 4, seed=2), seed=2) for _ in range(2))
+    first = parts.collect(timid, 200)
+    assert first.content_hash() == whole.collect(timid, 200).content_hash()
+    second = parts.collect(timid, 150, {"round": 2})
+    assert set(first.levels) == {"policy"}
+    assert not set(first.seeds.tolist()) & set(second.seeds.tolist())
+    assert not begin_alike(first, torch.arange(first.num_episodes), second, torch.arange(second.num_episodes)).any()
+    assert second.num_rows - second.num_episodes == 152
+    assert (second.attributes["round"], second.attributes["robot"]) == (2, "anymal_d")
+    assert not second.action[second.offsets].any()
+    assert second.state[second.offsets][:, STATE_LAYOUT["joint_vel"]].abs().max() < 1e-6
+
+
+def test_a_robot_without_shipped_policies_is_collected_by_what_it_has() -> None:
+    on = VelocityTask(go1(), episode_length_s=0.8, command_resample_s=0.3)
+    mixture = Recipe({"random": 0.5, "stand": 0.5}, switching=0.5, switch_interval_s=0.2)
+    for recipe, levels in (("random", {"random"}), (mixture, {"random", "stand", "mixed"})):
+        episodes = collect_dataset(MujocoEnv, on, recipe, 1600)
+        assert set(episodes.levels) == levels
+        assert (episodes.contact.shape[1], episodes.attributes["robot"]) == (12, "go1")
+    with pytest.raises(ConfigError) as error:
+        collect_dataset(MujocoEnv, on, "mixed", 1600)
+    assert all(word in str(error.value) for word in ("'poor'", "go1", "random, stand"))
+
+
 def test_user_mistakes_are_named() -> None:
-    with pytest.raises(ConfigError, match="num_transitions is 0"):
+    with pytest.raises(ConfigError, match="0 transitions"):
         collected(0)
-    with pytest.raises(ConfigError, match="no data recipe 'mixd'; there are random, medium, expert, mixed"):
-        collect_dataset(task(), "mixd", 100)
+    with pytest.raises(ConfigError, match="'mixd'.*'mixed'"):
+        collected(100, recipe="mixd")
 
 
 def test_recipes_name_shipped_levels() -> None:

@@ -12,6 +12,8 @@ from PIL import Image
 
 from rwmu.errors import ConfigError
 from rwmu.robots.anymal_d import anymal_d
+from rwmu.robots.go1 import go1
+from rwmu.robots.robot import Robot
 from rwmu.simulators import render
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.simulators.render import film, save_video
@@ -49,10 +51,11 @@ def test_film_goes_on_beyond_the_tasks_time() -> None:
     assert float(np.abs(np.diff(poses[:, :3], axis=0)).max()) < 0.05, "nobody puts the robot back where it began"
 
 
-def test_a_video_is_written_whole_or_its_absence_explained(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    env = MujocoEnv(VelocityTask(anymal_d()), 1)
+@pytest.mark.parametrize("robot", [anymal_d(), go1()], ids=lambda robot: robot.name)
+def test_a_video_is_written_whole_or_its_absence_explained(robot: Robot, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    env = MujocoEnv(VelocityTask(robot), 1)
     path = tmp_path / "new" / "robot.gif"
-    written = save_video(film(env, stand, 0.2), path, size=(64, 48))
+    written = save_video(film(env, stand, 0.2), path, env.task.robot, size=(64, 48))
     if written is None:  # a machine without EGL and OSMesa
         assert "neither EGL nor OSMesa works" in caplog.text
         assert not path.exists()
@@ -68,11 +71,11 @@ def test_without_a_backend_it_says_so_and_goes_on(
 ) -> None:
     monkeypatch.setattr(render, "BACKENDS", ("no_such_backend",))
     with caplog.at_level(logging.WARNING):
-        assert save_video(np.zeros((2, 19)), tmp_path / "robot.gif") is None
+        assert save_video(np.zeros((2, 19)), tmp_path / "robot.gif", anymal_d()) is None
     assert "no_such_backend" in caplog.text
     assert not (tmp_path / "robot.gif").exists()
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"only be written as \.gif, not as 'robot.mp4'"):
-        save_video(np.zeros((1, 19)), tmp_path / "robot.mp4")
+    with pytest.raises(ConfigError, match=r"robot\.mp4"):
+        save_video(np.zeros((1, 19)), tmp_path / "robot.mp4", anymal_d())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rwmu.records import Reward
 from rwmu.robots.anymal_d import anymal_d
-from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
+from rwmu.tasks.velocity import VelocityTask
 from tests.reference import load, load_names
 
 NAME = "anymal_d_imagined_reward"
@@ -67,7 +67,7 @@ def test_acceleration_is_of_velocities_and_not_the_published_defect(played: tupl
 
 
 def test_weights_are_the_published_ones() -> None:
-    assert dict(zip(TERMS, REFERENCE["weights"].tolist(), strict=True)) == DEFAULT_WEIGHTS
+    assert dict(zip(TERMS, REFERENCE["weights"].tolist(), strict=True)) == VelocityTask(anymal_d()).weights
 
 
 def test_total_equals_the_weighted_sum_of_the_recorded_terms(played: tuple[list[Reward], Tensor]) -> None:

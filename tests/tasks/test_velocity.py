@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rwmu.errors import ConfigError
-from rwmu.robots.anymal_d import OBSERVATION_LAYOUT, STATE_LAYOUT, anymal_d
+from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
+from rwmu.robots.layout import StateLayout
 from rwmu.tasks import rewards
-from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
+from rwmu.tasks.velocity import VelocityTask, observation_layout
 
 ROBOT = anymal_d()
+OBSERVATION_LAYOUT = observation_layout(ROBOT)
 STANDING, LIFTED = [True] * 4, [False] * 4
 
 
@@ -97,25 +102,60 @@ def test_clearing_touches_the_given_rows_only_and_leaves_the_command() -> None:
         assert torch.equal(tensor, torch.tensor([[0.0], [1.0], [0.0]]).expand_as(tensor)), name
 
 
-def test_weights_scale_their_terms() -> None:
-    weights = dict.fromkeys(DEFAULT_WEIGHTS, 0.0) | {"undesired_contacts": -3.0}
-    task = VelocityTask(ROBOT, weights)
-    reward = task.reward(task.start(1), torch.randn(1, 45), torch.randn(1, 12), contacts(LIFTED, [True, False, True, False]))
-    assert reward.total.item() == pytest.approx(0.02 * -3.0 * 2)
-
-
-def test_unknown_and_missing_weights_are_named() -> None:
-    weights = dict(DEFAULT_WEIGHTS)
-    weights["feet_airtime"] = weights.pop("feet_air_time")
-    with pytest.raises(ConfigError, match=r"lack \['feet_air_time'\] and have unknown \['feet_airtime'\]"):
-        VelocityTask(ROBOT, weights)
+def test_memory_is_taken_put_and_mapped_row_by_row() -> None:
+    memory = VelocityTask(ROBOT).start(4)
+    for index, tensor in enumerate(vars(memory).values()):
+        tensor += torch.arange(4.0).unsqueeze(1) + 10 * index
+    taken = memory.take(torch.tensor([3, 1])).map(lambda tensor: -tensor)
+    assert taken.last_action[:, 0].tolist() == [-13.0, -11.0]
+    memory.put(torch.tensor([0, 2]), taken)
+    assert memory.command[:, 0].tolist() == [-3.0, 1.0, -1.0, 3.0]
+    assert memory.last_air_time_s[:, 0].tolist() == [-53.0, 51.0, -51.0, 53.0]
 
 
 @pytest.mark.parametrize("option", ["step_dt", "episode_length_s", "command_resample_s"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
 def test_impossible_durations_are_refused(option: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"task.{option} is"):
-        VelocityTask(ROBOT, **{option: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"task.{option}"):
+        VelocityTask(ROBOT, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("standing_fraction", 1.5),
+        ("observation_noise", -1.0),
+        ("command_range", [1.0, 1.0]),
+        ("command_range", [-1.0, 1.0, 1.0]),
+        ("max_tilt", "much"),
+        ("robot", "anymal_d"),
+    ],
+)
+def test_other_impossible_settings_are_refused(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"task.{option}"):
+        VelocityTask(**({"robot": ROBOT} | {option: value}))  # type: ignore[dict-item]
+
+
+def test_a_robot_without_what_a_policy_observes_is_refused() -> None:
+    blind = StateLayout([field for field in STATE_LAYOUT.fields if field.name != "joint_vel"])
+    with pytest.raises(ConfigError, match="joint_vel"):
+        VelocityTask(replace(ROBOT, state_layout=blind))
+
+
+def test_an_episode_ends_by_contact_and_by_tilt_where_one_is_set() -> None:
+    state = torch.zeros(4, 45)
+    state[:, STATE_LAYOUT["projected_gravity"].stop - 1] = torch.tensor([-1.0, -1.0, -0.4, -0.5])
+    contact = torch.tensor([False, True, False, False])
+    assert VelocityTask(ROBOT).terminate(state, contact).tolist() == [False, True, False, False]
+    assert VelocityTask(ROBOT, max_tilt=-0.5).terminate(state, contact).tolist() == [False, True, True, False]
+
+
+def test_a_description_holds_every_setting_as_plain_values() -> None:
+    described = [VelocityTask(ROBOT, **changes).describe() for changes in ({}, {}, {"max_tilt": -0.2}, {"step_dt": 0.04})]
+    plain = [json.dumps(one, sort_keys=True) for one in described]
+    assert plain[0] == plain[1]
+    assert len(set(plain)) == 3
+    assert described[0]["rewards"]["feet_air_time"]["arguments"] == {"threshold_s": 0.5}
 
 
 def test_durations_become_steps() -> None:

@@ -25,7 +25,7 @@ from rwmu.data.normalizer import Normalizer
 from rwmu.errors import CheckpointError, ConfigError, DataError, UserError
 from rwmu.files import write_json
 from rwmu.robots import robot_at, robot_named
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 
 STATUS_ERRORS = 1

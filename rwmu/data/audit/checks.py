@@ -10,7 +10,7 @@ from rwmu.data.audit.context import AuditSettings, Context
 from rwmu.data.audit.findings import Finding, Severity
 from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 JOINTS = {"joint_pos", "joint_vel"}
 MOTORS = JOINTS | {"joint_torque"}

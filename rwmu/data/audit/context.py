@@ -13,8 +13,8 @@ from torch import Tensor
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.splits import DEFAULT_FRACTIONS
-from rwmu.robots.anymal_d import Robot
 from rwmu.robots.layout import StateLayout
+from rwmu.robots.robot import Robot
 from rwmu.settings import Count, Fraction, NotNegative, Positive, settings
 from rwmu.tasks.velocity import VelocityTask
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
-from rwmu.robots.anymal_d import Robot
 from rwmu.robots.layout import StateLayout
+from rwmu.robots.robot import Robot
 
 
 class UnfitDataError(DataError):

@@ -43,7 +43,7 @@ from rwmu.data.seams import find_seams, joints_follow
 from rwmu.errors import DataError, UserError
 from rwmu.files import replacing
 from rwmu.robots import published, robot_named
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 STEP_DT = 0.02  # s, of the published datasets
 UNKNOWN = ("command", "reward", "seeds")

@@ -36,7 +36,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats.registry import Format, existing
 from rwmu.errors import DataError
 from rwmu.files import replacing
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 _FOR_OLD_READERS = ("v110", "v110")  # h5py's "latest" writes what earlier versions of HDF5 cannot read
 # name in the file -> (array of Episodes, whether row 0 is stored)

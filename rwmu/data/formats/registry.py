@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
-from rwmu.robots.anymal_d import Robot
+from rwmu.robots.robot import Robot
 
 
 @dataclass(frozen=True)

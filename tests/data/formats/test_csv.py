@@ -43,7 +43,7 @@ def test_columns_are_state_action_contact_termination(tmp_path: Path) -> None:
     names = csv.column_names(ROBOT)
     assert len(names) == 66
     assert (names[0], names[44], names[45], names[57], names[61], names[65]) == (
-        *("base_lin_vel[0]", "joint_torque[11]", "action[0]", "thigh[0]", "foot[0]"),
+        *("base_lin_vel[0]", "joint_torque[11]", "action[0]", "undesired[0]", "foot[0]"),
         "termination",
     )
     rows = torch.arange(66.0).repeat(2, 1)
@@ -238,7 +238,7 @@ def test_opposite_infinities_do_not_hide_each_other(path: Path) -> None:
         csv.load(path)
 
 
-@pytest.mark.parametrize(("column", "name"), [(57, r"thigh\[0\]"), (64, r"foot\[3\]"), (65, "termination")])
+@pytest.mark.parametrize(("column", "name"), [(57, r"undesired\[0\]"), (64, r"foot\[3\]"), (65, "termination")])
 def test_flags_that_are_neither_0_nor_1_are_named(column: int, name: str, path: Path) -> None:
     with pytest.raises(DataError, match=rf"the value 0\.5 in line 9, column {name}, where 0 or 1 is expected") as error:
         csv.load(altered(path, 9, column, "0.5"))
@@ -268,7 +268,8 @@ def test_a_binary_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_sizes_are_the_robots(path: Path) -> None:
-    legless = replace(ROBOT, default_joint_pos=ROBOT.default_joint_pos[:4])
+    per_joint = ("joint_names", "joint_axes", "default_joint_pos", "joint_lower", "joint_upper", "action_scale")
+    legless = replace(ROBOT, **{name: getattr(ROBOT, name)[:4] for name in per_joint})
     with pytest.raises(
         DataError, match=r"must have 58 columns \(45 state \+ 4 action \+ 8 contact \+ 1 termination.*line 1 has 66"
     ):

@@ -1,0 +1,190 @@
+"""Who acts while data are collected: which policies, how noisily, how often they take turns, and how much is spent on falls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rwmu.interfaces import Actor
+from rwmu.settings import choose
+from rwmu.simulators.actors import PolicyLevels
+from rwmu.simulators.random_streams import RandomStreams
+
+SWITCHED = "mixed"  # level of an episode in which more than one policy acted
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Shares of what an episode can be; every choice is drawn per episode.
+
+    Attributes:
+        levels: behaviour policy -> share of the episodes that it starts.
+        noise_scales: factors on the policy's own action noise, drawn alike; 0 acts deterministically, 1 as in training.
+        switching: share of the episodes in which another level takes over now and then.
+        switch_interval_s: mean time between two switches, s.
+        falls: share of the episodes that are meant to end in a fall: bursts of strong action noise on a walking robot.
+        burst_levels: the levels that such episodes start from, alike.
+        burst_scale: range of the noise factor within a burst. burst_s, rest_s: mean length of a burst and of the time between, s.
+    """
+
+    levels: Mapping[str, float]
+    noise_scales: tuple[float, ...] = (0.0, 0.3, 1.0, 1.5)
+    switching: float = 0.0
+    switch_interval_s: float = 5.0
+    falls: float = 0.0
+    burst_levels: tuple[str, ...] = ("medium", "good", "expert")
+    burst_scale: tuple[float, float] = (2.0, 5.0)
+    burst_s: float = 0.4
+    rest_s: float = 3.0
+
+
+_ALL = {"random": 0.06, "stand": 0.1, "poor": 0.2, "medium": 0.2, "good": 0.2, "expert": 0.24}
+
+RECIPES: dict[str, Recipe] = {
+    "random": Recipe({"random": 1.0}, noise_scales=(1.0,)),
+    "medium": Recipe({"medium": 1.0}, noise_scales=(1.0,)),
+    "expert": Recipe({"expert": 1.0}, noise_scales=(1.0,)),
+    "mixed": Recipe(_ALL, switching=0.25, falls=0.15),
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """Return a recipe by name."""
+    choose("data.recipe", name, RECIPES)
+    return RECIPES[name]
+
+
+@runtime_checkable
+class Behaviour(Protocol):
+    """Who acts in each environment, episode by episode."""
+
+    def begin(self, envs: Indices, tick: int) -> None:
+        """Decide what the new episodes of ``envs`` are; ``tick`` counts the steps of the collection."""
+        ...
+
+    def act(self, observation: Tensor, tick: int) -> Tensor:
+        """Return actions ``[B, A]`` float32 for observations ``[B, O]``."""
+        ...
+
+    def evolve(self, tick: int) -> None:
+        """Decide what changes for the next step."""
+        ...
+
+    def label(self, env: int) -> str:
+        """Return the level of the episode that runs in environment ``env``."""
+        ...
+
+
+class Alone:
+    """One policy acts everywhere, all the time.
+
+    Args:
+        actor: observations to actions.
+        level: the name of its episodes.
+    """
+
+    def __init__(self, actor: Actor, level: str = "policy") -> None:
+        self._actor, self._level = actor, level
+
+    def begin(self, envs: Indices, tick: int) -> None:
+        """Do nothing: all episodes are alike."""
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, tick: int) -> Tensor:
+        """Return the policy's actions."""
+        return self._actor(observation)
+
+    def evolve(self, tick: int) -> None:
+        """Do nothing: nobody takes turns."""
+
+    def label(self, env: int) -> str:
+        """Return the policy's name."""
+        return self._level
+
+
+class Mixture:
+    """Who acts in each environment, and how noisily.
+
+    Args:
+        recipe: of the mixture.
+        levels: the policies.
+        num_envs: environments.
+        step_dt: s.
+        random: draws.
+    """
+
+    def __init__(self, recipe: Recipe, levels: PolicyLevels, num_envs: int, step_dt: float, random: RandomStreams) -> None:
+        self._recipe, self._step_dt, self._random = recipe, step_dt, random
+        self.names = list(recipe.levels)
+        self._actors = [levels.actor(name) for name in self.names]
+        shares = np.array([recipe.levels[name] for name in self.names])
+        self._cumulative = np.cumsum(shares / shares.sum())
+        burst = recipe.burst_levels if recipe.falls > 0.0 else ()
+        self._burst_levels = np.array([self.names.index(name) for name in burst], dtype=np.int64)
+        self.level = np.zeros(num_envs, dtype=np.int64)
+        self.switched = np.zeros(num_envs, dtype=bool)
+        self._scale = np.zeros(num_envs)
+        self._switches = np.zeros(num_envs, dtype=bool)
+        self._bursts = np.zeros(num_envs, dtype=bool)
+        self._burst_scale = np.zeros(num_envs)
+        self._all = np.arange(num_envs)
+
+    def begin(self, envs: Indices, tick: int) -> None:
+        """Draw what the new episodes of ``envs`` are."""
+        recipe, draws = self._recipe, self._random.uniform("episode", tick, envs, 5)
+        self.level[envs] = self._pick_level(draws[:, 0])
+        self._scale[envs] = self._pick_scale(draws[:, 1])
+        self._bursts[envs] = draws[:, 2] < recipe.falls
+        self._switches[envs] = (draws[:, 3] < recipe.switching) & ~self._bursts[envs]
+        self._burst_scale[envs] = 0.0
+        self.switched[envs] = False
+        bursting = envs[self._bursts[envs]]
+        if len(bursting):
+            chosen = (draws[self._bursts[envs], 4] * len(self._burst_levels)).astype(np.int64)
+            self.level[bursting] = self._burst_levels[chosen]
+
+    def act(self, observation: Tensor, tick: int) -> Tensor:
+        """Return actions ``[B, A]`` float32 for observations ``[B, O]``."""
+        rows = observation.cpu().numpy()
+        noise = self._random.normal("action", tick, self._all, len(self._actors[0].std))
+        noise *= np.maximum(self._scale, self._burst_scale)[:, None]
+        action = np.empty_like(noise)
+        for index, actor in enumerate(self._actors):
+            mine = self.level == index
+            if mine.any():
+                action[mine] = actor.mean(rows[mine]) + actor.std * noise[mine]
+        return torch.from_numpy(action.astype(np.float32))
+
+    def label(self, env: int) -> str:
+        """Return the level of the episode that runs in environment ``env``."""
+        return SWITCHED if self.switched[env] else self.names[self.level[env]]
+
+    def evolve(self, tick: int) -> None:
+        """Switch levels, start and stop bursts, for the next step."""
+        recipe, draws = self._recipe, self._random.uniform("evolve", tick, self._all, 4)
+        switching = self._switches & (draws[:, 0] < self._step_dt / recipe.switch_interval_s)
+        level = np.where(switching, self._pick_level(draws[:, 1]), self.level)
+        self.switched |= level != self.level
+        self.level = level
+        self._scale = np.where(switching, self._pick_scale(draws[:, 2]), self._scale)
+        in_burst = self._burst_scale > 0.0
+        mean_s = np.where(in_burst, recipe.burst_s, recipe.rest_s)
+        toggled = self._bursts & (draws[:, 3] < self._step_dt / mean_s)
+        low, high = recipe.burst_scale
+        new_scale = np.where(in_burst, 0.0, low + (high - low) * draws[:, 2])
+        self._burst_scale = np.where(toggled, new_scale, self._burst_scale)
+
+    def _pick_level(self, draws: NDArray[np.float64]) -> Indices:
+        return np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self.names) - 1).astype(np.int64)
+
+    def _pick_scale(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
+        scales = np.array(self._recipe.noise_scales)
+        return np.asarray(scales[(draws * len(scales)).astype(np.int64)])

@@ -1,0 +1,123 @@
+"""What an environment with robots in it must offer, whatever simulates (or imagines) it.
+
+Collection, deployment, recording, filming and the cache of deployments take a finished :class:`RobotEnv` and know no simulator. A
+simulator is one class of this kind: ``_target_`` of a file in ``configs/simulator``, made by a :class:`MakeEnv`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rsl_rl.env import VecEnv
+from tensordict import TensorDict
+from torch import Tensor
+
+from rwmu.errors import ConfigError
+from rwmu.interfaces import Device
+from rwmu.records import Reward
+from rwmu.tasks.velocity import TaskMemory, VelocityTask
+
+
+class RobotEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
+    """B parallel environments of one robot and one task, as rsl-rl sees them and with what a robot's data need besides.
+
+    What it does follows from its arguments and its seed. Environment ``i`` does the same whatever B is.
+
+    Attributes:
+        task: commands, observation, reward and termination.
+        num_envs: B. num_actions: A. device: where its tensors are.
+        max_episode_length: time-out, steps. episode_length_buf: ``[B]`` int64, steps of the running episodes.
+        state: ``[B, D]`` physical units, the rows from which the next actions start (after any reset).
+        contact: ``[B, C]`` bool, their contacts.
+        final_state, final_contact: the rows that the latest step reached, before any reset.
+        terminated: ``[B]`` bool, whose episode the latest step ended badly.
+        diverged: ``[B]`` bool, for whom the latest step was none: the row that it reached means nothing.
+        memory: of the task. Writing to ``memory.command`` changes the command.
+        last_reward: of the latest step, every term.
+    """
+
+    task: VelocityTask
+    num_envs: int
+    num_actions: int
+    device: Device
+    max_episode_length: int
+    episode_length_buf: Tensor
+    state: Tensor
+    contact: Tensor
+    final_state: Tensor
+    final_contact: Tensor
+    terminated: Tensor
+    diverged: Tensor
+    memory: TaskMemory
+    last_reward: Reward
+
+    @property
+    def unwrapped(self) -> RobotEnv:
+        """Return the environment itself, as rsl-rl's wrappers do."""
+        return self
+
+    @abstractmethod
+    def reset(self) -> tuple[TensorDict, dict[str, Any]]:
+        """Start a new episode everywhere; return the observations and an empty dict. A new environment is reset already."""
+
+    @abstractmethod
+    def get_observations(self) -> TensorDict:
+        """Return the current observations, ``policy: [B, O]``; asking again draws no new noise."""
+
+    @abstractmethod
+    def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
+        """Apply actions ``[B, A]`` for one control step; they are neither kept nor changed.
+
+        Returns:
+            Observations after any reset, rewards ``[B]``, dones ``[B]`` (bool), and extras with ``time_outs`` (``[B]`` bool, not of
+            those that terminated) and, where episodes ended, ``log``.
+
+        Raises:
+            ValueError: an action is not finite, or their shape is wrong.
+        """
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what a policy meets here, as plain values: task, robot, settings, seed, versions."""
+
+    def poses(self) -> NDArray[np.float64]:
+        """Return where the robots are, ``[B, 7 + A]``: base position (m), quaternion (w first), joint angles (rad).
+
+        Raises:
+            ConfigError: these environments know no poses, and cannot be filmed.
+        """
+        raise ConfigError(f"{type(self).__name__} knows no poses of its robots; film them in a simulator.")
+
+
+class MakeEnv(Protocol):
+    """Make a fresh environment of a task."""
+
+    def __call__(
+        self, task: VelocityTask, num_envs: int, *, seed: int = 0, device: Device = "cpu", auto_reset: bool = True
+    ) -> RobotEnv:
+        """Return ``num_envs`` environments.
+
+        Args:
+            device: where their tensors are to be.
+            auto_reset: start a new episode where one has ended, within the same step.
+        """
+        ...
+
+
+def checked_actions(env: RobotEnv, actions: Tensor, limit: float) -> Tensor:
+    """Return a float64 copy of actions on the CPU, clipped to +-``limit``.
+
+    Raises:
+        ValueError: an action is not finite, or their shape is wrong.
+    """
+    if tuple(actions.shape) != (env.num_envs, env.num_actions):
+        raise ValueError(f"Actions are {tuple(actions.shape)}, but must be ({env.num_envs}, {env.num_actions}).")
+    action = actions.detach().to("cpu", torch.float64, copy=True)
+    if not bool(torch.isfinite(action).all()):
+        index = int((~torch.isfinite(action)).any(1).nonzero()[0, 0])
+        raise ValueError(f"The action of environment {index} is not finite: {action[index].tolist()}.")
+    return action.clamp_(-limit, limit)

@@ -1,0 +1,49 @@
+"""A robot that the package was not written around: Unitree's Go1 goes all the way, from one file and one YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rwmu.data.formats import hdf5
+from rwmu.robots.go1 import go1
+from tests.conftest import Command
+
+LEVELS = {"random", "stand"}
+
+
+@pytest.fixture
+def small(shared_data: Path) -> list[str]:
+    return [
+        *("scale=smoke", "trainer.progress=false", "task=go1_flat", "task.episode_length_s=1.5", "data.num_transitions=3000"),
+        *(f"data.path={shared_data}/go1.h5", "data=random", "evaluation.dream_steps=20"),
+    ]
+
+
+def test_another_robot_is_collected_fitted_dreamt_of_deployed_and_reported(
+    command: Command, small: list[str], workplace: Path, shared_data: Path
+) -> None:
+    scratch = ("policy.init=scratch", "policy.anchor_weight=0")
+    done = command("train", "+experiment=mopo_ensemble5", *small, *scratch)
+    assert done.status == 0, done.err
+    episodes = hdf5.load(shared_data / "go1.h5", go1())
+    assert (episodes.attributes["robot"], set(episodes.levels)) == ("go1", {"random"})
+    assert episodes.contact.shape[1] == 12
+    run = workplace / "runs" / "latest"
+    assert (run / "report.html").is_file()
+    report = json.loads((run / "report.json").read_text())
+    assert report["deployment"]["deterministic"]["num_episodes"] == 8
+    assert set(report["deployment"]["behaviour"]) == LEVELS
+    assert 0.0 <= report["imagination"]["fall_fraction"] <= 1.0
+    assert report["dynamics"]["num_members"] == 5
+
+
+def test_a_recipe_of_policies_that_it_lacks_is_refused_before_anything_is_simulated(
+    command: Command, small: list[str], workplace: Path
+) -> None:
+    done = command("collect", *(setting for setting in small if not setting.startswith("data")), "data=mixed")
+    assert done.status == 2
+    assert all(word in done.err for word in ("'poor'", "go1", "random, stand"))
+    assert not list(workplace.rglob("*.h5"))
