@@ -21,7 +21,7 @@ FLOORS = [
     {"imagination", "policy"},
     {"algorithms", "measure"},
     {"report"},
-    {"runs"},
+    {"runs", "api"},
     {"train", "evaluate", "collect", "play"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
