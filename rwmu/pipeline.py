@@ -25,7 +25,7 @@ from rwmu.measure.dataset import dataset_statistics
 from rwmu.measure.measure import measure_dynamics, merge
 from rwmu.parts import Parts
 from rwmu.policy.rsl_rl import load_actor
-from rwmu.report.report import build_report
+from rwmu.report.run.report import build_report
 from rwmu.runs.card import run_card, write_run_card
 from rwmu.runs.folder import RunFolder, StageClock
 from rwmu.simulators.actors import policy_levels

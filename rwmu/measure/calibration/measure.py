@@ -35,8 +35,7 @@ there. Everything is normalised.
 - ``recalibrations[forecast]``: a list by reach (short and long stretches), each with ``steps`` (of the forecast, in the order of
   a recalibration's own steps) and ``fitted``: method -> what :meth:`~rwmu.measure.calibration.recalibrated.Fitted.to_dict`
   says;
-- ``sparsification[horizon]``: ``removed``, ``uncertainty``, ``oracle``, to be drawn;
-- ``verdict``: see :func:`rwmu.report.calibration.verdict.judge`.
+- ``sparsification[horizon]``: ``removed``, ``uncertainty``, ``oracle``, to be drawn.
 """
 
 from __future__ import annotations
@@ -52,10 +51,9 @@ from rwmu.errors import DataError
 from rwmu.measure.calibration import ranking, scale
 from rwmu.measure.calibration.diversity import diversity_cells
 from rwmu.measure.calibration.one_step import OneStep, fall_cells, fall_rows, heads, predict_one_step
-from rwmu.measure.calibration.recalibrated import NOMINAL, RAW, Fitted, Gaussians
+from rwmu.measure.calibration.recalibrated import NOMINAL, PREFERRED, RAW, Fitted, Gaussians
 from rwmu.measure.calibration.settings import CalibrationSettings, Selection
 from rwmu.measure.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
-from rwmu.report.calibration.verdict import PREFERRED, judge
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
 from rwmu.uncertainty.functional.ranking import correlation
@@ -116,7 +114,6 @@ def measure_calibration(
     result["heads"] = heads(one_step, settings)
     result["falls"] = fall_cells(one_step, settings)
     result["fall_rows"] = fall_rows(one_step, settings.estimate)
-    result["verdict"] = judge(result)
     return result
 
 

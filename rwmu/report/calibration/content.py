@@ -1,17 +1,17 @@
-"""One page that is understood alone: the verdict, the figures with a sentence each, the tables, the counts."""
+"""The page of a calibration analysis: the verdict, the figures with a sentence each, the tables, the counts."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
-from experiments.calibration.figures import estimate_words
-from rwmu.report import page
-from rwmu.report.calibration import verdict as thresholds
-from rwmu.report.calibration.verdict import listed
-from rwmu.report.verdict import Verdict
+from rwmu.measure.calibration.recalibrated import PREFERRED
+from rwmu.report import cells, page, thresholds
+from rwmu.report.calibration.figures import estimate_words
+from rwmu.report.verdicts.calibration import verdicts
+from rwmu.report.verdicts.calibration_words import JUDGED, METHODS, WORDS
+from rwmu.report.wording import number_of
 
 CAPTIONS = {
     "ranking_by_horizon": "The higher, the better the disagreement tells large errors from small ones; the grey line is what "
@@ -27,16 +27,6 @@ CAPTIONS = {
     "deviation of the members' means there); white holds 68 %, purple too much, orange too little, where averages over dimensions "
     "let opposite errors cancel. Intervals are of sampled trajectories, recalibrated as the title says.",
     "noise": "Off its data the model errs more; it may be trusted there if disagreement grows along with error and coverage stays.",
-}
-QUESTIONS = {
-    "overall": "Can this model's uncertainty be used?",
-    "ranking": "As a ranking?",
-    "scale": "As a scale, as it is?",
-    "recalibrated": "As a scale, once recalibrated?",
-    "width": "Do its intervals say anything?",
-    "exploded": "Do dreams stay in the known world?",
-    "falls": "Does it foresee falls?",
-    "noise": "Does it notice that it is off its data?",
 }
 RANKING_COLUMNS = (
     *("rank", "within_step_rank", "overall_rank", "partial_rank", "step_counter_rank"),
@@ -64,47 +54,23 @@ LABELS = {
     "recalibrated_683": "in 68.3 % (recalibrated)",
     "recalibrated_95": "in 95 % (recalibrated)",
 }
-METHODS = {"raw": "as it is", **thresholds.METHODS}
 # Columns in standard deviations, whose numbers beyond MOST say only that a forecast exploded.
 EXPLODING = ("width_683", "crps", "error")
 MOST = 100.0
-# Why there is no interval -> the same in three words, for a cell; the reason itself stands below its table.
-_SHORTLY = {"trajectories are needed": "too few episodes", "resamples could not be measured": "too few cases"}
-_ABSENT = {"value": None, "low": None, "high": None, "trajectories": 0, "reason": "not part of this analysis"}
 
 
-def short(cell: Mapping[str, Any], most: float = float("inf")) -> str:
-    """Return a cell as text: the number, its interval and the count of episodes in brackets; a dash where there is none.
-
-    Args:
-        most: larger numbers are shown as larger than this.
-    """
-
-    def shown(number: float) -> str:
-        return f"> {most:g}" if number > most else f"{number:.3g}"
-
-    if cell["value"] is None:
-        return "–"
-    if cell["low"] is None:
-        why = next((words for part, words in _SHORTLY.items() if part in cell["reason"]), "see below")
-        return f"{shown(cell['value'])} ({cell['trajectories']}, no interval: {why})"
-    return f"{shown(cell['value'])} [{shown(cell['low'])}, {shown(cell['high'])}] ({cell['trajectories']})"
-
-
-def html(measured: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    """Return the page."""
-    subject = measured["subject"]
-    body = "".join(
+def body(measured: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    """Return the page between ``<body>`` and ``</body>``."""
+    return "".join(
         [
-            f"<h1>Can the uncertainty be trusted? {subject['name']}</h1>",
+            f"<h1>Can the uncertainty be trusted? {escape(measured['subject']['name'])}</h1>",
             page.paragraph(_intro(measured), "soft"),
-            page.verdict_box(_verdicts(measured)),
+            page.verdict_box(verdicts(measured)),
             *(page.section(title, *_part(measured, images, names)) for title, names in _SECTIONS.items()),
             _numbers(measured),
             _method(measured),
         ]
     )
-    return page.document(f"rwmu calibration: {subject['name']}", body)
 
 
 _SECTIONS = {
@@ -124,7 +90,7 @@ def _intro(measured: Mapping[str, Any]) -> str:
         "them."
     )
     return (
-        f"{measured['num_members']} member{'s' if measured['num_members'] > 1 else ''}, warmed up on {measured['history']} rows. "
+        f"{number_of(measured['num_members'], 'member')}, warmed up on {measured['history']} rows. "
         "Tested on "
         f"{test['episodes']} episodes that the model never saw ({test['rows']} rows, {test['falls']} falls; {test['stretches']} "
         "separate "
@@ -133,31 +99,8 @@ def _intro(measured: Mapping[str, Any]) -> str:
     )
 
 
-def _verdicts(measured: Mapping[str, Any]) -> list[Verdict]:
-    verdict = measured["verdict"]
-    tones = {
-        "ranking": _tone(verdict["ranking"].values()),
-        "scale": _tone(verdict["scale_raw"].values()),
-        "recalibrated": _tone(verdict["scale_recalibrated"].values()),
-        "width": "middling",
-        "exploded": "middling",
-        "falls": _tone([verdict["falls"]]),
-    }
-    use = verdict["usable_as"]
-    nothing_found = use.startswith("not ")  # neither usable nor wholly measured
-    tones["overall"] = (
-        "good" if use.startswith("ranking and") else "bad" if use == "neither" else "unknown" if nothing_found else "middling"
-    )
-    return [Verdict(QUESTIONS[name], tones.get(name, "unknown"), text) for name, text in verdict["sentences"].items()]
-
-
-def _tone(answers: Any) -> str:
-    known = [answer for answer in answers if answer is not None]
-    return "unknown" if not known else "good" if all(known) else "middling" if any(known) else "bad"
-
-
 def _part(measured: Mapping[str, Any], images: Mapping[str, bytes], names: tuple[str, ...]) -> list[str]:
-    parts = [page.figure(images.get(name), CAPTIONS[name]) for name in names]
+    parts = [page.figures(images, {name: CAPTIONS[name] for name in names})]
     if "ranking_by_horizon" in names:
         parts.append(_table(measured["ranking"], RANKING_COLUMNS))
     if "coverage_by_horizon" in names:
@@ -167,61 +110,21 @@ def _part(measured: Mapping[str, Any], images: Mapping[str, bytes], names: tuple
     return parts
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], first: str = "steps ahead") -> str:
-    """Return a table of cells, and below it why some have no number, or no interval; each reason once."""
-    header = [first, *(_label(name) for name in columns)]
-    text = [[name, *(_shown(cells, column) for column in columns)] for name, cells in rows.items()]
-    notes = [page.paragraph(note, "absent") for note in reasons(rows, columns)]
-    if any(f"> {MOST:g}" in cell for row in text for cell in row):
-        note = (
-            f"> {MOST:g}: beyond {MOST:g} standard deviations, from trajectories that exploded, of which a few decide a mean; the "
-            "tables as CSV have the number."
-        )
-        notes.append(page.paragraph(note, "absent"))
-    return page.table(header, text) + "".join(notes)
+def _table(rows: cells.Rows, columns: Sequence[str], first: str = "steps ahead") -> str:
+    """Return a table of cells and what is to be known of it."""
+    headings = {name: LABELS.get(name, name.replace("_", " ")) for name in columns}
+    text = cells.table(rows, headings, first, forms=dict.fromkeys(EXPLODING, _at_most))
+    if escape(_at_most(2.0 * MOST)) not in text:
+        return text
+    note = (
+        f"> {MOST:g}: beyond {MOST:g} standard deviations, from trajectories that exploded, of which a few decide a mean; the "
+        "tables as CSV have the number."
+    )
+    return text + page.paragraph(note, "absent")
 
 
-def _label(column: str) -> str:
-    return LABELS.get(column, column.replace("_", " "))
-
-
-def _shown(cells: Mapping[str, Any], column: str) -> str:
-    return short(cells.get(column, _ABSENT), MOST if column in EXPLODING else float("inf"))
-
-
-def reasons(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """Return a sentence for each reason why cells of a table have no number or no interval, with the places that it holds for."""
-    places: dict[tuple[str, str], dict[str, list[str]]] = {}  # (what is missing, reason) -> column -> rows
-    for name, cells in rows.items():
-        for column in columns:
-            cell = cells.get(column, _ABSENT)
-            if cell["value"] is None or cell["low"] is None:
-                what = "Not measured" if cell["value"] is None else "No interval"
-                places.setdefault((what, cell["reason"].rstrip(".")), {}).setdefault(_label(column), []).append(name)
-    sentences = []
-    for (what, reason), by_column in places.items():
-        alike: dict[tuple[str, ...], list[str]] = {}
-        for column, found in by_column.items():
-            alike.setdefault(tuple(found), []).append(column)
-        parts = []
-        for names, found in alike.items():
-            where = "" if len(names) == len(rows) else f" at {_rows(names, list(rows))}"
-            parts.append(("everything" if len(found) == len(columns) else listed(found)) + where)
-        sentences.append(f"{what}: {'; '.join(parts)}: {reason}.")
-    return sentences
-
-
-def _rows(names: Sequence[str], every: Sequence[str]) -> str:
-    """Name some rows of a table shortly; where names are "8, isotonic", what they share is said once."""
-    tails: dict[str, list[str]] = {}
-    for name in names:
-        head, _, tail = name.partition(", ")
-        tails.setdefault(head, []).append(tail)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for head, found in tails.items():
-        whole = len(found) == sum(name.partition(", ")[0] == head for name in every)
-        alike.setdefault(() if whole else tuple(found), []).append(head)
-    return ", ".join(listed(heads) + (f" ({listed(found)})" if found else "") for found, heads in alike.items())
+def _at_most(value: float) -> str:
+    return f"> {MOST:g}" if value > MOST else cells.significant(value)
 
 
 def _scale_tables(measured: Mapping[str, Any]) -> list[str]:
@@ -295,8 +198,8 @@ def _method(measured: Mapping[str, Any]) -> str:
         f"{thresholds.CHANCE}, from at least {thresholds.FEWEST_FALLS} falls.",
         f"A scale is called right if both intervals hold within {points:.0f} points of what they should, on average over the "
         f"state's dimensions, and at least {informative:.0f} % of them are narrower than those of one who knows only the data's "
-        f"mean and spread. One combination is judged, named beforehand: {thresholds.WORDS[thresholds.JUDGED]}, as they are, and "
-        f"recalibrated by the first of these that could be fitted: {', '.join(map(_method_words, thresholds.PREFERRED))}. Others "
+        f"mean and spread. One combination is judged, named beforehand: {WORDS[JUDGED]}, as they are, and "
+        f"recalibrated by the first of these that could be fitted: {', '.join(map(_method_words, PREFERRED))}. Others "
         "are listed as information: to choose among them by the same test episodes would be to choose by the result.",
         "Disagreement and error are those of a dream that follows one member, as imagination does, along the recorded actions. The "
         f"disagreement is the {estimate_words(measured)}, one number a step. The noise estimate is the standard deviation that the "
@@ -317,32 +220,4 @@ GROUPED = {
 
 
 def _method_words(method: str) -> str:
-    return METHODS.get(method, method)
-
-
-def cells(measured: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield every cell with the table that it belongs to and its place there, levels separated by slashes."""
-
-    def walk(node: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-        if isinstance(node, Mapping):
-            if "trajectories" in node and "text" in node:
-                yield place, node
-                return
-            for key, child in node.items():
-                yield from walk(child, (*place, str(key)))
-
-    for table in ("ranking", "scale", "diversity", "heads", "falls", "noise"):
-        for place, cell in walk(measured.get(table), ()):
-            yield table, "/".join(place), cell
-
-
-def csv_tables(measured: Mapping[str, Any]) -> dict[str, str]:
-    """Return a CSV for each table: place, number, ends of the interval, independent episodes, and why where there is none."""
-    tables: dict[str, io.StringIO] = {}
-    for table, place, cell in cells(measured):
-        if table not in tables:
-            tables[table] = io.StringIO()
-            csv.writer(tables[table], lineterminator="\n").writerow(["cell", "value", "low", "high", "trajectories", "reason"])
-        row = [place, *(cell[name] for name in ("value", "low", "high", "trajectories", "reason"))]
-        csv.writer(tables[table], lineterminator="\n").writerow(["" if entry is None else entry for entry in row])
-    return {name: buffer.getvalue() for name, buffer in tables.items()}
+    return "as it is" if method == "raw" else METHODS.get(method, method)

@@ -13,7 +13,6 @@ Any part may be absent: the report says so. The stable keys are always there, nu
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from matplotlib.figure import Figure
 
 from rwmu.files import json_ready, write_bytes, write_json, write_text
 from rwmu.measure.rollout_error import HORIZONS
-from rwmu.report import content, curves, figures, page
-from rwmu.report.verdict import verdicts
+from rwmu.report import page, style
+from rwmu.report.run import content, curves, figures
 
 STABLE_DEPLOYMENT = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction", "episode_length_s")
 
@@ -39,7 +38,7 @@ def build_report(results: Mapping[str, Any], run_dir: Path | str) -> None:
     images = draw(report, figure_data, curves.read_curves(run_dir))
     for name, png in images.items():
         write_bytes(run_dir / "figures" / f"{name}.png", png)
-    body = content.body(report, images, verdicts(report), run_dir)
+    body = content.body(report, images, run_dir)
     write_text(run_dir / "report.html", page.document(f"rwmu: {report['experiment']}", body))
 
 
@@ -97,17 +96,11 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
             lambda: figures.dream_reality(report["dream_reality"]["levels"]),
         ),
     }
-    images = {name: _png(make()) for name, (data, make) in wanted.items() if data}
+    images = {name: style.png(make()) for name, (data, make) in wanted.items() if data}
     for name, panels, label in (
         ("training_dynamics", curves.panels(logged, curves.DYNAMICS_PANELS), "training step"),
         ("training_policy", curves.panels(logged, curves.POLICY_PANELS), "iteration"),
     ):
         if panels:
-            images[name] = _png(figures.training_curves(panels, label))
+            images[name] = style.png(figures.training_curves(panels, label))
     return images
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
