@@ -23,6 +23,7 @@ from rwmu.files import copy_file, write_json
 from rwmu.measure import deploy as deployment
 from rwmu.measure.dataset import dataset_statistics
 from rwmu.measure.measure import measure_dynamics, merge
+from rwmu.measure.windows import Selection
 from rwmu.parts import Parts
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.report.run.report import build_report
@@ -143,8 +144,11 @@ class Run:
             return self.parts.simulator(num_envs=settings.num_envs, seed=settings.seed, num_threads=threads)
 
         world_model = None if self.world_model_path is None else self.world_model()
-        results = deployment.measure(simulate, policies, world_model, self.parts.data, task, settings)
+        results = deployment.measure(simulate, policies, world_model, self._held_out(), task, settings)
         self._write("deployment", results | self.film(checkpoint, self.folder.path / "video.gif", evaluation.video_s))
+
+    def _held_out(self) -> Selection:
+        return Selection(self.parts.data.episodes, self.parts.data.splits["test"])
 
     def report(self) -> None:
         """Write ``report.json`` and ``report.html`` from what the other stages measured."""

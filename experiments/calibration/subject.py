@@ -18,7 +18,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.interfaces import Actor
-from rwmu.measure.calibration.settings import Selection
+from rwmu.measure.windows import Selection
 from rwmu.parts import Parts
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.simulators.actors import policy_levels

@@ -21,7 +21,7 @@ from rwmu.tasks.velocity import VelocityTask
 
 _log = logging.getLogger(__name__)
 
-_SOURCES = ("simulators", "tasks", "evaluation/deployment.py")  # what a deployment is computed with
+_SOURCES = ("simulators", "tasks", "measure/deployment.py")  # what a deployment is computed with
 
 
 def describe_task(task: VelocityTask) -> dict[str, Any]:

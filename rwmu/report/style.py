@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#6B7280"
 INK, PALE, LINE, BAND = "#1F2937", "#C3C8D0", "#9CA3AF", "#E5E7EB"
+Place = Literal["outside lower center", "outside upper center", "outside upper right"]
 HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE, GREY)
 
 
@@ -43,10 +44,10 @@ def draw_legend(axis: Axes, **arguments: Any) -> None:
     axis.legend(frameon=False, fontsize=9, **arguments)
 
 
-def shared_legend(figure: Figure, axis: Axes, place: str, columns: int) -> None:
-    """Draw the legend of one axis for the whole figure, outside of its axes (``lower center``, ...)."""
+def shared_legend(figure: Figure, axis: Axes, place: Place, columns: int) -> None:
+    """Draw the legend of one axis for the whole figure."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc=f"outside {place}", ncols=columns, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc=place, ncols=columns, frameon=False, fontsize=9)
 
 
 def log_steps(axis: Axes, horizons: Sequence[str]) -> None:
@@ -58,7 +59,7 @@ def log_steps(axis: Axes, horizons: Sequence[str]) -> None:
 
 
 def interval_values(cells: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
-    """Return the numbers of cells ``[N]`` (nan where there is none), and how far their intervals reach below and above ``[2, N]``."""
+    """Return the numbers of cells ``[N]``, nan where there is none, and how far their intervals reach ``[2, N]``."""
     rows = [(cell["value"], cell["low"], cell["high"]) for cell in cells]
     ends = [(0.0, 0.0) if None in row else (max(row[0] - row[1], 0.0), max(row[2] - row[0], 0.0)) for row in rows]
     return numpy.array([row[0] for row in rows], dtype=float), numpy.array(ends).reshape(-1, 2).T

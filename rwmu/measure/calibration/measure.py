@@ -52,8 +52,9 @@ from rwmu.measure.calibration import ranking, scale
 from rwmu.measure.calibration.diversity import diversity_cells
 from rwmu.measure.calibration.one_step import OneStep, fall_cells, fall_rows, heads, predict_one_step
 from rwmu.measure.calibration.recalibrated import NOMINAL, PREFERRED, RAW, Fitted, Gaussians
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
+from rwmu.measure.windows import Selection
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
 from rwmu.uncertainty.functional.ranking import correlation
@@ -327,7 +328,7 @@ def _dimensions_at(
     by = usable[0] if usable else None
     rank: Any = f"not measured: {ONE_MEMBER}"
     if num_members > 1:
-        rank = correlation(std, error, torch.ones_like(error, dtype=torch.bool)).plain()
+        rank = correlation(std, error).plain()
     return {
         "trajectories": len(torch.unique(tested.episode[rows])),
         "rank": rank,

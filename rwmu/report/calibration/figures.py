@@ -63,7 +63,7 @@ def reliability(measured: Mapping[str, Any]) -> Figure | None:
         if index % len(horizons) == 0:
             axis.set_ylabel(f"{WORDS[forecast]}\nfraction of truths inside", fontsize=9)
     figure.supxlabel("probability that the interval should hold", fontsize=10)
-    style.shared_legend(figure, axes[0], "upper center", 5)
+    style.shared_legend(figure, axes[0], "outside upper center", 5)
     return figure
 
 
@@ -96,7 +96,7 @@ def coverage_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
         axis.set_xlabel("steps ahead" if index > 1 else "")
         axis.set_ylabel("truths inside (%)")
         style.draw_title(axis, f"{WORDS[forecast]}: intervals of {nominal:g} %")
-    style.shared_legend(figure, axes[0], "lower center", 5)
+    style.shared_legend(figure, axes[0], "outside lower center", 5)
     return figure
 
 
@@ -149,7 +149,7 @@ def sparsification(measured: Mapping[str, Any]) -> Figure | None:
         if index == 0:
             axis.set_ylabel("error left (%)")
     figure.supxlabel("forecasts removed (%)", fontsize=10)
-    style.shared_legend(figure, axes[0], "upper center", 3)
+    style.shared_legend(figure, axes[0], "outside upper center", 3)
     return figure
 
 
@@ -252,7 +252,7 @@ def noise(measured: Mapping[str, Any]) -> Figure | None:
             axis.set_xticks([])
             axis.set_yticks([])
     figure.supxlabel("scale of the noise", fontsize=10)
-    style.shared_legend(figure, axes[0], "upper center", 6)
+    style.shared_legend(figure, axes[0], "outside upper center", 6)
     return figure
 
 

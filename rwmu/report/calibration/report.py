@@ -27,7 +27,7 @@ def write(measured: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Returns:
         The results as they were written, with their ``verdict``.
     """
-    plain = json_ready(measured) | {"verdict": judge(measured)}
+    plain: dict[str, Any] = json_ready(measured) | {"verdict": judge(measured)}
     save_recalibrations(folder / "recalibrations.json", plain.pop("recalibrations"), plain["subject"]["model_hash"])
     write_json(folder / RESULT, plain, indent=1)
     for name, table in csv_tables(plain).items():

@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rwmu.report import page
+from rwmu.report.run.figures import NAMES
 from rwmu.report.verdicts.run import verdicts
 from rwmu.report.wording import number, number_of, shown
-
-NAMES = {
-    "deterministic": "this policy",
-    "sampled": "this policy, with its action noise",
-    "clone": "behaviour clone it started from",
-    "standing_still": "standing still",
-}
 
 
 def _plus_minus(name: str, digits: int) -> Callable[[Mapping[str, Any]], str]:
@@ -52,37 +46,6 @@ def body(report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path) 
             _run(report),
         ]
     )
-
-
-def return_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of the return figure: this policy, its dream, the behaviour policies from best to worst, the references."""
-    deployment = report["deployment"]
-    behaviour = deployment.get("behaviour") or {}
-    best_first = sorted(behaviour, key=lambda level: -(number(behaviour, level, "return") or 0.0))
-    entries = [(NAMES[name], deployment.get(name), "ours") for name in ("deterministic", "sampled")]
-    if number(report, "imagination", "gap", "return") is not None:
-        entries.append(("this policy, in the dream", report["imagination"], "imagined"))
-    entries += [(f"behaviour: {level}", behaviour[level], "behaviour") for level in best_first]
-    entries += [(NAMES[name], deployment.get(name), "reference") for name in ("clone", "standing_still")]
-    rows = []
-    for name, summary, kind in entries:
-        value = number(summary or {}, "return")
-        if value is not None:
-            rows.append(
-                {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
-            )
-    return rows
-
-
-def survival_lines(figure_data: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return seconds lived of this policy, its clone and the collecting policies that fall at all; at most six lines."""
-    lived = figure_data.get("lived_s") or {}
-    if "deterministic" not in lived or not figure_data.get("tracking"):
-        return {}
-    full = figure_data["tracking"]["episode_s"]
-    named = {NAMES[name]: lived[name] for name in ("deterministic", "sampled", "clone") if name in lived}
-    falling = {name: times for name, times in lived.items() if name not in NAMES and min(times) < full - 1e-6}
-    return dict(list((named | falling).items())[:6])
 
 
 def _heading(report: Mapping[str, Any]) -> str:
@@ -129,9 +92,7 @@ def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         "survival": "How many robots are still on their feet as the episode goes on.",
     }
     table = page.table(("policy", *_COLUMNS), rows, highlighted=[0])
-    return page.section(
-        title, page.paragraph(intro), table, page.paragraph(definitions, "soft"), page.figures(images, captions)
-    )
+    return page.section(title, page.paragraph(intro), table, page.paragraph(definitions, "soft"), page.figures(images, captions))
 
 
 def _dream(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
@@ -183,8 +144,8 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     unseen = "that the model never saw" if dynamics.get("knows_its_data", True) else unknown
     intro = (
         f"Forecasts on {windows} separate windows of {episodes} episodes {unseen}, "
-        f"{number_of(round(number(dynamics, 'num_members') or 0), 'member')}. The error is in standard deviations of each state variable: 0 is "
-        "perfect, about 1.4 is a random guess."
+        f"{number_of(round(number(dynamics, 'num_members') or 0), 'member')}. The error is in standard deviations of each state "
+        "variable: 0 is perfect, about 1.4 is a random guess."
     )
     rows = [
         [

@@ -8,6 +8,8 @@ from typing import Any
 import numpy
 from matplotlib.figure import Figure
 
+from rwmu.report.run import curves
+from rwmu.report.run.curves import Curve
 from rwmu.report.style import (
     BLUE,
     GREEN,
@@ -24,10 +26,19 @@ from rwmu.report.style import (
     draw_title,
     log_steps,
     new_figure,
+    png,
     shared_legend,
     term_name,
 )
+from rwmu.report.wording import number
 from rwmu.report.wording import steps as words
+
+NAMES = {
+    "deterministic": "this policy",
+    "sampled": "this policy, with its action noise",
+    "clone": "behaviour clone it started from",
+    "standing_still": "standing still",
+}
 
 
 def error_by_horizon(
@@ -67,14 +78,6 @@ def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
     return figure
 
 
-_READABLE = {
-    "base_lin_vel[0]": "forward speed",
-    "base_lin_vel[1]": "sideways speed",
-    "base_ang_vel[2]": "yaw rate",
-    "projected_gravity[0]": "gravity x (pitch)",
-}
-
-
 def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
     """Draw one forecast of every member over the truth, a panel a column."""
     columns = example["columns"]
@@ -82,7 +85,7 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
     figure, axes = new_figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
     time = numpy.array(example["time_s"])
     start = int(example["forecast_from"])
-    for axis, (name, column) in zip(axes, columns.items(), strict=False):
+    for axis, column in zip(axes, columns.values(), strict=False):
         members = numpy.array(column["members"])
         axis.axvspan(time[0], time[start - 1], color="#F3F4F6", zorder=0)
         if len(members) > 1:
@@ -93,12 +96,12 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
             axis.plot(time[start:], member, color=ORANGE, linewidth=0.9, label="members" if i == 0 else None)
         axis.plot(time, column["truth"], color=INK, linewidth=1.4, label="truth")
         unit = "" if column["unit"] == "1" else f" ({column['unit']})"
-        draw_title(axis, f"{_READABLE.get(name) or column.get('label', name)}{unit}")
+        draw_title(axis, f"{column['label']}{unit}")
     for axis in axes[len(columns) :]:
         axis.set_visible(False)
     for axis in axes[-2:]:
         axis.set_xlabel("time since the last row shown to the model (s)")
-    shared_legend(figure, axes[0], "lower center", 3)
+    shared_legend(figure, axes[0], "outside lower center", 3)
     return figure
 
 
@@ -225,7 +228,7 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axis in axes[max(0, len(levels) - columns) : len(levels)]:
         axis.tick_params(labelbottom=True)
     figure.supxlabel("weighted reward per second of life", fontsize=10)
-    shared_legend(figure, axes[0], "upper right", 2)
+    shared_legend(figure, axes[0], "outside upper right", 2)
     return figure
 
 
@@ -256,3 +259,67 @@ def training_curves(panels: Sequence[Mapping[str, Any]], step_label: str) -> Fig
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     return figure
+
+
+def return_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the return figure: this policy, its dream, the behaviour policies from best to worst, the references."""
+    deployment = report["deployment"]
+    behaviour = deployment.get("behaviour") or {}
+    best_first = sorted(behaviour, key=lambda level: -(number(behaviour, level, "return") or 0.0))
+    entries = [(NAMES[name], deployment.get(name), "ours") for name in ("deterministic", "sampled")]
+    if number(report, "imagination", "gap", "return") is not None:
+        entries.append(("this policy, in the dream", report["imagination"], "imagined"))
+    entries += [(f"behaviour: {level}", behaviour[level], "behaviour") for level in best_first]
+    entries += [(NAMES[name], deployment.get(name), "reference") for name in ("clone", "standing_still")]
+    rows = []
+    for name, summary, kind in entries:
+        value = number(summary or {}, "return")
+        if value is not None:
+            rows.append(
+                {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
+            )
+    return rows
+
+
+def survival_lines(figure_data: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return seconds lived of this policy, its clone and the collecting policies that fall at all; at most six lines."""
+    lived = figure_data.get("lived_s") or {}
+    if "deterministic" not in lived or not figure_data.get("tracking"):
+        return {}
+    full = figure_data["tracking"]["episode_s"]
+    named = {NAMES[name]: lived[name] for name in ("deterministic", "sampled", "clone") if name in lived}
+    falling = {name: times for name, times in lived.items() if name not in NAMES and min(times) < full - 1e-6}
+    return dict(list((named | falling).items())[:6])
+
+
+def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapping[str, Curve]) -> dict[str, bytes]:
+    """Return the PNG of every figure that there are data for."""
+    dynamics, tracking = report["dynamics"], figure_data.get("tracking")
+    members, levels = dynamics.get("num_members") or 0, (report.get("dream_reality") or {}).get("levels")
+    drawn: dict[str, Figure] = {}
+    if dynamics.get("curve"):
+        errors = {k: error for k, error in dynamics["normalized_error"].items() if error is not None}
+        drawn["error_by_horizon"] = error_by_horizon(dynamics["curve"], errors, dynamics.get("standard_error") or {})
+    if dynamics.get("by_field"):
+        drawn["error_by_field"] = error_by_field(dynamics["by_field"])
+    if figure_data.get("example_rollout"):
+        drawn["rollout_against_truth"] = rollout_against_truth(figure_data["example_rollout"])
+    if figure_data.get("uncertainty_points") and members > 1:
+        ranks = dynamics["epistemic_correlation"]["spearman"]
+        drawn["uncertainty_against_error"] = uncertainty_against_error(figure_data["uncertainty_points"], ranks)
+    if tracking:
+        correlation = report["deployment"]["deterministic"]["command_correlation"]
+        drawn["command_tracking"] = command_tracking(tracking["command"], tracking["velocity"], correlation)
+    if rows := return_rows(report):
+        drawn["returns"] = return_bars(rows, (report.get("dataset") or {}).get("return_per_20s"))
+    if lines := survival_lines(figure_data):
+        drawn["survival"] = survival(lines, tracking["episode_s"])
+    if levels:
+        drawn["dream_reality"] = dream_reality(levels)
+    for name, panels, label in (
+        ("training_dynamics", curves.panels(logged, curves.DYNAMICS_PANELS), "training step"),
+        ("training_policy", curves.panels(logged, curves.POLICY_PANELS), "iteration"),
+    ):
+        if panels:
+            drawn[name] = training_curves(panels, label)
+    return {name: png(figure) for name, figure in drawn.items()}

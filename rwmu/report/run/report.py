@@ -13,15 +13,13 @@ Any part may be absent: the report says so. The stable keys are always there, nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from rwmu.files import json_ready, write_bytes, write_json, write_text
 from rwmu.measure.rollout_error import HORIZONS
-from rwmu.report import page, style
+from rwmu.report import page
 from rwmu.report.run import content, curves, figures
 
 STABLE_DEPLOYMENT = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction", "episode_length_s")
@@ -35,7 +33,7 @@ def build_report(results: Mapping[str, Any], run_dir: Path | str) -> None:
     report = with_stable_keys(plain)
     write_json(run_dir / "report.json", report)
     write_json(run_dir / "figure_data.json", figure_data, indent=None)
-    images = draw(report, figure_data, curves.read_curves(run_dir))
+    images = figures.draw(report, figure_data, curves.read_curves(run_dir))
     for name, png in images.items():
         write_bytes(run_dir / "figures" / f"{name}.png", png)
     body = content.body(report, images, run_dir)
@@ -53,54 +51,3 @@ def with_stable_keys(plain: Mapping[str, Any]) -> dict[str, Any]:
     stable["deployment"] = {"deterministic": nothing, "sampled": nothing} | deployment
     stable["imagination"] = {"return": None} | (plain.get("imagination") or {})
     return stable | {name: value for name, value in plain.items() if name not in stable}
-
-
-def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapping[str, curves.Curve]) -> dict[str, bytes]:
-    """Return the PNG of every figure that there are data for."""
-    dynamics, deployment = report["dynamics"], report["deployment"]
-    measured_errors = {k: error for k, error in dynamics["normalized_error"].items() if error is not None}
-    wanted: dict[str, tuple[Any, Callable[[], Figure]]] = {
-        "error_by_horizon": (
-            dynamics.get("curve"),
-            lambda: figures.error_by_horizon(dynamics["curve"], measured_errors, dynamics.get("standard_error") or {}),
-        ),
-        "error_by_field": (dynamics.get("by_field"), lambda: figures.error_by_field(dynamics["by_field"])),
-        "rollout_against_truth": (
-            figure_data.get("example_rollout"),
-            lambda: figures.rollout_against_truth(figure_data["example_rollout"]),
-        ),
-        "uncertainty_against_error": (
-            figure_data.get("uncertainty_points") and (dynamics.get("num_members") or 0) > 1,
-            lambda: figures.uncertainty_against_error(
-                figure_data["uncertainty_points"], dynamics["epistemic_correlation"]["spearman"]
-            ),
-        ),
-        "command_tracking": (
-            figure_data.get("tracking"),
-            lambda: figures.command_tracking(
-                figure_data["tracking"]["command"],
-                figure_data["tracking"]["velocity"],
-                deployment["deterministic"]["command_correlation"],
-            ),
-        ),
-        "returns": (
-            content.return_rows(report),
-            lambda: figures.return_bars(content.return_rows(report), (report.get("dataset") or {}).get("return_per_20s")),
-        ),
-        "survival": (
-            content.survival_lines(figure_data),
-            lambda: figures.survival(content.survival_lines(figure_data), figure_data["tracking"]["episode_s"]),
-        ),
-        "dream_reality": (
-            (report.get("dream_reality") or {}).get("levels"),
-            lambda: figures.dream_reality(report["dream_reality"]["levels"]),
-        ),
-    }
-    images = {name: style.png(make()) for name, (data, make) in wanted.items() if data}
-    for name, panels, label in (
-        ("training_dynamics", curves.panels(logged, curves.DYNAMICS_PANELS), "training step"),
-        ("training_policy", curves.panels(logged, curves.POLICY_PANELS), "iteration"),
-    ):
-        if panels:
-            images[name] = style.png(figures.training_curves(panels, label))
-    return images

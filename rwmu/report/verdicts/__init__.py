@@ -1,4 +1,4 @@
-"""Verdicts: one function a question, from plain measured results to an answer; :mod:`rwmu.report.thresholds` says where they turn."""
+"""Verdicts: one function a question, from measured results to an answer; :mod:`rwmu.report.thresholds` has the numbers."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rwmu.report import thresholds
-from rwmu.report.verdicts import Verdict
+from rwmu.report.verdicts import Tone, Verdict
 from rwmu.report.wording import missing, number, percent, steps
 
 
@@ -54,7 +54,7 @@ def better_than_data(report: Mapping[str, Any]) -> Verdict:
     if returns:
         parts.append(f"it is above {len(below)} of the {len(returns)} collecting policies")
     above_all = (average is None or ours > average) and (still is None or ours > still)
-    tone = "good" if above_all and len(below) >= len(returns) - 1 else "middling" if above_all else "bad"
+    tone: Tone = "good" if above_all and len(below) >= len(returns) - 1 else "middling" if above_all else "bad"
     return Verdict(question, tone, "; ".join(parts) + ".")
 
 
@@ -73,8 +73,8 @@ def knows(report: Mapping[str, Any]) -> Verdict:
         return Verdict(question, "unknown", f"Too little to tell: there are only {windows:.0f} separate test windows.")
     first, last = min(known), max(known)
     figures = (
-        f"rank correlation of disagreement with the error made is {known[first]:.2f} at {steps(first, "one step")} and "
-        f"{known[last]:.2f} at {steps(last, "one step")} (1 is perfect, 0 is chance)."
+        f"rank correlation of disagreement with the error made is {known[first]:.2f} at {steps(first, 'one step')} and "
+        f"{known[last]:.2f} at {steps(last, 'one step')} (1 is perfect, 0 is chance)."
     )
     if known[first] >= thresholds.KNOWS_FIRST and known[last] >= thresholds.KNOWS_LAST:
         return Verdict(question, "good", f"Largely: {figures}")

@@ -11,7 +11,8 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError
 from rwmu.measure.calibration.measure import measure_calibration
 from rwmu.measure.calibration.saved import load_recalibration, save_recalibrations
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.windows import Selection
 from tests.fakes import anymal_d, random_episodes
 
 
