@@ -29,7 +29,7 @@ LEVEL = "good"  # the behaviour policy where the run has none of its own
 
 @dataclass(frozen=True)
 class Subject:
-    """A run, read and checked.
+    """A run, read and checked; nothing is written into its folder.
 
     Attributes:
         name: of the experiment and its seed. parts: for the task and the simulator.
@@ -48,7 +48,7 @@ class Subject:
 
     @classmethod
     def read(cls, run: Path, data: Path | None = None) -> Subject:
-        """Read a run's folder, writing nothing into it.
+        """Read a run's folder.
 
         Args:
             data: another dataset of the same robot to test on.
@@ -58,25 +58,30 @@ class Subject:
         """
         config = _config(run)
         parts = Parts(config)
+
+        def episodes(path: Path) -> Episodes:
+            if not path.is_file():
+                raise DataError(f"There is no data file {path}; run this where the run was made, or collect the data again there.")
+            return obtain(path, robot=parts.robot)
+
         world_model = WorldModel.load(_world_model_path(run, config)).freeze()
-        own = _episodes(Path(config.data.path), parts)
+        own = episodes(Path(config.data.path))
         world_model.check_fits(parts.robot, own.content_hash())
-        splits = _splits(own, config)
-        tested, ids, path = own, splits.get("test"), str(config.data.path)
+        splits = split(own, config)
+        test, path = Selection(own, splits["test"]), str(config.data.path)
         if data is not None:
-            tested = _episodes(data, parts)
+            tested = episodes(data)
             if tested.content_hash() != own.content_hash():
                 # Split as a run on these data splits them: by the seed that they were collected with.
-                ids, path = _splits(tested, config, tested.attributes.get("seed")).get("test"), str(data)
-                ids, path = _unseen(tested, ids, own, splits, path)
-        if ids is None or not len(ids):
+                ids = split(tested, config, tested.attributes.get("seed"))["test"]
+                fitted = torch.cat([own_ids for name, own_ids in splits.items() if name != "test"])
+                test, path = _unseen(Selection(tested, ids), Selection(own, fitted), str(data))
+        if not len(test.ids):
             raise DataError(
                 f"There are no test episodes in {path}: the run's data.fractions.test is 0; train with a share above 0."
             )
-        calibration = splits.get("calibration")
-        fitted_on = None if calibration is None or not len(calibration) else Selection(own, calibration)
-        name = f"{config.name}, seed {config.seed}"
-        return cls(name, run, config, parts, world_model, Selection(tested, ids), fitted_on, path)
+        calibration = Selection(own, splits["calibration"]) if len(splits["calibration"]) else None
+        return cls(f"{config.name}, seed {config.seed}", run, config, parts, world_model, test, calibration, path)
 
     def estimate(self) -> tuple[str, Estimate]:
         """Return name and function of the disagreement that the run's penalty sees."""
@@ -84,10 +89,9 @@ class Subject:
 
     def actor(self, level: str | None = None) -> tuple[str, Actor]:
         """Return who acts under noise, in words, and the policy: the behaviour policy ``level``, or the run's clone or policy."""
-        if level is None:
-            for words, path in (("the run's clone", "policy/clone.pt"), ("the run's policy", "policy.pt")):
-                if (self.folder / "checkpoints" / path).is_file():
-                    return words, load_actor(self.folder / "checkpoints" / path, self.parts.robot)
+        for words, path in (("the run's clone", "policy/clone.pt"), ("the run's policy", "policy.pt")):
+            if level is None and (self.folder / "checkpoints" / path).is_file():
+                return words, load_actor(self.folder / "checkpoints" / path, self.parts.robot)
         level = level or LEVEL
         return f"the behaviour policy '{level}'", policy_levels().actor(level)
 
@@ -113,33 +117,26 @@ def _world_model_path(run: Path, config: DictConfig) -> Path:
     return path
 
 
-def _episodes(path: Path, parts: Parts) -> Episodes:
-    if not path.is_file():
-        raise DataError(f"There is no data file {path}; run this where the run was made, or collect the data again there.")
-    return obtain(path, robot=parts.robot)
+def split(episodes: Episodes, config: DictConfig, seed: int | None = None) -> dict[str, torch.Tensor]:
+    """Return the splits that training made, by the same shares and, unless another is given, the same seed."""
+    own = config.seed if config.data.get("seed") is None else config.data.seed
+    fractions = dict(config.data.get("fractions", DEFAULT_FRACTIONS))
+    found = split_episodes(episodes.num_episodes, fractions, own if seed is None else seed, episodes.levels)
+    nothing = torch.empty(0, dtype=torch.int64)
+    return {"test": nothing, "calibration": nothing} | found
 
 
-def _unseen(
-    tested: Episodes, ids: torch.Tensor | None, own: Episodes, splits: dict[str, torch.Tensor], path: str
-) -> tuple[torch.Tensor | None, str]:
-    """Leave out the test episodes of other data that the run has, but for testing; returns the others, and the path in words."""
-    if ids is None or not len(ids):
-        return ids, path
-    used = torch.cat([own_ids for name, own_ids in splits.items() if name != "test"])
-    seen = begin_alike(tested, ids, own, used)
+def _unseen(tested: Selection, fitted: Selection, path: str) -> tuple[Selection, str]:
+    """Leave out episodes that the run was trained or calibrated on; returns the others, and the path in words."""
+    ids = tested.ids
+    if not len(ids):
+        return tested, path
+    seen = begin_alike(tested.episodes, ids, fitted.episodes, fitted.ids)
     if bool(seen.all()):
         raise DataError(
             f"All {len(ids)} test episodes of {path} are also in the run's own data, and not as test episodes; leave data= out to "
             "test on those, or collect with another seed."
         )
-    number = int(seen.sum())
-    left_out = f" (without {number} of its {len(ids)} test episodes, which the run was trained or calibrated on)"
-    return ids[~seen], path + (left_out if number else "")
-
-
-def _splits(episodes: Episodes, config: DictConfig, seed: int | None = None) -> dict[str, torch.Tensor]:
-    """Return the splits that training made, by the same shares and, unless another is given, the same seed."""
-    fractions = dict(config.data.get("fractions", DEFAULT_FRACTIONS))
-    own = config.data.get("seed")
-    seed = seed if seed is not None else config.seed if own is None else own
-    return split_episodes(episodes.num_episodes, fractions, seed, episodes.levels)
+    if number := int(seen.sum()):
+        path += f" (without {number} of its {len(ids)} test episodes, which the run was trained or calibrated on)"
+    return Selection(tested.episodes, ids[~seen]), path

@@ -14,7 +14,7 @@ from rwmu.data.windows import spaced_starts
 from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.measure.rollout_error import HORIZONS, open_loop, separate_starts
-from rwmu.measure.windows import foretell, true_window
+from rwmu.measure.windows import evenly, foretell, true_window
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.functional.falls import area_under_roc
 from rwmu.uncertainty.functional.summary import correlation, mean, ratio
@@ -116,8 +116,7 @@ def falls_foreseen(
     windows = others[:, None] + torch.arange(length)
     lies = layout.part(episodes.state, "projected_gravity")[:, 2] > upright_gravity_z
     others = others[~(episodes.termination | lies)[windows].any(-1)]
-    kept = min(len(others), max(200, len(falls)))
-    others = others[(torch.arange(kept) * len(others)) // max(kept, 1)]
+    others = evenly(others, max(200, len(falls)))
     result: dict[str, Any] = {"horizon": horizon, "falls": len(falls), "others": len(others)}
     for name, starts in (("falls", falls), ("others", others)):
         if not len(starts):

@@ -28,6 +28,13 @@ class Selection:
     ids: Tensor
 
 
+def evenly(values: Tensor, number: int | None) -> Tensor:
+    """Return at most ``number`` of the values ``[N]``, spread evenly over them; all for None."""
+    if number is None or number >= len(values):
+        return values
+    return values[(torch.arange(number) * len(values)) // number]
+
+
 def true_window(world_model: WorldModel, episodes: Episodes, starts: Tensor, length: int) -> tuple[Window, Tensor]:
     """Return rows from ``starts [B]`` on as one window ``[1, B, length, .]``, states normalised, and which are the episode's.
 

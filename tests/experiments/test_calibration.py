@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from experiments.calibration import __main__ as calibration
 from experiments.calibration import summarise
 from experiments.calibration.options import Options, parse
-from experiments.calibration.subject import _splits
+from experiments.calibration.subject import split
 from experiments.generated import marks
 from rwmu.data.episodes import concatenate
 from rwmu.data.formats import hdf5
@@ -297,7 +297,7 @@ def test_what_the_run_was_fitted_on_is_left_out(run: Path, tmp_path: Path, capsy
     assert found["test"]["episodes"] == int(said[2]) - int(said[1]) > 0
     assert said[0] in (tmp_path / "out" / "calibration.html").read_text()
 
-    fitted = torch.cat([ids for name, ids in _splits(own, OmegaConf.load(run / "config.yaml")).items() if name != "test"])
+    fitted = torch.cat([ids for name, ids in split(own, OmegaConf.load(run / "config.yaml")).items() if name != "test"])
     hdf5.save(own.select(fitted), tmp_path / "fitted.h5")
     sentence = failure(capsys, f"run={run}", f"data={tmp_path / 'fitted.h5'}", f"output={tmp_path / 'none'}", *SMALL, *few)
     assert "test episodes of" in sentence

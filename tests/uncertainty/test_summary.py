@@ -21,6 +21,7 @@ def test_correlations_agree_with_numpy_and_are_nan_where_there_is_none() -> None
     assert summary.correlation(x, x.exp()) == pytest.approx(1.0)
     assert summary.correlation(x, -x) == pytest.approx(-1.0)
     assert math.isnan(summary.correlation(x, torch.ones(50)))
+    assert math.isnan(summary.correlation(x[:0], y[:0]))
     assert math.isnan(summary.correlation(x, y.index_fill(0, torch.tensor([3]), torch.inf)))
 
 

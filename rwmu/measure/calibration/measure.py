@@ -54,7 +54,7 @@ from rwmu.measure.calibration.one_step import OneStep, fall_cells, fall_rows, he
 from rwmu.measure.calibration.recalibrated import NOMINAL, PREFERRED, RAW, Fitted, Gaussians
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
-from rwmu.measure.windows import Selection
+from rwmu.measure.windows import Selection, evenly
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
 from rwmu.uncertainty.functional.ranking import correlation
@@ -295,8 +295,7 @@ def _add_steps(curve: dict[str, list[Any]], stretches: Stretches, tested: Gaussi
 
 def _members(rows: OneStep) -> Gaussians:
     """Return each member's own Gaussian, one step ahead, as so many forecasts of some of the rows."""
-    number = len(rows.episode)
-    kept = (torch.arange(min(_ROWS, number)) * number) // min(_ROWS, number)
+    kept = evenly(torch.arange(len(rows.episode)), _ROWS)
     mean, log_std = rows.prediction.mean[:, kept], rows.prediction.log_std[:, kept]
     members = len(mean)
     truth = rows.truth[kept].expand_as(mean)

@@ -11,7 +11,7 @@ from torch import Tensor
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.measure.calibration.cells import Cell, from_sums, missing, share, shortened
 from rwmu.measure.calibration.settings import CalibrationSettings
-from rwmu.measure.windows import Selection, foretell
+from rwmu.measure.windows import Selection, evenly, foretell
 from rwmu.records import Prediction
 from rwmu.uncertainty.estimates import Estimate, aleatoric
 from rwmu.uncertainty.functional import falls
@@ -53,7 +53,7 @@ def _starts(world_model: WorldModel, selection: Selection, number: int) -> Tenso
     counts = -(-(episodes.lengths[selection.ids] - history).clamp(min=0) // _CHUNK)
     within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     starts = episodes.offsets[selection.ids].repeat_interleave(counts) + _CHUNK * within
-    return starts[(torch.arange(number) * len(starts)) // number] if number < len(starts) else starts
+    return evenly(starts, number)
 
 
 def predict_one_step(world_model: WorldModel, selection: Selection, number: int) -> OneStep:
@@ -156,9 +156,7 @@ def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[s
 def fall_rows(rows: OneStep, estimate: Estimate) -> dict[str, Any]:
     """Return every row within 25 steps of a fall and some others, to pair two models by episode."""
     near = (rows.steps >= 0) & (rows.steps <= max(WITHIN))
-    others = (~near).nonzero()[:, 0]
-    kept = others[(torch.arange(min(_OTHERS, len(others))) * len(others)) // max(min(_OTHERS, len(others)), 1)]
-    chosen = torch.cat([near.nonzero()[:, 0], kept]).sort().values
+    chosen = torch.cat([near.nonzero()[:, 0], evenly((~near).nonzero()[:, 0], _OTHERS)]).sort().values
     scores = _scores(rows.prediction.map(lambda tensor: tensor[:, chosen]), estimate)
     table: dict[str, Any] = {name: shortened(column) for name, column in scores.items()}
     return table | {"steps": rows.steps[chosen].tolist(), "episode": rows.episode[chosen].tolist()}

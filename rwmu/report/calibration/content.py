@@ -7,7 +7,8 @@ from html import escape
 from typing import Any
 
 from rwmu.measure.calibration.recalibrated import PREFERRED
-from rwmu.report import cells, page, thresholds
+from rwmu.report import cells, page
+from rwmu.report import thresholds as at
 from rwmu.report.calibration.figures import estimate_words
 from rwmu.report.verdicts.calibration import verdicts
 from rwmu.report.verdicts.calibration_words import JUDGED, METHODS, WORDS
@@ -187,15 +188,15 @@ def _numbers(measured: Mapping[str, Any]) -> str:
 
 
 def _method(measured: Mapping[str, Any]) -> str:
-    points, informative = 100 * thresholds.COVERAGE_TOLERANCE, 100 * thresholds.INFORMATIVE
+    points, informative = 100 * at.COVERAGE_TOLERANCE, 100 * at.INFORMATIVE
     lines = (
         f"Numbers stand with their {100 * measured['level']:g} % interval, from resampling whole episodes, and the number of "
         "independent episodes in brackets. Where there is no interval the cell says so; a dash was not measured. The reasons stand "
         "below each table.",
-        f"A ranking is called usable from a rank correlation of {thresholds.RANKS} at a step (then the more uncertain of two "
-        f"forecasts errs more in about 7 of 10 cases), with an interval above {thresholds.RANKS_AT_LEAST}. Falls are called "
-        f"foreseen from an AUROC of {thresholds.FORESEES} for a fall within five steps, with an interval above "
-        f"{thresholds.CHANCE}, from at least {thresholds.FEWEST_FALLS} falls.",
+        f"A ranking is called usable from a rank correlation of {at.RANKS} at a step (then the more uncertain of two "
+        f"forecasts errs more in about 7 of 10 cases), with an interval above {at.RANKS_AT_LEAST}. Falls are called "
+        f"foreseen from an AUROC of {at.FORESEES} for a fall within five steps, with an interval above "
+        f"{at.CHANCE}, from at least {at.FEWEST_FALLS} falls.",
         f"A scale is called right if both intervals hold within {points:.0f} points of what they should, on average over the "
         f"state's dimensions, and at least {informative:.0f} % of them are narrower than those of one who knows only the data's "
         f"mean and spread. One combination is judged, named beforehand: {WORDS[JUDGED]}, as they are, and "

@@ -12,17 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rwmu.measure.calibration.recalibrated import PREFERRED, RAW
-from rwmu.report.thresholds import (
-    CHANCE,
-    COVERAGE_TOLERANCE,
-    FEWEST_FALLS,
-    FORESEES,
-    INFORMATIVE,
-    JUDGED_STEPS,
-    NEAR,
-    RANKS,
-    RANKS_AT_LEAST,
-)
+from rwmu.report import thresholds as at
 from rwmu.report.verdicts import Tone, Verdict
 from rwmu.report.verdicts.calibration_words import JUDGED, WORDS, sentences
 
@@ -85,7 +75,7 @@ def ranks(cells: Mapping[str, Any]) -> bool | None:
     rank = cells["rank"]
     if rank["value"] is None or rank["low"] is None:  # without an interval there are too few episodes to judge
         return None
-    return bool(rank["value"] >= RANKS and rank["low"] >= RANKS_AT_LEAST)
+    return bool(rank["value"] >= at.RANKS and rank["low"] >= at.RANKS_AT_LEAST)
 
 
 def scaled(cells: Mapping[str, Any]) -> bool | None:
@@ -93,8 +83,8 @@ def scaled(cells: Mapping[str, Any]) -> bool | None:
     values = {name: cells[name]["value"] for name in LEVELS}
     if any(value is None or cells[name]["low"] is None for name, value in values.items()):
         return None
-    right = all(abs(value - LEVELS[name]) <= COVERAGE_TOLERANCE + 1e-12 for name, value in values.items())
-    return right and bool(cells["informative"]["value"] >= INFORMATIVE)
+    right = all(abs(value - LEVELS[name]) <= at.COVERAGE_TOLERANCE + 1e-12 for name, value in values.items())
+    return right and bool(cells["informative"]["value"] >= at.INFORMATIVE)
 
 
 def named_method(measured: Mapping[str, Any], horizon: str) -> str | None:
@@ -172,7 +162,7 @@ def _dimensions(table: Mapping[str, Any], horizon: str) -> dict[str, dict[str, A
         off = [abs(entry - LEVELS["coverage_683"]) for entry in row]
         worst = max(range(len(off)), key=off.__getitem__)
         found[kind] = {
-            "near": sum(distance <= NEAR + 1e-12 for distance in off),
+            "near": sum(distance <= at.NEAR + 1e-12 for distance in off),
             "of": len(row),
             "worst": table["columns"][worst],
             "coverage": row[worst],
@@ -184,12 +174,12 @@ def _dimensions(table: Mapping[str, Any], horizon: str) -> dict[str, dict[str, A
 def num_falls(measured: Mapping[str, Any]) -> int:
     """Return how many falls have a row at most ``JUDGED_STEPS`` steps before them that was scored."""
     rows = measured["fall_rows"]
-    return len({episode for episode, left in zip(rows["episode"], rows["steps"], strict=True) if 1 <= left <= int(JUDGED_STEPS)})
+    return len({episode for episode, left in zip(rows["episode"], rows["steps"], strict=True) if 1 <= left <= int(at.JUDGED_STEPS)})
 
 
 def foresees(measured: Mapping[str, Any]) -> bool | None:
     """Return whether the disagreement foresees falls; None where it was not measured, or from too few to judge."""
-    cell = measured["falls"]["disagreement"][JUDGED_STEPS]
-    if cell["value"] is None or cell["low"] is None or num_falls(measured) < FEWEST_FALLS:
+    cell = measured["falls"]["disagreement"][at.JUDGED_STEPS]
+    if cell["value"] is None or cell["low"] is None or num_falls(measured) < at.FEWEST_FALLS:
         return None
-    return bool(cell["value"] >= FORESEES and cell["low"] > CHANCE)
+    return bool(cell["value"] >= at.FORESEES and cell["low"] > at.CHANCE)

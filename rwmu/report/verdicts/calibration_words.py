@@ -6,17 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rwmu.measure.calibration.recalibrated import PREFERRED, RAW
-from rwmu.report.thresholds import (
-    CHANCE,
-    COVERAGE_TOLERANCE,
-    FEWEST_FALLS,
-    FORESEES,
-    INFORMATIVE,
-    JUDGED_STEPS,
-    NEAR,
-    RANKS,
-    RANKS_AT_LEAST,
-)
+from rwmu.report import thresholds as at
 from rwmu.report.wording import listed, number_of, steps
 
 WORDS = {"sampled": "sampled trajectories", "propagated": "propagated means"}
@@ -69,7 +59,7 @@ def _ranking_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -
         return f"Ranking: not measured: {next(iter(measured['ranking'].values()))['rank']['reason']}."
     return (
         f"Ranking: {_answer(verdict['ranking'], 'usable', 'not usable')}. Rank correlation of disagreement with error at a step: "
-        f"{figures} (usable from {RANKS}, with an interval above {RANKS_AT_LEAST})."
+        f"{figures} (usable from {at.RANKS}, with an interval above {at.RANKS_AT_LEAST})."
     )
 
 
@@ -90,14 +80,14 @@ def _held(verdict: Mapping[str, Any], measured: Mapping[str, Any], methods: Mapp
     for k, row in found.items():
         other = f"by {_method(row['method'])}, " if row["method"] != methods[k] else ""
         parts.append(f"{row['near']} of {row['of']} at {k} ({other}worst {row['worst']} with {100 * row['coverage']:.0f} %)")
-    return text + (f" Dimensions within {100 * NEAR:.0f} points of 68.3 %: {', '.join(parts)}." if parts else "")
+    return text + (f" Dimensions within {100 * at.NEAR:.0f} points of 68.3 %: {', '.join(parts)}." if parts else "")
 
 
 def _also(right: Mapping[str, Iterable[str]]) -> str:
     """Name other combinations that are right, horizon -> their names, as what they are: chosen by the test episodes."""
     names = list(dict.fromkeys(name for table in right.values() for name in table))
     parts = [f"{name} at {listed(k for k, table in right.items() if name in table)}" for name in names]
-    points = f"{100 * COVERAGE_TOLERANCE:.0f} points"
+    points = f"{100 * at.COVERAGE_TOLERANCE:.0f} points"
     return f" Also within {points}, but read off these test episodes: {'; '.join(parts)}." if parts else ""
 
 
@@ -130,7 +120,7 @@ def _width_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> 
     parts = []
     for methods, words in ((dict.fromkeys(verdict["judged_by"], RAW), "as they are"), (verdict["judged_by"], "recalibrated")):
         shares = {k: tables[by][k]["informative"]["value"] for k, by in methods.items() if by is not None}
-        if idle := [k for k, share in shares.items() if share is not None and share < INFORMATIVE]:
+        if idle := [k for k, share in shares.items() if share is not None and share < at.INFORMATIVE]:
             parts.append(f"{words} at {listed(idle)}")
     if not parts:
         return ""
@@ -149,19 +139,19 @@ def _exploded_sentence(measured: Mapping[str, Any]) -> str:
 
 
 def _falls_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
-    fall, number = measured["falls"]["disagreement"][JUDGED_STEPS], verdict["num_falls"]
+    fall, number = measured["falls"]["disagreement"][at.JUDGED_STEPS], verdict["num_falls"]
     if fall["value"] is None:
         return f"Falls: not measured: {fall['reason']}."
     falls = number_of(number, "fall")
     if verdict["falls"] is None:
         return (
-            f"Falls: too few to judge by. AUROC {fall['value']:.2f} in the five steps before, from {falls}; {FEWEST_FALLS} falls "
-            "and an interval are needed."
+            f"Falls: too few to judge by. AUROC {fall['value']:.2f} in the five steps before, from {falls}; {at.FEWEST_FALLS} "
+            "falls and an interval are needed."
         )
     return (
         f"Falls: the disagreement {'foresees' if verdict['falls'] else 'does not foresee'} them in the five steps before (AUROC "
-        f"{fall['value']:.2f} [{fall['low']:.2f}, {fall['high']:.2f}], usable from {FORESEES} with an interval above {CHANCE}; "
-        f"{falls})."
+        f"{fall['value']:.2f} [{fall['low']:.2f}, {fall['high']:.2f}], usable from {at.FORESEES} with an interval above "
+        f"{at.CHANCE}; {falls})."
     )
 
 

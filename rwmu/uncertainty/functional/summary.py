@@ -26,6 +26,6 @@ def ratio(numerator: float, denominator: float) -> float:
 
 def correlation(x: Tensor, y: Tensor, relation: ranking.Relation = "rank") -> float:
     """Return the rank or linear correlation of ``[N]`` values; there is none where one does not vary, or is not finite."""
-    if not bool((x.isfinite() & y.isfinite()).all()):
+    if not len(x) or not bool((x.isfinite() & y.isfinite()).all()):
         return math.nan
     return float(ranking.correlation(x, y, relation=relation).filled(math.nan))

@@ -60,7 +60,7 @@ def test_everything_promised_is_there_and_is_plain(measured):
 
 def test_recalibration_by_dimension_is_fitted_to_each_and_said(measured):
     assert measured["grouped_by"] == "field"
-    found = measure_calibration(known_world_model(3), *selections(), replace(SETTINGS, recalibrated_by="dimension"))
+    found = measure_calibration(known_world_model(3), *selections(), replace(SETTINGS, horizons=(1,), recalibrated_by="dimension", methods=("per_horizon",)))
     assert found["grouped_by"] == "dimension"
     fitted = recalibration_from_dict(found["recalibrations"]["sampled"][0]["fitted"]["per_horizon"]["recalibration"])
     assert len(fitted.groups) == 45
