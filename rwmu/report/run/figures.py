@@ -312,7 +312,7 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["command_tracking"] = command_tracking(tracking["command"], tracking["velocity"], correlation)
     if rows := return_rows(report):
         drawn["returns"] = return_bars(rows, (report.get("dataset") or {}).get("return_per_20s"))
-    if lines := survival_lines(figure_data):
+    if tracking and (lines := survival_lines(figure_data)):
         drawn["survival"] = survival(lines, tracking["episode_s"])
     if levels:
         drawn["dream_reality"] = dream_reality(levels)

@@ -28,4 +28,5 @@ def correlation(x: Tensor, y: Tensor, relation: ranking.Relation = "rank") -> fl
     """Return the rank or linear correlation of ``[N]`` values; there is none where one does not vary, or is not finite."""
     if not len(x) or not bool((x.isfinite() & y.isfinite()).all()):
         return math.nan
-    return float(ranking.correlation(x, y, relation=relation).filled(math.nan))
+    found = ranking.correlation(x, y, relation=relation)
+    return float(found) if bool(found.available) else math.nan
