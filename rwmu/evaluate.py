@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 
 from rwmu.runs.command_line import command
 from rwmu.runs.evaluation import measure_deployment, measure_model, policy_path, write_report
+from rwmu.runs.experiment import instantiate
+from rwmu.runs.exploit import Exploit
 from rwmu.runs.opening import note_data, open_finished
 
 
@@ -23,6 +25,10 @@ def main(config: DictConfig) -> None:
     changes = {str(name): value for name, value in config.evaluation.items() if value is not None}
     experiment = replace(experiment, evaluation=replace(experiment.evaluation, **changes))
     experiment.machine.set_up()
+    diagnostic = instantiate(config.diagnostics)
+    if isinstance(diagnostic, Exploit):
+        print(f"Exploit diagnostic: {diagnostic.write(experiment, folder)}")
+        return
     note_data(experiment, folder)
     if folder.world_model.is_file() or experiment.trainer.checkpoint is not None:
         measure_model(experiment, folder)

@@ -65,3 +65,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def smoke(shared_data: Path) -> list[str]:
     """Return overrides that shrink a run, on data that all tests share."""
     return ["scale=smoke", f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}", "machine.progress=false"]
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pages' figures out, which take most of a page's time."""
+    for page in ("run", "calibration", "exploit"):
+        monkeypatch.setattr(f"rwmu.report.{page}.figures.draw", lambda *_: {})

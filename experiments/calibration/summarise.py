@@ -103,42 +103,32 @@ def near(verdict: dict[str, Any], k: str, kind: str) -> str:
 
 def lines(analyses: dict[str, Cells], verdicts: dict[str, dict[str, Any]]) -> list[str]:
     """Return the README's tables."""
-    kinds = {"raw": "dimensions within 10 points, and the worst", "recalibrated": "the same, recalibrated"}
-    dimensions = {
-        name: {k: [near(verdict, k, kind) for kind in kinds] for k in verdict["ranking"]} for name, verdict in verdicts.items()
-    }
     # How a recalibration is grouped changes the scale after it and nothing else.
     models = {name: cells for name, cells in analyses.items() if verdicts[name].get("grouped_by", FIELD) == FIELD}
-    written = [*_by_horizon(models, RANKING), "", *_by_horizon(analyses, SCALE, list(kinds.values()), dimensions)]
-    written += ["", _row(["", *models]), _row(["---"] * (1 + len(models)))]
-    return written + [
-        _row([words, *(text(cells, *cell, counted=True) for cells in models.values())]) for words, cell in OTHERS.items()
+
+    def by_horizon(chosen: dict[str, Cells], columns: dict[str, tuple[str, str]], kinds: Sequence[str] = ()) -> list[list[str]]:
+        rows = []
+        for name, cells in chosen.items():
+            for k in dict.fromkeys(cell.split("/")[0] for cell in cells["ranking"]):
+                numbers = [text(cells, table, cell.format(k=k)) for table, cell in columns.values()]
+                dimensions = [near(verdicts[name], k, kind) for kind in kinds]
+                rows.append([name, k, cells["ranking"][f"{k}/error"]["trajectories"], *numbers, *dimensions])
+        return rows
+
+    first = ["model", "steps ahead", "episodes"]
+    dimensions = ["dimensions within 10 points, and the worst", "the same, recalibrated"]
+    others = [[words, *(text(cells, *cell, counted=True) for cells in models.values())] for words, cell in OTHERS.items()]
+    return [
+        *_table([*first, *RANKING], by_horizon(models, RANKING)),
+        "",
+        *_table([*first, *SCALE, *dimensions], by_horizon(analyses, SCALE, ("raw", "recalibrated"))),
+        "",
+        *_table(["", *models], others),
     ]
 
 
-def _by_horizon(
-    analyses: dict[str, Cells],
-    columns: dict[str, tuple[str, str]],
-    more: Sequence[str] = (),
-    entries: dict[str, dict[str, list[str]]] | None = None,
-) -> list[str]:
-    """Return a table with a row for each model and horizon.
-
-    Args:
-        more: further headings. entries: model -> horizon -> what stands below them.
-    """
-    header = ["model", "steps ahead", "episodes", *columns, *more]
-    rows = [_row(header), _row(["---"] * len(header))]
-    for name, cells in analyses.items():
-        for k in dict.fromkeys(cell.split("/")[0] for cell in cells["ranking"]):
-            count = cells["ranking"][f"{k}/error"]["trajectories"]
-            numbers = [text(cells, table, cell.format(k=k)) for table, cell in columns.values()]
-            rows.append(_row([name, k, count, *numbers, *([] if entries is None else entries[name][k])]))
-    return rows
-
-
-def _row(entries: Sequence[str]) -> str:
-    return f"| {' | '.join(entry.strip() for entry in entries)} |"
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(entry.strip() for entry in row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:

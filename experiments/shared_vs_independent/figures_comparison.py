@@ -35,7 +35,7 @@ from experiments.shared_vs_independent.gather import FRACTION, Gathered, policie
 from experiments.shared_vs_independent.returns import Returns
 from experiments.shared_vs_independent.robust import Estimate
 from experiments.shared_vs_independent.tables import COMPARED_MODELS
-from rwmu.report.figures import GREY, INK
+from rwmu.report.style import GREY, INK
 
 # Every pair is of independent members and another model, whose look it has.
 LOOKS = {pair: next(model for model in pair if model != "independent") for pair in COMPARED_MODELS}

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from experiments.shared_vs_independent.cells import MODELS
 from experiments.shared_vs_independent.robust import FEWEST_SEEDS, Estimate
-from rwmu.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
+from rwmu.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 
 COLOURS = {"shared": BLUE, "independent": ORANGE, "priors": GREEN, "shared_wide": PURPLE}
 MARKERS = {"shared": "o", "independent": "s", "priors": "^", "shared_wide": "D"}

@@ -27,7 +27,7 @@ from experiments.shared_vs_independent.figures_drawing import (
 from experiments.shared_vs_independent.figures_models import AREA, RANK, STEPS_AHEAD, STEPS_BEFORE, Tested, mark_few, pairs
 from experiments.shared_vs_independent.gather import CORRELATION, FRACTION, Gathered, Keys, models, number_at
 from experiments.shared_vs_independent.tables import HORIZONS, WITHIN
-from rwmu.report.figures import INK
+from rwmu.report.style import INK
 
 MARKERS = {"disagreement": "o", "predicted noise": "X", "termination head (falls only)": "v"}
 RANKS = {"disagreement": "rank", "predicted noise": "aleatoric_rank"}

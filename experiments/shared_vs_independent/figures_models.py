@@ -29,7 +29,7 @@ from experiments.shared_vs_independent.figures_drawing import (
 from experiments.shared_vs_independent.gather import CORRELATION, FRACTION, NO_LIMITS, Gathered, Keys, models
 from experiments.shared_vs_independent.robust import FEWEST_FALLS, Estimate
 from experiments.shared_vs_independent.tables import HORIZONS, METHODS, WITHIN
-from rwmu.report.figures import INK
+from rwmu.report.style import INK
 
 STEPS_AHEAD = f"steps ahead {NOT_TO_SCALE}"
 STEPS_BEFORE = f"steps before a fall, at most {NOT_TO_SCALE}"

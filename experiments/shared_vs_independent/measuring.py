@@ -12,8 +12,10 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.rehearsal import rehearse
 from rwmu.measure.calibration.measure import measure_calibration
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.deployment import Deployment
+from rwmu.measure.windows import Selection
+from rwmu.report.verdicts.calibration import judge
 from rwmu.uncertainty.estimates import aleatoric, epistemic
 
 # Every row of the test episodes is predicted one step ahead: a sample of them would have to be weighed.
@@ -27,12 +29,13 @@ _DIGITS = 5
 
 def measure(world_model: WorldModel, tested: OfflineDataModule, own: OfflineDataModule) -> dict[str, Any]:
     """Measure a world model on the test split of ``tested``, recalibrated on the calibration split of the data of its ``own``."""
-    return measure_calibration(
+    measured = measure_calibration(
         world_model,
         test=Selection(tested.episodes, tested.splits["test"]),
         calibration=Selection(own.episodes, own.splits["calibration"]),
         settings=SETTINGS,
     )
+    return measured | {"verdict": judge(measured)}
 
 
 def dense_rows(world_model: WorldModel, tested: OfflineDataModule) -> dict[str, Any]:

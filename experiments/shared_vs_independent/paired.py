@@ -21,7 +21,7 @@ from experiments.shared_vs_independent.robust import (
     interquartile_mean,
     of_resampled,
 )
-from rwmu.measure.calibration.weighted import weighted_correlation, weighted_ranks
+from rwmu.uncertainty.functional.weighted import weighted_correlation, weighted_ranks
 
 Measured = dict[str, Any]
 

@@ -37,7 +37,8 @@ from rwmu.errors import CheckpointError, ConfigError
 from rwmu.files import copy_file, write_json, write_text
 from rwmu.measure import deploy as deployment
 from rwmu.measure.cache import DeploymentCache, deployment_key
-from rwmu.measure.measure import Candidate, deploy_each
+from rwmu.measure.deploy import Candidate, deploy_each
+from rwmu.measure.windows import Selection
 from rwmu.numerics import set_up
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.card import commit, difference
@@ -194,8 +195,9 @@ def deploy(run: Run, clone: Path) -> dict[str, Any]:
     def simulate() -> Any:
         return run.parts.simulator(num_envs=settings.num_envs, seed=settings.seed, num_threads=run.config.trainer.num_threads)
 
+    held_out = Selection(run.parts.data.episodes, run.parts.data.splits["test"])
     deployments = deploy_each(simulate, policies, DeploymentCache(settings.cache), settings.seed, settings.progress)
-    judged = deployment.judge(deployments, policies, run.world_model(), run.parts.data, task, settings)
+    judged = deployment.beside_dreams(deployments, policies, run.world_model(), held_out, task, settings)
     return judged | {"episodes": {name: measuring.episodes(found) for name, found in deployments.items()}}
 
 

@@ -1,4 +1,4 @@
-"""Stage deployment: the policy in the simulator that it never touched, beside the data's policies and its own dream."""
+"""Deploy policies in the simulator that they never touched, beside the data's policies and their own dreams."""
 
 from __future__ import annotations
 
@@ -7,15 +7,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rwmu.data.datamodule import OfflineDataModule
+from tqdm import tqdm
+
 from rwmu.dynamics.world_model import WorldModel
+from rwmu.interfaces import Actor
 from rwmu.measure.cache import DeploymentCache, deployment_key
-from rwmu.measure.deployment import DeployableEnv, Deployment, StandingStill
+from rwmu.measure.deployment import DeployableEnv, Deployment, StandingStill, deploy
 from rwmu.measure.dream_check import dream, dream_reality, level_starts
-from rwmu.measure.measure import Candidate, deploy_each, measure_deployment, measure_imagination, merge
+from rwmu.measure.measure import merge
+from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.simulators.actors import PolicyLevels
 from rwmu.tasks.velocity import VelocityTask
+
+OURS = ("deterministic", "sampled")
+REFERENCES = ("standing_still", "clone")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy to be deployed.
+
+    Attributes:
+        name: ``deterministic``, ``sampled``, ``clone``, ``standing_still``, or the level of a behaviour policy.
+        actor: observations to actions.
+        cache_key: :func:`rwmu.measure.cache.deployment_key`, or None for a policy that is deployed once in its life.
+    """
+
+    name: str
+    actor: Actor
+    cache_key: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,7 @@ def candidates(
 
     Args:
         policy, clone: checkpoints.
-        levels: of the behaviour policies.
+        levels: the behaviour policies of the task's robot; None where there are none.
     """
 
     def key(identity: str) -> dict[str, Any]:
@@ -69,31 +90,52 @@ def candidates(
     return found
 
 
+def deploy_each(
+    make_env: Callable[[], DeployableEnv],
+    candidates: Sequence[Candidate],
+    cache: DeploymentCache | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Deployment]:
+    """Deploy policies in turn, each in a fresh environment of the same seed: the same starts and commands for all."""
+    cache = cache or DeploymentCache(None)
+    deployments: dict[str, Deployment] = {}
+    for candidate in tqdm(candidates, desc="deploying", unit="policy", disable=not progress):
+
+        def run(candidate: Candidate = candidate) -> Deployment:
+            return deploy(make_env(), candidate.actor, seed=seed, label=candidate.name, progress=progress)
+
+        key = candidate.cache_key
+        deployments[candidate.name] = run() if key is None else cache.obtain(key, run)
+    return deployments
+
+
 def measure(
-    make_simulator: Callable[[], DeployableEnv],
-    policies: list[Candidate],
+    make_env: Callable[[], DeployableEnv],
+    policies: Sequence[Candidate],
     world_model: WorldModel | None,
-    data: OfflineDataModule,
+    held_out: Selection,
     task: VelocityTask,
     settings: DeploymentSettings,
 ) -> dict[str, Any]:
     """Deploy ``policies`` and, where there is a world model, roll the behaviour policies and ours inside it too.
 
     Args:
-        make_simulator: returns a fresh simulator.
+        make_env: returns a fresh simulator, the same at every call.
+        held_out: episodes that dreams start from.
 
     Returns:
         The parts ``deployment``, ``imagination`` and ``dream_reality`` of the results.
     """
-    deployments = deploy_each(make_simulator, policies, DeploymentCache(settings.cache), settings.seed, settings.progress)
-    return judge(deployments, policies, world_model, data, task, settings)
+    deployments = deploy_each(make_env, policies, DeploymentCache(settings.cache), settings.seed, settings.progress)
+    return beside_dreams(deployments, policies, world_model, held_out, task, settings)
 
 
-def judge(
+def beside_dreams(
     deployments: Mapping[str, Deployment],
     policies: Sequence[Candidate],
     world_model: WorldModel | None,
-    data: OfflineDataModule,
+    held_out: Selection,
     task: VelocityTask,
     settings: DeploymentSettings,
 ) -> dict[str, Any]:
@@ -101,17 +143,42 @@ def judge(
     measured = measure_deployment(deployments)
     if world_model is None:
         return measured
-    model, ids = world_model, data.splits["test"]
+    model, episodes = world_model, held_out.episodes
     actors = {candidate.name: candidate.actor for candidate in policies}
 
-    def imagine(name: str, level: str | None, num_envs: int, num_steps: int) -> Deployment:
-        rows = level_starts(data.episodes, ids, level, model.history)
-        arguments = (model, task, data.episodes, rows, actors[name], num_envs, num_steps, settings.seed)
+    def imagine(name: str, level: str | None, num_steps: int) -> Deployment:
+        starts = level_starts(episodes, held_out.ids, level, model.history)
+        arguments = (model, task, episodes, starts, actors[name], settings.num_dream_envs, num_steps, settings.seed)
         return dream(*arguments, label=f"{name}, dreamt", progress=settings.progress, **settings.dream_rules)
 
     real = deployments["deterministic"]
-    own = imagine("deterministic", None, settings.num_dream_envs, real.num_steps)
-    levels = [name for name in measured["deployment"]["behaviour"] if name in set(data.episodes.levels)]
-    steps = min(settings.dream_steps, real.num_steps)
-    dreams = {level: imagine(level, level, settings.num_dream_envs, steps) for level in levels}
+    own = imagine("deterministic", None, real.num_steps)
+    levels = [name for name in measured["deployment"]["behaviour"] if name in set(episodes.levels)]
+    dreams = {level: imagine(level, level, min(settings.dream_steps, real.num_steps)) for level in levels}
     return merge(measured, measure_imagination(own, real), {"dream_reality": dream_reality(dreams, deployments)})
+
+
+def measure_deployment(deployments: Mapping[str, Deployment]) -> dict[str, Any]:
+    """Summarise deployments by name; returns the parts ``deployment`` and ``figure_data``."""
+    known = (*OURS, *REFERENCES)
+    section: dict[str, Any] = {name: deployments[name].summary() for name in known if name in deployments}
+    section["behaviour"] = {name: run.summary() for name, run in deployments.items() if name not in known}
+    figure_data: dict[str, Any] = {"lived_s": {name: run.lived_steps * run.step_dt for name, run in deployments.items()}}
+    if "deterministic" in deployments:
+        ours = deployments["deterministic"]
+        figure_data["tracking"] = {"command": ours.command, "velocity": ours.velocity, "episode_s": ours.num_steps * ours.step_dt}
+    return {"deployment": section, "figure_data": figure_data}
+
+
+def measure_imagination(dream: Deployment, simulator: Deployment | None) -> dict[str, Any]:
+    """Summarise the policy's imagined episodes; returns the part ``imagination``, with the ``gap`` to the simulator.
+
+    The gap (imagined less real) is of episodes of the same length; where the lengths differ there is none.
+    """
+    section = dream.summary() | {"full_length_s": dream.num_steps * dream.step_dt}
+    if simulator is not None and simulator.num_steps == dream.num_steps:
+        real = simulator.summary()
+        section["gap"] = {
+            name: section[name] - real[name] for name in ("return", "track_lin_vel_xy", "track_ang_vel_z", "fall_fraction")
+        }
+    return {"imagination": section}

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from rwmu.files import json_ready
 from rwmu.interfaces import Actor
-from rwmu.measure import statistics
 from rwmu.records import Reward
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
+from rwmu.uncertainty.functional.summary import correlation, mean, ratio, standard_error
 
 SETTLE_S = 1.0  # how long a robot may take to answer a new command before its speed is held against it
 AXES = ("x", "y", "yaw")
@@ -83,12 +83,12 @@ class Deployment:
         """Return each weighted term's reward per second lived, and their ``total``."""
         sums, steps = (self.settled_term_sums, self.settled_steps) if settled else (self.term_sums, self.lived_steps)
         lived = float(steps.sum())
-        rates = {name: self.weights[name] * statistics.ratio(float(value.double().sum()), lived) for name, value in sums.items()}
+        rates = {name: self.weights[name] * ratio(float(value.double().sum()), lived) for name, value in sums.items()}
         return rates | {"total": sum(rates.values())}
 
     def falls_per_minute(self) -> float:
         """Return falls per minute lived."""
-        return statistics.ratio(60.0 * float(self.fell.sum()), float(self.lived_steps.sum()) * self.step_dt)
+        return ratio(60.0 * float(self.fell.sum()), float(self.lived_steps.sum()) * self.step_dt)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the report, plain numbers."""
@@ -101,13 +101,13 @@ class Deployment:
             "track_lin_vel_xy_while_up": self.tracking("track_lin_vel_xy_exp", while_up=True),
             "track_ang_vel_z_while_up": self.tracking("track_ang_vel_z_exp", while_up=True),
         }
-        return {name: statistics.mean(values) for name, values in samples.items()} | {
+        return {name: mean(values) for name, values in samples.items()} | {
             "num_episodes": len(self.fell),
-            "standard_error": {name: statistics.standard_error(values) for name, values in samples.items()},
-            "terms": {n: self.weights[n] * self.step_dt * statistics.mean(value) for n, value in self.term_sums.items()},
+            "standard_error": {name: standard_error(values) for name, values in samples.items()},
+            "terms": {n: self.weights[n] * self.step_dt * mean(value) for n, value in self.term_sums.items()},
             "reward_rate": self.reward_rates(),
-            "command_correlation": {a: statistics.pearson(self.command[:, i], self.velocity[:, i]) for i, a in enumerate(AXES)},
-            "velocity_error": {a: statistics.mean((self.command[:, i] - self.velocity[:, i]).abs()) for i, a in enumerate(AXES)},
+            "command_correlation": {a: correlation(self.command[:, i], self.velocity[:, i], "linear") for i, a in enumerate(AXES)},
+            "velocity_error": {a: mean((self.command[:, i] - self.velocity[:, i]).abs()) for i, a in enumerate(AXES)},
         }
 
     def to_plain(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,22 +11,24 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.windows import spaced_starts
-from rwmu.dynamics.unroll import predict_rows, unroll
-from rwmu.measure import statistics
-from rwmu.measure.rollout_error import HORIZONS, FittedModel, normalized_window, open_loop, separate_starts
+from rwmu.dynamics.unroll import unroll
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.measure.rollout_error import HORIZONS, open_loop, separate_starts
+from rwmu.measure.windows import evenly, foretell, true_window
 from rwmu.robots.layout import StateLayout
+from rwmu.uncertainty.functional.falls import area_under_roc
+from rwmu.uncertainty.functional.summary import correlation, mean, ratio
 
-EXAMPLE_COLUMNS = ("base_lin_vel[0]", "base_lin_vel[1]", "base_ang_vel[2]", "projected_gravity[0]", "joint_pos[4]", "joint_vel[8]")
 _CHUNK = 8  # rows predicted, teacher-forced, after each history
 _POINTS = 300  # of a scatter figure
 
 
 def epistemic_correlation(
-    world_model: FittedModel,
+    world_model: WorldModel,
     episodes: Episodes,
     ids: Tensor,
     horizons: Sequence[int] = HORIZONS,
-    number: int | None = 400,
+    num_windows: int | None = 400,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Correlate the members' disagreement with the error actually made, at each horizon, over non-overlapping windows.
@@ -36,43 +39,37 @@ def epistemic_correlation(
         ``pearson`` and ``spearman`` (horizon -> -1..1; nan for one member), ``points`` (horizon -> epistemic and error, to draw).
     """
     longest = max(horizons)
-    starts = separate_starts(episodes, ids, world_model.history + longest, number, seed)
+    starts = separate_starts(episodes, ids, world_model.history + longest, num_windows, seed)
     forecast = open_loop(world_model, episodes, starts, longest, feedback="member")
     error = forecast.squared_error().mean(-1).sqrt()
     pairs = {str(k): (forecast.epistemic[k - 1], error[k - 1]) for k in horizons}
     return {
         "windows": len(starts),
-        "pearson": {k: statistics.pearson(*pair) for k, pair in pairs.items()},
-        "spearman": {k: statistics.spearman(*pair) for k, pair in pairs.items()},
+        "pearson": {k: correlation(*pair, "linear") for k, pair in pairs.items()},
+        "spearman": {k: correlation(*pair) for k, pair in pairs.items()},
         "points": {k: {"epistemic": u[:_POINTS].tolist(), "error": e[:_POINTS].tolist()} for k, (u, e) in pairs.items()},
     }
 
 
-@torch.no_grad()
-def termination_probabilities(world_model: FittedModel, episodes: Episodes, ids: Tensor) -> Tensor:
+def termination_probabilities(world_model: WorldModel, episodes: Episodes, ids: Tensor) -> Tensor:
     """Return ``[R]``: what the members' mean gives, one step ahead, for a termination at each row of the episodes ``ids``.
 
     Rows with less than H rows before them, and rows of other episodes, are nan.
     """
-    history, length = world_model.history, world_model.history + _CHUNK
+    length = world_model.history + _CHUNK
     probability = torch.full((episodes.num_rows,), torch.nan)
-    starts = []
+    starts = [torch.empty(0, dtype=torch.int64)]
     for offset, rows in zip(episodes.offsets[ids].tolist(), episodes.lengths[ids].tolist(), strict=True):
         if rows >= length:
             # The last window ends with the episode, for there the falls are; it may predict some rows a second time.
             starts.append(torch.arange(offset, offset + rows - length + 1, _CHUNK))
             starts.append(torch.tensor([offset + rows - length]))
-    if not starts:
-        return probability
-    for batch in torch.split(torch.cat(starts), 256):
-        window = normalized_window(world_model, episodes, batch, length)
-        logits = predict_rows(world_model.dynamics, window, history).termination.flatten(1, 2)
-        rows_predicted = batch[:, None] + torch.arange(history, length)
-        probability[rows_predicted.flatten()] = logits.sigmoid().mean(dim=0)[:, 0]
+    for part in foretell(world_model, episodes, torch.cat(starts), _CHUNK):
+        probability[part.row] = part.prediction.termination.sigmoid().mean(dim=0)[:, 0]
     return probability
 
 
-def termination_head(world_model: FittedModel, episodes: Episodes, ids: Tensor) -> dict[str, Any]:
+def termination_head(world_model: WorldModel, episodes: Episodes, ids: Tensor) -> dict[str, Any]:
     """Measure the termination head, one step ahead, on the episodes ``ids``.
 
     Returns:
@@ -89,17 +86,17 @@ def termination_head(world_model: FittedModel, episodes: Episodes, ids: Tensor) 
         "rows": len(score),
         "falls": falls,
         "falls_left_out": int(everyone) - falls,
-        "recall": statistics.ratio(hits, falls),
-        "precision": statistics.ratio(hits, alarms),
-        "recall_sampled": statistics.mean(score[fell]),
-        "precision_sampled": statistics.ratio(float(score[fell].sum()), float(score.sum())),
+        "recall": ratio(hits, falls),
+        "precision": ratio(hits, alarms),
+        "recall_sampled": mean(score[fell]),
+        "precision_sampled": ratio(float(score[fell].sum()), float(score.sum())),
         "expected_falls": float(score.sum()),
-        "auroc": statistics.area_under_roc(score, fell),
+        "auroc": float(area_under_roc(score, fell).filled(math.nan)),
     }
 
 
 def falls_foreseen(
-    world_model: FittedModel, episodes: Episodes, ids: Tensor, horizon: int = 24, upright_gravity_z: float = -0.5
+    world_model: WorldModel, episodes: Episodes, ids: Tensor, horizon: int = 24, upright_gravity_z: float = -0.5
 ) -> dict[str, Any]:
     """Ask whether open-loop forecasts of ``horizon`` steps with the true actions end in a fall where the truth does.
 
@@ -119,8 +116,7 @@ def falls_foreseen(
     windows = others[:, None] + torch.arange(length)
     lies = layout.part(episodes.state, "projected_gravity")[:, 2] > upright_gravity_z
     others = others[~(episodes.termination | lies)[windows].any(-1)]
-    number = min(len(others), max(200, len(falls)))
-    others = others[(torch.arange(number) * len(others)) // max(number, 1)]
+    others = evenly(others, max(200, len(falls)))
     result: dict[str, Any] = {"horizon": horizon, "falls": len(falls), "others": len(others)}
     for name, starts in (("falls", falls), ("others", others)):
         if not len(starts):
@@ -129,17 +125,36 @@ def falls_foreseen(
         by_head = 1.0 - (1.0 - forecast.termination).prod(dim=0) > 0.5
         state = world_model.normalizer.denormalize(forecast.predicted[:, 0])
         lying = (layout.part(state, "projected_gravity")[..., 2] > upright_gravity_z).any(dim=0)
-        result[f"{name}_forecast_by_head"] = statistics.mean(by_head.float())
-        result[f"{name}_forecast"] = statistics.mean((by_head | lying).float())
+        result[f"{name}_forecast_by_head"] = mean(by_head.float())
+        result[f"{name}_forecast"] = mean((by_head | lying).float())
     return result
+
+
+def example_columns(layout: StateLayout, joint_names: Sequence[str] = ()) -> dict[str, str]:
+    """Return the columns of the state that an example shows, and what they are called: of any robot.
+
+    Args:
+        joint_names: of the robot, ``[A]``; without them a joint is called by its number.
+    """
+    joints = layout["joint_pos"].stop - layout["joint_pos"].start
+    first, second = joints // 3, 2 * joints // 3
+    names = joint_names or [f"joint {place}" for place in range(joints)]
+    return {
+        "base_lin_vel[0]": "forward speed",
+        "base_lin_vel[1]": "sideways speed",
+        "base_ang_vel[2]": "yaw rate",
+        "projected_gravity[0]": "gravity x (pitch)",
+        f"joint_pos[{first}]": f"angle of {names[first]}",
+        f"joint_vel[{second}]": f"speed of {names[second]}",
+    }
 
 
 @torch.no_grad()
 def example_rollout(
-    world_model: FittedModel,
+    world_model: WorldModel,
     episodes: Episodes,
     ids: Tensor,
-    columns: Sequence[str] = EXAMPLE_COLUMNS,
+    joint_names: Sequence[str] = (),
     horizon: int = 100,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -147,26 +162,26 @@ def example_rollout(
 
     Returns:
         ``time_s`` (0 at the last true row), ``forecast_from`` (index of the first forecast row), ``level``, and ``columns``:
-        name -> ``unit``, ``truth [T]``, ``members [E][K]``, physical units.
+        name -> ``label``, ``unit``, ``truth [T]``, ``members [E][K]``, physical units.
     """
     history = world_model.history
     starts = separate_starts(episodes, ids, history + horizon, 200, seed)
     error = open_loop(world_model, episodes, starts, horizon).squared_error().mean((0, 2))
     start = starts[error.argsort()[(len(starts) - 1) // 2]]
-    window = normalized_window(world_model, episodes, start[None], history + horizon)
+    window, _ = true_window(world_model, episodes, start[None], history + horizon)
     rollout = unroll(world_model.dynamics, window, history, feedback="mean")
     members = world_model.normalizer.denormalize(rollout.feedback[:, :, 0])
     truth = world_model.normalizer.denormalize(window.state[0, 0])
     layout = StateLayout.from_description(episodes.attributes["layout"])
     units = [field.unit for field in layout.fields for _ in range(field.size)]
-    index = {name: layout.names().index(name) for name in columns}
-    step_dt = float(episodes.attributes["step_dt"])
+    names, step_dt = layout.names(), float(episodes.attributes["step_dt"])
     return {
         "level": episodes.levels[int(episodes.episode_of_row[start])],
         "time_s": [step_dt * (row - history + 1) for row in range(history + horizon)],
         "forecast_from": history,
         "columns": {
-            name: {"unit": units[i], "truth": truth[:, i].tolist(), "members": members[:, :, i].T.tolist()}
-            for name, i in index.items()
+            name: {"label": label, "unit": units[i], "truth": truth[:, i].tolist(), "members": members[:, :, i].T.tolist()}
+            for name, label in example_columns(layout, joint_names).items()
+            for i in [names.index(name)]
         },
     }

@@ -20,9 +20,9 @@ from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Actor
-from rwmu.measure import statistics
 from rwmu.measure.deployment import Deployment, deploy
 from rwmu.tasks.velocity import VelocityTask
+from rwmu.uncertainty.functional.summary import mean
 
 
 def level_starts(episodes: Episodes, ids: Tensor, level: str | None, history: int, before_fall: int = 50) -> Tensor:
@@ -78,7 +78,7 @@ def dream_reality(dreams: Mapping[str, Deployment], simulator: Mapping[str, Depl
     """Compare each policy that was rolled on both sides; ``mean_absolute_gap`` averages the totals' gaps over policies."""
     rows = {name: compare(dream, simulator[name]) for name, dream in dreams.items() if name in simulator}
     gaps = torch.tensor([row["terms"]["total"]["gap"] for row in rows.values()], dtype=torch.float64)
-    return {"levels": rows, "mean_absolute_gap": statistics.mean(gaps[~gaps.isnan()].abs())}
+    return {"levels": rows, "mean_absolute_gap": mean(gaps[~gaps.isnan()].abs())}
 
 
 def _seconds(deployment: Deployment) -> float:

@@ -7,34 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.normalizer import Normalizer
-from rwmu.data.windows import gather, require_long_enough, spaced_starts
+from rwmu.data.windows import require_long_enough, spaced_starts
 from rwmu.dynamics.unroll import Feedback, unroll
-from rwmu.interfaces import Dynamics
-from rwmu.records import Window
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.measure.windows import BATCH, true_window
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.estimates import epistemic
+from rwmu.uncertainty.resampling import resampled_totals, trajectory_sums
 
 HORIZONS = (1, 8, 24, 100)
-_BATCH = 256  # windows forecast at once
-
-
-class FittedModel(Protocol):
-    """What the evaluation needs of a world model."""
-
-    normalizer: Normalizer
-    history: int
-
-    @property
-    def dynamics(self) -> Dynamics:
-        """Return the ensemble."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -75,16 +62,9 @@ def separate_starts(episodes: Episodes, ids: Tensor, length: int, number: int | 
     return spaced_starts(episodes.lengths, ids, length, number, seed)
 
 
-def normalized_window(world_model: FittedModel, episodes: Episodes, starts: Tensor, length: int) -> Window:
-    """Return the rows from ``starts [B]`` on as one window ``[1, B, length, .]``, states normalised."""
-    window = gather(episodes, starts, length)
-    window = Window(world_model.normalizer.normalize(window.state), window.action, window.contact, window.termination)
-    return window.map(lambda tensor: tensor[None].float())
-
-
 @torch.no_grad()
 def open_loop(
-    world_model: FittedModel, episodes: Episodes, starts: Tensor, horizon: int, feedback: Feedback = "ensemble_mean"
+    world_model: WorldModel, episodes: Episodes, starts: Tensor, horizon: int, feedback: Feedback = "ensemble_mean"
 ) -> OpenLoop:
     """Forecast ``horizon`` steps after H true rows from each of ``starts [B]``, with the true actions.
 
@@ -93,8 +73,8 @@ def open_loop(
     """
     dynamics, history = world_model.dynamics, world_model.history
     parts: list[OpenLoop] = []
-    for rows in torch.split(starts, _BATCH):
-        window = normalized_window(world_model, episodes, rows, history + horizon)
+    for rows in torch.split(starts, BATCH):
+        window, _ = true_window(world_model, episodes, rows, history + horizon)
         member = torch.arange(len(rows)) % dynamics.num_members
         rollout = unroll(dynamics, window, history, feedback, member=member)
         parts.append(
@@ -117,20 +97,17 @@ def root_mean_square(squared_error: Tensor) -> float:
     return float(squared_error.double().mean().sqrt())
 
 
-def episode_bootstrap(squared_error: Tensor, episode: Tensor, resamples: int = 400, seed: int = 0) -> float:
+def standard_error(squared_error: Tensor, episode: Tensor, resamples: int = 400, seed: int = 0) -> float:
     """Return the standard error of the root mean square of ``[B]`` windows, by resampling whole episodes; nan for one episode."""
-    ids, place = torch.unique(episode, return_inverse=True)
-    if len(ids) < 2:
+    sums = trajectory_sums(torch.stack([squared_error, torch.ones_like(squared_error)], dim=1), episode)
+    if len(sums) < 2:
         return float("nan")
-    zeros = torch.zeros(len(ids), dtype=torch.float64)
-    sums = zeros.index_add(0, place, squared_error.double())
-    counts = zeros.index_add(0, place, torch.ones_like(squared_error, dtype=torch.float64))
-    draws = torch.randint(len(ids), (resamples, len(ids)), generator=torch.Generator().manual_seed(seed))
-    return float((sums[draws].sum(1) / counts[draws].sum(1)).sqrt().std())
+    totals = resampled_totals(sums, resamples, seed)
+    return float((totals[:, 0] / totals[:, 1]).sqrt().std())
 
 
 def rollout_error(
-    world_model: FittedModel,
+    world_model: WorldModel,
     episodes: Episodes,
     ids: Tensor,
     horizons: Sequence[int] = HORIZONS,
@@ -157,7 +134,7 @@ def rollout_error(
         "windows": len(starts),
         "episodes": len(torch.unique(forecast.episode)),
         "normalized_error": {str(k): root_mean_square(error[k - 1]) for k in horizons},
-        "standard_error": {str(k): episode_bootstrap(error[k - 1].mean(-1), forecast.episode, seed=seed) for k in horizons},
+        "standard_error": {str(k): standard_error(error[k - 1].mean(-1), forecast.episode, seed=seed) for k in horizons},
         "hold_last_error": {str(k): root_mean_square(hold[k - 1]) for k in horizons},
         "curve": {
             "model": error.double().mean((1, 2)).sqrt().tolist(),

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside itself: tables, embedded figures, embedded video."""
+"""A page of HTML that needs nothing beside itself: verdicts, tables, embedded figures, embedded video."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rwmu.report.verdict import Verdict, missing, number
+from rwmu.report.verdicts import Verdict
+from rwmu.report.wording import missing
 
 EMBED_LIMIT_BYTES = 10_000_000
 _MEDIA = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif", ".png": "image/png"}
@@ -89,6 +90,11 @@ def figure(png: bytes | None, caption: str) -> str:
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
+def figures(images: Mapping[str, bytes], captions: Mapping[str, str]) -> str:
+    """Return those of the captioned figures that there are, in the order of their captions."""
+    return "".join(figure(images.get(name), caption) for name, caption in captions.items())
+
+
 def video(path: Path | None, run_dir: Path, reason: str, caption: str) -> str:
     """Return the video: embedded if it is small, linked if it is large, and why it is absent if it is."""
     if path is None or not path.is_file() or path.suffix not in _MEDIA:
@@ -108,12 +114,3 @@ def video(path: Path | None, run_dir: Path, reason: str, caption: str) -> str:
 def absent(report: Mapping[str, Any], part: str) -> str:
     """Return a sentence on why a part of the results is missing."""
     return f'<p class="absent">Not measured: {escape(missing(report, part))}</p>'
-
-
-def shown(report: Mapping[str, Any], *path: str, digits: int = 2, scale: float = 1.0) -> str:
-    """Return the number at ``path`` as text, a dash where there is none."""
-    value = number(report, *path)
-    if value is None:
-        return "–"
-    # Adding zero turns a negative zero, left over by rounding, into a plain one.
-    return f"{round(scale * value, digits) + 0.0:.{digits}f}".replace("-", "−")

@@ -11,8 +11,9 @@ import torch
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.measure import deploy
 from rwmu.measure.measure import measure_dynamics, merge
+from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
-from rwmu.report.report import build_report
+from rwmu.report.run.report import build_report
 from rwmu.runs.experiment import Experiment
 from rwmu.runs.folder import RunFolder
 from rwmu.simulators.actors import policy_levels
@@ -60,7 +61,12 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
     has_model = folder.world_model.is_file() or experiment.trainer.checkpoint is not None
     world_model = experiment.method.world_model(data, folder) if has_model else None
     results = deploy.measure(
-        lambda: experiment.make_env(evaluation.num_envs, evaluation.seed), policies, world_model, data, task, settings
+        lambda: experiment.make_env(evaluation.num_envs, evaluation.seed),
+        policies,
+        world_model,
+        Selection(data.episodes, data.splits["test"]),
+        task,
+        settings,
     )
     folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.gif"))
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from rwmu.errors import ConfigError, DataError
+from rwmu.errors import DataError
 from rwmu.robots.layout import StateLayout
+from rwmu.settings import choose
 
 Groups = tuple[tuple[str, int], ...]
 
 
-GROUPED = ("field", "dimension", "state")
+GroupedBy = Literal["field", "dimension", "state"]
 
 
-def groups_of(layout: StateLayout, by: str = "field") -> Groups:
+def groups_of(layout: StateLayout, by: GroupedBy = "field") -> Groups:
     """Return what of a state is recalibrated together, ``(name, dimensions)``.
 
     Args:
@@ -27,8 +29,7 @@ def groups_of(layout: StateLayout, by: str = "field") -> Groups:
     Raises:
         ConfigError: ``by`` is none of these.
     """
-    if by not in GROUPED:
-        raise ConfigError(f"Recalibrations are grouped by {by!r}, but must be by one of {', '.join(GROUPED)}.")
+    choose("What recalibrations are grouped by", by, get_args(GroupedBy))
     if by == "state":
         return (("state", layout.size),)
     return tuple((name, 1) for name in layout.names()) if by == "dimension" else tuple((f.name, f.size) for f in layout.fields)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.records import Prediction
+from rwmu.settings import choose
 
 Estimate = Callable[[Prediction], Tensor]
 
@@ -96,14 +97,10 @@ ALEATORIC: dict[str, Estimate] = {"mean": aleatoric, "largest": aleatoric_larges
 NOISE = {"noise": "mean", "noise_largest": "largest"}  # aleatoric estimates, by the names that they have among epistemic ones
 
 
-def _chosen(name: str, known: dict[str, Estimate], what: str) -> Estimate:
-    if name not in known:
-        raise ConfigError(f"The {what} estimate is {name!r}, but must be one of {', '.join(known)}.")
-    return known[name]
+def uncertainty_estimate(name: str, weights: Tensor | None = None, sizes: Sequence[int] | None = None) -> Estimate:
+    """Return the estimate of a name of ``EPISTEMIC``; or of ``NOISE``, what the members expect of themselves.
 
-
-def epistemic_estimate(name: str, weights: Tensor | None = None, sizes: Sequence[int] | None = None) -> Estimate:
-    """Return the epistemic estimate of a name of ``EPISTEMIC``.
+    One member expects noise too; these estimates need ``Prediction.log_std``.
 
     Args:
         weights: ``[D]``, above 0; the members' means are multiplied by them first, so that standard deviations and distances are
@@ -113,31 +110,9 @@ def epistemic_estimate(name: str, weights: Tensor | None = None, sizes: Sequence
     Raises:
         ConfigError: the name is unknown, or a weight is not above 0 and finite.
     """
-    _chosen(name, EPISTEMIC, "epistemic")
-    return uncertainty_estimate(name, weights, sizes)
-
-
-def aleatoric_estimate(name: str) -> Estimate:
-    """Return the aleatoric estimate of a name of ``ALEATORIC``.
-
-    Raises:
-        ConfigError: the name is unknown.
-    """
-    return _chosen(name, ALEATORIC, "aleatoric")
-
-
-def uncertainty_estimate(name: str, weights: Tensor | None = None, sizes: Sequence[int] | None = None) -> Estimate:
-    """Return the estimate of a name of ``EPISTEMIC`` or ``NOISE``, as :func:`epistemic_estimate` does.
-
-    Those of ``NOISE`` are what the members expect of themselves; one member has them too, and they need ``Prediction.log_std``.
-
-    Args:
-        weights: ``[D]``, above 0, of standard deviations. sizes: see :func:`by_group`.
-
-    Raises:
-        ConfigError: the name is unknown, or a weight is not above 0 and finite.
-    """
-    estimate = _chosen(name, EPISTEMIC | {own: ALEATORIC[of] for own, of in NOISE.items()}, "uncertainty")
+    known = EPISTEMIC | {own: ALEATORIC[of] for own, of in NOISE.items()}
+    choose("The estimate of uncertainty", name, known)
+    estimate = known[name]
     grouped = estimate if sizes is None else by_group(estimate, sizes)
     return grouped if weights is None else _weighted(grouped, weights)
 

@@ -46,6 +46,11 @@ class Interval:
     trajectories: int
     reason: str = ""
 
+    @classmethod
+    def missing(cls, reason: str, trajectories: int = 0, level: float = 0.95) -> Interval:
+        """Return what could not be measured."""
+        return cls(None, None, None, level, trajectories, reason)
+
     def __str__(self) -> str:
         count = f"{self.trajectories} independent trajector{'y' if self.trajectories == 1 else 'ies'}"
         if self.value is None:
@@ -62,6 +67,29 @@ class Interval:
     def plain(self) -> dict[str, Any]:
         """Return the fields and the sentence, for JSON."""
         return {**asdict(self), "text": str(self)}
+
+
+def places(trajectory: Tensor) -> tuple[Tensor, int]:
+    """Return the place ``[B]`` of each row's trajectory among the N distinct ones, and N."""
+    ids, place = torch.unique(trajectory, return_inverse=True)
+    return place, len(ids)
+
+
+def trajectory_sums(values: Tensor, trajectory: Tensor) -> Tensor:
+    """Sum rows ``[B, ...]`` over each trajectory: ``[N, ...]`` float64."""
+    place, number = places(trajectory)
+    return values.new_zeros((number, *values.shape[1:]), dtype=torch.float64).index_add_(0, place, values.double())
+
+
+def clustered_mean(values: Tensor, trajectory: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of ``[B, ...]`` over B and its standard error over whole trajectories (infinite for fewer than two)."""
+    values = values.double()
+    mean = values.mean(0)
+    sums = trajectory_sums(values - mean, trajectory)
+    if len(sums) < 2:
+        return mean, torch.full_like(mean, math.inf)
+    scale = math.sqrt(len(sums) / (len(sums) - 1)) / len(values)
+    return mean, sums.square().sum(0).sqrt() * scale
 
 
 def resampled_rows(trajectory: Tensor, draws: Tensor) -> list[Tensor]:
@@ -116,21 +144,28 @@ def bootstrap(
     Raises:
         ConfigError: if ``level`` or ``resamples`` make no sense.
     """
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise ConfigError(f"level and resamples are {level} and {resamples}, but must be within 0 and 1, and at least 1.")
+    _check(level, resamples)
     number = len(torch.unique(trajectory))
     if not number:
-        return Interval(None, None, None, level, 0, "no rows")
+        return Interval.missing("no rows", 0, level)
     whole = statistic(torch.arange(len(trajectory)))
     value = _number(whole)
     if value is None:
-        return Interval(None, None, None, level, number, whole.reason() if isinstance(whole, Measure) else "not measured")
+        return Interval.missing(whole.reason() if isinstance(whole, Measure) else "not measured", number, level)
     if number < max(needed, 2):
         return Interval(value, None, None, level, number, f"{max(needed, 2)} independent trajectories are needed")
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.randint(number, (resamples, number), generator=generator)
-    found = [_number(statistic(rows)) for rows in resampled_rows(trajectory.cpu(), draws)]
+    found = [_number(statistic(rows)) for rows in resampled_rows(trajectory.cpu(), _draws(number, resamples, seed))]
     return _percentiles(value, found, level, number)
+
+
+def _check(level: float, resamples: int) -> None:
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise ConfigError(f"level and resamples are {level} and {resamples}, but must be within 0 and 1, and at least 1.")
+
+
+def _draws(number: int, resamples: int, seed: int) -> Tensor:
+    """Return places of the drawn trajectories, ``[R, N]``."""
+    return torch.randint(number, (resamples, number), generator=torch.Generator().manual_seed(seed))
 
 
 def _percentiles(value: float, found: list[float | None], level: float, number: int) -> Interval:
@@ -188,19 +223,44 @@ def bootstrap_sums(
     Raises:
         ConfigError: if ``level`` or ``resamples`` make no sense.
     """
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise ConfigError(f"level and resamples are {level} and {resamples}, but must be within 0 and 1, and at least 1.")
+    _check(level, resamples)
     number = len(sums)
     if not number:
-        return Interval(None, None, None, level, 0, "no rows")
+        return Interval.missing("no rows", 0, level)
     sums = sums.detach().cpu().double()
     whole = statistic(sums.sum(dim=0, keepdim=True))
     if not bool(torch.isfinite(whole).all()):
-        return Interval(None, None, None, level, number, "the statistic of these trajectories is not finite")
+        return Interval.missing("the statistic of these trajectories is not finite", number, level)
     if number < max(needed, 2):
         return Interval(float(whole), None, None, level, number, f"{max(needed, 2)} independent trajectories are needed")
-    draws = torch.randint(number, (resamples, number), generator=torch.Generator().manual_seed(seed))
-    times = torch.zeros(resamples, number, dtype=torch.float64).scatter_add_(1, draws, torch.ones(draws.shape, dtype=torch.float64))
-    values = statistic(times @ sums)
+    values = statistic(resampled_totals(sums, resamples, seed))
     found = [value if math.isfinite(value) else None for value in values.tolist()]
     return _percentiles(float(whole), found, level, number)
+
+
+def resampled_totals(sums: Tensor, resamples: int = RESAMPLES, seed: int = 0) -> Tensor:
+    """Return the totals ``[R, S]`` of resamples of whole trajectories, given the sums ``[N, S]`` of each."""
+    draws = _draws(len(sums), resamples, seed)
+    ones = torch.ones(draws.shape, dtype=torch.float64)
+    times = torch.zeros(resamples, len(sums), dtype=torch.float64).scatter_add_(1, draws, ones)  # how often each is drawn
+    return times @ sums
+
+
+def ratio_of_sums(
+    numerator: Tensor,
+    denominator: Tensor,
+    trajectory: Tensor,
+    empty: str,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Return the interval of the sum of one column ``[B]`` over that of another: a mean, a share, a recall.
+
+    Args:
+        empty: why there is none where the latter is 0.
+    """
+    sums = trajectory_sums(torch.stack([numerator.double(), denominator.double()], dim=1), trajectory)
+    if float(sums[:, 1].sum()) <= 0.0:
+        return Interval.missing(empty, len(sums), level)
+    return bootstrap_sums(lambda total: total[:, 0] / total[:, 1], sums, level, resamples, seed=seed)

@@ -12,20 +12,21 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from rwmu.parts import Parts
 
 from experiments.calibration import __main__ as calibration
 from experiments.calibration import summarise
-from experiments.calibration.figures import FIGURES, estimate_words, recalibrated_by
 from experiments.calibration.options import Options, parse
-from experiments.calibration.report import csv_tables, html, reasons, short
-from experiments.calibration.subject import _splits
+from experiments.calibration.subject import split
 from experiments.generated import marks
 from rwmu.data.episodes import concatenate
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
-from rwmu.parts import Parts
+from rwmu.report.calibration.content import body
+from rwmu.report.calibration.figures import FIGURES, estimate_words, recalibrated_by
+from rwmu.report.calibration.report import csv_tables
 from rwmu.runs.configuration import compose_config
 from tests.fakes import random_episodes
 
@@ -70,12 +71,6 @@ def results(run: Path) -> dict[str, Any]:
     calibration.main([f"run={run}", *SMALL])
     found: dict[str, Any] = json.loads((run / "calibration" / "calibration.json").read_text())
     return found
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures out, which take most of the time."""
-    monkeypatch.setattr(calibration.figures, "draw", lambda measured: {})
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -126,8 +121,9 @@ def test_noise_in_the_simulator_was_measured(results: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_without_the_simulator_it_says_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rwmu.errors import MissingExtraError
     from rwmu.parts import Parts
+
+    from rwmu.errors import MissingExtraError
 
     def missing(*_: Any, **__: Any) -> None:
         raise MissingExtraError("The embedded simulator needs MuJoCo 4.")
@@ -159,57 +155,28 @@ def cell(
 FEW, RARE = "5 independent trajectories are needed", "104 of 300 resamples could not be measured"
 
 
-def test_a_number_without_an_interval_says_so_in_its_cell() -> None:
-    assert short(cell(1.3579, why=FEW)) == "1.36 (3, no interval: too few episodes)"
-    assert short(cell(0.0, number=12, why=RARE)) == "0 (12, no interval: too few cases)"
-    assert short(cell(0.7, 0.6, 0.8, 9)) == "0.7 [0.6, 0.8] (9)"
-    assert short(cell(None, why="there is none")) == "–"
-    assert short(cell(22977.2, 1.5, 45005.5, 43), most=100.0) == "> 100 [1.5, > 100] (43)"
-
-
-def test_reasons_stand_below_a_table_once_each_with_their_places() -> None:
-    good, few = cell(1.0, 0.9, 1.1), cell(1.0, why=FEW)
-    no_split, no_density = cell(None, why="no split."), cell(None, why="no distribution")
-    rows = {
-        "1, as it is": {"nll": good, "crps": few},
-        "1, isotonic": {"nll": no_split, "crps": no_split},
-        "1, conformal": {"nll": no_density, "crps": no_density},
-        "8, as it is": {"nll": good, "crps": few},
-        "8, isotonic": {"nll": no_split, "crps": no_split},
-        "8, conformal": {"nll": no_density, "crps": good},
-    }
-    assert reasons(rows, ("nll", "crps")) == [
-        f"No interval: CRPS at 1 and 8 (as it is): {FEW}.",
-        "Not measured: everything at 1 and 8 (isotonic): no split.",
-        "Not measured: NLL at 1 and 8 (conformal); CRPS at 1 (conformal): no distribution.",
-    ]
-    of_horizons = {"1": {"nll": good}, "8": {"nll": no_split}, "24": {"nll": no_split}}
-    assert reasons(of_horizons, ("nll",)) == ["Not measured: everything at 8 and 24: no split."]
-    assert reasons(rows, ("absent",)) == ["Not measured: everything: not part of this analysis."]
-
-
 def test_the_page_hides_no_missing_interval(results: dict[str, Any]) -> None:
     changed = json.loads(json.dumps(results))
     changed["heads"]["termination"]["recall"] = cell(0.0, number=12, why=RARE)
     changed["scale"]["sampled"]["raw"]["4"]["width_683"] = cell(22977.2, 1.5, 45005.5, 43)
-    page = html(changed, {})
+    page = body(changed, {})
     assert "<td>0 (12, no interval: too few cases)</td>" in page
     assert f"No interval: recall at termination: {RARE}." in page
     assert "&gt; 100 [1.5, &gt; 100] (43)" in page
     assert "beyond 100 standard deviations" in page
     assert "22977" not in page
-    assert "beyond 100 standard deviations" not in html(results, {})
+    assert "beyond 100 standard deviations" not in body(results, {})
     for row, column in itertools.product(changed["ranking"].values(), ("aleatoric_rank", "aleatoric_largest_rank")):
         row.pop(column, None)  # an analysis from before these has a dash
-    assert "of the noise estimate (mean) and of the noise estimate (largest): not part of this analysis" in html(changed, {})
+    assert "of the noise estimate (mean) and of the noise estimate (largest): not part of this analysis" in body(changed, {})
 
 
 def test_the_disagreement_is_named_as_it_was_measured(results: dict[str, Any]) -> None:
-    assert "sum of the standard deviations" in html(results, {})
+    assert "sum of the standard deviations" in body(results, {})
     assert "largest distance between two members' means" in estimate_words({"estimate": "pairwise"})
     assert estimate_words({"estimate": "std, standardised"}).endswith("means, standardised")
     assert estimate_words({}) == estimate_words({"estimate": "std"})
-    other = html(results | {"estimate": "pairwise"}, {})
+    other = body(results | {"estimate": "pairwise"}, {})
     assert "sum of the standard deviations" not in other
     assert "largest distance between two members" in other
     assert "what the penalty sees" not in other
@@ -221,24 +188,6 @@ def test_the_heat_map_says_which_recalibration() -> None:
     table["8"]["recalibrated_by"] = "per_horizon"
     assert recalibrated_by(table) == "recalibrated:\nconformal at 1\none a step at 8"
     assert recalibrated_by({"columns": ["a"], "1": {"recalibrated_by": None}}) == "not recalibrated"
-
-
-def noise_cells(error: float | None, disagreement: float | None, coverage: float | None) -> dict[str, Any]:
-    names = ("error", "disagreement", "recalibrated_683")
-    return dict(zip(names, map(cell, (error, disagreement, coverage)), strict=True))
-
-
-def test_the_noise_sentence_says_what_was_measured_at_one_scale_too() -> None:
-    one = {"given": {"scales": {"0.5": {"8": noise_cells(1.3, 2.0, None), "24": noise_cells(None, None, None)}}}}
-    sentence = "Noise: noise on what the model is given, scale 0.5 alone, 8 steps ahead: error 1.3, disagreement 2."
-    assert calibration.noise_sentence(one) == sentence
-    two = {"simulated": {"scales": {"0": {"8": noise_cells(1.0, 2.0, 0.7)}, "0.8": {"8": noise_cells(3.0, 4.0, 0.5)}}}}
-    assert calibration.noise_sentence(two) == (
-        "Noise: noise on the actions in the simulator, scale 0 to 0.8, 8 steps ahead: error 1 to 3, disagreement 2 to 4, "
-        "coverage of recalibrated 68 % intervals 0.7 to 0.5."
-    )
-    nothing = {"given": {"scales": {"0": {"8": noise_cells(None, None, None)}}}, "simulated": {"missing": "no MuJoCo."}}
-    assert calibration.noise_sentence(nothing) == "Noise: not measured. Noise in the simulator: not measured: no MuJoCo."
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -349,7 +298,7 @@ def test_what_the_run_was_fitted_on_is_left_out(run: Path, tmp_path: Path, capsy
     assert found["test"]["episodes"] == int(said[2]) - int(said[1]) > 0
     assert said[0] in (tmp_path / "out" / "calibration.html").read_text()
 
-    fitted = torch.cat([ids for name, ids in _splits(own, OmegaConf.load(run / "config.yaml")).items() if name != "test"])
+    fitted = torch.cat([ids for name, ids in split(own, OmegaConf.load(run / "config.yaml")).items() if name != "test"])
     hdf5.save(own.select(fitted), tmp_path / "fitted.h5")
     sentence = failure(capsys, f"run={run}", f"data={tmp_path / 'fitted.h5'}", f"output={tmp_path / 'none'}", *SMALL, *few)
     assert "test episodes of" in sentence

@@ -102,7 +102,7 @@ def deployment(num_episodes: int = 16, lived: float = 1.0, tracking: float = 0.8
 
 def results(num_members: int = 3) -> dict[str, Any]:
     """Return made-up results with every part."""
-    from rwmu.measure import dream_check, measure
+    from rwmu.measure import deploy, dream_check, measure
     from rwmu.measure.dataset import dataset_statistics
     from tests.fakes import known_world_model, random_episodes
 
@@ -114,7 +114,7 @@ def results(num_members: int = 3) -> dict[str, Any]:
         {"experiment": "made_up", "seed": 3, "wall_clock_s": 61.5, "stages": {"data": 10.0, "dynamics": 51.5}},
         {"dataset": dataset_statistics(episodes), "provenance": {"commit": "0123abc", "versions": {"torch": "2.13"}}},
         measure.measure_dynamics(known_world_model(num_members), episodes, ids),
-        measure.measure_deployment(everyone),
-        measure.measure_imagination(deployment(tracking=0.85, seed=1), ours),
+        deploy.measure_deployment(everyone),
+        deploy.measure_imagination(deployment(tracking=0.85, seed=1), ours),
         {"dream_reality": dream_check.dream_reality({"poor": levels["poor"], "expert": ours}, everyone)},
     )

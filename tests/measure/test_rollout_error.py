@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
-from rwmu.measure.rollout_error import episode_bootstrap, open_loop, rollout_error, separate_starts
+from rwmu.measure.rollout_error import open_loop, rollout_error, separate_starts, standard_error
 from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
 
 DRIFT, SIZE = 0.01, 45
@@ -95,10 +95,10 @@ def test_too_short_episodes_are_refused_in_one_sentence() -> None:
 def test_interval_resamples_whole_episodes() -> None:
     # A hundred equal windows in each of two episodes are two pieces of evidence, not two hundred.
     error = torch.tensor([1.0] * 100 + [4.0] * 100)
-    few = episode_bootstrap(error, torch.tensor([0] * 100 + [1] * 100))
-    many = episode_bootstrap(error, torch.arange(200))
+    few = standard_error(error, torch.tensor([0] * 100 + [1] * 100))
+    many = standard_error(error, torch.arange(200))
     # Two draws of two episodes: root mean squares 1, sqrt(2.5), 2 with probabilities 1/4, 1/2, 1/4.
     values = torch.tensor([1.0, math.sqrt(2.5), math.sqrt(2.5), 2.0])
     assert few == pytest.approx(float(values.std(unbiased=False)), rel=0.1)
     assert many < few / 5
-    assert math.isnan(episode_bootstrap(error, torch.zeros(200, dtype=torch.int64)))
+    assert math.isnan(standard_error(error, torch.zeros(200, dtype=torch.int64)))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rwmu.report.curves import DYNAMICS_PANELS, panels, read_curves
+from rwmu.report.run.curves import DYNAMICS_PANELS, panels, read_curves
 
 
 def test_blank_cells_and_broken_lines_are_passed_over(tmp_path: Path) -> None:

@@ -14,26 +14,14 @@ from torch import Tensor
 
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.uncertainty.measure import Measure
-from rwmu.uncertainty.resampling import Interval, bootstrap_sums
+from rwmu.uncertainty.resampling import Interval, bootstrap, bootstrap_sums, places, ratio_of_sums
 
 Cell = dict[str, Any]
 
 
 def missing(reason: str, level: float, trajectories: int = 0) -> Cell:
     """Return the cell of what could not be measured."""
-    return Interval(None, None, None, level, trajectories, reason).plain()
-
-
-def places(episode: Tensor) -> tuple[Tensor, int]:
-    """Return the place ``[B]`` of each row's episode among the N distinct ones, and N."""
-    ids, place = torch.unique(episode, return_inverse=True)
-    return place, len(ids)
-
-
-def sums_by_episode(values: Tensor, episode: Tensor) -> Tensor:
-    """Sum rows ``[B, S]`` over each episode: ``[N, S]`` float64."""
-    place, number = places(episode)
-    return values.new_zeros((number, values.shape[1]), dtype=torch.float64).index_add_(0, place, values.double())
+    return Interval.missing(reason, trajectories, level).plain()
 
 
 def from_sums(statistic: Callable[[Tensor], Tensor], sums: Tensor, settings: CalibrationSettings) -> Cell:
@@ -41,12 +29,21 @@ def from_sums(statistic: Callable[[Tensor], Tensor], sums: Tensor, settings: Cal
     return bootstrap_sums(statistic, sums, settings.level, settings.resamples, seed=settings.seed).plain()
 
 
-def ratio_of_sums(numerator: Tensor, denominator: Tensor, episode: Tensor, settings: CalibrationSettings, empty: str) -> Cell:
+def share(numerator: Tensor, denominator: Tensor, episode: Tensor, settings: CalibrationSettings, empty: str = "no rows") -> Cell:
     """Return the cell of the sum of one column ``[B]`` over that of another; ``empty`` says why where the latter is 0."""
-    sums = sums_by_episode(torch.stack([numerator.double(), denominator.double()], dim=1), episode)
-    if float(sums[:, 1].sum()) <= 0.0:
-        return missing(empty, settings.level, len(sums))
-    return from_sums(lambda total: total[:, 0] / total[:, 1], sums, settings)
+    arguments = (numerator, denominator, episode, empty, settings.level, settings.resamples, settings.seed)
+    return ratio_of_sums(*arguments).plain()
+
+
+def of_rows(statistic: Callable[[Tensor], Measure | Tensor], episode: Tensor, settings: CalibrationSettings) -> Cell:
+    """Return the cell of a statistic of row indices ``[n]``; see :func:`rwmu.uncertainty.resampling.bootstrap`."""
+    return bootstrap(statistic, episode, settings.level, settings.resamples, seed=settings.seed).plain()
+
+
+def median(values: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
+    """Return the cell of the median of ``[B]`` values."""
+    values = values.double()
+    return of_rows(lambda rows: values[rows].median(), episode, settings)
 
 
 def from_weights(whole: Measure, statistic: Callable[[Tensor], Tensor], episode: Tensor, settings: CalibrationSettings) -> Cell:
@@ -60,5 +57,9 @@ def from_weights(whole: Measure, statistic: Callable[[Tensor], Tensor], episode:
     place, number = places(episode)
     if not bool(whole.available.all()):
         return missing(whole.reason(), settings.level, number)
-    cell = from_sums(lambda times: statistic(times[:, place]), torch.eye(number, dtype=torch.float64), settings)
-    return cell
+    return from_sums(lambda times: statistic(times[:, place]), torch.eye(number, dtype=torch.float64), settings)
+
+
+def shortened(values: Tensor) -> list[float]:
+    """Return numbers that are only drawn, or ranked, in six digits."""
+    return [float(f"{value:.6g}") for value in values.tolist()]

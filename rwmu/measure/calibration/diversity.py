@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_sums, missing, places, sums_by_episode
+from rwmu.measure.calibration.cells import Cell, from_sums, missing
 from rwmu.measure.calibration.one_step import OneStep
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.uncertainty.functional import diversity
+from rwmu.uncertainty.resampling import places, trajectory_sums
 
 DIVERSITY = ("cosine", "disagreement", "error_correlation", "effective_members")
 
@@ -31,7 +32,7 @@ def diversity_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, C
     def pairs(values: Tensor) -> Tensor:  # [N_episodes, E * E]
         return of_episodes(lambda own: torch.einsum("end,fnd->ef", values[:, own], values[:, own]))
 
-    count = sums_by_episode(torch.full((number, 1), float(dims)), rows.episode)
+    count = trajectory_sums(torch.full((number, 1), float(dims)), rows.episode)
 
     def square(totals: Tensor) -> Tensor:
         return totals.reshape(-1, members, members)

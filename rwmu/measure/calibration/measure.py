@@ -35,8 +35,7 @@ there. Everything is normalised.
 - ``recalibrations[forecast]``: a list by reach (short and long stretches), each with ``steps`` (of the forecast, in the order of
   a recalibration's own steps) and ``fitted``: method -> what :meth:`~rwmu.measure.calibration.recalibrated.Fitted.to_dict`
   says;
-- ``sparsification[horizon]``: ``removed``, ``uncertainty``, ``oracle``, to be drawn;
-- ``verdict``: see :func:`rwmu.report.calibration.verdict.judge`.
+- ``sparsification[horizon]``: ``removed``, ``uncertainty``, ``oracle``, to be drawn.
 """
 
 from __future__ import annotations
@@ -52,10 +51,10 @@ from rwmu.errors import DataError
 from rwmu.measure.calibration import ranking, scale
 from rwmu.measure.calibration.diversity import diversity_cells
 from rwmu.measure.calibration.one_step import OneStep, fall_cells, fall_rows, heads, predict_one_step
-from rwmu.measure.calibration.recalibrated import NOMINAL, RAW, Fitted, Gaussians
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.recalibrated import NOMINAL, PREFERRED, RAW, Fitted, Gaussians
+from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
-from rwmu.report.calibration.verdict import PREFERRED, judge
+from rwmu.measure.windows import Selection, evenly
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
 from rwmu.uncertainty.functional.ranking import correlation
@@ -116,7 +115,6 @@ def measure_calibration(
     result["heads"] = heads(one_step, settings)
     result["falls"] = fall_cells(one_step, settings)
     result["fall_rows"] = fall_rows(one_step, settings.estimate)
-    result["verdict"] = judge(result)
     return result
 
 
@@ -297,8 +295,7 @@ def _add_steps(curve: dict[str, list[Any]], stretches: Stretches, tested: Gaussi
 
 def _members(rows: OneStep) -> Gaussians:
     """Return each member's own Gaussian, one step ahead, as so many forecasts of some of the rows."""
-    number = len(rows.episode)
-    kept = (torch.arange(min(_ROWS, number)) * number) // min(_ROWS, number)
+    kept = evenly(torch.arange(len(rows.episode)), _ROWS)
     mean, log_std = rows.prediction.mean[:, kept], rows.prediction.log_std[:, kept]
     members = len(mean)
     truth = rows.truth[kept].expand_as(mean)
@@ -330,7 +327,7 @@ def _dimensions_at(
     by = usable[0] if usable else None
     rank: Any = f"not measured: {ONE_MEMBER}"
     if num_members > 1:
-        rank = correlation(std, error, torch.ones_like(error, dtype=torch.bool)).plain()
+        rank = correlation(std, error).plain()
     return {
         "trajectories": len(torch.unique(tested.episode[rows])),
         "rank": rank,

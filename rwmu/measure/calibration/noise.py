@@ -4,8 +4,8 @@ Two kinds. **Given**, at the sizes of RWM's Fig. 3b (arXiv:2501.10100: 100 traje
 and 0.8): whatever the model is given is disturbed, every state (of the history, and each that is fed back) and every action, by
 normal noise of that many standard deviations of the data; the truth is the recorded, undisturbed trajectory. The noise itself is
 part of the error, so the error must grow; the question is whether the uncertainty grows with it. **Simulated**: a policy acts in
-the simulator with that much noise on its actions, in their own unit; the model is given what really happened
-(:mod:`rwmu.measure.calibration.simulated`), so the truth is what the noise led to.
+the simulator with that much noise on its actions, in their own unit; the model is given what really happened, so the truth is what
+the noise led to.
 
 Coverage is that of propagated means, as the members' paths are disturbed alike; the recalibration is fitted on undisturbed
 calibration episodes, for who could recalibrate for noise that has never been seen?
@@ -14,28 +14,30 @@ calibration episodes, for who could recalibrate for noise that has never been se
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from rwmu.dynamics.unroll import warm_up
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.errors import ConfigError
 from rwmu.imagination.rehearsal import covering_starts
-from rwmu.measure.calibration.cells import Cell, missing
+from rwmu.interfaces import Actor
+from rwmu.measure.calibration.cells import median, missing
 from rwmu.measure.calibration.ranking import not_compared, ranking_at
 from rwmu.measure.calibration.recalibrated import RAW, Fitted, Gaussians
 from rwmu.measure.calibration.scale import scale_at
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
-from rwmu.measure.calibration.stretches import Stretches, longest_forecast, stretch_window
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.calibration.stretches import Stretches, longest_forecast
+from rwmu.measure.recording import RecordableEnv, noisy, record
+from rwmu.measure.windows import Selection, true_window
 from rwmu.records import Window, follow
 from rwmu.robots.layout import StateLayout
+from rwmu.settings import Count, NotNegative, settings
 from rwmu.uncertainty.calibration_sample import groups_of
 from rwmu.uncertainty.estimates import Estimate, epistemic
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
-from rwmu.uncertainty.resampling import bootstrap
 from rwmu.uncertainty.spread import Spread, mixture
 
 SCALES = (0.0, 0.1, 0.2, 0.4, 0.5, 0.8)
@@ -43,7 +45,7 @@ METHOD = "per_horizon"  # needs few trajectories, and gives a distribution
 CELLS = ("error", "disagreement", "rank", "exploded", "coverage_683", "coverage_95", "recalibrated_683", "recalibrated_95")
 
 
-@dataclass(frozen=True)
+@settings("noise")
 class NoiseSettings:
     """How much noise, and on how many rollouts.
 
@@ -51,18 +53,12 @@ class NoiseSettings:
         scales: of the noise; 0 is the rollout without it. trajectories: at most so many. steps: of each, after the history.
     """
 
-    scales: tuple[float, ...] = SCALES
-    trajectories: int = 100
-    steps: int = 400
-
-    def __post_init__(self) -> None:
-        if any(not 0.0 <= scale < float("inf") for scale in self.scales):
-            raise ConfigError(f"noise.scales is {list(self.scales)}, but must be numbers of at least 0.")
-        if self.trajectories < 1 or self.steps < 1:
-            raise ConfigError("noise.trajectories and noise.steps must be at least 1.")
+    scales: Annotated[tuple[NotNegative, ...], Field(strict=False)] = SCALES
+    trajectories: Count = 100
+    steps: Count = 400
 
 
-def _disturbed(world_model: WorldModel, window: Window, scale: float, seed: int) -> tuple[Window, Tensor]:
+def _disturbed(window: Window, scale: float, seed: int) -> tuple[Window, Tensor]:
     """Return the window with noise on all states and actions, and the noise ``[T, B, D]`` for the states that are fed back."""
     generator = torch.Generator().manual_seed(seed)
     state = scale * torch.randn(window.state.shape, generator=generator)
@@ -121,8 +117,8 @@ def disturbed_stretches(
         return None
     episodes, history, horizon = selection.episodes, world_model.history, max(steps)
     starts = covering_starts(episodes.lengths, selection.ids, history, history + noise.steps, noise.trajectories)
-    window, within = stretch_window(world_model, episodes, starts, history + horizon)
-    noisy, fed = _disturbed(world_model, window, scale, seed)
+    window, within = true_window(world_model, episodes, starts, history + horizon)
+    noisy, fed = _disturbed(window, scale, seed)
     member = torch.arange(len(starts)) % world_model.num_members
     disagreements, dreamt, _ = _paths(world_model, noisy, fed, member, estimate)
     _, means, stds = _paths(world_model, noisy, fed, None, estimate)
@@ -175,12 +171,44 @@ class NoiseTest:
         self._fitted = Fitted(METHOD, None if found is None else _gaussians(found), groups, why)
 
     def given(self, test: Selection, tick: Callable[[], Any] = lambda: None) -> dict[str, Any]:
-        """Return, for each scale of the published kind, each horizon's ``CELLS``, ``trajectories`` and ``rollouts``."""
+        """Return, for each of the ``scales`` of noise on what the model is given, each horizon's ``CELLS`` and ``rollouts``.
+
+        Args:
+            tick: called after each scale.
+        """
         table = {}
         for scale in self.noise.scales:
             table[f"{scale:g}"] = self.row(test, scale)
             tick()
-        return table
+        about = (
+            "Noise of so many standard deviations on every state and action that the model is given (RWM, arXiv:2501.10100, "
+            f"Fig. 3b), against the recorded trajectory; at most {self.noise.trajectories} rollouts of {self.noise.steps} steps, "
+            "as many as the test episodes allow."
+        )
+        return {"about": about, "scales": table}
+
+    def simulated(
+        self, make_env: Callable[[], RecordableEnv], actor: Actor, words: str, tick: Callable[[], Any] = lambda: None
+    ) -> dict[str, Any]:
+        """Return the same of noise on the actions of a policy.
+
+        Args:
+            make_env: returns a fresh simulator, the same at every call, that starts no new episode by itself.
+            words: what the policy is called.
+        """
+        table = {}
+        for scale in self.noise.scales:
+            steps = self.world_model.history + self.noise.steps - 1
+            recorded = record(make_env(), noisy(actor, scale, self.settings.seed), f"action noise {scale:g}", steps)
+            episodes = recorded.episodes
+            table[f"{scale:g}"] = self.row(Selection(episodes, (episodes.lengths > 1).nonzero()[:, 0]))
+            tick()
+        about = (
+            f"Noise of so much (in the unit of actions) on the actions of {words}, in the simulator; the model is "
+            f"given what really happened: {self.noise.trajectories} rollouts of at most {self.noise.steps} steps, each of its own "
+            "episode."
+        )
+        return {"about": about, "scales": table}
 
     def row(self, test: Selection, scale: float = 0.0) -> dict[str, Any]:
         """Return each horizon's cells of one scale of noise on what the model is given."""
@@ -197,16 +225,9 @@ class NoiseTest:
         place, few = found.steps.index(horizon), self.world_model.num_members == 1
         ranked = not_compared(found, horizon, ONE_MEMBER, self.settings) if few else ranking_at(found, horizon, self.settings)
         cells: dict[str, Any] = {name: ranked[name] for name in ("error", "rank", "exploded")}
-        cells["disagreement"] = (
-            missing(ONE_MEMBER, level) if few else self._median(found.disagreement[horizon - 1, rows], found.episode[rows])
-        )
+        disagreement = found.disagreement[horizon - 1, rows]
+        cells["disagreement"] = missing(ONE_MEMBER, level) if few else median(disagreement, found.episode[rows], self.settings)
         for prefix, fitted in (("coverage", self._raw), ("recalibrated", self._fitted)):
             scaled, _ = scale_at(_gaussians(found), place, fitted, self.settings)
             cells |= {f"{prefix}_{name}": scaled[f"coverage_{name}"] for name in ("683", "95")}
         return cells | {"rollouts": int(rows.sum())}
-
-    def _median(self, values: Tensor, episode: Tensor) -> Cell:
-        values = values.double()
-        return bootstrap(
-            lambda rows: values[rows].median(), episode, self.settings.level, self.settings.resamples, seed=self.settings.seed
-        ).plain()

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rwmu.dynamics.unroll import predict_rows
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.measure.calibration.cells import Cell, from_sums, missing, places, ratio_of_sums
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
-from rwmu.measure.calibration.stretches import stretch_window
+from rwmu.measure.calibration.cells import Cell, from_sums, missing, share, shortened
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.windows import Selection, evenly, foretell
 from rwmu.records import Prediction
 from rwmu.uncertainty.estimates import Estimate, aleatoric
 from rwmu.uncertainty.functional import falls
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
+from rwmu.uncertainty.resampling import places
 
 WITHIN = (1, 5, 10, 25)
 NO_FALL = "no test episode ends in a fall"
 _CHUNK = 16  # rows predicted, teacher-forced, after each history
-_BATCH = 256  # windows at once
 _BINS = 15  # of the heads' calibration error
 _OTHERS = 1500  # rows far from falls that are handed on
 
@@ -55,35 +53,26 @@ def _starts(world_model: WorldModel, selection: Selection, number: int) -> Tenso
     counts = -(-(episodes.lengths[selection.ids] - history).clamp(min=0) // _CHUNK)
     within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     starts = episodes.offsets[selection.ids].repeat_interleave(counts) + _CHUNK * within
-    return starts[(torch.arange(number) * len(starts)) // number] if number < len(starts) else starts
+    return evenly(starts, number)
 
 
-@torch.no_grad()
 def predict_one_step(world_model: WorldModel, selection: Selection, number: int) -> OneStep:
     """Predict rows of the episodes from the true rows before them, at least H of these."""
-    episodes, history = selection.episodes, world_model.history
-    parts: list[dict[str, Tensor]] = []
-    for starts in torch.split(_starts(world_model, selection, number), _BATCH):
-        window, within = stretch_window(world_model, episodes, starts, history + _CHUNK)
-        predicted = predict_rows(world_model.dynamics, window, history)
-        counts = within[:, history:]
-        fields = ("mean", "log_std", "contact", "termination")
-        part = {name: getattr(predicted, name)[:, counts] for name in fields}
-        part |= {"before": window.state[0, :, history - 1 : -1][counts], "truth": window.state[0, :, history:][counts]}
-        part |= {"contact_truth": window.contact[0, :, history:][counts]}
-        part |= {"row": (starts[:, None] + torch.arange(history, history + _CHUNK))[counts]}
-        parts.append(part)
-    joined = {name: torch.cat([part[name] for part in parts], dim=1 if parts[0][name].ndim == 3 else 0) for name in parts[0]}
-    episode = episodes.episode_of_row[joined["row"]]
+    episodes = selection.episodes
+    parts = list(foretell(world_model, episodes, _starts(world_model, selection, number), _CHUNK))
+    fields = ("mean", "log_std", "contact", "termination")
+    prediction = Prediction(*(torch.cat([getattr(part.prediction, name) for part in parts], dim=1) for name in fields))
+    before, truth, contact, row = (torch.cat([getattr(p, name) for p in parts]) for name in ("before", "truth", "contact", "row"))
+    episode = episodes.episode_of_row[row]
     last = (episodes.offsets + episodes.lengths - 1)[episode]
     return OneStep(
-        prediction=Prediction(*(joined[name] for name in ("mean", "log_std", "contact", "termination"))),
-        before=joined["before"],
-        truth=joined["truth"],
-        contact=joined["contact_truth"],
-        termination=episodes.termination[joined["row"]].float().unsqueeze(-1),
+        prediction=prediction,
+        before=before,
+        truth=truth,
+        contact=contact,
+        termination=episodes.termination[row].float().unsqueeze(-1),
         episode=episode,
-        steps=torch.where(episodes.termination[last], last - joined["row"] + 1, falls.NO_FALL),
+        steps=torch.where(episodes.termination[last], last - row + 1, falls.NO_FALL),
         data_hash=episodes.content_hash(),
     )
 
@@ -99,9 +88,9 @@ def head_cells(probability: Tensor, truth: Tensor, episode: Tensor, settings: Ca
     ones = torch.full_like(hits, truth.shape[1])
     return {
         "calibration_error": _head_calibration_error(probability, truth, episode, settings),
-        "recall": ratio_of_sums(hits, truth.sum(dim=1), episode, settings, "no positive row, so nothing to be found"),
-        "precision": ratio_of_sums(hits, found.sum(dim=1), episode, settings, "never predicted, so no prediction to be right"),
-        "base_rate": ratio_of_sums(truth.sum(dim=1), ones, episode, settings, "no rows"),
+        "recall": share(hits, truth.sum(dim=1), episode, settings, "no positive row, so nothing to be found"),
+        "precision": share(hits, found.sum(dim=1), episode, settings, "never predicted, so no prediction to be right"),
+        "base_rate": share(truth.sum(dim=1), ones, episode, settings),
     }
 
 
@@ -134,30 +123,19 @@ def heads(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[str, C
 
 
 def foresight(score: Tensor, steps: Tensor, episode: Tensor, within: int, settings: CalibrationSettings) -> Cell:
-    """Return the AUROC of ``score [N]`` for a fall within so many steps, with its interval.
-
-    The area is a mean over pairs of a row before a fall and another row, so it is computed from a table of pairs of episodes, and
-    a resample only weighs the table.
-    """
-    place, number = places(episode)
+    """Return the AUROC of ``score [N]`` for a fall within so many steps, with its interval."""
     if not bool((steps >= 0).any()):
-        return missing(NO_FALL, settings.level, number)
-    whole = falls.fall_foresight(score, steps, within)
-    if not bool(whole.available.all()):
-        return missing(whole.reason(), settings.level, number)
-    positive = (steps >= 1) & (steps <= within)
-    wins = torch.zeros(number, number, dtype=torch.float64)
-    before, owner = score[positive].double(), place[positive]
-    for index in range(number):
-        others = score[~positive & (place == index)].double().sort().values
-        below = torch.searchsorted(others, before) + torch.searchsorted(others, before, right=True)
-        wins[:, index] = torch.zeros(number, dtype=torch.float64).index_add_(0, owner, 0.5 * below.double())
-    counts = [torch.bincount(place[rows], minlength=number).double() for rows in (positive, ~positive)]
+        return missing(NO_FALL, settings.level, places(episode)[1])
+    return falls.foresight(score, steps, episode, within, settings.level, settings.resamples, settings.seed).plain()
 
-    def area(times: Tensor) -> Tensor:
-        return ((times @ wins) * times).sum(dim=1) / ((times @ counts[0]) * (times @ counts[1]))
 
-    return from_sums(area, torch.eye(number, dtype=torch.float64), settings)
+def _scores(prediction: Prediction, estimate: Estimate) -> dict[str, Tensor]:
+    """Return what may foretell a fall, ``[N]`` each."""
+    return {
+        "disagreement": estimate(prediction),
+        "noise_estimate": aleatoric(prediction),
+        "termination_head": prediction.termination.sigmoid().mean(dim=0)[:, 0],
+    }
 
 
 def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[str, Cell]]:
@@ -165,14 +143,9 @@ def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[s
 
     The score of a row is the prediction of what follows it. The fall itself is the last row that is predicted.
     """
-    scores = {
-        "disagreement": settings.estimate(rows.prediction),
-        "noise_estimate": aleatoric(rows.prediction),
-        "termination_head": rows.prediction.termination.sigmoid().mean(dim=0)[:, 0],
-    }
     table = {
         name: {str(within): foresight(score, rows.steps, rows.episode, within, settings) for within in WITHIN}
-        for name, score in scores.items()
+        for name, score in _scores(rows.prediction, settings.estimate).items()
     }
     if rows.prediction.num_members == 1:
         number = places(rows.episode)[1]
@@ -183,14 +156,7 @@ def fall_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[s
 def fall_rows(rows: OneStep, estimate: Estimate) -> dict[str, Any]:
     """Return every row within 25 steps of a fall and some others, to pair two models by episode."""
     near = (rows.steps >= 0) & (rows.steps <= max(WITHIN))
-    others = (~near).nonzero()[:, 0]
-    kept = others[(torch.arange(min(_OTHERS, len(others))) * len(others)) // max(min(_OTHERS, len(others)), 1)]
-    chosen = torch.cat([near.nonzero()[:, 0], kept]).sort().values
-    picked = rows.prediction.map(lambda tensor: tensor[:, chosen])
-    columns: Sequence[tuple[str, Tensor]] = (
-        ("disagreement", estimate(picked)),
-        ("noise_estimate", aleatoric(picked)),
-        ("termination_head", picked.termination.sigmoid().mean(dim=0)[:, 0]),
-    )
-    table: dict[str, Any] = {name: [float(f"{value:.6g}") for value in column.tolist()] for name, column in columns}
+    chosen = torch.cat([near.nonzero()[:, 0], evenly((~near).nonzero()[:, 0], _OTHERS)]).sort().values
+    scores = _scores(rows.prediction.map(lambda tensor: tensor[:, chosen]), estimate)
+    table: dict[str, Any] = {name: shortened(column) for name, column in scores.items()}
     return table | {"steps": rows.steps[chosen].tolist(), "episode": rows.episode[chosen].tolist()}

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_weights, missing, ratio_of_sums
+from rwmu.measure.calibration.cells import Cell, from_weights, median, missing, of_rows, share, shortened
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import Stretches
-from rwmu.measure.calibration.weighted import weighted_correlation, weighted_partial, weighted_within_step
 from rwmu.uncertainty.functional import ranking, sparsification
+from rwmu.uncertainty.functional.weighted import weighted_correlation, weighted_partial, weighted_within_step
 from rwmu.uncertainty.metrics.ranking import REMOVED
-from rwmu.uncertainty.resampling import bootstrap
 
 EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
 ALEATORIC = {"aleatoric_rank": "mean", "aleatoric_largest_rank": "largest"}  # cell -> estimate
@@ -52,20 +51,14 @@ def _at_step(stretches: Stretches, horizon: int, settings: CalibrationSettings) 
     cells: dict[str, Any] = {}
     for relation in _RELATIONS:
         cells[relation] = from_weights(
-            ranking.correlation(uncertainty, error, valid, relation),
+            ranking.correlation(uncertainty, error, relation=relation),
             partial(weighted_correlation, uncertainty, error, relation=relation),
             episode,
             settings,
         )
 
     def area(order: sparsification.Order) -> Cell:
-        return bootstrap(
-            lambda rows: sparsification.ause(uncertainty[rows], error[rows], valid[rows], order),
-            episode,
-            settings.level,
-            settings.resamples,
-            seed=settings.seed,
-        ).plain()
+        return of_rows(lambda rows: sparsification.ause(uncertainty[rows], error[rows], valid[rows], order), episode, settings)
 
     cells |= {"ause": area("uncertainty"), "ause_random": area("random")}
     return cells | _of_noise(stretches, horizon, settings) | _errors(stretches, horizon, settings)
@@ -74,14 +67,14 @@ def _at_step(stretches: Stretches, horizon: int, settings: CalibrationSettings) 
 def _of_noise(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return the rank correlation with the error of the noise that the members expect, which one member does too."""
     _, error, episode = _rows_at(stretches, horizon)
-    valid, rows = torch.ones_like(error, dtype=torch.bool), stretches.valid[horizon - 1]
+    rows = stretches.valid[horizon - 1]
     cells = {}
     for name, estimate in ALEATORIC.items():
         if estimate not in stretches.aleatoric:
             cells[name] = missing("the noise that the members expect was not asked for", settings.level)
             continue
         expected = stretches.aleatoric[estimate][horizon - 1, rows].double()
-        whole = ranking.correlation(expected, error, valid, "rank")
+        whole = ranking.correlation(expected, error)
         cells[name] = from_weights(whole, partial(weighted_correlation, expected, error, relation="rank"), episode, settings)
     return cells
 
@@ -89,9 +82,8 @@ def _of_noise(stretches: Stretches, horizon: int, settings: CalibrationSettings)
 def _errors(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return the median error, which a few dreams that explode do not move, and the share of dreams that do."""
     _, error, episode = _rows_at(stretches, horizon)
-    median = bootstrap(lambda rows: error[rows].median(), episode, settings.level, settings.resamples, seed=settings.seed).plain()
     far = (error > EXPLODED).double()
-    return {"error": median, "exploded": ratio_of_sums(far, torch.ones_like(far), episode, settings, "no rows")}
+    return {"error": median(error, episode, settings), "exploded": share(far, torch.ones_like(far), episode, settings)}
 
 
 def _over_steps(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
@@ -128,11 +120,7 @@ def _over_steps(stretches: Stretches, horizon: int, settings: CalibrationSetting
 def points_at(stretches: Stretches, horizon: int) -> dict[str, list[float] | list[int]]:
     """Return disagreement, error and episode of every row at one step, to be drawn, or to pair two models by episode."""
     uncertainty, error, episode = _rows_at(stretches, horizon)
-    return {"disagreement": _short(uncertainty), "error": _short(error), "episode": episode.tolist()}
-
-
-def _short(values: Tensor) -> list[float]:
-    return [float(f"{value:.6g}") for value in values.tolist()]
+    return {"disagreement": shortened(uncertainty), "error": shortened(error), "episode": episode.tolist()}
 
 
 def sparsification_at(stretches: Stretches, horizon: int) -> dict[str, Any]:

@@ -23,6 +23,8 @@ CONFORMAL = "conformal"
 LEVELS = tuple(index / 20 for index in range(1, 20))  # of reliability curves
 NOMINAL = (0.683, 0.95)
 FITTED_LEVELS = tuple(sorted({*LEVELS, *NOMINAL}))
+# What stands for "after recalibration": the first that could be fitted. Chosen beforehand, not by its result.
+PREFERRED = ("conformal", "per_horizon", "isotonic", "constant")
 _LARGEST = 4_000_000  # numbers that an isotonic function is evaluated on at once, its knots counted
 
 

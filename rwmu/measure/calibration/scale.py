@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_sums, missing, places, sums_by_episode
+from rwmu.measure.calibration.cells import Cell, from_sums, missing, share
 from rwmu.measure.calibration.recalibrated import LEVELS, NOMINAL, Fitted, Gaussians, half_widths
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.uncertainty.functional import calibration, scores
+from rwmu.uncertainty.resampling import places, trajectory_sums
 
 _NAMES = {level: f"{1000 * level:.0f}".rstrip("0") for level in NOMINAL}  # 683, 95
 INTERVAL_CELLS = tuple(f"{what}_{name}" for what in ("coverage", "width") for name in _NAMES.values())
@@ -97,8 +97,7 @@ def _interval_cells(
 
 def _mean(values: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
     """Return the cell of the mean of ``[B, D]``."""
-    columns = torch.stack([values.sum(dim=1), torch.full_like(values[:, 0], values.shape[1])], dim=1)
-    return from_sums(lambda total: total[:, 0] / total[:, 1], sums_by_episode(columns, episode), settings)
+    return share(values.sum(dim=1), torch.full_like(values[:, 0], values.shape[1]), episode, settings)
 
 
 def _histogram(inside: Tensor, episode: Tensor) -> Tensor:
@@ -107,7 +106,7 @@ def _histogram(inside: Tensor, episode: Tensor) -> Tensor:
     total = torch.full_like(held[:, :1], inside.shape[2])
     # Intervals of conformal levels are fitted apart, but their factors never decrease, so they are nested.
     counts = torch.cat([held, total], dim=1).diff(dim=1, prepend=torch.zeros_like(total))
-    return sums_by_episode(counts, episode)
+    return trajectory_sums(counts, episode)
 
 
 def _curve(
@@ -159,10 +158,3 @@ def _ence(variance: Tensor, squared_error: Tensor, episode: Tensor, settings: Ca
         return ((predicted - actual).abs() / predicted).nan_to_num().sum(dim=1) / (predicted > 0).sum(dim=1)
 
     return from_sums(error, torch.cat(sums, dim=1), settings)
-
-
-def scale_table(
-    by_method: Mapping[str, Fitted], forecasts: Gaussians, place: int, settings: CalibrationSettings
-) -> dict[str, tuple[dict[str, Cell], dict[str, Any]]]:
-    """Return :func:`scale_at` for every method."""
-    return {method: scale_at(forecasts, place, fitted, settings) for method, fitted in by_method.items()}

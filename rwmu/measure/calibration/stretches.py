@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from rwmu.data.episodes import Episodes
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.rehearsal import covering_starts, rehearse
 from rwmu.imagination.trajectories import trajectory_spread
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
-from rwmu.records import Window
-from rwmu.uncertainty.estimates import ALEATORIC, aleatoric_estimate, member_std
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.windows import Selection, true_window
+from rwmu.uncertainty.estimates import ALEATORIC, member_std
 from rwmu.uncertainty.spread import Spread
 
 _PER_OCTAVE = 2  # kept steps between a step and twice it, for curves over the horizon
@@ -65,20 +64,6 @@ def kept_steps(horizons: Sequence[int], longest: int) -> tuple[int, ...]:
     return tuple(sorted({k for k in (*spaced, *horizons) if k <= longest}))
 
 
-def stretch_window(world_model: WorldModel, episodes: Episodes, starts: Tensor, length: int) -> tuple[Window, Tensor]:
-    """Return rows from ``starts [B]`` on as one window ``[1, B, length, .]``, states normalised, and which are the episode's.
-
-    Beyond an episode's end its last row is repeated.
-    """
-    last = (episodes.offsets + episodes.lengths - 1)[episodes.episode_of_row[starts]]
-    rows = starts[:, None] + torch.arange(length)
-    within = rows <= last[:, None]
-    rows = torch.minimum(rows, last[:, None])
-    flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)
-    window = Window(world_model.normalizer.normalize(episodes.state[rows]), episodes.action[rows], *flags)
-    return window.map(lambda tensor: tensor.unsqueeze(0).float()), within
-
-
 def longest_forecast(world_model: WorldModel, selection: Selection) -> int:
     """Return how many steps the longest episode leaves after a history; at most 0 where none is long enough."""
     lengths = selection.episodes.lengths[selection.ids]
@@ -100,7 +85,7 @@ def follow_stretches(
     episodes, history, horizon = selection.episodes, world_model.history, max(steps)
     dream = rehearse(world_model, episodes, selection.ids, horizon, number)
     starts = covering_starts(episodes.lengths, selection.ids, history, history + horizon, number)
-    window, _ = stretch_window(world_model, episodes, starts, history + horizon)
+    window, _ = true_window(world_model, episodes, starts, history + horizon)
     kept = torch.tensor(steps) - 1
     truth = window.state[0, :, history:].transpose(0, 1)[kept]
     arguments = (world_model.dynamics, window, history)
@@ -111,7 +96,7 @@ def follow_stretches(
         for name, spread in zip(FORECASTS, (sampled, propagated), strict=True)
     }
     disagreement, error = dream.disagreement(settings.estimate), dream.error.square().mean(dim=-1).sqrt()
-    aleatoric = {name: dream.disagreement(aleatoric_estimate(name)) for name in ALEATORIC}
+    aleatoric = {name: dream.disagreement(estimate) for name, estimate in ALEATORIC.items()}
     finite = disagreement.isfinite() & error.isfinite()
     for expected in aleatoric.values():
         finite &= expected.isfinite()

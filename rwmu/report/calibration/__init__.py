@@ -1,1 +1,1 @@
-"""What the calibration of a world model means."""
+"""The page of a calibration analysis."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from rwmu.uncertainty.functional.ranking import ranks
 from rwmu.uncertainty.measure import Measure
+from rwmu.uncertainty.resampling import RESAMPLES, Interval, bootstrap_sums, places
 
 NO_FALL = -1
 
@@ -25,16 +25,13 @@ def steps_to_fall(fallen: Tensor) -> Tensor:
 
 
 def area_under_roc(score: Tensor, positive: Tensor) -> Measure:
-    """Return the probability that a positive row of ``[N]`` scores above a negative one, ties counting half.
-
-    By torchmetrics, on ranks: it takes scores outside 0 and 1 for logits, and its sigmoid makes large ones equal.
-    """
+    """Return the probability that a positive row of ``[N]`` scores above a negative one, ties counting half."""
     positive = positive.bool()
     found, others = int(positive.sum()), int((~positive).sum())
     if not found or not others:
         return Measure.missing("no rows" if not (found or others) else f"no {'negative' if found else 'positive'} row")
-    place = ranks(score, torch.ones_like(positive)) / len(score)
-    return Measure.of(binary_auroc(place, positive.long(), validate_args=False).double())
+    above = ranks(score, torch.ones_like(positive))[positive].sum() - found * (found - 1) / 2.0
+    return Measure.of(above / (found * others))
 
 
 def fall_foresight(score: Tensor, steps: Tensor, within: int) -> Measure:
@@ -54,3 +51,41 @@ def fall_foresight(score: Tensor, steps: Tensor, within: int) -> Measure:
     if bool(positive.all()):
         return Measure.missing(f"every row lies within {within} steps of a fall, so there is no other to tell it from")
     return area_under_roc(score, positive)
+
+
+def foresight(
+    score: Tensor,
+    steps: Tensor,
+    trajectory: Tensor,
+    within: int,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Return :func:`fall_foresight` with its interval; rows without a score (NaN) are left out.
+
+    The area is a mean over pairs of a row before a fall and another row, so it is computed from a table of pairs of trajectories,
+    and a resample only weighs the table.
+
+    Args:
+        trajectory: ``[N]`` integers, which independent trajectory each row comes from.
+    """
+    place, number = places(trajectory)
+    known = ~score.isnan() & (steps != 0)
+    whole = fall_foresight(score[known], steps[known], within)
+    if not bool(whole.available.all()):
+        return Interval.missing(whole.reason(), number, level)
+    positive = known & (steps >= 1) & (steps <= within)
+    negative = known & ~positive
+    before, owner = score[positive].double(), place[positive]
+    wins = torch.zeros(number, number, dtype=torch.float64)  # of positive rows of i over negative ones of j
+    for index in range(number):
+        others = score[negative & (place == index)].double().sort().values
+        below = torch.searchsorted(others, before) + torch.searchsorted(others, before, right=True)
+        wins[:, index].index_add_(0, owner, 0.5 * below.double())  # a tie counts half
+    positives, negatives = (torch.bincount(place[rows], minlength=number).double() for rows in (positive, negative))
+
+    def area(times: Tensor) -> Tensor:  # how often each trajectory is drawn, [R, N]
+        return ((times @ wins) * times).sum(dim=1) / ((times @ positives) * (times @ negatives))
+
+    return bootstrap_sums(area, torch.eye(number, dtype=torch.float64), level, resamples, seed=seed)

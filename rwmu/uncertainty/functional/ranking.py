@@ -55,8 +55,15 @@ def _related(relation: Relation, valid: Tensor, *columns: Tensor) -> list[Tensor
     return [ranks(values, valid) if relation == "rank" else values.double() for values in columns]
 
 
-def correlation(uncertainty: Tensor, error: Tensor, valid: Tensor, relation: Relation = "rank", needed: int = NEEDED) -> Measure:
-    """Return the rank (Spearman) or linear (Pearson) correlation of ``[..., N]`` rows: ``[...]``."""
+def correlation(
+    uncertainty: Tensor, error: Tensor, valid: Tensor | None = None, relation: Relation = "rank", needed: int = NEEDED
+) -> Measure:
+    """Return the rank (Spearman) or linear (Pearson) correlation of ``[..., N]`` rows: ``[...]``.
+
+    Args:
+        valid: which rows count; None for all.
+    """
+    valid = torch.ones_like(error, dtype=torch.bool) if valid is None else valid
     first, second = _related(relation, valid, uncertainty, error)
     number = valid.sum(dim=-1)
     return Measure.of(

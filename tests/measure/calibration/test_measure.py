@@ -10,13 +10,16 @@ from rwmu.errors import ConfigError, DataError
 from rwmu.files import json_ready
 from rwmu.measure.calibration import ranking, scale
 from rwmu.measure.calibration.measure import measure_calibration
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
-from rwmu.measure.calibration.stretches import follow_stretches, kept_steps, stretch_window
-from rwmu.uncertainty.estimates import epistemic_estimate
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.calibration.stretches import follow_stretches, kept_steps
+from rwmu.measure.windows import Selection, true_window
+from rwmu.report.verdicts.calibration import judge
+from rwmu.uncertainty.estimates import uncertainty_estimate
 from rwmu.uncertainty.recalibration import recalibration_from_dict
 from tests.fakes import known_world_model, random_episodes
 
 SETTINGS = CalibrationSettings(horizons=(1, 4, 12, 400), short=4, stretches=60, long_stretches=30, samples=2, resamples=20)
+FAST = replace(SETTINGS, horizons=(1, 4), methods=("constant",), resamples=10)
 LENGTHS = [40, 30, 12, 33, 28, 60, 45, 31, 50, 29]
 
 
@@ -25,9 +28,14 @@ def selections(terminated=(1, 3, 7), episodes=None):
     return Selection(test, torch.arange(len(test.lengths))), Selection(random_episodes(LENGTHS * 2, seed=1), torch.arange(20))
 
 
+def judged(*arguments):
+    found = measure_calibration(*arguments)
+    return found | {"verdict": judge(found)}
+
+
 @pytest.fixture(scope="module")
 def measured():
-    return measure_calibration(known_world_model(3), *selections(), SETTINGS)
+    return judged(known_world_model(3), *selections(), SETTINGS)
 
 
 def test_everything_promised_is_there_and_is_plain(measured):
@@ -53,7 +61,9 @@ def test_everything_promised_is_there_and_is_plain(measured):
 
 def test_recalibration_by_dimension_is_fitted_to_each_and_said(measured):
     assert measured["grouped_by"] == "field"
-    found = measure_calibration(known_world_model(3), *selections(), replace(SETTINGS, recalibrated_by="dimension"))
+    found = measure_calibration(
+        known_world_model(3), *selections(), replace(SETTINGS, horizons=(1,), recalibrated_by="dimension", methods=("per_horizon",))
+    )
     assert found["grouped_by"] == "dimension"
     fitted = recalibration_from_dict(found["recalibrations"]["sampled"][0]["fitted"]["per_horizon"]["recalibration"])
     assert len(fitted.groups) == 45
@@ -93,7 +103,7 @@ def test_errors_of_a_dream_are_those_of_the_known_model():
 def test_without_a_calibration_split_only_the_raw_scale_is_measured():
     test, calibration = selections()
     for none in (None, Selection(calibration.episodes, torch.arange(0))):
-        found = measure_calibration(known_world_model(3), test, none, replace(SETTINGS, horizons=(1, 4)))
+        found = judged(known_world_model(3), test, none, FAST)
         assert found["calibration"] is None
         assert found["scale"]["sampled"]["raw"]["4"]["coverage_683"]["value"] is not None
         assert "there is no calibration split" in found["scale"]["sampled"]["constant"]["4"]["coverage_683"]["text"]
@@ -110,7 +120,7 @@ def test_recalibrations_are_handed_on_with_their_steps(measured):
 
 def test_the_disagreement_is_the_one_asked_for(measured):
     """Members are apart by 0.01 in each of 45 dimensions: 0.45 in sum, 0.02 sqrt(45) between the farthest two."""
-    settings = replace(SETTINGS, horizons=(1,), estimate=epistemic_estimate("pairwise"), estimate_name="pairwise")
+    settings = replace(FAST, horizons=(1,), estimate=uncertainty_estimate("pairwise"), estimate_name="pairwise")
     found = measure_calibration(known_world_model(3), *selections(), settings)
     assert (measured["estimate"], found["estimate"]) == ("std", "pairwise")
     assert measured["points"]["1"]["disagreement"][0] == pytest.approx(0.45, rel=1e-3)
@@ -132,7 +142,7 @@ def test_the_noise_that_members_expect_is_ranked_too_and_of_one_member_as_well()
 
 
 def test_one_member_has_no_disagreement_not_zero():
-    found = measure_calibration(known_world_model(1), *selections(), replace(SETTINGS, horizons=(1, 4)))
+    found = judged(known_world_model(1), *selections(), FAST)
     assert "one member" in found["ranking"]["4"]["within_step_rank"]["text"]
     assert found["ranking"]["4"]["error"]["value"] is not None
     assert "one member" in found["falls"]["disagreement"]["5"]["text"]
@@ -144,7 +154,7 @@ def test_one_member_has_no_disagreement_not_zero():
 
 def test_no_fall_and_few_trajectories_are_said():
     few = random_episodes([40, 30])
-    found = measure_calibration(known_world_model(3), *selections(episodes=few), replace(SETTINGS, horizons=(1, 4)))
+    found = judged(known_world_model(3), *selections(episodes=few), FAST)
     assert found["falls"]["disagreement"]["10"]["reason"] == "no test episode ends in a fall"
     cell = found["scale"]["sampled"]["raw"]["1"]["coverage_683"]
     assert cell["value"] is not None
@@ -171,7 +181,7 @@ def test_episodes_without_a_forecast_are_refused():
 
 def test_windows_repeat_the_last_row_beyond_an_episode():
     episodes = random_episodes([5, 9])
-    window, within = stretch_window(known_world_model(2), episodes, torch.tensor([2, 5]), 6)
+    window, within = true_window(known_world_model(2), episodes, torch.tensor([2, 5]), 6)
     assert within.tolist() == [[True] * 3 + [False] * 3, [True] * 6]
     assert torch.equal(window.state[0, 0, 3], window.state[0, 0, 2])
 

@@ -1,18 +1,16 @@
 """Rollouts under noise: without it they are the other modules' own, with it errors grow, and recorded noise is what happened."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import pytest
 import torch
-from tensordict import TensorDict
 
 from rwmu.errors import ConfigError
 from rwmu.measure.calibration.noise import CELLS, NoiseSettings, NoiseTest, disturbed_stretches
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
-from rwmu.measure.calibration.simulated import record_noisy_episodes
+from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import follow_stretches
-from tests.fakes import known_world_model, quiet_task, random_episodes
+from rwmu.measure.deployment import StandingStill
+from rwmu.measure.windows import Selection
+from tests.fakes import known_world_model, random_episodes
+from tests.measure.exploit.worlds import WholeEnv
 
 SETTINGS = CalibrationSettings(horizons=(1, 4, 50), resamples=20, samples=1, stretches=100, short=100)
 NOISE = NoiseSettings(scales=(0.0, 0.5), trajectories=50, steps=6)
@@ -48,7 +46,7 @@ def test_noise_is_on_what_the_model_is_given_and_piles_up():
 
 
 def test_every_scale_and_horizon_has_its_cells():
-    table = NoiseTest(known_world_model(3), selection(seed=1), NOISE, SETTINGS).given(selection())
+    table = NoiseTest(known_world_model(3), selection(seed=1), NOISE, SETTINGS).given(selection())["scales"]
     assert list(table) == ["0", "0.5"]
     for row in table.values():
         assert list(row) == ["1", "4"]  # 50 is beyond the rollouts
@@ -73,48 +71,10 @@ def test_noise_that_makes_no_sense_is_refused(wrong):
         NoiseSettings(**wrong)
 
 
-class CountingEnv:
-    """Three environments whose state counts steps: the first falls at step 2, the second diverges at step 3, the third lives on."""
-
-    def __init__(self):
-        self.task, self.num_envs, self.count = quiet_task(), 3, 0
-        self.memory = SimpleNamespace(command=torch.zeros(3, 3, dtype=torch.float64))
-        self.actions = []
-        self._write()
-
-    def _write(self):
-        self.state = self.final_state = torch.full((3, 45), float(self.count))
-        self.final_contact = torch.zeros(3, 8, dtype=torch.bool)
-        self.terminated = torch.tensor([self.count == 2, self.count == 3, False])
-        self.diverged = torch.tensor([False, self.count == 3, False])
-
-    def get_observations(self):
-        return TensorDict({"policy": torch.zeros(3, self.task.num_observations)}, batch_size=[3])
-
-    def step(self, actions):
-        self.count += 1
-        self.actions.append(actions.clone())
-        self._write()
-        return self.get_observations(), torch.ones(3), self.terminated.clone(), {}
-
-
-def test_recorded_episodes_are_what_happened():
-    env = CountingEnv()
-    test = record_noisy_episodes(env, lambda observation: torch.full((len(observation), 12), 0.25), 0.1, steps=5, seed=3)
-    episodes = test.episodes
-    # A first row and 2 steps to the fall; a first row and 2 steps, the diverged one left out; a first row and 5 steps.
-    assert episodes.lengths.tolist() == [3, 3, 6]
-    assert episodes.state[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4, 5]
-    assert episodes.termination.nonzero()[:, 0].tolist() == [2]
-    assert torch.equal(episodes.action[7], env.actions[0][2])  # row 1 of the third episode holds the action that led to it
-    assert (episodes.action[7:] - 0.25).std().item() == pytest.approx(0.1, rel=0.3)
-    again = record_noisy_episodes(CountingEnv(), lambda observation: torch.full((len(observation), 12), 0.25), 0.2, steps=5, seed=3)
-    torch.testing.assert_close(again.episodes.action[7:] - 0.25, 2.0 * (episodes.action[7:] - 0.25))
-    assert test.ids.tolist() == [0, 1, 2]
-
-
-def test_recorded_episodes_can_be_tested_on():
-    recorded = record_noisy_episodes(CountingEnv(), lambda observation: torch.zeros(len(observation), 12), 0.1, steps=30)
-    model = replace(known_world_model(2, history=2))
-    row = NoiseTest(model, None, NOISE, SETTINGS).row(recorded)
-    assert row["1"]["error"]["value"] is not None
+def test_what_noise_on_actions_led_to_is_tested_on_as_it_happened():
+    test = NoiseTest(known_world_model(2, history=2), None, NOISE, SETTINGS)
+    found = test.simulated(lambda: WholeEnv([3, None, 1], {0: [0.5, 0.0, 0.0]}), StandingStill(12), "nobody")
+    assert list(found["scales"]) == ["0", "0.5"]
+    # Rows 0..3 to a fall and rows 0..7: both allow a history of two and a step, and one of them four; one ends with its first row.
+    assert [found["scales"]["0.5"][k]["rollouts"] for k in ("1", "4")] == [2, 1]
+    assert found["scales"]["0"]["1"]["error"]["value"] is not None

@@ -7,7 +7,8 @@ import torch
 
 from rwmu.measure.calibration.diversity import diversity_cells
 from rwmu.measure.calibration.one_step import WITHIN, OneStep, fall_cells, fall_rows, foresight, head_cells, predict_one_step
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.windows import Selection
 from rwmu.records import Prediction
 from rwmu.uncertainty.estimates import epistemic
 from rwmu.uncertainty.functional.falls import fall_foresight

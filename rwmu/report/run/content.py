@@ -1,30 +1,41 @@
-"""The body of the report: what each table and figure says, in the order in which a reader asks."""
+"""The body of a run's page: what each table and figure says, in the order in which a reader asks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from rwmu.report import page
-from rwmu.report.page import shown
-from rwmu.report.verdict import Verdict, number
+from rwmu.report.run.figures import NAMES
+from rwmu.report.verdicts.run import verdicts
+from rwmu.report.wording import number, number_of, shown
 
-NAMES = {
-    "deterministic": "this policy",
-    "sampled": "this policy, with its action noise",
-    "clone": "behaviour clone it started from",
-    "standing_still": "standing still",
+
+def _plus_minus(name: str, digits: int) -> Callable[[Mapping[str, Any]], str]:
+    return lambda of: f"{shown(of, name, digits=digits)} ± {shown(of, 'standard_error', name, digits=digits)}"
+
+
+# Heading -> what a table of deployments says below it.
+_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "return": _plus_minus("return", 1),
+    "tracking": _plus_minus("track_lin_vel_xy", 3),
+    "yaw tracking": lambda of: shown(of, "track_ang_vel_z", digits=3),
+    "tracking while up": lambda of: shown(of, "track_lin_vel_xy_while_up", digits=3),
+    "falls": lambda of: f"{shown(of, 'fall_fraction', digits=1, scale=100.0)} %",
+    "lived": lambda of: f"{shown(of, 'episode_length_s', digits=1)} s",
+    "corr. x / y / yaw": lambda of: " / ".join(shown(of, "command_correlation", axis) for axis in ("x", "y", "yaw")),
 }
+_DREAMT = ("return", "tracking", "yaw tracking", "falls", "lived")
 
 
-def body(report: Mapping[str, Any], images: Mapping[str, bytes], verdicts: Sequence[Verdict], run_dir: Path) -> str:
+def body(report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path) -> str:
     """Return the page between ``<body>`` and ``</body>``."""
     return "".join(
         [
             _heading(report),
-            page.verdict_box(verdicts),
+            page.verdict_box(verdicts(report)),
             _video(report, run_dir),
             _deployment(report, images),
             _dream(report, images),
@@ -35,37 +46,6 @@ def body(report: Mapping[str, Any], images: Mapping[str, bytes], verdicts: Seque
             _run(report),
         ]
     )
-
-
-def return_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of the return figure: this policy, its dream, the behaviour policies from best to worst, the references."""
-    deployment = report["deployment"]
-    behaviour = deployment.get("behaviour") or {}
-    best_first = sorted(behaviour, key=lambda level: -(number(behaviour, level, "return") or 0.0))
-    entries = [(NAMES[name], deployment.get(name), "ours") for name in ("deterministic", "sampled")]
-    if number(report, "imagination", "gap", "return") is not None:
-        entries.append(("this policy, in the dream", report["imagination"], "imagined"))
-    entries += [(f"behaviour: {level}", behaviour[level], "behaviour") for level in best_first]
-    entries += [(NAMES[name], deployment.get(name), "reference") for name in ("clone", "standing_still")]
-    rows = []
-    for name, summary, kind in entries:
-        value = number(summary or {}, "return")
-        if value is not None:
-            rows.append(
-                {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
-            )
-    return rows
-
-
-def survival_lines(figure_data: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return seconds lived of this policy, its clone and the collecting policies that fall at all; at most six lines."""
-    lived = figure_data.get("lived_s") or {}
-    if "deterministic" not in lived or not figure_data.get("tracking"):
-        return {}
-    full = figure_data["tracking"]["episode_s"]
-    named = {NAMES[name]: lived[name] for name in ("deterministic", "sampled", "clone") if name in lived}
-    falling = {name: times for name, times in lived.items() if name not in NAMES and min(times) < full - 1e-6}
-    return dict(list((named | falling).items())[:6])
 
 
 def _heading(report: Mapping[str, Any]) -> str:
@@ -86,8 +66,14 @@ def _video(report: Mapping[str, Any], run_dir: Path) -> str:
 
 
 def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    title = "In the simulator"
-    rows = _deployment_rows(report)
+    title, deployment = "In the simulator", report["deployment"]
+    order = [(NAMES[name], deployment.get(name)) for name in NAMES]
+    order += [(f"behaviour: {level}", summary) for level, summary in (deployment.get("behaviour") or {}).items()]
+    rows = [
+        [name, *(write(summary) for write in _COLUMNS.values())]
+        for name, summary in order
+        if number(summary or {}, "return") is not None
+    ]
     if not rows:
         return page.section(title, page.absent(report, "deployment"))
     episodes = shown(report, "deployment", "deterministic", "num_episodes", digits=0)
@@ -95,7 +81,6 @@ def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         f"{episodes} robots each try one episode, following commanded speeds over the full range, with a new command every ten "
         "seconds. An episode ends when the robot falls on its base. ± is the standard error over episodes."
     )
-    header = ("policy", "return", "tracking", "yaw tracking", "tracking while up", "falls", "lived", "corr. x / y / yaw")
     definitions = (
         "Return: the task's reward, summed over the episode. Tracking: how closely the commanded planar speed is followed, 1 at "
         "best; a robot that has fallen tracks nothing. Correlation: commanded against actual speed (x, y, yaw)."
@@ -106,32 +91,8 @@ def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         "returns": "Return of this policy beside the policies that collected the data, its own dream (hatched) and doing nothing.",
         "survival": "How many robots are still on their feet as the episode goes on.",
     }
-    figures = [page.figure(images.get(name), caption) for name, caption in captions.items()]
-    return page.section(
-        title, page.paragraph(intro), page.table(header, rows, highlighted=[0]), page.paragraph(definitions, "soft"), *figures
-    )
-
-
-def _deployment_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    deployment = report["deployment"]
-    behaviour = deployment.get("behaviour") or {}
-    order = [(NAMES[name], deployment.get(name)) for name in ("deterministic", "sampled", "clone", "standing_still")]
-    order += [(f"behaviour: {level}", summary) for level, summary in behaviour.items()]
-    return [_deployment_row(name, summary) for name, summary in order if number(summary or {}, "return") is not None]
-
-
-def _deployment_row(name: str, summary: Mapping[str, Any]) -> list[str]:
-    correlations = [shown(summary, "command_correlation", axis) for axis in ("x", "y", "yaw")]
-    return [
-        name,
-        f"{shown(summary, 'return', digits=1)} ± {shown(summary, 'standard_error', 'return', digits=1)}",
-        f"{shown(summary, 'track_lin_vel_xy', digits=3)} ± {shown(summary, 'standard_error', 'track_lin_vel_xy', digits=3)}",
-        shown(summary, "track_ang_vel_z", digits=3),
-        shown(summary, "track_lin_vel_xy_while_up", digits=3),
-        f"{shown(summary, 'fall_fraction', digits=1, scale=100.0)} %",
-        f"{shown(summary, 'episode_length_s', digits=1)} s",
-        " / ".join(correlations),
-    ]
+    table = page.table(("policy", *_COLUMNS), rows, highlighted=[0])
+    return page.section(title, page.paragraph(intro), table, page.paragraph(definitions, "soft"), page.figures(images, captions))
 
 
 def _dream(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
@@ -158,20 +119,9 @@ def _dream(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
 
 
 def _imagined_return(report: Mapping[str, Any]) -> str:
-    header = ("final policy", "return", "tracking", "yaw tracking", "falls", "episode")
-    rows = []
-    for name, summary in (("in the dream", report["imagination"]), ("in the simulator", report["deployment"]["deterministic"])):
-        rows.append(
-            [
-                name,
-                f"{shown(summary, 'return', digits=1)} ± {shown(summary, 'standard_error', 'return', digits=1)}",
-                shown(summary, "track_lin_vel_xy", digits=3),
-                shown(summary, "track_ang_vel_z", digits=3),
-                f"{shown(summary, 'fall_fraction', digits=1, scale=100.0)} %",
-                f"{shown(summary, 'episode_length_s', digits=1)} s",
-            ]
-        )
-    return page.table(header, rows)
+    sides = {"in the dream": report["imagination"], "in the simulator": report["deployment"]["deterministic"]}
+    rows = [[name, *(_COLUMNS[column](summary) for column in _DREAMT)] for name, summary in sides.items()]
+    return page.table(("final policy", *_DREAMT), rows)
 
 
 def _ever_counts(levels: Mapping[str, Any], term: str) -> bool:
@@ -194,8 +144,8 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     unseen = "that the model never saw" if dynamics.get("knows_its_data", True) else unknown
     intro = (
         f"Forecasts on {windows} separate windows of {episodes} episodes {unseen}, "
-        f"{shown(dynamics, 'num_members', digits=0)} member(s). The error is in standard deviations of each state variable: 0 is "
-        "perfect, about 1.4 is a random guess."
+        f"{number_of(round(number(dynamics, 'num_members') or 0), 'member')}. The error is in standard deviations of each state "
+        "variable: 0 is perfect, about 1.4 is a random guess."
     )
     rows = [
         [
@@ -212,10 +162,8 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         "rollout_against_truth": "One forecast, that of median error, so that nobody picked it: shaded, what the model was shown; "
         "then every member goes on alone, with the robot's true actions.",
     }
-    figures = [page.figure(images.get(name), caption) for name, caption in captions.items()]
-    return page.section(
-        title, page.paragraph(intro), page.table(("steps ahead", "model", "hold last"), rows), *figures, _falls(report)
-    )
+    table = page.table(("steps ahead", "model", "hold last"), rows)
+    return page.section(title, page.paragraph(intro), table, page.figures(images, captions), _falls(report))
 
 
 def _falls(report: Mapping[str, Any]) -> str:
@@ -261,10 +209,8 @@ def _training(images: Mapping[str, bytes]) -> str:
         "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
         "training_policy": "The policy learns in imagination; nothing here has seen the simulator.",
     }
-    parts = [page.figure(images.get(name), caption) for name, caption in captions.items()]
-    return page.section(
-        "Training", *(parts if any(parts) else [page.paragraph("This run has logged no training curves.", "absent")])
-    )
+    shown_curves = page.figures(images, captions)
+    return page.section("Training", shown_curves or page.paragraph("This run has logged no training curves.", "absent"))
 
 
 def _dataset(report: Mapping[str, Any]) -> str:

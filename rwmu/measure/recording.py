@@ -59,6 +59,20 @@ def weighted_rates(reward: Reward, task: VelocityTask) -> Tensor:
     return terms.float() * torch.tensor(list(task.weights.values()))
 
 
+def noisy(actor: Actor, scale: float, seed: int = 0) -> Actor:
+    """Return ``actor`` with normal noise of standard deviation ``scale`` (the unit of actions) on its actions.
+
+    The noise does not depend on the scale: all scales see the same draws, multiplied.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def act(observation: Tensor) -> Tensor:
+        action = actor(observation).detach().cpu()
+        return action + scale * torch.randn(action.shape, generator=generator)
+
+    return act
+
+
 @torch.no_grad()
 def record(env: RecordableEnv, actor: Actor, name: str, num_steps: int | None = None) -> Recording:
     """Run one episode in each environment of ``env``, which must be fresh.

@@ -1,7 +1,4 @@
-"""The report's figures: pure functions from plain data to a matplotlib Figure, drawn without a display.
-
-Colours are Okabe and Ito's, told apart by colour-blind readers too; what is compared differs in marker or line style as well.
-"""
+"""The figures of a run's page: pure functions from plain data to a matplotlib Figure."""
 
 from __future__ import annotations
 
@@ -9,41 +6,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#6B7280"
-INK = "#1F2937"
-HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE)
+from rwmu.report.run import curves
+from rwmu.report.run.curves import Curve
+from rwmu.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    HORIZON_COLOURS,
+    INK,
+    LINE,
+    ORANGE,
+    PALE,
+    PURPLE,
+    RED,
+    SKY,
+    draw_legend,
+    draw_title,
+    log_steps,
+    new_figure,
+    png,
+    shared_legend,
+    term_name,
+)
+from rwmu.report.wording import number
+from rwmu.report.wording import steps as words
 
-
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **arguments: Any) -> tuple[Figure, list[Axes]]:
-    """Return a figure in the house style and its axes; sizes in inches."""
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = numpy.atleast_1d(figure.subplots(rows, columns, **arguments)).ravel().tolist()
-    for axis in axes:
-        _tidy(axis)
-    return figure, axes
-
-
-def _tidy(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color("#9CA3AF")
-    axis.tick_params(colors=INK, labelsize=9, length=3)
-    axis.grid(True, color="#E5E7EB", linewidth=0.8)
-    axis.set_axisbelow(True)
-
-
-def draw_title(axis: Axes, text: str) -> None:
-    """Put the title above the axis, to its left."""
-    axis.set_title(text, loc="left", fontsize=10.5, color=INK, fontweight="bold")
-
-
-def draw_legend(axis: Axes, **arguments: Any) -> None:
-    """Draw the legend without a frame."""
-    axis.legend(frameon=False, fontsize=9, **arguments)
+NAMES = {
+    "deterministic": "this policy",
+    "sampled": "this policy, with its action noise",
+    "clone": "behaviour clone it started from",
+    "standing_still": "standing still",
+}
 
 
 def error_by_horizon(
@@ -57,10 +52,7 @@ def error_by_horizon(
     for k, error in normalized_error.items():
         axis.errorbar(int(k), error, yerr=standard_error.get(k) or 0.0, color=BLUE, marker="o", markersize=5, capsize=3)
         axis.annotate(f"{error:.2f}", (int(k), error), xytext=(5, -12), textcoords="offset points", fontsize=9, color=BLUE)
-    axis.set_xscale("log")
-    ticks = [int(k) for k in normalized_error]
-    axis.set_xticks(ticks, [str(k) for k in ticks])
-    axis.minorticks_off()
+    log_steps(axis, list(normalized_error))
     axis.set_ylim(bottom=0.0)
     axis.set_xlabel("steps forecast without seeing the robot (0.02 s each)")
     axis.set_ylabel("error (standard deviations)")
@@ -77,27 +69,13 @@ def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
     for i, k in enumerate(horizons):
         position = numpy.arange(len(fields)) + (i - (len(horizons) - 1) / 2) * width
         colour = HORIZON_COLOURS[i % len(HORIZON_COLOURS)]
-        axis.bar(position, [by_field[name][k] for name in fields], width * 0.92, color=colour, label=_steps(k))
+        axis.bar(position, [by_field[name][k] for name in fields], width * 0.92, color=colour, label=words(k))
     axis.set_xticks(range(len(fields)), [name.replace("_", "\n", 1).replace("_", " ") for name in fields])
     axis.grid(False, axis="x")
     axis.set_ylabel("error (standard deviations)")
     draw_title(axis, "Forecast error by part of the state")
     draw_legend(axis, ncols=len(horizons), loc="upper left", bbox_to_anchor=(0.0, -0.2), columnspacing=1.2, handlelength=1.2)
     return figure
-
-
-def _steps(k: str) -> str:
-    return "1 step" if k == "1" else f"{k} steps"
-
-
-_READABLE = {
-    "base_lin_vel[0]": "forward speed",
-    "base_lin_vel[1]": "sideways speed",
-    "base_ang_vel[2]": "yaw rate",
-    "projected_gravity[0]": "gravity x (pitch)",
-    "joint_pos[4]": "LF thigh angle",
-    "joint_vel[8]": "LF knee speed",
-}
 
 
 def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
@@ -107,7 +85,7 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
     figure, axes = new_figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
     time = numpy.array(example["time_s"])
     start = int(example["forecast_from"])
-    for axis, (name, column) in zip(axes, columns.items(), strict=False):
+    for axis, column in zip(axes, columns.values(), strict=False):
         members = numpy.array(column["members"])
         axis.axvspan(time[0], time[start - 1], color="#F3F4F6", zorder=0)
         if len(members) > 1:
@@ -118,13 +96,12 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
             axis.plot(time[start:], member, color=ORANGE, linewidth=0.9, label="members" if i == 0 else None)
         axis.plot(time, column["truth"], color=INK, linewidth=1.4, label="truth")
         unit = "" if column["unit"] == "1" else f" ({column['unit']})"
-        draw_title(axis, f"{_READABLE.get(name, name)}{unit}")
+        draw_title(axis, f"{column['label']}{unit}")
     for axis in axes[len(columns) :]:
         axis.set_visible(False)
     for axis in axes[-2:]:
         axis.set_xlabel("time since the last row shown to the model (s)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    shared_legend(figure, axes[0], "outside lower center", 3)
     return figure
 
 
@@ -134,7 +111,7 @@ def uncertainty_against_error(points: Mapping[str, Mapping[str, Sequence[float]]
     for i, (axis, (k, pairs)) in enumerate(zip(axes, points.items(), strict=True)):
         axis.plot(pairs["epistemic"], pairs["error"], ".", color=BLUE, alpha=0.45, markersize=5)
         value = spearman.get(k)
-        draw_title(axis, _steps(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
+        draw_title(axis, words(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
         axis.set_ylim(bottom=0.0)
         axis.locator_params(nbins=4)
         if i == 0:
@@ -170,7 +147,7 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
             ``imagined``).
         dataset_average: a line, or None.
     """
-    colours = {"ours": BLUE, "behaviour": GREY, "reference": "#C3C8D0", "imagined": ORANGE}
+    colours = {"ours": BLUE, "behaviour": GREY, "reference": PALE, "imagined": ORANGE}
     figure, (axis,) = new_figure(7.6, 0.36 * len(rows) + 1.1)
     place = numpy.arange(len(rows))[::-1]
     values = [row["return"] for row in rows]
@@ -198,7 +175,7 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
         draw_legend(axis, loc="upper right", bbox_to_anchor=(1.0, -0.1 - 0.35 / len(rows)))
     axis.set_yticks(place, [row["name"] for row in rows])
     axis.grid(False, axis="y")
-    axis.axvline(0.0, color="#9CA3AF", linewidth=0.8)
+    axis.axvline(0.0, color=LINE, linewidth=0.8)
     axis.margins(x=0.1)
     axis.set_xlabel("return of a 20 s episode")
     draw_title(axis, "Return, with standard errors over episodes")
@@ -239,11 +216,11 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
     place = numpy.arange(len(shown))[::-1]
     for axis, (level, row) in zip(axes, levels.items(), strict=False):
         real, imagined = zip(*(_sides(row, name) for name in shown), strict=True)
-        axis.hlines(place, real, imagined, color="#C3C8D0", linewidth=2.0)
+        axis.hlines(place, real, imagined, color=PALE, linewidth=2.0)
         axis.plot(real, place, "o", color=BLUE, markersize=5.5, label="simulator")
         axis.plot(imagined, place, "D", markerfacecolor="none", markeredgecolor=RED, markersize=5.5, label="dream")
-        axis.axvline(0.0, color="#9CA3AF", linewidth=0.8)
-        axis.set_yticks(place, [name.removesuffix("_exp").removesuffix("_l2").replace("_", " ") for name in shown])
+        axis.axvline(0.0, color=LINE, linewidth=0.8)
+        axis.set_yticks(place, [term_name(name) for name in shown])
         axis.tick_params(labelsize=8.5)
         draw_title(axis, level)
     for axis in axes[len(levels) :]:
@@ -251,8 +228,7 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axis in axes[max(0, len(levels) - columns) : len(levels)]:
         axis.tick_params(labelbottom=True)
     figure.supxlabel("weighted reward per second of life", fontsize=10)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    shared_legend(figure, axes[0], "outside upper right", 2)
     return figure
 
 
@@ -283,3 +259,67 @@ def training_curves(panels: Sequence[Mapping[str, Any]], step_label: str) -> Fig
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     return figure
+
+
+def return_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the return figure: this policy, its dream, the behaviour policies from best to worst, the references."""
+    deployment = report["deployment"]
+    behaviour = deployment.get("behaviour") or {}
+    best_first = sorted(behaviour, key=lambda level: -(number(behaviour, level, "return") or 0.0))
+    entries = [(NAMES[name], deployment.get(name), "ours") for name in ("deterministic", "sampled")]
+    if number(report, "imagination", "gap", "return") is not None:
+        entries.append(("this policy, in the dream", report["imagination"], "imagined"))
+    entries += [(f"behaviour: {level}", behaviour[level], "behaviour") for level in best_first]
+    entries += [(NAMES[name], deployment.get(name), "reference") for name in ("clone", "standing_still")]
+    rows = []
+    for name, summary, kind in entries:
+        value = number(summary or {}, "return")
+        if value is not None:
+            rows.append(
+                {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
+            )
+    return rows
+
+
+def survival_lines(figure_data: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return seconds lived of this policy, its clone and the collecting policies that fall at all; at most six lines."""
+    lived = figure_data.get("lived_s") or {}
+    if "deterministic" not in lived or not figure_data.get("tracking"):
+        return {}
+    full = figure_data["tracking"]["episode_s"]
+    named = {NAMES[name]: lived[name] for name in ("deterministic", "sampled", "clone") if name in lived}
+    falling = {name: times for name, times in lived.items() if name not in NAMES and min(times) < full - 1e-6}
+    return dict(list((named | falling).items())[:6])
+
+
+def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapping[str, Curve]) -> dict[str, bytes]:
+    """Return the PNG of every figure that there are data for."""
+    dynamics, tracking = report["dynamics"], figure_data.get("tracking")
+    members, levels = dynamics.get("num_members") or 0, (report.get("dream_reality") or {}).get("levels")
+    drawn: dict[str, Figure] = {}
+    if dynamics.get("curve"):
+        errors = {k: error for k, error in dynamics["normalized_error"].items() if error is not None}
+        drawn["error_by_horizon"] = error_by_horizon(dynamics["curve"], errors, dynamics.get("standard_error") or {})
+    if dynamics.get("by_field"):
+        drawn["error_by_field"] = error_by_field(dynamics["by_field"])
+    if figure_data.get("example_rollout"):
+        drawn["rollout_against_truth"] = rollout_against_truth(figure_data["example_rollout"])
+    if figure_data.get("uncertainty_points") and members > 1:
+        ranks = dynamics["epistemic_correlation"]["spearman"]
+        drawn["uncertainty_against_error"] = uncertainty_against_error(figure_data["uncertainty_points"], ranks)
+    if tracking:
+        correlation = report["deployment"]["deterministic"]["command_correlation"]
+        drawn["command_tracking"] = command_tracking(tracking["command"], tracking["velocity"], correlation)
+    if rows := return_rows(report):
+        drawn["returns"] = return_bars(rows, (report.get("dataset") or {}).get("return_per_20s"))
+    if tracking and (lines := survival_lines(figure_data)):
+        drawn["survival"] = survival(lines, tracking["episode_s"])
+    if levels:
+        drawn["dream_reality"] = dream_reality(levels)
+    for name, panels, label in (
+        ("training_dynamics", curves.panels(logged, curves.DYNAMICS_PANELS), "training step"),
+        ("training_policy", curves.panels(logged, curves.POLICY_PANELS), "iteration"),
+    ):
+        if panels:
+            drawn[name] = training_curves(panels, label)
+    return {name: png(figure) for name, figure in drawn.items()}

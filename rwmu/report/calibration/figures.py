@@ -1,16 +1,17 @@
-"""The analysis' figures: pure functions from what was measured to a matplotlib Figure, in the style of the run's report."""
+"""The figures of a calibration analysis: pure functions from what was measured to a matplotlib Figure."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy
 from matplotlib.figure import Figure
 
-from rwmu.report import figures as style
-from rwmu.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY
+from rwmu.report import style
+from rwmu.report.style import BLUE, GREEN, GREY, HORIZON_COLOURS, INK, ORANGE, PURPLE
+from rwmu.report.verdicts.calibration_words import WORDS
+from rwmu.report.wording import steps
 
 METHOD_STYLES = {
     "raw": (INK, "-", "o", "as it is"),
@@ -19,8 +20,6 @@ METHOD_STYLES = {
     "isotonic": (PURPLE, ":", "v", "isotonic"),
     "conformal": (GREEN, "-", "D", "conformal"),
 }
-HORIZON_COLOURS = (SKY, BLUE, GREEN, ORANGE, RED, PURPLE, GREY)
-FORECAST_NAMES = {"sampled": "sampled trajectories", "propagated": "propagated means"}
 # What a name of rwmu.uncertainty.estimates (EPISTEMIC, NOISE) measures, in words.
 ESTIMATES = {
     "std": "sum of the standard deviations of the members' means",
@@ -38,34 +37,10 @@ def estimate_words(measured: Mapping[str, Any]) -> str:
     return ESTIMATES.get(name, name) + (f", {weighted}" if weighted else "")
 
 
-def value(cell: Mapping[str, Any]) -> float:
-    """Return the number of a cell, nan where there is none."""
-    return numpy.nan if cell["value"] is None else float(cell["value"])
-
-
-def _errors(cells: Sequence[Mapping[str, Any]]) -> Any:
-    """Return how far intervals reach below and above, ``[2, N]``."""
-    rows = [(cell["value"], cell["low"], cell["high"]) for cell in cells]
-    ends = [(0.0, 0.0) if None in row else (max(row[0] - row[1], 0.0), max(row[2] - row[0], 0.0)) for row in rows]
-    return numpy.array(ends).reshape(-1, 2).T
-
-
-def _steps(k: str) -> str:
-    return "1 step" if k == "1" else f"{k} steps"
-
-
-def _log_steps(axis: Any, horizons: Sequence[str]) -> None:
-    ticks = [int(k) for k in horizons]
-    axis.set_xscale("log")
-    axis.set_xticks(ticks, horizons)
-    axis.minorticks_off()
-    axis.set_xlabel("steps ahead")
-
-
 def reliability(measured: Mapping[str, Any]) -> Figure | None:
     """Draw the reliability curves of every method, a panel a horizon, a row a forecast."""
     curves = measured["reliability"]
-    forecasts = [name for name in FORECAST_NAMES if any(_drawable(curves[name]))]
+    forecasts = [name for name in WORDS if any(_drawable(curves[name]))]
     horizons = [
         k for k in map(str, measured["horizons"]) if any(k in table for name in forecasts for table in curves[name].values())
     ]
@@ -84,12 +59,11 @@ def reliability(measured: Mapping[str, Any]) -> Figure | None:
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)
         axis.set_aspect("equal")
-        style.draw_title(axis, _steps(k))
+        style.draw_title(axis, steps(k))
         if index % len(horizons) == 0:
-            axis.set_ylabel(f"{FORECAST_NAMES[forecast]}\nfraction of truths inside", fontsize=9)
+            axis.set_ylabel(f"{WORDS[forecast]}\nfraction of truths inside", fontsize=9)
     figure.supxlabel("probability that the interval should hold", fontsize=10)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    style.shared_legend(figure, axes[0], "outside upper center", 5)
     return figure
 
 
@@ -104,9 +78,9 @@ def coverage_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
         return None
     figure, axes = style.new_figure(9.6, 6.2, 2, 2, sharex=True)
     for index, axis in enumerate(axes):
-        forecast, name = list(FORECAST_NAMES)[index // 2], ("coverage_683", "coverage_95")[index % 2]
+        forecast, name = list(WORDS)[index // 2], ("coverage_683", "coverage_95")[index % 2]
         nominal = (68.3, 95.0)[index % 2]
-        axis.axhspan(nominal - 5.0, min(nominal + 5.0, 100.0), color="#E5E7EB", zorder=0)
+        axis.axhspan(nominal - 5.0, min(nominal + 5.0, 100.0), color=style.BAND, zorder=0)
         axis.axhline(nominal, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
         for method, table in tables[forecast].items():
             colour, line, marker, label = METHOD_STYLES[method]
@@ -115,15 +89,14 @@ def coverage_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
             cells = measured["scale"][forecast][method]
             known = [k for k in horizons if cells[k][name]["value"] is not None]
             if known and method in ("raw", "conformal"):
-                y = [100.0 * value(cells[k][name]) for k in known]
-                error = 100.0 * _errors([cells[k][name] for k in known])
-                axis.errorbar([int(k) for k in known], y, yerr=error, fmt=marker, color=colour, markersize=4, capsize=2)
-        _log_steps(axis, horizons)
+                y, error = style.interval_values([cells[k][name] for k in known])
+                points = [int(k) for k in known], 100.0 * y, 100.0 * error
+                axis.errorbar(*points, fmt=marker, color=colour, markersize=4, capsize=2)
+        style.log_steps(axis, horizons)
         axis.set_xlabel("steps ahead" if index > 1 else "")
         axis.set_ylabel("truths inside (%)")
-        style.draw_title(axis, f"{FORECAST_NAMES[forecast]}: intervals of {nominal:g} %")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+        style.draw_title(axis, f"{WORDS[forecast]}: intervals of {nominal:g} %")
+    style.shared_legend(figure, axes[0], "outside lower center", 5)
     return figure
 
 
@@ -136,11 +109,11 @@ def disagreement_against_error(measured: Mapping[str, Any]) -> Figure | None:
     for index, (axis, (k, table)) in enumerate(zip(axes, points.items(), strict=True)):
         x, y = (numpy.log10(numpy.maximum(table[name], 1e-6)) for name in ("disagreement", "error"))
         if min(numpy.ptp(x), numpy.ptp(y)) > 1e-9:
-            axis.hexbin(x, y, gridsize=16, cmap="Blues", mincnt=1, linewidths=0.1, edgecolors="#9CA3AF")
+            axis.hexbin(x, y, gridsize=16, cmap="Blues", mincnt=1, linewidths=0.1, edgecolors=style.LINE)
         else:
             axis.plot(x, y, ".", color=BLUE, alpha=0.5)
         rank = measured["ranking"][k]["rank"]["value"]
-        style.draw_title(axis, _steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
+        style.draw_title(axis, steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
         for set_ticks, low, high in ((axis.set_xticks, x.min(), x.max()), (axis.set_yticks, y.min(), y.max())):
             powers = _powers(low, high)
             set_ticks(powers, [f"{10.0**power:.3g}" if -3 <= power < 4 else f"$10^{{{power:g}}}$" for power in powers])
@@ -172,12 +145,11 @@ def sparsification(measured: Mapping[str, Any]) -> Figure | None:
         axis.plot(removed, [100.0 * part for part in table["uncertainty"]], color=BLUE, linewidth=2.0, label="most uncertain first")
         axis.plot(removed, [100.0 * part for part in table["oracle"]], ":", color=INK, linewidth=1.6, label="largest error first")
         axis.set_ylim(0.0, 108.0)
-        style.draw_title(axis, _steps(k))
+        style.draw_title(axis, steps(k))
         if index == 0:
             axis.set_ylabel("error left (%)")
     figure.supxlabel("forecasts removed (%)", fontsize=10)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    style.shared_legend(figure, axes[0], "outside upper center", 3)
     return figure
 
 
@@ -239,12 +211,10 @@ def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
     )
     for shift, (name, colour, line, marker, label) in enumerate(lines):
         x = numpy.array([int(k) for k in horizons]) * 1.03 ** (shift - 2)
-        row = [cells[k][name] for k in horizons]
-        axis.errorbar(
-            x, [value(cell) for cell in row], yerr=_errors(row), fmt=marker, linestyle=line, color=colour, capsize=2, label=label
-        )
+        y, error = style.interval_values([cells[k][name] for k in horizons])
+        axis.errorbar(x, y, error, fmt=marker, linestyle=line, color=colour, capsize=2, label=label)
     axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.03)
-    _log_steps(axis, horizons)
+    style.log_steps(axis, horizons)
     axis.set_ylabel("rank correlation with the error")
     style.draw_title(axis, "Does the disagreement rank the errors?")
     style.draw_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -282,25 +252,24 @@ def noise(measured: Mapping[str, Any]) -> Figure | None:
             axis.set_xticks([])
             axis.set_yticks([])
     figure.supxlabel("scale of the noise", fontsize=10)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
+    style.shared_legend(figure, axes[0], "outside upper center", 6)
     return figure
 
 
 def _noise_panel(axis: Any, scales: Mapping[str, Mapping[str, Any]], name: str) -> None:
     horizons = list(next(iter(scales.values())))
     for place, k in enumerate(horizons):
-        row = [scales[scale][k][name] for scale in scales]
+        y, error = style.interval_values([scales[scale][k][name] for scale in scales])
         axis.errorbar(
             [float(scale) for scale in scales],
-            [value(cell) for cell in row],
-            yerr=_errors(row),
+            y,
+            error,
             marker="os^vDx"[place % 6],
             markersize=4,
             linewidth=1.3,
             capsize=2,
             color=HORIZON_COLOURS[place % len(HORIZON_COLOURS)],
-            label=_steps(k),
+            label=steps(k),
         )
 
 
@@ -318,10 +287,4 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
 def draw(measured: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the PNG of every figure that there are data for."""
     drawn = {name: make(measured) for name, make in FIGURES.items()}
-    return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    return buffer.getvalue()
+    return {name: style.png(figure) for name, figure in drawn.items() if figure is not None}

@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
-from rwmu.measure.calibration.weighted import weighted_correlation, weighted_partial, weighted_ranks, weighted_within_step
 from rwmu.uncertainty.functional import ranking
+from rwmu.uncertainty.functional.weighted import weighted_correlation, weighted_partial, weighted_ranks, weighted_within_step
 
 
 def rows(seed=0, number=40):

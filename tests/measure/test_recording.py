@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rwmu.measure.deployment import StandingStill
-from rwmu.measure.exploit.recording import Recording, join, record
+from rwmu.measure.recording import Recording, join, noisy, record
 from tests.measure.exploit.worlds import TASK, WholeEnv
 
 
@@ -58,3 +58,13 @@ def test_joined_recordings_share_trajectories_of_the_same_start() -> None:
     joined = join([recorded(4, None), recorded(2, 3)])
     assert joined.environment.tolist() == [0, 1, 0, 1]
     assert joined.trajectory.tolist() == [0] * 5 + [1] * 7 + [0] * 3 + [1] * 4
+
+
+def test_noise_on_actions_is_the_same_at_every_scale_but_for_its_size() -> None:
+    first, second = (
+        record(WholeEnv([None] * 40, {0: [0.0] * 3}), noisy(lambda _: torch.full((40, 12), 0.25), scale, 3), "n", 5).episodes  # type: ignore[arg-type]
+        for scale in (0.1, 0.2)
+    )
+    acted = torch.arange(first.num_rows) % 6 != 0  # all but first rows
+    torch.testing.assert_close(second.action[acted] - 0.25, 2.0 * (first.action[acted] - 0.25))
+    assert (first.action[acted] - 0.25).std().item() == pytest.approx(0.1, rel=0.1)

@@ -2,7 +2,9 @@
 
 import pytest
 
-from rwmu.report.calibration.verdict import FEWEST_FALLS, judge
+from rwmu.report.thresholds import FEWEST_FALLS
+from rwmu.report.verdicts.calibration import judge, verdicts
+from rwmu.report.verdicts.calibration_words import noise_sentence
 
 
 def cell(value, low=None, reason="there is none", high=None):
@@ -66,6 +68,9 @@ def test_uses(case, use):
     assert verdict["by_horizon"] == {"8": use}
     assert verdict["usable_as"] == use
     assert verdict["sentences"]["overall"].startswith(f"Usable as: {use} at 8 steps ahead.")
+    tone = verdicts({"verdict": verdict})[0].tone
+    both, none = use.startswith("ranking and"), use.startswith("not ")
+    assert tone == ("good" if both else "unknown" if none else "bad" if use == "neither" else "middling")
 
 
 def test_sentences_name_methods_figures_and_reasons():
@@ -216,3 +221,24 @@ def test_only_falls_with_a_scored_row_within_five_steps_count():
     found["fall_rows"] = fall_rows(8, steps=6)
     assert judge(found)["falls"] is None
     assert judge(found)["num_falls"] == 0
+
+
+# -- noise ------------------------------------------------------------------------------------------------------------------
+
+
+def noise_cells(error, disagreement, coverage):
+    names = ("error", "disagreement", "recalibrated_683")
+    return dict(zip(names, map(cell, (error, disagreement, coverage)), strict=True))
+
+
+def test_the_noise_sentence_says_what_was_measured_at_one_scale_too():
+    one = {"given": {"scales": {"0.5": {"8": noise_cells(1.3, 2.0, None), "24": noise_cells(None, None, None)}}}}
+    sentence = "Noise: noise on what the model is given, scale 0.5 alone, 8 steps ahead: error 1.3, disagreement 2."
+    assert noise_sentence(one) == sentence
+    two = {"simulated": {"scales": {"0": {"8": noise_cells(1.0, 2.0, 0.7)}, "0.8": {"8": noise_cells(3.0, 4.0, 0.5)}}}}
+    assert noise_sentence(two) == (
+        "Noise: noise on the actions in the simulator, scale 0 to 0.8, 8 steps ahead: error 1 to 3, disagreement 2 to 4, "
+        "coverage of recalibrated 68 % intervals 0.7 to 0.5."
+    )
+    nothing = {"given": {"scales": {"0": {"8": noise_cells(None, None, None)}}}, "simulated": {"missing": "no MuJoCo."}}
+    assert noise_sentence(nothing) == "Noise: not measured. Noise in the simulator: not measured: no MuJoCo."

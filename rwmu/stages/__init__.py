@@ -1,1 +1,0 @@
-"""The stages of a run, in their order: data, dynamics, policy, deployment, report; each takes finished objects."""

@@ -1,0 +1,32 @@
+"""Plain numbers of independent episodes, nan where there is none: for tables, which show a dash there."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from rwmu.uncertainty.functional import ranking
+
+
+def mean(values: Tensor) -> float:
+    """Return the mean of ``[N]`` values."""
+    return float(values.double().mean()) if len(values) else math.nan
+
+
+def standard_error(values: Tensor) -> float:
+    """Return the standard error of the mean of ``[N]`` *independent* values; there is none below two of them."""
+    return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """Divide."""
+    return numerator / denominator if denominator else math.nan
+
+
+def correlation(x: Tensor, y: Tensor, relation: ranking.Relation = "rank") -> float:
+    """Return the rank or linear correlation of ``[N]`` values; there is none where one does not vary, or is not finite."""
+    if not len(x) or not bool((x.isfinite() & y.isfinite()).all()):
+        return math.nan
+    found = ranking.correlation(x, y, relation=relation)
+    return float(found) if bool(found.available) else math.nan
