@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rwmu.data.audit import actions, columns, copies, coverage, ends, kinematics, motors, outliers, rewards, stuck, units
 from rwmu.data.audit.context import AuditSettings, Context
 from rwmu.data.audit.findings import Finding, Severity
-from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
+from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.robots.anymal_d import Robot
 
 JOINTS = {"joint_pos", "joint_vel"}

@@ -36,8 +36,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
+from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.data.formats.registry import Format, existing, format_of
 from rwmu.data.seams import find_seams, joints_follow
 from rwmu.errors import DataError, UserError
