@@ -61,7 +61,7 @@ def unmarked_falls(episodes: Episodes, context: Context) -> list[Finding]:
 
 
 def import_report(episodes: Episodes, context: Context) -> list[Finding]:
-    """Say what an importer of tables did to a table (:class:`rwmu.data.formats.csv.ImportReport`)."""
+    """Say what an importer of tables did to a table (:func:`rwmu.data.formats.csv.split_table`)."""
     report = episodes.attributes.get("import_report")
     if not isinstance(report, Mapping):
         return []
