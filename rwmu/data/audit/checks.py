@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from rwmu.data.audit import actions, columns, copies, coverage, ends, kinematics, motors, outliers, rewards, stuck, units
@@ -37,8 +37,8 @@ class Check:
     name: str
     gravest: Severity
     find: Callable[[Episodes, Context], list[Finding]]
-    fields: frozenset[str] | set[str] = frozenset()
-    limbs: frozenset[str] | set[str] = frozenset()
+    fields: Set[str] = frozenset()
+    limbs: Set[str] = frozenset()
     raw: bool = True
     unless: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()
