@@ -11,9 +11,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from rwmu.data.audit.fitness import audit
 from rwmu.data.bootstrap import BootstrapWindows, require_mirrorable
 from rwmu.data.episodes import Episodes, concatenate
+from rwmu.data.fitness import audit
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.settings import DataSettings, StreamSettings
 from rwmu.data.splits import extend_splits, split_episodes

@@ -43,13 +43,22 @@ def found(episodes: Episodes, settings: AuditSettings | None = None) -> dict[str
 
 def table_of(episodes: Episodes) -> Episodes:
     """Return the episodes as they come back from the published table."""
-    return csv.split_table(walking.table(episodes), ROBOT, STEP_DT)[0]
+    return csv.split_table(walking.table(episodes), ROBOT, STEP_DT)
 
 
 def with_state(episodes: Episodes, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Episodes:
     state = episodes.state.clone()
     state[:, STATE_LAYOUT[name]] = change(state[:, STATE_LAYOUT[name]])
     return replace(episodes, state=state)
+
+
+def noisy(episodes: Episodes) -> Episodes:
+    generator = torch.Generator().manual_seed(0)
+    for name, half_width in ROBOT.observation_noise.items():
+        episodes = with_state(
+            episodes, name, lambda v, w=half_width: v + w * (2.0 * torch.rand(v.shape, generator=generator) - 1.0)
+        )
+    return episodes
 
 
 def scaled(name: str, factor: float) -> Plant:

@@ -13,8 +13,7 @@ from rwmu.data.audit.rewards import agreement, agrees, excerpt, rewards, shares
 from rwmu.data.episodes import Episodes
 from rwmu.data.replay import replay
 from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
-from tests.data.planted import Plant, found, sound_episodes
-from tests.data.test_audit_motors import noisy
+from tests.data.planted import Plant, found, noisy, sound_episodes
 from tests.data.walking import ROBOT
 
 TASK = VelocityTask(ROBOT)

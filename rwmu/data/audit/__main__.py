@@ -19,8 +19,8 @@ from rwmu.data import formats
 from rwmu.data.audit.checks import examine, unfit
 from rwmu.data.audit.context import AuditSettings
 from rwmu.data.audit.findings import Finding, count, of_severity, table
-from rwmu.data.audit.fitness import UnfitDataError
 from rwmu.data.episodes import Episodes
+from rwmu.data.fitness import UnfitDataError
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import CheckpointError, ConfigError, DataError, UserError
 from rwmu.files import write_json

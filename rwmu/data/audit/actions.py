@@ -29,17 +29,16 @@ def action_lag(episodes: Episodes, context: Context) -> list[Finding]:
     numbers = {"explained": target, "best_lag": best, "unexplained": {str(lag): round(value, 4) for lag, value in by_lag.items()}}
     if by_lag[best] > _EXPLAINS_NOTHING[target]:
         sentence = (
-            f"In no pairing of rows do the actions explain much of the {target} (unexplained: {by_lag[best]:.2f}): they belong to "
-            "other rows or to another robot, or are not what the robot was told; check them."
+            f"In no pairing of rows do actions explain much of the {target} (unexplained: {by_lag[best]:.2f}): they are of other "
+            "rows or another robot, or not what it was told."
         )
         return [warning("actions_explain_nothing", sentence, **numbers)]
     clearly = _CLEARLY_LATER if best > 0 and target == "joint_vel" else _CLEARLY
     if best == 0 or by_lag[best] > clearly * by_lag[0]:
         return []
     sentence = (
-        f"The {target} of row t follows better from the action of row t{best:+d} (unexplained: {by_lag[best]:.2f}) than from that "
-        f"of row t ({by_lag[0]:.2f}): actions stand {rows_off(best)}, or the robot obeys with a delay; a row must hold the action "
-        "that produced its state (rwmu/records.py)."
+        f"The {target} of row t follows better from the action of row t{best:+d} (unexplained: {by_lag[best]:.2f}) than from its "
+        f"own ({by_lag[0]:.2f}): actions stand {rows_off(best)}, or the robot obeys with a delay; see rwmu/records.py."
     )
     return [warning("action_lag", sentence, **numbers)]
 

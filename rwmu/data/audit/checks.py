@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from rwmu.data.audit import actions, columns, copies, coverage, ends, kinematics, motors, outliers, rewards, stuck, units
 from rwmu.data.audit.context import AuditSettings, Context
 from rwmu.data.audit.findings import Finding, Severity
-from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
+from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.robots.robot import Robot
 
 JOINTS = {"joint_pos", "joint_vel"}
@@ -37,8 +37,8 @@ class Check:
     name: str
     gravest: Severity
     find: Callable[[Episodes, Context], list[Finding]]
-    fields: frozenset[str] | set[str] = frozenset()
-    limbs: frozenset[str] | set[str] = frozenset()
+    fields: Set[str] = frozenset()
+    limbs: Set[str] = frozenset()
     raw: bool = True
     unless: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()

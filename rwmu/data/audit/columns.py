@@ -30,10 +30,7 @@ def constant_columns(episodes: Episodes, context: Context) -> list[Finding]:
         named = [context.layout.names()[i] if array == "state" else f"{array}[{i}]" for i in dead]
         grave = array != "action" and context.settings.normalizer is None
         why = "they cannot be normalised" if grave else "a model learns nothing of them"
-        sentence = (
-            f"{array.capitalize()} columns never vary: {listed(named)}; {why}: check the sensor or the order of the columns, or "
-            "collect more varied data."
-        )
+        sentence = f"{array.capitalize()} columns never vary: {listed(named)}; {why}: check sensors and order of columns."
         numbers = {"columns": named, "values": values[0, dead].tolist()}
         findings.append(Finding(f"constant_{array}", "error" if grave else "warning", sentence, numbers))
     return findings
@@ -67,8 +64,8 @@ def contact_order(episodes: Episodes, context: Context) -> list[Finding]:
     if not (others > _OTHERS_ON and others > feet + _MORE):  # NaN where there are no others
         return []
     sentence = (
-        f"Other limbs touch the ground in {others:.0%} of the rows, feet in {feet:.0%}: contacts are exchanged or inverted, or the "
-        "robot lies down most of the time; check the order of the columns (feet last) and that 1 is a contact."
+        f"Other limbs touch the ground in {others:.0%} of the rows, feet in {feet:.0%}: check the order of contacts (feet last) "
+        "and that 1 is a contact; or the robot lies down most of the time."
     )
     return [warning("contact_order", sentence, others=float(others), feet=float(feet))]
 
@@ -81,9 +78,7 @@ def rewards_known(episodes: Episodes, context: Context) -> list[Finding]:
     given = episodes.reward[rows_within(episodes)]
     if not len(constant(given.unsqueeze(-1))):
         return []
-    sentence = (
-        "The reward is one value throughout: returns of these data mean nothing; record it, or name it in the attribute 'unknown'."
-    )
+    sentence = "The reward is one value throughout: record it, or name it in the attribute 'unknown'."
     return [warning("constant_reward", sentence, value=float(given[0]))]
 
 
@@ -107,8 +102,7 @@ def normalizer_mismatch(episodes: Episodes, context: Context) -> list[Finding]:
     worst = int(distance.argmax())
     sentence = (
         f"The normaliser does not fit {len(off)} of {len(names)} state columns ({listed(off)}): it leaves {names[worst]} with mean "
-        f"{float(shift[worst]):.3g} and deviation {float(ratio[worst]):.3g} instead of 0 and 1; use a model with data in the units "
-        "of those that it was trained on."
+        f"{float(shift[worst]):.3g} and deviation {float(ratio[worst]):.3g} instead of 0 and 1; were its data in other units?"
     )
     numbers = {"columns": off, "worst": names[worst], "mean": float(shift[worst]), "deviation": float(ratio[worst])}
     return [warning("normalizer_mismatch", sentence, **numbers)]

@@ -12,7 +12,7 @@ from rwmu.data.episodes import Episodes
 _CHUNK_ROWS = 65536
 _FEWEST_ROWS = 5  # in a row, before copies are a stretch
 _MANY = 1e-3  # share of rows above which single copies are a warning
-_TWICE = "the same rows would be trained on and tested on, so leave"
+_TWICE = "rows would be trained on and tested on, so leave one out"
 
 Indices = NDArray[np.int64]
 
@@ -72,14 +72,14 @@ def _repeated(episodes: Episodes, starts: Indices, stops: Indices, origin: Indic
     if whole.any():
         pairs = list(zip(of[whole].tolist(), episode[source[whole]].tolist(), strict=True))
         words = listed([f"{copy} is a copy of {original}" for copy, original in pairs])
-        sentence = f"{len(pairs)} of {episodes.num_episodes} episodes repeat earlier ones ({words}): {_TWICE} them out."
+        sentence = f"{len(pairs)} of {episodes.num_episodes} episodes repeat earlier ones ({words}): {_TWICE}."
         findings.append(warning("duplicated_episodes", sentence, count=len(pairs), copy_and_original=pairs[:20]))
     if not whole.all():
         sizes, begin = (stops - starts)[~whole], int(starts[~whole][(stops - starts)[~whole].argmax()])
         number, rows, longest = len(sizes), int(sizes.sum()), int(sizes.max())
+        where = f"{place(episodes, begin)} on and from {place(episodes, int(origin[begin]))} on"
         sentence = (
-            f"{number} stretches ({rows} rows) stand in the data twice, the longest, of {longest} rows, from "
-            f"{place(episodes, begin)} on and from {place(episodes, int(origin[begin]))} on: {_TWICE} one of each out."
+            f"{number} stretches ({rows} rows) stand in the data twice, the longest, of {longest} rows, from {where}: {_TWICE}."
         )
         findings.append(warning("repeated_stretches", sentence, count=number, rows=rows, longest_rows=longest))
     return findings

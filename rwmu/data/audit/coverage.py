@@ -21,17 +21,14 @@ def commands(episodes: Episodes, context: Context) -> list[Finding]:
     if {"base_lin_vel", "base_ang_vel"} <= context.fields:
         planar, turning = (context.part(episodes, name) for name in ("base_lin_vel", "base_ang_vel"))
         reached, _ = cell_share(torch.cat([planar[:, :2], turning[:, 2:]], dim=-1), limits, _LINGERING)
-        walked = f" (velocities reached visit {reached:.0%} of the cells of the command range)"
+        walked = f" (velocities reached visit {reached:.0%} of it)"
     if "command" in episodes.unknown:
-        sentence = f"Commands are unknown (the file has none), so how much of their range the data cover cannot be told{walked}."
+        sentence = f"Commands are unknown, so how much of their range the data cover cannot be told{walked}."
         return [Finding("command_unknown", "note", sentence, {"velocity_cells": reached})]
     share, beyond = cell_share(episodes.command, limits)
     numbers, findings = {"velocity_cells": reached, "command_cells": share, "beyond": beyond}, []
     if share < _MOST:
-        sentence = (
-            f"The commands visit {share:.0%} of {CELLS} cells an axis of their range{walked}: a policy is not to be trusted with "
-            "commands that its data never had; collect more varied ones."
-        )
+        sentence = f"The commands visit {share:.0%} of {CELLS} cells an axis of their range{walked}; collect more varied ones."
         findings.append(Finding("command_coverage", "warning" if share < _HALF else "note", sentence, numbers))
     if beyond > 0.01:
         words = ", ".join(f"{half_width:g}" for half_width in limits)
@@ -61,14 +58,11 @@ def short_episodes(episodes: Episodes, context: Context) -> list[Finding]:
     number, share = int(short.sum()), float(episodes.lengths[short].sum()) / episodes.num_rows
     numbers = {"window": window, "count": number, "share_of_rows": share}
     if number == episodes.num_episodes:
-        sentence = (
-            f"No episode has the {window} rows of a training window (the longest has {int(episodes.lengths.max())}): record longer "
-            "episodes, or lower data.history and data.forecast."
-        )
+        longest = int(episodes.lengths.max())
+        sentence = f"No episode has the {window} rows of a training window (the longest has {longest}); lower data.history."
         return [Finding("short_episodes", "error", sentence, numbers)]
     sentence = (
-        f"{number} of {episodes.num_episodes} episodes ({share:.1%} of the rows) are shorter than a training window of {window} "
-        "rows and are not trained on."
+        f"{number} of {episodes.num_episodes} episodes ({share:.1%} of the rows) are shorter than the {window} rows of a window."
     )
     return [Finding("short_episodes", "warning" if share > 0.1 else "note", sentence, numbers)]
 
@@ -81,7 +75,7 @@ def few_episodes(episodes: Episodes, context: Context) -> list[Finding]:
     if small:
         sentence = (
             f"{episodes.num_episodes} episodes leave fewer than {NEEDED} independent ones for the splits {small}: no interval can "
-            "be given for what is measured there; collect more episodes or give larger shares in data.fractions."
+            "be given there; collect more, or give larger shares in data.fractions."
         )
         findings.append(warning("few_episodes", sentence, episodes=episodes.num_episodes, splits=sizes))
     if "calibration" not in sizes:

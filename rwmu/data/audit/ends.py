@@ -19,20 +19,14 @@ def terminations(episodes: Episodes, context: Context) -> list[Finding]:
     """Find out whether terminations fire at all, and where they should not."""
     total = int(episodes.termination.sum())
     if not total:
-        sentence = (
-            "The termination column never fires: these data teach nothing about falls, and a policy optimised on them is not told "
-            "what to avoid; add episodes that end in falls."
-        )
+        sentence = "The termination column never fires: these data teach nothing about falls; add episodes that end in falls."
         return [warning("no_termination", sentence, terminations=0)]
     inside = episodes.termination.clone()
     inside[last_rows(episodes)] = False
     if not inside.any():
         return []
     number, where = int(inside.sum()), place(episodes, int(inside.nonzero()[0]))
-    sentence = (
-        f"{number} of {total} terminations stand before the last row of their episode, the first in {where}: split episodes where "
-        "they terminate."
-    )
+    sentence = f"{number} of {total} terminations stand before the last row of their episode, the first in {where}; split there."
     return [warning("termination_inside", sentence, terminations=total, inside=number)]
 
 
@@ -44,7 +38,7 @@ def time_outs(episodes: Episodes, context: Context) -> list[Finding]:
         return []
     sentence = (
         f"{total} of {episodes.num_episodes} episodes terminate, {in_time} of them after the very same {longest - 1} steps: "
-        "time-outs are marked as terminations, and a model would learn that robots fall by the clock; mark falls only."
+        "time-outs are marked as terminations; mark falls only."
     )
     numbers = {"terminated": total, "in_the_longest": in_time, "episodes": episodes.num_episodes}
     return [warning("time_outs_as_terminations", sentence, **numbers)]
@@ -61,28 +55,27 @@ def unmarked_falls(episodes: Episodes, context: Context) -> list[Finding]:
         return []
     sentence = (
         f"{len(unmarked)} of {int(fallen.sum())} episodes that end tilted by more than 60 degrees are not marked as terminated "
-        f"(episodes {listed(unmarked)}): a model would learn that such robots go on; mark the falls."
+        f"(episodes {listed(unmarked)}); mark the falls."
     )
     return [warning("unmarked_falls", sentence, unmarked=len(unmarked), fallen=int(fallen.sum()), episodes=unmarked[:20])]
 
 
 def import_report(episodes: Episodes, context: Context) -> list[Finding]:
-    """Say what an importer of tables did to a table (:class:`rwmu.data.formats.csv.ImportReport`)."""
+    """Say what an importer of tables did to a table (:func:`rwmu.data.formats.csv.split_table`)."""
     report = episodes.attributes.get("import_report")
     if not isinstance(report, Mapping):
         return []
     findings = []
     if report.get("num_seams"):
         sentence = (
-            f"{report['num_seams']} seams that no column marks were found where joints jump (rows {listed(report['seams'])}; row 0 "
-            "is the first); the table is split there; another reader's windows would cut across them."
+            f"{report['num_seams']} seams that no column marks were found where joints jump (rows {listed(report['seams'])} of the "
+            "table), which is split there."
         )
         findings.append(Finding("table_seams", "note", sentence, {"count": report["num_seams"], "rows": report["seams"]}))
     if report.get("num_dropped_terminations"):
         dropped, total = report["num_dropped_terminations"], report["num_terminations"]
         sentence = (
-            f"{dropped} terminations stand in first rows of episodes, which nothing led to, and are dropped; mark the last row of "
-            "an episode instead."
+            f"{dropped} terminations stand in first rows of episodes, and are dropped; mark the last row of an episode instead."
         )
         findings.append(warning("table_terminations", sentence, dropped=dropped, all=total))
     return findings

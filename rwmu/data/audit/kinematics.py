@@ -38,13 +38,12 @@ def step(episodes: Episodes, context: Context) -> list[Finding]:
     """Compare the step of the data with that of the task: rewards, air times and time-outs count the latter."""
     step_dt, wanted = step_of(episodes), context.settings.step_dt
     if step_dt is None:
-        sentence = "The data do not say how long a step is, so joints cannot be compared with their velocities; add 'step_dt' (s)."
+        sentence = "The data do not say how long a step is; add the attribute 'step_dt' (s)."
         return [Finding("step_dt_unknown", "warning" if wanted is None else "error", sentence)]
     if wanted is None or abs(step_dt - wanted) <= 1e-4 * wanted:
         return []
     sentence = (
-        f"The data have a step of {step_dt:g} s, but the task one of {wanted:g} s: rewards, air times and time-outs would be those "
-        f"of another robot; set task.step_dt={step_dt:g}, or give data of the task's step."
+        f"The data have a step of {step_dt:g} s, but the task one of {wanted:g} s; set task.step_dt={step_dt:g}, or give others."
     )
     return [Finding("step_dt_of_the_task", "error", sentence, {"step_dt": step_dt, "step_dt_of_the_task": wanted})]
 
@@ -75,7 +74,7 @@ def joint_motion(episodes: Episodes, context: Context) -> list[Finding]:
         return _seams(episodes, context, step_dt)
     sentence = (
         "Joint positions do not follow from joint velocities: rows or columns are out of order, velocities are mostly noise, or "
-        f"the step is not {step_dt:g} s; check the order first (seams cannot be looked for)."
+        f"the step is not {step_dt:g} s; check the order first."
     )
     return [warning("joints_do_not_follow", sentence, **numbers)]
 
@@ -104,9 +103,9 @@ def _other_scale(scale: float, step_dt: float) -> tuple[str, str]:
     """Return the name of what makes joints move ``scale`` times as far, and words for it."""
     moved = f"Joints move {scale:.3g} times as far as their velocities say"
     if _ABOUT[0] < scale / DEGREES < _ABOUT[1]:
-        return "units_joint_pos", f"{moved}: positions seem to be in degrees; convert them to radians"
+        return "units_joint_pos", f"{moved}: positions seem to be in degrees; convert them"
     if _ABOUT[0] < scale * DEGREES < _ABOUT[1]:
-        return "units_joint_vel", f"{moved}: velocities seem to be in degrees per second; convert them to radians"
+        return "units_joint_vel", f"{moved}: velocities seem to be in degrees per second; convert them"
     rows = f"rows were left out or the step is about {scale * step_dt:.3g} s"
     return "step_dt", f"{moved} in a step of {step_dt:g} s: {rows}; correct step_dt or the velocities' unit"
 
@@ -117,11 +116,8 @@ def _seams(episodes: Episodes, context: Context, step_dt: float) -> list[Finding
     rows = rows[~torch.isin(rows, episodes.offsets)]
     if not len(rows):
         return []
-    sentence = (
-        f"{len(rows)} rows within episodes do not follow from the row before: "
-        f"{listed([place(episodes, row) for row in rows.tolist()])}; windows would teach a model that a robot may vanish and "
-        "reappear elsewhere, so split the episodes there."
-    )
+    where = listed([place(episodes, row) for row in rows.tolist()])
+    sentence = f"{len(rows)} rows within episodes do not follow from the row before: {where}; split the episodes there."
     places = [list(numbered(episodes, row)) for row in rows[:_LISTED].tolist()]
     return [warning("seams", sentence, count=len(rows), episode_and_row=places)]
 
@@ -141,8 +137,7 @@ def turning(episodes: Episodes, context: Context) -> list[Finding]:
     if high > _SURE * low or not _ABOUT[0] < scale * DEGREES < _ABOUT[1]:
         return []
     sentence = (
-        f"Gravity turns {scale:.3g} times as fast in the base as base_ang_vel says, which seems to be in degrees per second; "
-        "convert it to radians."
+        f"Gravity turns {scale:.3g} times as fast as base_ang_vel says: rates seem to be in degrees per second; convert them."
     )
     return [warning("units_base_ang_vel", sentence, turned_per_rate=scale)]
 
@@ -167,17 +162,11 @@ def base_axes(episodes: Episodes, context: Context) -> list[Finding]:
     if own >= _TOGETHER:
         return []
     if found[best] >= max(_TOGETHER, own + _BETTER):
-        words = (
-            f"but would if its columns were read as ({axes}) ({found[best]:.2f}): axes or signs of base_ang_vel or of "
-            "projected_gravity are exchanged; mend them."
-        )
+        words = f"but would if read as ({axes}) ({found[best]:.2f}): mend the axes or signs of one of the two."
     elif own >= _APART or not _in_earnest(gravity, rate, turned, step_dt):
         return []
     else:
-        words = (
-            "nor in any other order or sign of axes: rates are those of another frame (the world's), of other rows or mere noise; "
-            "record both in the frame of the base."
-        )
+        words = "nor in other orders or signs of axes: record both in the frame of the base, and in the same rows."
     sentence = f"Gravity does not turn in the base as base_ang_vel says (correlation {own:.2f}), {words}"
     return [warning("base_axes", sentence, correlation=own, best_correlation=found[best], best_axes=axes)]
 

@@ -126,7 +126,7 @@ def action_scale(episodes: Episodes, context: Context) -> list[Finding]:
     told, scale = float(reach.median()), float(wanted.median())
     sentence = (
         f"A unit of action moves a joint's target by {told:.2g} rad, but by {scale:g} rad on the robot '{robot.name}': {words}; "
-        f"record (target - default posture) / {scale:g}, which its policies put out."
+        f"record (target - default posture) / {scale:g}."
     )
     return [warning("action_scale", sentence, rad_per_action=told, robot=scale)]
 
@@ -142,8 +142,7 @@ def odd_episodes(episodes: Episodes, context: Context) -> list[Finding]:
         return []
     sentence = (
         f"In {len(odd)} of the {len(ids)} episodes looked at ({listed(odd.tolist())}) torques of row t follow from the actions of "
-        f"row t{lag:+d}: there actions stand {rows_off(lag)}, elsewhere they do not; a row must hold the action that produced its "
-        "state (rwmu/records.py)."
+        f"row t{lag:+d}: there actions stand {rows_off(lag)}, elsewhere they do not."
     )
     return [warning("action_lag_of_episodes", sentence, lag=lag, count=len(odd), looked_at=len(ids))]
 

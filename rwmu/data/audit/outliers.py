@@ -47,13 +47,13 @@ def outliers(episodes: Episodes, context: Context) -> list[Finding]:
     found.sort(reverse=True)
     _, name, row, value, _ = found[0]
     total = sum(count for *_, count in found)
+    columns = listed([column for _, column, *_ in found])
     sentence = (
-        f"{total} values lie absurdly far from the rest of their columns ({listed([column for _, column, *_ in found])}), the "
-        f"worst {name} = {value:.6g} in {place(episodes, row)}: glitches, or marks of missing values, which wreck means and "
-        "deviations; leave these rows out and split the episodes there."
+        f"{total} values lie absurdly far from the rest of their columns ({columns}), the worst {name} = {value:.6g} in "
+        f"{place(episodes, row)}: glitches, or marks of missing values; leave these rows out and split the episodes there."
     )
-    columns = [{"column": column, "value": worst, "row": at, "count": count} for _, column, at, worst, count in found]
-    return [warning("outliers", sentence, count=total, columns=columns)]
+    each = [{"column": column, "value": worst, "row": at, "count": count} for _, column, at, worst, count in found]
+    return [warning("outliers", sentence, count=total, columns=each)]
 
 
 def without_outliers(episodes: Episodes, context: Context) -> Episodes:

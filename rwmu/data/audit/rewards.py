@@ -49,8 +49,7 @@ def rewards(episodes: Episodes, context: Context) -> list[Finding]:
         fitting = f"; it holds {_listed(off)} what this task's does"
     sentence = (
         f"The reward of the data is not that of this task (replayed over {len(rows)} rows: correlation {correlation:.2f}, slope "
-        f"{slope:.3g}){fitting}; a behaviour clone picks the best episodes by it, so mend what is at fault or recompute the "
-        "reward, or name it in the attribute 'unknown' if it is another task's."
+        f"{slope:.3g}){fitting}; mend or recompute it, or name it in the attribute 'unknown' if it is another task's."
     )
     return [warning("reward_mismatch", sentence, **numbers, **off)]
 
@@ -116,8 +115,7 @@ def _contacts(paid: Reward, recorded: Tensor, task: VelocityTask, numbers: dict[
         return []
     sentence = (
         f"The reward of the data does not follow from their contacts as this task's does (it holds {_listed(off)} what it should; "
-        "all else agrees): contacts are inverted, exchanged or stand in other rows, or the reward counts them otherwise; check the "
-        "contacts, which a model is to foretell."
+        "all else agrees): check the contacts, their order and rows."
     )
     return [warning("reward_contacts", sentence, **numbers, **off)]
 

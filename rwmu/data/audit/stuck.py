@@ -62,7 +62,7 @@ def _runs(mask: Tensor, fewest: int) -> list[tuple[int, int]]:
 def _resolution(values: Tensor) -> float:
     """Return the least change of a column from row to row, infinity where it never changes."""
     change = values.diff().abs()
-    return min(change[change > 0.0].tolist(), default=float("inf"))
+    return float(torch.where(change > 0.0, change, torch.inf).min())
 
 
 def _hung(episodes: Episodes, values: Tensor, start: int, stop: int, step: float) -> bool:

@@ -47,7 +47,7 @@ def speed(episodes: Episodes, context: Context) -> list[Finding]:
         return []
     sentence = (
         f"95 % of the planar speeds reach {size:.3g} m/s, but the fastest command is {fastest:.3g} m/s: base_lin_vel seems to be "
-        "in km/h or scaled; convert it to m/s, or give the range of your commands."
+        "in km/h; convert it to m/s, or give the range of your commands."
     )
     return [warning("units_base_lin_vel", sentence, quantile_95=size, fastest_command=fastest)]
 
@@ -58,10 +58,7 @@ def gravity(episodes: Episodes, context: Context) -> list[Finding]:
     length, down = quantile(projected.norm(dim=-1), 0.5), quantile(projected[:, 2], 0.5)
     numbers = {"median_length": length, "median_z": down}
     if not 0.8 < length < 1.2:
-        sentence = (
-            f"projected_gravity has a length of {length:.3g}, but must have 1 (a direction): divide it by its length, "
-            "for rewards and falls are computed from it."
-        )
+        sentence = f"projected_gravity has a length of {length:.3g}, but must have 1 (a direction): divide it by its length."
         return [Finding("units_projected_gravity", "error", sentence, numbers)]
     if down > 0.5:
         sentence = "projected_gravity points up in most rows, but its z is -1 for a robot that stands: change its sign."
@@ -81,7 +78,7 @@ def posture(episodes: Episodes, context: Context) -> list[Finding]:
         return []
     sentence = (
         f"Joints stand around the default posture of '{context.robot.name}' rather than around 0 (medians have {share:.2f} of it): "
-        "angles seem to be absolute; subtract the default posture, to which rewards and policies relate."
+        "subtract that posture, to which rewards and policies relate."
     )
     return [warning("absolute_joint_pos", sentence, share_of_default=share)]
 

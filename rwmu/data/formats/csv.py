@@ -10,13 +10,13 @@ What the table leaves open, and what is done about it:
 
 - **Where episodes end.** The released file is ten episodes of 1000 rows behind one another, and its termination column is zero
   throughout: windows cut across its seams would teach a model that a walking robot may vanish and reappear elsewhere.
-  :func:`~rwmu.data.seams.find_seams` finds them in the joints, the file is split there, and the :class:`ImportReport` says so.
+  :func:`~rwmu.data.seams.find_seams` finds them in the joints, the file is split there, and the audit says so.
 - **Commands and rewards.** There are none. :class:`~rwmu.data.episodes.Episodes` has a place for them, which holds zeros, and the
   attribute ``unknown`` names what is not known: ``["command", "reward", "seeds"]``. The dynamics and the imagination use neither; a
   behaviour clone, which needs commands, cannot be made of these data, and returns of these data mean nothing.
 - **The action of an episode's first row** produced nothing that is known; it is zero in ``Episodes``, and no window uses it.
 - **Terminations in the first row of an episode**, as a simulator writes them that resets before it observes, belong to a state
-  that the file does not hold; they are dropped, and the report counts them.
+  that the file does not hold; they are dropped, and the audit says so.
 
 ``python -m rwmu.data.formats.csv SOURCE.csv TARGET.h5`` converts, and back.
 """
@@ -28,7 +28,6 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +35,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
+from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.data.formats.registry import Format, existing, format_of
-from rwmu.data.seams import find_seams, joints_follow
+from rwmu.data.seams import find_seams
 from rwmu.errors import DataError, UserError
 from rwmu.files import replacing
 from rwmu.robots import published, robot_named
@@ -48,8 +47,7 @@ from rwmu.robots.robot import Robot
 STEP_DT = 0.02  # s, of the published datasets
 UNKNOWN = ("command", "reward", "seeds")
 
-_LISTED = 20  # seams that the report names one by one
-_KEPT = 100  # seams that the attribute names
+_KEPT = 100  # seams that the report names
 _CHUNK_ROWS = 4096  # written at once
 
 _log = logging.getLogger(__name__)
@@ -58,52 +56,8 @@ _log = logging.getLogger(__name__)
 # -- import ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ImportReport:
-    """What was found in a table and what was done to it.
-
-    Attributes:
-        num_rows: R. num_episodes: N, after splitting.
-        seams: first rows (0 is the first of the file) of episodes that begin without a mark.
-        num_terminations: rows in which the termination column is 1.
-        num_dropped_terminations: those of them that stand in first rows.
-        num_dropped_actions: first rows whose action was not zero.
-        joints_follow: see :func:`~rwmu.data.seams.joints_follow`.
-    """
-
-    num_rows: int
-    num_episodes: int
-    seams: tuple[int, ...]
-    num_terminations: int
-    num_dropped_terminations: int
-    num_dropped_actions: int
-    joints_follow: bool
-
-    def sentences(self) -> list[str]:
-        """Return the report in words."""
-        fires = f"fires in {self.num_terminations} rows" if self.num_terminations else "never fires"
-        said = [f"{self.num_rows} rows make {self.num_episodes} episodes; the termination column {fires}."]
-        if self.seams:
-            more = f" ... (and {len(self.seams) - _LISTED} more)" if len(self.seams) > _LISTED else ""
-            listed = ", ".join(str(row) for row in self.seams[:_LISTED])
-            said.append(f"Split at {len(self.seams)} unmarked seams, where joints jump: rows {listed}{more} (row 0 is the first).")
-        if not self.joints_follow:
-            said.append(
-                "Joint positions do not follow from joint velocities, so that seams cannot be found: check rows and columns."
-            )
-        if self.num_dropped_terminations:
-            said.append(f"{self.num_dropped_terminations} terminations of first rows, which nothing led to, were dropped.")
-        if self.num_dropped_actions:
-            said.append(f"{self.num_dropped_actions} actions of first rows, which led to nothing known, were set to zero.")
-        return [*said, "Commands, rewards and seeds are not in the file: zeros stand in their place, never to be used."]
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain values, for an attribute of the data."""
-        return asdict(self) | {"seams": list(self.seams[:_KEPT]), "num_seams": len(self.seams)}
-
-
 def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> Episodes:
-    """Read a table and split it into episodes; the report goes to the log and, as plain values, to ``import_report``.
+    """Read a table and split it into episodes; the audit tells what the attribute ``import_report`` holds.
 
     Args:
         path: of the CSV file.
@@ -114,15 +68,19 @@ def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT)
         DataError: one sentence that names line and column, for a file that is missing, empty, or not such a table.
     """
     path, robot = existing(Path(path)), robot or robot_named(published.ROBOT)
-    episodes, report = split_table(torch.from_numpy(_read(path, robot)), robot, step_dt)
+    episodes = split_table(torch.from_numpy(_read(path, robot)), robot, step_dt)
     audit(episodes, robot, f"The data file {path}")
-    for sentence in report.sentences():
-        _log.info("%s: %s", path, sentence)
+    seams = episodes.attributes["import_report"]["num_seams"]
+    _log.info("%s: %d rows, split at %d unmarked seams into %d episodes.", path, episodes.num_rows, seams, episodes.num_episodes)
     return episodes
 
 
-def split_table(table: Tensor, robot: Robot, step_dt: float) -> tuple[Episodes, ImportReport]:
-    """Return the episodes in the rows ``[R, D + A + C + 1]`` of a table, and what was found in it."""
+def split_table(table: Tensor, robot: Robot, step_dt: float) -> Episodes:
+    """Return the episodes in the rows ``[R, D + A + C + 1]`` of a table.
+
+    What was found is said in ``import_report``: the first rows of episodes that begin without a mark (``seams``, the first hundred
+    of ``num_seams``), ``num_terminations``, those of them that stand in first rows, and first rows whose action was not zero.
+    """
     layout = robot.state_layout
     state, action, contact, last = torch.split(table, [layout.size, robot.num_joints, robot.contact_layout.size, 1], dim=-1)
     found = last.squeeze(-1).bool()
@@ -135,17 +93,16 @@ def split_table(table: Tensor, robot: Robot, step_dt: float) -> tuple[Episodes, 
     begins |= marked
     first = begins.nonzero().squeeze(-1)
     action, termination = action.clone(), found & ~begins
-    report = ImportReport(
-        num_rows=len(table),
-        num_episodes=len(first),
-        seams=tuple((jumps & ~marked).nonzero().squeeze(-1).tolist()),
-        num_terminations=int(found.sum()),
-        num_dropped_terminations=int((found & begins).sum()),
-        num_dropped_actions=int(action[first].any(-1).sum()),
-        joints_follow=joints_follow(state, layout, step_dt),
-    )
+    seams = (jumps & ~marked).nonzero().squeeze(-1).tolist()
+    report = {
+        "seams": seams[:_KEPT],
+        "num_seams": len(seams),
+        "num_terminations": int(found.sum()),
+        "num_dropped_terminations": int((found & begins).sum()),
+        "num_dropped_actions": int(action[first].any(-1).sum()),
+    }
     action[first] = 0.0
-    episodes = Episodes(
+    return Episodes(
         state=state.contiguous(),
         action=action,
         contact=contact.bool(),
@@ -160,10 +117,9 @@ def split_table(table: Tensor, robot: Robot, step_dt: float) -> tuple[Episodes, 
             "layout": layout.describe(),
             "step_dt": step_dt,
             "unknown": list(UNKNOWN),
-            "import_report": report.to_dict(),
+            "import_report": report,
         },
     )
-    return episodes, report
 
 
 # -- export ---------------------------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwmu.data.audit.fitness import UnfitDataError, audit
 from rwmu.data.episodes import Episodes
+from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.data.formats.registry import Format, existing
 from rwmu.errors import DataError
 from rwmu.files import replacing
@@ -71,7 +71,7 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
 
     Raises:
         DataError: one sentence on why the file cannot be read, or its data are unfit (see
-            :func:`rwmu.data.audit.fitness.audit`).
+            :func:`rwmu.data.fitness.audit`).
     """
     path = existing(Path(path))
     try:

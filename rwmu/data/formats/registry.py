@@ -19,7 +19,7 @@ class Format:
         name: for messages.
         suffixes: endings in lower case, with the dot.
         read: path and robot (None for the one that the file names) -> episodes that have passed
-            :func:`rwmu.data.audit.fitness.audit`; raises :class:`~rwmu.errors.DataError`.
+            :func:`rwmu.data.fitness.audit`; raises :class:`~rwmu.errors.DataError`.
         write: writes episodes whole or not at all; None where the format is only read.
         recognises: tells by its content whether an existing file is of this format, where several share an ending.
         lost: what of the episodes the format cannot hold, in words.
