@@ -178,6 +178,9 @@ class WorldModel:
             DataError: the history or the actions do not fit the model.
         """
         self._check_history(history)
+        if action.ndim != 3 or action.shape[::2] != history.action.shape[::2] or not action.shape[1]:
+            batch, _, columns = history.action.shape
+            raise DataError(f"action has shape {list(action.shape)}, but [{batch}, steps, {columns}] was expected.")
         padding = (0, 0, 0, action.shape[1])
         ahead = replace(history.map(lambda tensor: functional.pad(tensor, padding)), action=torch.cat([history.action, action], 1))
         found = unroll(self.dynamics, self._normalized(ahead), self.history, feedback, noise, member)

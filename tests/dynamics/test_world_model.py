@@ -73,12 +73,16 @@ def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def some_history():
+    return Window(
+        *(draw(ROWS, HISTORY, size) for size in (STATE, ACTION)), *(draw(ROWS, HISTORY, size) > 0 for size in (CONTACT, 1))
+    )
+
+
 @pytest.mark.parametrize("feedback", ["mean", "ensemble_mean", "member", "sample"])
 def test_a_rollout_is_the_unroll_in_physical_units(feedback):
     model, scale = small(), Normalizer(torch.tensor([1.0, 0.0, -1.0]), torch.tensor([0.5, 1.0, 3.0]))
-    history = Window(
-        draw(ROWS, HISTORY, STATE), draw(ROWS, HISTORY, ACTION), draw(ROWS, HISTORY, CONTACT) > 0, draw(ROWS, HISTORY, 1) > 0
-    )
+    history = some_history()
     action = draw(ROWS, STEPS, ACTION, seed=1)
     noise, member = draw(STEPS, MEMBERS, ROWS, STATE), torch.tensor([1, 0, 1])
     found = model.rollout(history, action, feedback, noise, member)
@@ -86,7 +90,6 @@ def test_a_rollout_is_the_unroll_in_physical_units(feedback):
     state = torch.cat([scale.normalize(history.state), nothing.expand(-1, -1, STATE)], dim=1)
     window = Window(state[None], torch.cat([history.action, action], dim=1)[None], nothing[None], nothing[None])
     with torch.no_grad():
-        window = replace(window, contact=state[None, ..., :CONTACT], termination=state[None, ..., :1])
         expected = unroll_by_steps(model.dynamics, window, HISTORY, feedback, noise, member)
     assert found.mean.shape == found.std.shape == (MEMBERS, ROWS, STEPS, STATE)
     assert found.contact.shape == (MEMBERS, ROWS, STEPS, CONTACT)
@@ -105,7 +108,7 @@ def test_a_rollout_is_the_unroll_in_physical_units(feedback):
 
 
 def test_a_rollout_that_does_not_fit_is_refused():
-    history = Window(draw(ROWS, HISTORY, STATE), draw(ROWS, HISTORY, ACTION), draw(ROWS, HISTORY, CONTACT), draw(ROWS, HISTORY, 1))
+    history = some_history()
     with pytest.raises(DataError, match="history"):
         small().rollout(history.map(lambda tensor: tensor[:, 1:]), draw(ROWS, STEPS, ACTION))
     with pytest.raises(DataError, match="action"):
