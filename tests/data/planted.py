@@ -13,7 +13,7 @@ from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.formats import csv
 from rwmu.data.replay import replay
 from rwmu.robots.anymal_d import STATE_LAYOUT
-from rwmu.tasks.velocity import VelocityTask
+from rwmu.tasks.velocity import OBSERVATION_NOISE, VelocityTask
 from tests.data import walking
 from tests.data.walking import ROBOT, STEP_DT, walking_episodes
 
@@ -54,7 +54,7 @@ def with_state(episodes: Episodes, name: str, change: Callable[[torch.Tensor], t
 
 def noisy(episodes: Episodes) -> Episodes:
     generator = torch.Generator().manual_seed(0)
-    for name, half_width in ROBOT.observation_noise.items():
+    for name, half_width in OBSERVATION_NOISE.items():
         episodes = with_state(
             episodes, name, lambda v, w=half_width: v + w * (2.0 * torch.rand(v.shape, generator=generator) - 1.0)
         )
