@@ -18,8 +18,8 @@ from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
 from rwmu.robots.anymal_d import STATE_LAYOUT
-from rwmu.robots.robot import Robot
 from rwmu.robots.layout import Field, StateLayout
+from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 from tests.data.planted import constant_gravity, found, shifted, sound_episodes, with_state
 from tests.data.walking import ROBOT, STEP_DT, walking_episode

@@ -167,7 +167,9 @@ def test_a_biped_mirrors_left_and_right_only() -> None:
 
 def test_a_mirror_maps_any_layout_by_its_names() -> None:
     mirror = biped_mirrors()["left_right"]
-    layout = StateLayout([Field("command", 3, ""), Field("foot", 4, ""), Field("base_ang_vel", 3, ""), Field("joint_current", 9, "")])
+    layout = StateLayout(
+        [Field("command", 3, ""), Field("foot", 4, ""), Field("base_ang_vel", 3, ""), Field("joint_current", 9, "")]
+    )
     mirrored = mirror.of(layout)(torch.arange(1.0, 20.0))
     assert layout.part(mirrored, "command").tolist() == [1.0, -2.0, -3.0]
     assert layout.part(mirrored, "foot").tolist() == [6.0, 7.0, 4.0, 5.0]

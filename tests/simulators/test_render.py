@@ -52,9 +52,7 @@ def test_film_goes_on_beyond_the_tasks_time() -> None:
 
 
 @pytest.mark.parametrize("robot", [anymal_d(), go1()], ids=lambda robot: robot.name)
-def test_a_video_is_written_whole_or_its_absence_explained(
-    robot: Robot, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_video_is_written_whole_or_its_absence_explained(robot: Robot, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     env = MujocoEnv(VelocityTask(robot), 1)
     path = tmp_path / "new" / "robot.gif"
     written = save_video(film(env, stand, 0.2), path, env.task.robot, size=(64, 48))

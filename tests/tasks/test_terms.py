@@ -113,7 +113,8 @@ def test_a_term_of_another_shape_is_refused_and_not_broadcast() -> None:
 
 def test_the_shipped_configurations_are_isaac_labs_and_another_robots() -> None:
     plain, other = (
-        hydra.utils.instantiate(compose_config("train", [f"task={name}"]).task, _convert_="all") for name in ("anymal_d_flat", "go1_flat")
+        hydra.utils.instantiate(compose_config("train", [f"task={name}"]).task, _convert_="all")
+        for name in ("anymal_d_flat", "go1_flat")
     )
     assert plain.describe() == VelocityTask(ROBOT).describe() | {"rewards": plain.rewards.describe()}
     assert plain.weights == {name: term.weight for name, term in ISAAC_LAB.items()}
@@ -126,7 +127,9 @@ def test_the_shipped_configurations_are_isaac_labs_and_another_robots() -> None:
 
 
 def test_a_function_from_outside_the_package_is_a_term(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_rewards.py").write_text("def crouch(joint_pos, depth, gain=1.0):\n    return gain * (joint_pos[:, 4] - depth).abs()\n")
+    (tmp_path / "my_rewards.py").write_text(
+        "def crouch(joint_pos, depth, gain=1.0):\n    return gain * (joint_pos[:, 4] - depth).abs()\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "crouching.yaml").write_text(
