@@ -41,12 +41,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = {
-        f"{num_envs} environments, {level or 'random actions'}, {'with' if envelope == 'motors' else 'without'} torque-speed envelope": round(
+        f"{num_envs} environments, {level or 'random actions'}, {words} torque-speed envelope": round(
             speed(num_envs, level, envelope, arguments.steps)
         )
         for num_envs in (64, 256)
         for level in (None, "expert")
-        for envelope in ("motors", "none")
+        for envelope, words in (("motors", "with"), ("none", "without"))
     }
     print(json.dumps({"control_steps_per_cpu_second": results}, indent=1))
 

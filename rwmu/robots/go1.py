@@ -4,8 +4,10 @@ Joint order is type by type (hip, thigh, calf), legs FL, RL, FR, RR.
 
 Masses, inertias, offsets and limits come from Unitree's public description of the Go1 (Copyright 2016-2022 HangZhou YuShu
 TECHNOLOGY CO., LTD., BSD-3-Clause, see NOTICE), feet merged into the calves. The calf's effort limit (35.55 N m, of its linkage)
-is that of MuJoCo Menagerie's model. Collision shapes are primitives of our own, touching the floor only. Two departures make the left-right mirror exact: the trunk's mass is centred in y (published: 2 mm to the left), and the right calves
-are mirror images of the left ones (published: all four alike). The IMU (1 g) is left out.
+is that of MuJoCo Menagerie's model. Collision shapes are primitives of our own, touching the floor only.
+
+Two departures make the left-right mirror exact: the trunk's mass is centred in y (published: 2 mm to the left), and the right
+calves are mirror images of the left ones (published: all four alike). The IMU (1 g) is left out.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class Robot:
         action_scale: ``[A]``; joint target = default + action_scale * action, rad.
         motors: gains and limits.
         contacts: geoms whose ground contact counts.
-        reflections: mirror (``left_right``, ``front_back``) -> the parts of names that change places, as ``{"LF": "RF"}``. Only those
-            under which the robot is its own image, or nearly: data and policies are mirrored by them.
+        reflections: mirror (``left_right``, ``front_back``) -> the parts of names that change places, as ``{"LF": "RF"}``. Only
+            those under which the robot is its own image, or nearly: data and policies are mirrored by them.
         base_height: of the base where an episode starts, m.
         bodies: returns the lines of MJCF of the robot's bodies, the base with a free joint named ``root`` first; its argument says
             whether shapes are wanted that only a renderer sees.

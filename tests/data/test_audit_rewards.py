@@ -12,8 +12,11 @@ from rwmu.data.audit.context import Context
 from rwmu.data.audit.rewards import agreement, agrees, excerpt, rewards, shares
 from rwmu.data.episodes import Episodes
 from rwmu.data.replay import replay
-from rwmu.tasks.velocity import DEFAULT_WEIGHTS, VelocityTask
+from rwmu.tasks.rewards import ISAAC_LAB
+from rwmu.tasks.terms import reweighted
+from rwmu.tasks.velocity import VelocityTask
 from tests.data.planted import Plant, found, noisy, sound_episodes
+from tests.data.test_audit_motors import noisy
 from tests.data.walking import ROBOT
 
 TASK = VelocityTask(ROBOT)
@@ -88,7 +91,7 @@ def test_contacts_that_rewards_do_not_follow_are_found(plant: Plant, simulated: 
 
 def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None:
     """Rewards that are mostly of the base: contacts ten rows late leave the correlation where it was."""
-    task = VelocityTask(ROBOT, DEFAULT_WEIGHTS | {"flat_orientation_l2": -500.0})
+    task = VelocityTask(ROBOT, reweighted(ISAAC_LAB, {"flat_orientation_l2": -500.0}))
     rows = torch.ones(simulated.num_rows, dtype=torch.bool)
     rows[simulated.offsets] = False
     reward = torch.zeros(simulated.num_rows)

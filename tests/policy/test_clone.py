@@ -8,7 +8,7 @@ import torch
 from rwmu.errors import ConfigError, DataError
 from rwmu.policy.clone import CloneSettings, best_episodes, clone_actor, demonstrations, merit
 from rwmu.policy.rsl_rl import PpoSettings, action_mean, actor_std, build_actor
-from rwmu.tasks.velocity import VelocityTask
+from rwmu.tasks.velocity import VelocityTask, observation_layout
 from tests.fakes import anymal_d, quiet_task, random_episodes
 
 
@@ -107,9 +107,10 @@ def error_on(actor, task, pairs) -> float:
 def symmetric_gain():
     """Return a linear policy ``[12, 48]`` that commutes with every mirror, as the robot's symmetry asks."""
     robot = anymal_d()
+    layout = observation_layout(robot)
     raw = 0.1 * torch.randn(12, 48, generator=torch.Generator().manual_seed(1))
     eye = torch.eye(48)
-    images = [m.action((raw @ m.of(task.observation_layout)(eye).T).T).T for m in robot.mirrors.values()]
+    images = [m.action((raw @ m.of(layout)(eye).T).T).T for m in robot.mirrors.values()]
     return torch.stack(images).mean(dim=0)
 
 
@@ -132,9 +133,8 @@ def test_a_clone_learns_a_known_policy():
     pairs = demonstrations(episodes, ids[20:])
     assert error_on(actor, task, pairs) == pytest.approx(metrics["validation_error"], rel=1e-5)
     mirror, observation = robot.mirrors["left_right"], task.observe(pairs.state, pairs.command, pairs.last_action)
-    error = (
-        (action_mean(actor, mirror.of(task.observation_layout)(observation)) - mirror.action(pairs.action)).square().mean().detach()
-    )
+    mirrored = mirror.of(task.observation_layout)(observation)
+    error = (action_mean(actor, mirrored) - mirror.action(pairs.action)).square().mean().detach()
     assert float(error) < 0.04 * metrics["action_variance"]
 
 

@@ -13,6 +13,7 @@ from rwmu.imagination.penalty import MopoPenalty
 from rwmu.imagination.rules import DreamRules
 from rwmu.policy.regularisation import MirrorAugmentation
 from rwmu.policy.rsl_rl import PpoSettings, actor_std, build_ppo, load_actor, load_checkpoint, runner_config, save_checkpoint
+from rwmu.tasks.velocity import observation_layout
 from tests.fakes import anymal_d, known_world_model, quiet_task, random_episodes
 
 SMALL = {"hidden_dims": (16, 8), "num_steps_per_env": 4}

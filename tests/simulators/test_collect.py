@@ -168,7 +168,7 @@ def test_a_robot_without_shipped_policies_is_collected_by_what_it_has() -> None:
 def test_user_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="0 transitions"):
         collected(0)
-    with pytest.raises(ConfigError, match="'mixd'.*'mixed'"):
+    with pytest.raises(ConfigError, match=r"'mixd'.*'mixed'"):
         collected(100, recipe="mixd")
 
 
