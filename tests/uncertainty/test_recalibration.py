@@ -67,7 +67,7 @@ def test_what_is_recalibrated_together_can_be_chosen():
     layout = anymal_d().state_layout
     assert groups_of(layout, "dimension")[:2] == (("base_lin_vel[0]", 1), ("base_lin_vel[1]", 1))
     assert groups_of(layout, "state") == (("state", 45),)
-    with pytest.raises(ConfigError, match="'joint'.*field, dimension, state"):
+    with pytest.raises(ConfigError, match=r"'joint'.*field, dimension, state"):
         groups_of(layout, "joint")
 
 

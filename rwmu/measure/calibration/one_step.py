@@ -90,7 +90,7 @@ def head_cells(probability: Tensor, truth: Tensor, episode: Tensor, settings: Ca
     by_row = probability_bins(probability, truth, torch.ones_like(truth, dtype=torch.bool), _BINS)  # [3, N, bins]
     bins = trajectory_sums(by_row.movedim(0, 1).flatten(1), episode)
     return {
-        "calibration_error": from_sums(lambda total: binned_error(total.unflatten(1, (3, _BINS)).movedim(1, 0)), bins, settings),
+        "calibration_error": from_sums(lambda total: binned_error(total.reshape(-1, 3, _BINS).movedim(1, 0)), bins, settings),
         "recall": share(hits, truth.sum(dim=1), episode, settings, "no positive row, so nothing to be found"),
         "precision": share(hits, found.sum(dim=1), episode, settings, "never predicted, so no prediction to be right"),
         "base_rate": share(truth.sum(dim=1), ones, episode, settings),

@@ -204,4 +204,5 @@ def binned_error(bins: Tensor) -> Tensor:
     Source: Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
     """
     predicted, observed, count = bins
-    return (predicted - observed).abs().sum(dim=-1) / count.sum(dim=-1).clamp(min=1.0)
+    error: Tensor = (predicted - observed).abs().sum(dim=-1) / count.sum(dim=-1).clamp(min=1.0)
+    return error

@@ -109,8 +109,8 @@ class HeadCalibrationError(CellMetric):
         counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
         _require_labels(truth)
         probability = logits.double().sigmoid()
-        rows = [tensor.movedim(2, -1) for tensor in (probability, truth.double().expand_as(logits))]  # [E, K, C, B]
-        found = probability_bins(*rows, counts[None, :, None].expand_as(rows[0]), self.num_bins).movedim(-1, 1)
+        probability, truth = (tensor.movedim(2, -1) for tensor in (probability, truth.double().expand_as(logits)))  # [E, K, C, B]
+        found = probability_bins(probability, truth, counts[None, :, None].expand_as(truth), self.num_bins).movedim(-1, 1)
         self.predicted, self.observed, self.number = self.predicted + found[0], self.observed + found[1], self.number + found[2]
 
     def compute(self) -> Measure:
