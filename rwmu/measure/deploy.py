@@ -13,7 +13,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.interfaces import Actor
 from rwmu.measure.cache import DeploymentCache, deployment_key
 from rwmu.measure.deployment import DeployableEnv, Deployment, StandingStill, deploy
-from rwmu.measure.dream_check import dream, dream_reality, level_starts
+from rwmu.measure.dream_check import dream_of, dream_reality, level_starts
 from rwmu.measure.measure import merge
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
@@ -148,8 +148,9 @@ def beside_dreams(
 
     def imagine(name: str, level: str | None, num_steps: int) -> Deployment:
         starts = level_starts(episodes, held_out.ids, level, model.history)
-        arguments = (model, task, episodes, starts, actors[name], settings.num_dream_envs, num_steps, settings.seed)
-        return dream(*arguments, label=f"{name}, dreamt", progress=settings.progress, **settings.dream_rules)
+        arguments = (model, task, episodes, starts, settings.num_dream_envs, num_steps, settings.seed)
+        env = dream_of(*arguments, **settings.dream_rules)
+        return deploy(env, actors[name], num_steps, settings.seed, f"{name}, dreamt", settings.progress)
 
     real = deployments["deterministic"]
     own = imagine("deterministic", None, real.num_steps)

@@ -19,8 +19,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.imagination.rules import DreamRules
-from rwmu.interfaces import Actor
-from rwmu.measure.deployment import Deployment, deploy
+from rwmu.measure.deployment import Deployment
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.functional.summary import mean
 
@@ -39,20 +38,17 @@ def level_starts(episodes: Episodes, ids: Tensor, level: str | None, history: in
     return starts[~topples] if bool((~topples).any()) else starts
 
 
-def dream(
+def dream_of(
     world_model: WorldModel,
     task: VelocityTask,
     episodes: Episodes,
     start_rows: Tensor,
-    actor: Actor,
     num_envs: int = 128,
     num_steps: int = 200,
     seed: int = 0,
-    label: str = "",
-    progress: bool = False,
     **rules: Any,
-) -> Deployment:
-    """Deploy ``actor`` in the dream, one episode of ``num_steps`` an environment, without penalty.
+) -> ImaginedEnv:
+    """Return an imagined environment to deploy a policy in: episodes of ``num_steps`` steps, without penalty.
 
     Args:
         start_rows: ``[S]``, first rows of the histories to start from.
@@ -60,8 +56,7 @@ def dream(
     """
     rules = {**rules, "horizon_steps": num_steps, "random_start": False}
     no_penalty = MopoPenalty(0.0, task.step_dt)
-    env = ImaginedEnv(world_model, task, episodes, start_rows, no_penalty, DreamRules(num_envs=num_envs, **rules), seed)
-    return deploy(env, actor, num_steps, seed, label, progress)
+    return ImaginedEnv(world_model, task, episodes, start_rows, no_penalty, DreamRules(num_envs=num_envs, **rules), seed)
 
 
 def compare(dream: Deployment, simulator: Deployment) -> dict[str, Any]:

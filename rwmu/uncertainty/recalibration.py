@@ -23,12 +23,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError, DataError
+from rwmu.settings import choose
 from rwmu.uncertainty.calibration_sample import FittedOn, Groups, Sample
 from rwmu.uncertainty.conformal import conformal_quantile
 from rwmu.uncertainty.monotone import interpolate, isotonic_knots
@@ -159,11 +160,6 @@ def _factor(uncertainty: Tensor, error: Tensor, target: str) -> float:
     return float(error.sum() / uncertainty.sum())
 
 
-def _refuse_target(target: str) -> None:
-    if target not in ("std", "error"):
-        raise ConfigError(f"The target of a recalibration is {target!r}, but must be std or error.")
-
-
 def _require(method: str, found: int, needed: int, hint: str = "") -> None:
     if found < needed:
         raise DataError(
@@ -193,7 +189,7 @@ class Constant(_Scaling):
         Raises:
             DataError: fewer trajectories than are needed.
         """
-        _refuse_target(target)
+        choose("The target of a recalibration", target, get_args(Target))
         fitted_on = sample.fitted_on()
         _require(cls.method, fitted_on.trajectories, cls.needed)
         (cells,) = sample.cells([slice(None)])
@@ -214,7 +210,7 @@ class PerHorizon(_Scaling):
         Raises:
             DataError: fewer trajectories than are needed even at the first step.
         """
-        _refuse_target(target)
+        choose("The target of a recalibration", target, get_args(Target))
         cells = sample.cells(_steps_with(sample, cls.method, cls.needed))
         factor = [[_factor(u, e, target) for u, e, _ in row] for row in cells]
         return cls(sample.named_groups, target, sample.fitted_on(), torch.tensor(factor, dtype=torch.float64))
@@ -265,7 +261,7 @@ class Isotonic(Recalibration):
         Raises:
             DataError: fewer trajectories than are needed.
         """
-        _refuse_target(target)
+        choose("The target of a recalibration", target, get_args(Target))
         fitted_on = sample.fitted_on()
         _require(cls.method, fitted_on.trajectories, cls.needed)
         steps = _steps_with(sample, cls.method, cls.needed) if per_horizon else [slice(None)]
@@ -291,19 +287,17 @@ def _padded(knots: Tensor, length: int) -> Tensor:
     return torch.cat([knots, knots[-1:].expand(length - len(knots))])
 
 
-METHODS: dict[str, type[Constant] | type[PerHorizon] | type[Isotonic] | type[Conformal]] = {
-    kind.method: kind for kind in (Constant, PerHorizon, Isotonic, Conformal)
-}
+Method = type[Constant] | type[PerHorizon] | type[Isotonic] | type[Conformal]
+METHODS: dict[str, Method] = {kind.method: kind for kind in (Constant, PerHorizon, Isotonic, Conformal)}
 
 
-def method_of(name: str) -> type[Constant] | type[PerHorizon] | type[Isotonic] | type[Conformal]:
+def method_of(name: str) -> Method:
     """Return the class of a method.
 
     Raises:
         ConfigError: the name is unknown.
     """
-    if name not in METHODS:
-        raise ConfigError(f"The recalibration is {name!r}, but must be one of {', '.join(METHODS)}.")
+    choose("The recalibration", name, METHODS)
     return METHODS[name]
 
 

@@ -16,7 +16,6 @@ from rwmu.tasks.rewards import ISAAC_LAB
 from rwmu.tasks.terms import reweighted
 from rwmu.tasks.velocity import VelocityTask
 from tests.data.planted import Plant, found, noisy, sound_episodes
-from tests.data.test_audit_motors import noisy
 from tests.data.walking import ROBOT
 
 TASK = VelocityTask(ROBOT)

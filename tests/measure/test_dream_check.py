@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rwmu.measure.deployment import StandingStill
-from rwmu.measure.dream_check import dream, dream_reality, level_starts
+from rwmu.measure.deployment import StandingStill, deploy
+from rwmu.measure.dream_check import dream_of, dream_reality, level_starts
 from tests.fakes import known_world_model, quiet_task, random_episodes
 from tests.measure.fakes import deployment
 
@@ -32,10 +32,10 @@ def test_a_dream_is_deployed_like_a_simulator() -> None:
     task, episodes = quiet_task(), random_episodes([30, 30])
     model = known_world_model(2, history=4, drift=1e-4)
     starts = level_starts(episodes, torch.arange(2), None, model.history)
-    result = dream(model, task, episodes, starts, StandingStill(12), num_envs=6, num_steps=70)
+    result = deploy(dream_of(model, task, episodes, starts, 6, 70), StandingStill(12), 70)
     assert result.lived_steps.tolist() == [70] * 6
     assert not result.fell.any()
-    again = dream(model, task, episodes, starts, StandingStill(12), num_envs=6, num_steps=70)
+    again = deploy(dream_of(model, task, episodes, starts, 6, 70), StandingStill(12), 70)
     assert again.to_plain() == result.to_plain()
 
 
@@ -43,7 +43,7 @@ def test_certain_terminations_end_a_dream_at_its_first_step() -> None:
     task, episodes = quiet_task(), random_episodes([30, 30])
     model = known_world_model(2, history=4, termination_logit=50.0)
     starts = level_starts(episodes, torch.arange(2), None, model.history)
-    result = dream(model, task, episodes, starts, StandingStill(12), num_envs=6, num_steps=20)
+    result = deploy(dream_of(model, task, episodes, starts, 6, 20), StandingStill(12), 20)
     assert result.fell.all()
     assert result.lived_steps.tolist() == [1] * 6
 

@@ -67,7 +67,7 @@ def test_what_is_recalibrated_together_can_be_chosen():
     layout = anymal_d().state_layout
     assert groups_of(layout, "dimension")[:2] == (("base_lin_vel[0]", 1), ("base_lin_vel[1]", 1))
     assert groups_of(layout, "state") == (("state", 45),)
-    with pytest.raises(ConfigError, match="'joint', but must be by one of field, dimension, state"):
+    with pytest.raises(ConfigError, match=r"'joint'.*field, dimension, state"):
         groups_of(layout, "joint")
 
 
@@ -298,7 +298,7 @@ def test_unknown_choices_are_refused_by_name():
     sample = small([[[1.0], [1.0]]], [[[1.0], [1.0]]])
     with pytest.raises(ConfigError, match="constant, per_horizon, isotonic, conformal"):
         method_of("temperature")
-    with pytest.raises(ConfigError, match="std or error"):
+    with pytest.raises(ConfigError, match="std, error"):
         Constant.fit(sample, "variance")
     with pytest.raises(ConfigError, match="between 0 and 1"):
         Conformal.fit(sample, level=1.0)

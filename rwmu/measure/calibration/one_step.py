@@ -15,8 +15,9 @@ from rwmu.measure.windows import Selection, evenly, foretell
 from rwmu.records import Prediction
 from rwmu.uncertainty.estimates import Estimate, aleatoric
 from rwmu.uncertainty.functional import falls
+from rwmu.uncertainty.functional.calibration import binned_error, probability_bins
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
-from rwmu.uncertainty.resampling import places
+from rwmu.uncertainty.resampling import places, trajectory_sums
 
 WITHIN = (1, 5, 10, 25)
 NO_FALL = "no test episode ends in a fall"
@@ -86,30 +87,14 @@ def head_cells(probability: Tensor, truth: Tensor, episode: Tensor, settings: Ca
     found = (probability >= 0.5).double()
     hits = (found * truth).sum(dim=1)
     ones = torch.full_like(hits, truth.shape[1])
+    by_row = probability_bins(probability, truth, torch.ones_like(truth, dtype=torch.bool), _BINS)  # [3, N, bins]
+    bins = trajectory_sums(by_row.movedim(0, 1).flatten(1), episode)
     return {
-        "calibration_error": _head_calibration_error(probability, truth, episode, settings),
+        "calibration_error": from_sums(lambda total: binned_error(total.reshape(-1, 3, _BINS).movedim(1, 0)), bins, settings),
         "recall": share(hits, truth.sum(dim=1), episode, settings, "no positive row, so nothing to be found"),
         "precision": share(hits, found.sum(dim=1), episode, settings, "never predicted, so no prediction to be right"),
         "base_rate": share(truth.sum(dim=1), ones, episode, settings),
     }
-
-
-def _head_calibration_error(probability: Tensor, truth: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
-    """Return the expected calibration error with bins of equal width, as ``HeadCalibrationError`` has it."""
-    bins = (probability * _BINS).long().clamp(max=_BINS - 1)
-    place, number = places(episode)
-    key = (place[:, None] * _BINS + bins).flatten()
-
-    def by_bin(values: Tensor) -> Tensor:
-        return torch.zeros(number * _BINS, dtype=torch.float64).index_add_(0, key, values.flatten()).view(number, _BINS)
-
-    sums = torch.cat([by_bin(values) for values in (probability, truth, torch.ones_like(truth))], dim=1)
-
-    def error(total: Tensor) -> Tensor:
-        predicted, observed, count = torch.split(total, _BINS, dim=1)
-        return (predicted - observed).abs().sum(dim=1) / count.sum(dim=1)
-
-    return from_sums(error, sums, settings)
 
 
 def heads(rows: OneStep, settings: CalibrationSettings) -> dict[str, dict[str, Cell]]:

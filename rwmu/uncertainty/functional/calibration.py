@@ -184,3 +184,25 @@ def ence(variance: Tensor, squared_error: Tensor, valid: Tensor, num_bins: int =
         (number < num_bins, f"fewer rows than the {num_bins} bins"),
         ((predicted <= 0).any(dim=-1), "a bin's predicted variance is 0"),
     )
+
+
+def probability_bins(probability: Tensor, truth: Tensor, valid: Tensor, num_bins: int) -> Tensor:
+    """Sum rows ``[..., N]`` in bins of equal width in probability: ``[3, ..., num_bins]``, predicted, observed and counted.
+
+    Args:
+        probability: of a head. truth: 0 or 1. valid: which rows count.
+    """
+    place = (probability * num_bins).long().clamp(max=num_bins - 1)
+    empty = probability.new_zeros(*probability.shape[:-1], num_bins)
+    columns = (probability, truth, torch.ones_like(probability))
+    return torch.stack([empty.scatter_add(-1, place, torch.where(valid, values, 0.0)) for values in columns])
+
+
+def binned_error(bins: Tensor) -> Tensor:
+    """Return the expected calibration error ``[...]`` of sums ``[3, ..., num_bins]`` of :func:`probability_bins`; 0 for no row.
+
+    Source: Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
+    """
+    predicted, observed, count = bins
+    error: Tensor = (predicted - observed).abs().sum(dim=-1) / count.sum(dim=-1).clamp(min=1.0)
+    return error

@@ -1,4 +1,4 @@
-"""The contact and termination heads on held-out rows: are their probabilities right, and what do they find? By torchmetrics.
+"""The contact and termination heads on held-out rows: are their probabilities right, and what do they find?
 
 Logits are ``[K, B, C]`` or ``[E, K, B, C]``, as a rollout holds them (to judge the mean over members, give the logit of the mean
 probability), truth ``[K, B, C]`` of 0 and 1. ``dim`` is the axis of the heads (contacts by number, or the one termination).
@@ -7,15 +7,15 @@ probability), truth ``[K, B, C]`` of 0 and 1. ``dim`` is the axis of the heads (
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_calibration_error, multilabel_stat_scores
 
 from rwmu.errors import ConfigError
+from rwmu.uncertainty.functional.calibration import binned_error, probability_bins
 from rwmu.uncertainty.measure import Measure
-from rwmu.uncertainty.metrics.cells import CellMetric, RowMetric, pool, tell_apart
+from rwmu.uncertainty.metrics.cells import CellMetric, pool, tell_apart
 
 Rate = Literal["recall", "specificity", "precision"]
 # Which counts a rate divides, and how rows are called without which there is none.
@@ -70,16 +70,9 @@ class HeadRate(CellMetric):
         """Add a batch."""
         counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
         _require_labels(truth)
-        if not counts.shape[1]:
-            return  # torchmetrics counts no batch without rows
-        truth = torch.where(counts[None, :, :, None], truth, -1).expand_as(logits)
-        # One label a cell: [B, E * K * C].
-        probability, labels = (tensor.movedim(2, 0).flatten(1) for tensor in (logits.double().sigmoid(), truth.long()))
-        found = multilabel_stat_scores(
-            probability, labels, labels.shape[1], self.threshold, average=None, ignore_index=-1, validate_args=False
-        ).reshape(*self.cells, 5)
-        for place, name in enumerate(("tp", "fp", "tn", "fn")):
-            setattr(self, name, getattr(self, name) + found[..., place])
+        found, true = logits.double().sigmoid() > self.threshold, truth.bool().expand_as(logits)
+        for name, rows in {"tp": found & true, "fp": found & ~true, "tn": ~found & ~true, "fn": ~found & true}.items():
+            setattr(self, name, getattr(self, name) + (rows & counts[None, :, :, None]).sum(dim=2))
 
     def compute(self) -> Measure:
         """Return the rate."""
@@ -89,14 +82,16 @@ class HeadRate(CellMetric):
         return Measure.of(hits / (hits + misses).clamp(min=1.0), (rows == 0, "no rows"), (hits + misses == 0, reason))
 
 
-class HeadCalibrationError(RowMetric):
+class HeadCalibrationError(CellMetric):
     """Expected calibration error of heads, ``[*kept]``: mean over bins of |predicted - observed frequency|, a probability.
 
     Args:
         steps: K. heads: C. num_bins: bins of equal width in probability.
     """
 
-    columns: ClassVar = {"probability": torch.float64, "truth": torch.int8}
+    predicted: Tensor
+    observed: Tensor
+    number: Tensor
 
     def __init__(
         self, steps: int, heads: int = 1, members: int = 1, keep: Collection[str] = (), num_bins: int = 15, **kwargs: Any
@@ -105,24 +100,20 @@ class HeadCalibrationError(RowMetric):
         if num_bins < 1:
             raise ConfigError(f"num_bins is {num_bins}, but must be at least 1.")
         self.num_bins = num_bins
+        tell_apart(self, num_bins)
+        for name in ("predicted", "observed", "number"):
+            self.add_state(name, torch.zeros(num_bins, *self.cells, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch."""
         counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
         _require_labels(truth)
-        self.store(counts, logits.double().sigmoid(), truth)
+        probability = logits.double().sigmoid()
+        probability, truth = (tensor.movedim(2, -1) for tensor in (probability, truth.double().expand_as(logits)))  # [E, K, C, B]
+        found = probability_bins(probability, truth, counts[None, :, None].expand_as(truth), self.num_bins).movedim(-1, 1)
+        self.predicted, self.observed, self.number = self.predicted + found[0], self.observed + found[1], self.number + found[2]
 
     def compute(self) -> Measure:
         """Return the error."""
-        if self.empty:
-            return Measure.missing("no rows", self.kept_shape)
-        counts, probability, truth, _ = self.stored(apart=self.keep)
-        flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in (counts, probability, truth)]
-        # One call a kept cell, not a row: torchmetrics bins one head at a time.
-        errors = [
-            binary_calibration_error(p[c], t[c].long(), n_bins=self.num_bins, validate_args=False)
-            if bool(c.any())
-            else probability.new_zeros(())
-            for c, p, t in zip(*flat, strict=True)
-        ]
-        return Measure.of(torch.stack(errors).double().reshape(self.kept_shape), (counts.sum(dim=-1) == 0, "no rows"))
+        bins = torch.stack([pool(sums, self.keep).movedim(0, -1) for sums in (self.predicted, self.observed, self.number)])
+        return Measure.of(binned_error(bins), (bins[2].sum(dim=-1) == 0, "no rows"))
