@@ -22,6 +22,8 @@ OUTSIDE = (
 )
 # A Markdown link or image: before the target, the target without its anchor, the anchor.
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\)|\s)")
+# What docstrings write as :class:`~rwmu.records.Window`.
+_ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):<code>~?([\w.]+)</code>")
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -59,10 +61,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Write equations as MathML, which browsers draw by themselves."""
+    """Write equations as MathML, which browsers draw by themselves, and docstrings' references as links."""
 
     def drawn(match: re.Match[str]) -> str:
         latex = match[2].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
         return convert(latex, display="block" if match[1] == "div" else "inline")
 
-    return _EQUATION.sub(drawn, html)
+    def referred(match: re.Match[str]) -> str:
+        name = match[1].rpartition(".")[2]
+        return f'<autoref optional identifier="{match[1]}"><code>{name}</code></autoref>'
+
+    return _ROLE.sub(referred, _EQUATION.sub(drawn, html))
