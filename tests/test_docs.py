@@ -65,7 +65,7 @@ def slugs(page: Path) -> set[str]:
 
 
 FENCES = [fence for page in PAGES for fence in fences(page)]
-LINES = [(f.page, line) for f in FENCES if f.language in ("console", "bash") for line in f.text.splitlines()]
+LINES = [(f.page, line) for f in FENCES if f.language == "bash" for line in re.sub(r"\\\n\s+", "", f.text).splitlines()]
 COMMANDS = [(page, line) for page, line in LINES if line.startswith("python -m ")]
 IN_TEXT = [(name_of(page), span) for page in TODAY for span in sorted(spans(page)) if span.startswith("python -m ")]
 COMMANDS = list({line: (page, line) for page, line in [*COMMANDS, *IN_TEXT]}.values())
