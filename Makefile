@@ -1,12 +1,12 @@
-# Two commands do everything: `make train` and `make test`. Choose another place for the environment with VENV=..., another Python
-# with PYTHON=..., and add or override settings with ARGS="scale=paper seed=1".
+# Two commands do everything: `make train` and `make test`; `make docs` builds the pages into site/. Choose another place for the
+# environment with VENV=..., another Python with PYTHON=..., and add or override settings with ARGS="scale=paper seed=1".
 VENV ?= .venv
 PYTHON ?= python3
 EXPERIMENT ?= mopo_ensemble5
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: train test lint install clean
+.PHONY: train test lint docs install clean
 
 train: install
 	$(BIN)/python -m rwmu.train +experiment=$(EXPERIMENT) $(ARGS)
@@ -19,6 +19,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict rwmu
 
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 install: $(VENV)/installed
 
 # One pip call with the constraints, so that torch is taken in the pinned build and never twice.
@@ -27,7 +30,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mujoco,dev]'
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 # Collected data and finished runs are results, not rubbish: they stay.
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache
 	find rwmu tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +

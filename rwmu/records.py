@@ -2,16 +2,14 @@
 
 Letters, used in every shape of the package:
 
-====  =====================================================================
-E     ensemble members
-B     batch rows, or parallel environments
-T     time steps (rows of an episode)
-H     history steps fed as ground truth (the papers' M)
-K     forecast steps predicted autoregressively (the papers' N)
-D     state dimensions
-A     action dimensions
-C     contact flags
-====  =====================================================================
+- ``E``: ensemble members
+- ``B``: batch rows, or parallel environments
+- ``T``: time steps (rows of an episode)
+- ``H``: history steps fed as ground truth (the papers' M)
+- ``K``: forecast steps predicted autoregressively (the papers' N)
+- ``D``: state dimensions
+- ``A``: action dimensions
+- ``C``: contact flags
 
 Members come first: ``[E, B, D]``.
 

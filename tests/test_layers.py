@@ -1,4 +1,4 @@
-"""The floors of the house: a room imports itself and rooms of lower floors, nothing else (rwmu/README.md, "Where things are")."""
+"""The floors of the house: a room imports itself and rooms of lower floors, nothing else (CONTRIBUTING.md, "Floors and rooms")."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_imports_point_down(path: Path) -> None:
     if room == "__init__":
         assert imported_rooms(path.read_text()) == set()
         return
-    assert room in FLOOR_OF, f"'{room}' has no floor: give it one here and in the README"
+    assert room in FLOOR_OF, f"'{room}' has no floor: give it one here and in CONTRIBUTING.md"
     floor = FLOOR_OF[room]
     for other in imported_rooms(path.read_text()) - {room}:
         assert other in FLOOR_OF, f"{path.name} imports 'rwmu.{other}', which does not exist"
