@@ -129,7 +129,7 @@ def test_ten_episodes_of_a_table_are_split_as_asked_and_go_through_to_the_report
     scratch = ("policy.init=scratch", "policy.anchor_weight=0")
     outcome = command("train", *table, TEN, *scratch, "stages=[data,dynamics,policy,report]")
     assert outcome.status == 0, outcome.err
-    assert "9 seams" in outcome.out
+    assert "9 unmarked seams" in outcome.out
     report = json.loads((workplace / "runs" / "latest" / "report.json").read_text())
     assert report["dataset"]["episodes"] == 10
     assert report["dataset"]["return_per_20s"] is None, "nobody knows it"

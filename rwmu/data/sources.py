@@ -46,6 +46,9 @@ def obtain(
         _log.info("There is no %s yet: collecting it.", path)
         collect(path)
     episodes = formats.load(path, robot)
+    report = episodes.attributes.get("import_report")
+    if isinstance(report, Mapping):
+        _log.info("%s is a table, split at %d unmarked seams into %d episodes.", path, report["num_seams"], episodes.num_episodes)
     differing = [(key, wanted) for key, wanted in (expected or {}).items() if episodes.attributes.get(key) != wanted]
     if differing and "recipe" not in episodes.attributes:
         raise DataError(

@@ -24,7 +24,6 @@ What the table leaves open, and what is done about it:
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -50,8 +49,6 @@ UNKNOWN = ("command", "reward", "seeds")
 _KEPT = 100  # seams that the report names
 _CHUNK_ROWS = 4096  # written at once
 
-_log = logging.getLogger(__name__)
-
 
 # -- import ---------------------------------------------------------------------------------------------------------------
 
@@ -70,8 +67,6 @@ def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT)
     path, robot = existing(Path(path)), robot or robot_named(published.ROBOT)
     episodes = split_table(torch.from_numpy(_read(path, robot)), robot, step_dt)
     audit(episodes, robot, f"The data file {path}")
-    seams = episodes.attributes["import_report"]["num_seams"]
-    _log.info("%s: %d rows, split at %d unmarked seams into %d episodes.", path, episodes.num_rows, seams, episodes.num_episodes)
     return episodes
 
 
@@ -255,7 +250,11 @@ def convert(source: str | Path, target: str | Path, robot: Robot | None = None) 
     episodes = given.read(Path(source), robot)
     wanted.write(episodes, Path(target))
     lost = f"; {wanted.lost} are not" if wanted.lost else ""
-    return [f"{target}: {episodes.num_rows} rows of {episodes.num_episodes} episodes are written{lost}."]
+    said = [f"{target}: {episodes.num_rows} rows of {episodes.num_episodes} episodes are written{lost}."]
+    report = episodes.attributes.get("import_report")
+    if given.name == FORMAT.name and report is not None:
+        said.append(f"Split at {report['num_seams']} unmarked seams, the first hundred in rows {report['seams']} (0 is the first).")
+    return said
 
 
 def main() -> None:
@@ -265,7 +264,6 @@ def main() -> None:
     parser.add_argument("target", help="where the other form is to be written")
     parser.add_argument("--robot", default=published.ROBOT, help="whose columns a table has (default: %(default)s)")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         print("\n".join(convert(options.source, options.target, robot_named(options.robot))))
     except UserError as error:

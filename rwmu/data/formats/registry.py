@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from rwmu.data.episodes import Episodes
@@ -33,12 +34,19 @@ class Format:
     lost: str = ""
 
 
-_FORMATS: list[Format] = []
+_BUILT_IN = ("hdf5", "csv")  # modules of this package, imported when the first file is looked at
+_FORMATS: list[Format] = []  # added by users, the latest first
 
 
 def register(added: Format) -> None:
     """Add a format, or replace the one of its name; of formats that fit a file equally well the latest is taken."""
     _FORMATS[:] = [added, *(known for known in _FORMATS if known.name != added.name)]
+
+
+def _known() -> list[Format]:
+    own = {known.name for known in _FORMATS}
+    built_in = [import_module(f"rwmu.data.formats.{name}").FORMAT for name in _BUILT_IN]
+    return [*_FORMATS, *(known for known in built_in if known.name not in own)]
 
 
 def format_of(path: str | Path) -> Format:
@@ -48,13 +56,14 @@ def format_of(path: str | Path) -> Format:
         DataError: none is known.
     """
     path = Path(path)
-    by_suffix = [known for known in _FORMATS if path.suffix.lower() in known.suffixes]
-    by_content = [known for known in _FORMATS if known.recognises is not None and path.exists() and known.recognises(path)]
+    every = _known()
+    by_suffix = [known for known in every if path.suffix.lower() in known.suffixes]
+    by_content = [known for known in every if known.recognises is not None and path.exists() and known.recognises(path)]
     both = [known for known in by_suffix if known in by_content]
     for found in (both, by_suffix, by_content):
         if found:
             return found[0]
-    known_ones = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in reversed(_FORMATS))
+    known_ones = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in every)
     what = "is a folder" if path.is_dir() else f"ends in '{path.suffix}'"
     raise DataError(f"The data file {path} {what}, and is of no known format; there are {known_ones}.")
 

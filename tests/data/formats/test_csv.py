@@ -79,7 +79,7 @@ def test_a_boundary_that_a_termination_marks_is_no_seam_of_the_report(path: Path
 
 def test_the_number_of_seams_is_logged_and_few_of_many_are_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        csv.load(path)
+        obtain(path)
     assert "1 unmarked seams" in caplog.text
     report = csv.split_table(table(walking_episodes([8] * 150)), ROBOT, STEP_DT).attributes["import_report"]
     assert report["seams"] == list(range(8, 808, 8))
@@ -138,7 +138,9 @@ def test_the_command_converts_and_back(path: Path, monkeypatch: pytest.MonkeyPat
     for source, target in ((path, h5), (h5, back)):
         monkeypatch.setattr(sys, "argv", ["csv", str(source), str(target)])
         csv.main()
-    assert "rewards" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 unmarked seams" in said
+    assert "rewards" in said
     first, second = csv.load(path), csv.load(back)
     assert first.content_hash() == second.content_hash() == hdf5.load(h5, ROBOT).content_hash()
     assert hdf5.load(h5).attributes["unknown"] == list(csv.UNKNOWN)
