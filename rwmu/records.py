@@ -70,6 +70,10 @@ class Window(TensorRecord):
         """Return the number of rows T."""
         return self.state.shape[-2]
 
+    def split(self, rows: int) -> tuple[Window, Window]:
+        """Return the first ``rows`` rows, and those after them."""
+        return self.map(lambda tensor: tensor[..., :rows, :]), self.map(lambda tensor: tensor[..., rows:, :])
+
 
 @dataclass(frozen=True)
 class Batch(TensorRecord):

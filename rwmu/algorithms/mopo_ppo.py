@@ -97,14 +97,11 @@ class MopoPpo:
 
     # -- 2. imagine -----------------------------------------------------------------------------------------------------------
 
-    def fitted_penalty(self, world_model: WorldModel, data: OfflineDataModule, place: Workplace) -> Penalty:
-        """Return the penalty, fitted (if it is of a kind to be fitted) to what this model does not know on held-out episodes."""
+    def fitted_penalty(self, world_model: WorldModel, data: OfflineDataModule) -> tuple[Penalty, dict[str, Any]]:
+        """Return the penalty, fitted (if it is a recipe) to what this model does not know of held-out episodes, and the fit."""
         if not isinstance(self.penalty, PenaltyRecipe):
-            return self.penalty
-        penalty, fitted = self.penalty.fit(world_model, data, self.imagination.horizon_steps, self.task.step_dt)
-        if fitted:
-            save_fitted(place.checkpoints / "penalty.json", world_model.content_hash(), fitted)
-        return penalty
+            return self.penalty, {}
+        return self.penalty.fit(world_model, data, self.imagination.horizon_steps, self.task.step_dt)
 
     def dream(self, world_model: WorldModel, data: OfflineDataModule, penalty: Penalty) -> ImaginedEnv:
         """Return the imagined environment: every history of the training episodes may be a start."""
@@ -121,6 +118,9 @@ class MopoPpo:
             load_actor(Path(given), self.task.robot)  # refuses what does not fit
             copy_file(Path(given), place.policy)
             return
-        dream = self.dream(world_model, data, self.fitted_penalty(world_model, data, place))
+        penalty, fitted = self.fitted_penalty(world_model, data)
+        if fitted:
+            save_fitted(place.checkpoints / "penalty.json", world_model.content_hash(), fitted)
+        dream = self.dream(world_model, data, penalty)
         arguments: tuple[Any, ...] = (place.checkpoints / "policy", place.loggers("policy"), self.seed, place.progress)
         copy_file(learn_policy(dream, data, self.policy, *arguments), place.policy)

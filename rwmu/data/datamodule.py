@@ -117,10 +117,6 @@ class OfflineDataModule(LightningDataModule):
         train = self.splits["train"]
         return list(train.tensor_split(torch.searchsorted(train, torch.tensor(self._first_of_round, dtype=torch.int64))))
 
-    def use_epochs(self, batches: int) -> None:
-        """Let an iteration over the training batches end after so many, from the next stream on."""
-        self.stream_settings = replace(self.stream_settings, batches_per_epoch=batches)
-
     @property
     def data_hash(self) -> str:
         """Return the hash that names the episodes."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import DataError
+from rwmu.records import Window
 
 _DTYPES = {
     "state": torch.float32,
@@ -127,6 +128,20 @@ class Episodes:
         lengths = self.lengths[ids]
         shift = self.offsets[ids] - (lengths.cumsum(0) - lengths)
         return torch.repeat_interleave(shift, lengths) + torch.arange(int(lengths.sum()))
+
+    def window(self, episode: int, length: int, first: int = 0) -> Window:
+        """Return ``length`` rows of one episode from its row ``first`` on, ``[1, length, .]``, physical units.
+
+        Raises:
+            DataError: the episode is shorter.
+        """
+        if not 0 <= first <= int(self.lengths[episode]) - length:
+            raise DataError(
+                f"Episode {episode} has {int(self.lengths[episode])} rows, but {length} from row {first} on are wanted."
+            )
+        rows = int(self.offsets[episode]) + first + torch.arange(length).unsqueeze(0)
+        flags = self.contact[rows].float(), self.termination[rows].float().unsqueeze(-1)
+        return Window(self.state[rows], self.action[rows], *flags, None if self.extension is None else self.extension[rows])
 
     def select(self, ids: Tensor) -> Episodes:
         """Return a copy of the episodes ``ids`` (int64; an id may come twice), in their order."""

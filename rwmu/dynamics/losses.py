@@ -24,7 +24,6 @@ from rwmu.records import Batch, Noise, Prediction, Rollout, Window, gather
 from rwmu.settings import Count, Fraction, NotNegative, WholeNumber, settings
 
 TERMS = ("state", "history", "bound", "contact", "termination")
-DEFAULT_WEIGHTS = {"state": 1.0, "history": 0.5, "bound": 0.0, "contact": 20.0, "termination": 20.0}
 EXTENSION = "extension"  # a further term, of models that predict an extension
 KL = "kl"  # a further term, of models with latents
 

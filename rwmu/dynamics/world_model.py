@@ -58,13 +58,19 @@ class Forecast:
 
     @property
     def disagreement(self) -> Tensor:
-        """Return the standard deviation of the members' means, ``[B, K, D]``."""
-        return self.mean.std(dim=0, correction=0)
+        """Return the unbiased standard deviation of the members' means, ``[B, K, D]``; 0 for one member, which has none."""
+        return self.mean.std(dim=0) if len(self.mean) > 1 else torch.zeros_like(self.mean[0])
 
-    def column(self, name: str) -> int:
-        """Return the index of a column; refuses an unknown name with the nearest."""
-        choose("The forecast's state", name, self.names)
-        return self.names.index(name)
+    def part(self, name: str) -> Tensor:
+        """Return the means of one field of the state (``joint_pos``) or of one column (``joint_pos[3]``), ``[E, B, K, .]``.
+
+        Raises:
+            ConfigError: there is none of that name; names the nearest.
+        """
+        columns = [i for i, column in enumerate(self.names) if name in (column, column.partition("[")[0])]
+        if not columns:
+            choose("The forecast's state", name, self.names)
+        return self.mean[..., columns]
 
 
 @dataclass

@@ -52,6 +52,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         seed: of everything drawn here, on the CPU whatever the device: the dream is the same on all of them, up to rounding.
 
     Attributes:
+        episodes: the dataset that it dreams from.
         state: ``[B, D]``, physical units. contact: ``[B, C]`` bool. terminated: ``[B]`` bool. memory: of the task.
         last_reward: of the latest step, without penalty and bonuses. disagreement: ``[B]``, of the latest step.
         final_state, final_contact: what the latest step reached, before any reset.
@@ -89,7 +90,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         Every environment starts again; the random streams go on.
         """
         rules = self.rules
-        self.world_model = model_on(self.device, world_model)
+        self.world_model, self.episodes = model_on(self.device, world_model), episodes
         size = rules.pool_size or rules.num_envs
         arguments = (self.world_model, self.task, episodes, start_rows, size, rules.max_tilt, self._generator, self.device)
         self._pool = StartPool(*arguments)

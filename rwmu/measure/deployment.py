@@ -110,6 +110,13 @@ class Deployment:
             "velocity_error": {a: mean((self.command[:, i] - self.velocity[:, i]).abs()) for i, a in enumerate(AXES)},
         }
 
+    def __str__(self) -> str:
+        shown = self.summary()
+        return (
+            f"return {shown['return']:.1f} ± {shown['standard_error']['return']:.1f}, tracking {shown['track_lin_vel_xy']:.2f}, "
+            f"falls {100.0 * shown['fall_fraction']:.0f} % ({len(self.fell)} episodes of {self.num_steps * self.step_dt:g} s)"
+        )
+
     def to_plain(self) -> dict[str, Any]:
         """Return plain lists and numbers, all that :meth:`from_plain` needs."""
         return dict(json_ready(vars(self)))

@@ -111,6 +111,10 @@ class Experiment:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(path.parent, os.W_OK):  # not after minutes of collecting
             raise DataError(f"The folder {path.parent} cannot be written to; give another data.path.")
+        formats.save(self.collected(), path)
+
+    def collected(self) -> Episodes:
+        """Collect the dataset that the configuration describes."""
         if self.data.recipe is None:
             raise ConfigError("data.recipe is null, so nothing says what to collect; choose data=mixed, or give data.path.")
         make_env = partial(self.simulator, num_threads=self.machine.num_threads)
@@ -122,7 +126,7 @@ class Experiment:
             seed=self.data.seed,
             progress=self.machine.progress,
         )
-        formats.save(episodes.with_attributes(settings=self.identity), path)
+        return episodes.with_attributes(settings=self.identity)
 
     @cached_property
     def episodes(self) -> Episodes:
@@ -136,9 +140,13 @@ class Experiment:
     @cached_property
     def data_module(self) -> OfflineDataModule:
         """Return the dataset, split and normalised."""
+        return self.data_of(self.episodes)
+
+    def data_of(self, episodes: Episodes) -> OfflineDataModule:
+        """Return episodes, split and normalised as the configuration says."""
         members, batches = self.fitter.num_members, self.trainer.validate_every
         return OfflineDataModule(
-            self.episodes, self.task.robot, self.data, self.seed, members, batches, normalizer=self._given_normalizer
+            episodes, self.task.robot, self.data, self.seed, members, batches, normalizer=self._given_normalizer
         )
 
     @cached_property
