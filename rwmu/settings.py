@@ -35,6 +35,7 @@ _WANTED = {
     "finite_number": "a finite number",
     "string_type": "a word",
     "tuple_type": "a list",
+    "sequence_str": "a list",
     "list_type": "a list",
     "dict_type": "a mapping",
     "mapping_type": "a mapping",

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import hydra
 import pytest
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
-from rwmu.checks import check_parts
-from rwmu.parts import Parts
-from rwmu.pipeline import STAGES
 
+from rwmu.algorithms.mopo_ppo import MopoPpo
 from rwmu.errors import ConfigError
+from rwmu.numerics import find_device
+from rwmu.runs.checks import check_experiment
 from rwmu.runs.configuration import (
-    CHOICES,
-    NULLABLE,
     OVERLAYS,
     check_config,
     check_overrides,
@@ -29,9 +24,9 @@ from rwmu.runs.configuration import (
     groups,
     leaves,
 )
+from rwmu.runs.experiment import Experiment, build, instantiate
+from rwmu.runs.exploit import Exploit
 from rwmu.settings import close_match
-from rwmu.uncertainty.estimates import EPISTEMIC, NOISE
-from rwmu.uncertainty.recalibration import METHODS
 
 OPTIONS = groups(config_directory())
 OF_OTHERS = ("experiment", "diagnostics")  # groups that are no part of every run
@@ -69,101 +64,135 @@ def test_commands_compose_alone(name: str) -> None:
 def test_every_diagnostic_composes(option: str) -> None:
     config = compose_config("evaluate", [f"diagnostics={option}"])
     check_config(config, "evaluate", {"diagnostics": option})
-    assert config.diagnostics.name == option
+    assert (option == "exploit") == isinstance(instantiate(config.diagnostics), Exploit)
 
 
 @pytest.mark.parametrize("override", EVERY_OPTION)
-def test_arguments_in_the_files_exist(override: str) -> None:
-    """Every value beside a ``_target_`` is an argument that the target takes, or one that rwmu/parts.py takes away."""
-    taken_away = {
-        "recipe",
-        "num_transitions",
-        "path",
-        "seed",
-        "checkpoint",
-        "start_from",
-        "freeze_auxiliary",
-        "loss",
-        "optimizer",
-        "centred",
-        "standardised",
-        "quantile",
-        "method",
-        "by_field",
-        "level",
-        "_target_",
-        "_partial_",
-    }
+def test_every_value_in_the_files_is_an_argument(override: str) -> None:
+    """What stands beside a ``_target_`` is what the target takes: nothing is taken away on the way, nothing is left over."""
     plain = OmegaConf.to_container(compose_config("train", [override]), resolve=True)
+    del plain["_target_"]  # type: ignore[union-attr]  # whose identity is computed
     for node in targets(plain):
         parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            continue  # checked where the keywords arrive, by test_parts_are_built
-        assert set(node) - taken_away <= set(parameters), node["_target_"]
+            continue  # checked where the keywords arrive, by test_every_experiment_is_built
+        assert set(node) - {"_target_", "_partial_"} <= set(parameters), node["_target_"]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_parts_are_built(experiment: str) -> None:
-    parts = Parts(compose_config("train", [experiment, "scale=smoke"]))
-    model, architecture = parts.new_dynamics()
+def test_every_experiment_is_built(experiment: str) -> None:
+    built = build(compose_config("train", [experiment, "scale=smoke"]))
+    model, architecture = built.fitter.new_model(built.task.robot)
     assert model.num_members == architecture["num_members"] == (1 if "rwm_base" in experiment else 5)
     assert architecture["kind"] == ("shared" if "shared" in experiment or "published" in experiment else "independent")
-    assert parts.penalty().weight == (0.0 if "rwm_base" in experiment else 1.0)  # type: ignore[attr-defined]
-    assert parts.loss.history == 8
-    assert parts.task.weights["flat_orientation_l2"] == -5.0
+    assert built.penalty.weight == (0.0 if "rwm_base" in experiment else 1.0)
+    assert built.trainer.loss.history == 8
+    assert built.task.weights["flat_orientation_l2"] == -5.0
+    assert isinstance(built.method, MopoPpo)
 
 
-def begin(config: DictConfig) -> None:
+def begin(*overrides: str, **chosen: str) -> Experiment:
     """Check a configuration as a run does before it makes its folder."""
-    check_config(config, "train", choices())
-    check_parts(Parts(config), config.stages)
+    config = compose_config("train", overrides)
+    check_config(config, "train", choices(**chosen))
+    experiment = build(config)
+    check_experiment(experiment)
+    return experiment
 
 
 @pytest.mark.parametrize("scale", OPTIONS["scale"])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_can_be_begun_at_every_scale(experiment: str, scale: str) -> None:
-    check_parts(Parts(compose_config("train", [experiment, f"scale={scale}"])))
+    check_experiment(build(compose_config("train", [experiment, f"scale={scale}", "stages=[data,dynamics,policy]"])))
+
+
+# A wrong value -> what the sentence names.
+WRONG = {
+    "dynamics.hidden_size=abc": ("dynamics.hidden_size", "whole number"),
+    "dynamics.hidden_size=2.5": ("dynamics.hidden_size", "whole number"),
+    "dynamics.hidden_size=-3": ("dynamics.hidden_size", "at least 1"),
+    "dynamics.num_members=0": ("dynamics.num_members", "at least 1"),
+    "dynamics.backbone=grru": ("dynamics.backbone", "gru"),
+    "dynamics.learn_bounds=true": ("trainer.loss.weights.bound=1.0",),
+    "penalty.weight=-1": ("penalty.weight", "at least 0"),
+    "penalty.weight=nan": ("penalty.weight", "finite"),
+    "penalty.estimate=sdt": ("penalty.estimate", "'std'"),
+    "data.history=0": ("data.history", "at least 1"),
+    "data.bootstrap=episods": ("data.bootstrap", "'episodes'"),
+    "data.mirrors=[lr]": ("data.mirrors", "left_right"),
+    "trainer.optimizer.learning_rate=0": ("trainer.optimizer.learning_rate", "above 0"),
+    "trainer.optimizer.gradient_clip=-1": ("gradient_clip", "above 0"),
+    "trainer.loss.weights.state=-1": ("trainer.loss.weights", "at least 0"),
+    "trainer.loss.state_loss=gausian_nll": ("trainer.loss.state_loss", "'gaussian_nll'"),
+    "trainer.validate_every=0": ("trainer.validate_every", "at least 1"),
+    "task.standing_fraction=1.5": ("task.standing_fraction", "at most 1"),
+    "task.command_range=[-1,1,1]": ("task.command_range[0]", "at least 0"),
+    "task.command_range=[1,1]": ("task.command_range", "longer list"),
+    "task.command_range=[a,b,c]": ("task.command_range", "number"),
+    "simulator.start.joint_scale=[1]": ("joint_scale", "longer list"),
+    "simulator.model.timestep=0": ("timestep", "above 0"),
+    "imagination.random_start=3": ("imagination.random_start", "true or false"),
+    "imagination.termination=smaple": ("imagination.termination", "'sample'"),
+    "imagination.termination=1.5": ("imagination.termination", "below 1"),
+    "imagination.device=gpu": ("imagination.device", "'cuda'"),
+    "policy.init=clon": ("policy.init", "'clone'"),
+    "policy.ppo.gamma=null": ("policy.ppo.gamma", "null"),
+    "policy.ppo.activation=eluu": ("policy.ppo.activation", "'eluu'"),
+    "policy.ppo.std_range=[0.05]": ("policy.ppo.std_range", "longer list"),
+    "policy.ppo.std_range=[2.0,0.05]": ("policy.ppo.std_range", "lesser first"),
+    "policy.ppo.mirrors=[left_rihgt]": ("policy.ppo.mirrors", "'left_right'"),
+    "policy.ppo.mirrors=[]": ("policy.ppo.mirrors_per_batch is 1",),
+    "policy.anchor_weight=-1": ("policy.anchor_weight", "at least 0"),
+    "policy.iterations=10": ("policy.iterations is 10",),
+    "policy.save_every=0": ("policy.save_every", "at least 1"),
+    "evaluation.horizons=[0,8]": ("evaluation.horizons[0]", "at least 1"),
+    "evaluation.horizons=[]": ("evaluation.horizons", "longer list"),
+    "evaluation.horizons=[x]": ("evaluation.horizons[0]", "whole number"),
+    "machine.matmul_precision=hi": ("machine.matmul_precision", "'high'"),
+    "stages=[data,dynamic]": ("stages", "'dynamics'"),
+    "stages=data": ("stages", "list"),
+    "seed=-1": ("seed", "at least 0"),
+    "seed=null": ("seed", "null"),
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_value_is_named_before_anything_is_trained(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        begin(override)
+    assert all(word in str(caught.value) for word in WRONG[override]), str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("penalty", "override", "words"),
     [
-        ("policy.ppo.activation=eluu", "policy.ppo.activation is 'eluu'"),
-        ("policy.ppo.std_range=[0.05]", "policy.ppo.std_range is [0.05], but must be a list of 2 numbers"),
-        ("policy.ppo.std_range=[2.0,0.05]", "the lesser first"),
-        ("policy.ppo.mirrors=[left_rihgt]", "policy.ppo.mirrors has 'left_rihgt'; did you mean 'left_right'?"),
-        ("policy.ppo.mirrors=[]", "policy.ppo.mirrors_per_batch is 1, but policy.ppo.mirrors names 0; null uses all"),
-        ("data.mirrors=[lr]", "data.mirrors has 'lr'; Choose from: identity, left_right"),
-        ("policy.anchor_weight=-1", "policy.anchor_weight is -1, but must be at least 0"),
-        ("policy.iterations=10", "policy.iterations is 10, but the first 10 train the critic alone"),
-        ("policy.save_every=0", "policy.save_every is 0, but must be at least 1"),
-        ("dynamics.learn_bounds=true", "give their loss a weight (trainer.loss.weights.bound=1.0"),
-        ("trainer.validate_every=0", "trainer.validate_every is 0, but must be at least 1"),
-        ("imagination.termination=smaple", "imagination.termination is 'smaple', but must be 'sample', a probability"),
-        ("imagination.termination=1.5", "imagination.termination is 1.5"),
-        ("evaluation.horizons=[0,8]", "evaluation.horizons is 0, but must be at least 1"),
-        ("evaluation.horizons=[]", "evaluation.horizons is [], but must be a list of one number or more"),
-        ("evaluation.horizons=[x]", "An entry of evaluation.horizons is 'x', but must be a whole number"),
-        ("task.command_range=[1,1]", "task.command_range is [1, 1], but must be a list of 3 numbers"),
-        ("task.command_range=[a,b,c]", "An entry of task.command_range is 'a', but must be a number"),
-        ("simulator.start.joint_scale=[1]", "simulator.start.joint_scale is [1], but must be a list of 2 numbers"),
+        ("recalibrated", "penalty.method=isotone", ("penalty.method", "'isotonic'")),
+        ("truncation", "penalty.quantile=0", ("penalty.quantile", "above 0")),
+        ("morel", "penalty.form.kappa=-1", ("kappa", "above 0")),
     ],
 )
-def test_what_makes_no_sense_stops_before_anything_is_trained(override: str, words: str) -> None:
-    with pytest.raises((ConfigError, InstantiationException)) as error:  # commands show what Hydra wraps
-        begin(compose_config("train", [override]))
-    assert words in str(error.value)
+def test_a_wrong_value_of_a_penalty_is_named(penalty: str, override: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        begin(f"penalty={penalty}", override, penalty=penalty)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_an_argument_that_the_target_does_not_take_is_named() -> None:
+    config = compose_config("train", ["+policy.clone.fractoin=0.1"])
+    with pytest.raises(ConfigError, match="fractoin"):
+        build(config)
 
 
 @pytest.mark.parametrize("value", ["sample", "0.5", "null"])
 def test_terminations_are_sampled_or_above_a_probability_or_none(value: str) -> None:
-    begin(compose_config("train", [f"imagination.termination={value}"]))
+    assert begin(f"imagination.termination={value}").imagination.termination in ("sample", 0.5, None)
 
 
 def test_the_published_choices_are_published_ones() -> None:
     """Sizes aside, which a scale sets: the objective, the bootstrap, the heads, a raw penalty, no clone."""
     config = compose_config("train", ["+experiment=rwmu_published"])
-    loss, dynamics, data, policy = config.dynamics.loss, config.dynamics, config.data, config.policy
+    loss, dynamics, data, policy = config.trainer.loss, config.dynamics, config.data, config.policy
     assert (loss.state_loss, loss.feedback, loss.decay) == ("sampled_squared_error", "sample", 1.0)
     assert dict(loss.weights) | {"extension": None, "kl": None} == {
         "state": 1.0,
@@ -200,7 +229,7 @@ def test_scales_change_sizes_only(scale: str) -> None:
 def imagined_on(monkeypatch: pytest.MonkeyPatch, usable: bool, *overrides: str) -> str:
     """Return where imagination runs on a machine with CUDA or without."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
-    return str(Parts(compose_config("train", overrides)).imagination_device)
+    return str(find_device(build(compose_config("train", overrides)).imagination.device))
 
 
 def test_imagination_leaves_the_cpu_only_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,38 +240,11 @@ def test_imagination_leaves_the_cpu_only_where_it_is_told_to(monkeypatch: pytest
     assert imagined_on(monkeypatch, True, "imagination.device=cuda") == "cuda"
 
 
-def test_imagination_says_once_what_it_chose(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with caplog.at_level(logging.INFO):
-        parts = Parts(compose_config("train", ["imagination.device=auto"]))
-        check_parts(parts)
-        assert parts.imagination_device == parts.imagination_device
-    assert [record.getMessage() for record in caplog.records] == ["Imagination and policy run on cpu (imagination.device=auto)."]
-
-
 def test_cuda_that_is_not_there_is_refused_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match=r"finds no CUDA device here; give imagination\.device=cpu") as caught:
-        check_parts(Parts(compose_config("train", ["imagination.device=cuda"])))
+    with pytest.raises(ConfigError, match=r"imagination\.device=cpu") as caught:
+        begin("imagination.device=cuda")
     assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"imagination\.device has 'gpu'"):
-        check_config(compose_config("train", ["imagination.device=gpu"]), "train", choices())
-
-
-def test_a_run_from_before_there_was_a_device_stays_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    config = compose_config("train")
-    OmegaConf.set_struct(config, False)
-    del config.imagination["device"]
-    parts = Parts(config)
-    check_parts(parts)
-    assert str(parts.imagination_device) == "cpu"
-
-
-def test_choices_are_what_the_code_knows() -> None:
-    assert CHOICES["stages"] == STAGES
-    assert CHOICES["penalty.estimate"] == (*EPISTEMIC, *NOISE)
-    assert CHOICES["penalty.method"] == tuple(METHODS)
 
 
 def refusal(*arguments: str, name: str = "train") -> str:
@@ -280,61 +282,10 @@ def test_right_overrides_pass() -> None:
     check_overrides("train", [*right, "stages=[dynamics]", "trainer.checkpoint=a/b.pt"], OPTIONS)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        (["dynamics.hidden_size=abc"], ("dynamics.hidden_size", "'abc'", "whole number")),
-        (["dynamics.hidden_size=2.5"], ("dynamics.hidden_size", "2.5", "whole number")),
-        (["dynamics.hidden_size=-3"], ("dynamics.hidden_size", "-3", "at least 1")),
-        (["dynamics.num_members=0"], ("dynamics.num_members", "at least 1")),
-        (["penalty.weight=-1"], ("penalty.weight", "at least 0")),
-        (["penalty.weight=nan"], ("penalty.weight", "finite")),
-        (["penalty.estimate=sdt"], ("penalty.estimate", "'std'")),
-        (["penalty=recalibrated", "penalty.method=isotone"], ("penalty.method", "'isotonic'")),
-        (["penalty=truncation", "penalty.quantile=0"], ("penalty.quantile", "above 0")),
-        (["penalty=morel", "penalty.kappa=-1"], ("penalty.kappa", "above 0")),
-        (["data.history=0"], ("data.history", "at least 1")),
-        (["trainer.optimizer.learning_rate=0"], ("learning_rate", "above 0")),
-        (["task.standing_fraction=1.5"], ("standing_fraction", "at most 1")),
-        (["imagination.random_start=3"], ("imagination.random_start", "true or false")),
-        (["policy.init=clon"], ("policy.init", "'clone'")),
-        (["stages=[data,dynamic]"], ("stages", "'dynamics'")),
-        (["stages=data"], ("stages", "list")),
-        (["seed=-1"], ("seed", "at least 0")),
-        (["seed=null"], ("seed", "null", "must have a value")),
-        (["policy.ppo.gamma=null"], ("policy.ppo.gamma", "null", "0.99")),
-        (["trainer.optimizer.gradient_clip=-1"], ("gradient_clip", "above 0")),
-        (["trainer.loss.weights.state=-1"], ("weights.state", "at least 0")),
-        (["task.rewards.track_lin_vel_xy_exp.function.variance=0"], ("variance", "above 0")),
-        (["task.command_range=[-1,1,1]"], ("command_range", "-1", "at least 0")),
-        (["simulator.model.timestep=0"], ("timestep", "above 0")),
-    ],
-)
-def test_a_wrong_value_is_named(overrides: list[str], words: tuple[str, ...]) -> None:
-    chosen = dict(override.split("=") for override in overrides if override.split("=")[0] in OPTIONS)
-    with pytest.raises(ConfigError) as caught:
-        check_config(compose_config("train", overrides), "train", choices(**chosen))
-    assert all(word in str(caught.value) for word in words), str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("key", NULLABLE)
-def test_what_may_be_null_passes_as_null(key: str) -> None:
-    check_config(compose_config("train", [f"{key}=null"]), "train", choices())
-
-
-def test_no_warm_up_is_no_mistake() -> None:
-    check_config(compose_config("train", ["trainer.optimizer.warmup_steps=0"]), "train", choices())
-
-
-@pytest.mark.parametrize("value", ["/tmp/läufe", "a=b", "~/runs", "a(1).h5"])
-def test_a_value_that_hydra_cannot_read_says_how_to_quote_it(value: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be read") as caught:
-        check_overrides("train", [f"runs_dir={value}"], OPTIONS)
-    (quoted,) = shlex.split(str(caught.value).rsplit(": ", 1)[1].rstrip("."))
-    check_overrides("train", [quoted], OPTIONS)
-    with pytest.raises(ConfigError, match="write it as key=value"):
-        check_overrides("train", [value.replace("=", "")], OPTIONS)
+def test_terms_and_loggers_may_be_added() -> None:
+    term = "+task.rewards.mine={weight: 0.5, function: {_target_: rwmu.tasks.rewards.stand_still, _partial_: true}}"
+    check_overrides("train", [term, "~logger.tensorboard"], OPTIONS)
+    assert begin(term).task.weights["mine"] == 0.5
 
 
 def test_an_unknown_key_of_an_experiment_is_named() -> None:

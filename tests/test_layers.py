@@ -21,8 +21,8 @@ FLOORS = [
     {"imagination", "policy"},
     {"algorithms", "measure"},
     {"report"},
-    {"runs", "api"},
-    {"train", "evaluate", "collect", "play"},
+    {"runs"},
+    {"train", "evaluate", "collect", "play", "api"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

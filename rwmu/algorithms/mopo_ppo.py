@@ -14,6 +14,7 @@ With E = 1 and lambda = 0 this is base RWM (arXiv:2501.10100) on logged data, to
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,8 @@ from rwmu.interfaces import Penalty
 from rwmu.policy.learn import PolicySettings, learn_policy
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.tasks.velocity import VelocityTask
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,10 @@ class MopoPpo:
     def dream(self, world_model: WorldModel, data: OfflineDataModule, penalty: Penalty) -> ImaginedEnv:
         """Return the imagined environment: every history of the training episodes may be a start."""
         starts = window_starts(data.episodes.lengths, data.splits["train"], world_model.history)
-        return ImaginedEnv(world_model, self.task, data.episodes, starts, penalty, self.imagination, self.seed)
+        env = ImaginedEnv(world_model, self.task, data.episodes, starts, penalty, self.imagination, self.seed)
+        if self.imagination.device == "auto":
+            _log.info("Imagination and policy run on %s (imagination.device=auto).", env.device)
+        return env
 
     # -- 3. improve -----------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,11 @@ def _check_option(override: Override, options: Mapping[str, list[str]]) -> None:
         raise ConfigError(f"Every run has a {group} already: write {group}={sweep[0]}, without the plus sign.")
 
 
+@cache
+def _known(config_name: str, selection: tuple[str, ...]) -> dict[str, Any]:
+    return leaves(_plain(compose_config(config_name, selection)))
+
+
 def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
     """Refuse keys that no file of the chosen options has (of an experiment's file, say), naming the close match.
 
@@ -147,7 +153,7 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
     selection = [
         f"{group}={option}" for group, option in choices.items() if group not in OVERLAYS and not group.startswith("hydra")
     ]
-    known = leaves(_plain(compose_config(config_name, selection)))
+    known = _known(config_name, tuple(selection))
     parents = _nodes(known)
     for key, value in leaves(_plain(config)).items():
         added = key.startswith(tuple(f"{mapping}." for mapping in OPEN))

@@ -101,7 +101,9 @@ def test_a_rollout_is_the_unroll_in_physical_units(feedback):
         torch.testing.assert_close(found.std[:, :, k], expected.log_std[k].exp() * scale.std)
         torch.testing.assert_close(found.contact[:, :, k], expected.contact[k].sigmoid())
         torch.testing.assert_close(found.termination[:, :, k], expected.termination[k, ..., 0].sigmoid())
-    assert found.disagreement[0, 2, 1] == pytest.approx(abs(float(found.mean[0, 0, 2, 1] - found.mean[1, 0, 2, 1])) / 2.0**0.5, rel=1e-4)
+    assert found.disagreement[0, 2, 1] == pytest.approx(
+        abs(float(found.mean[0, 0, 2, 1] - found.mean[1, 0, 2, 1])) / 2.0**0.5, rel=1e-4
+    )
     assert torch.equal(found.part("z"), found.mean[..., 2:3])
     with pytest.raises(ConfigError, match="'w'"):
         found.part("w")
