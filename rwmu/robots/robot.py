@@ -7,7 +7,7 @@ everything with one column a joint follows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -114,7 +114,7 @@ class Robot:
         """Return the number of joints, which is A."""
         return len(self.joint_names)
 
-    @property
+    @cached_property
     def contact_layout(self) -> StateLayout:
         """Return the columns of the contacts: the undesired ones, then the feet."""
         groups = {"undesired": self.contacts.undesired, "foot": self.contacts.feet}
@@ -133,8 +133,8 @@ class Robot:
 
     def describe(self) -> dict[str, Any]:
         """Return what the robot is as plain values, its model aside."""
-        left_out = {"bodies", "credit", "mirrors", "state_layout"}
-        plain = {name: value for name, value in vars(self).items() if name not in left_out}
+        names = [field.name for field in fields(self) if field.name not in ("bodies", "credit", "state_layout")]
+        plain = {name: getattr(self, name) for name in names}
         plain |= {"motors": vars(self.motors), "contacts": vars(self.contacts)}
         return dict(json_ready(plain)) | {"state_layout": self.state_layout.describe()}
 

@@ -53,7 +53,7 @@ class Terms:
         self.terms = {name: _term(name, term) for name, term in given.items()}
         if not self.terms:
             raise ConfigError("task.rewards is empty; name one term or more.")
-        self._asked = {name: _quantities(name, term.function, known) for name, term in self.terms.items()}
+        self._calls = {name: (_plain(term.function), _quantities(name, term.function, known)) for name, term in self.terms.items()}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -63,8 +63,8 @@ class Terms:
     def __call__(self, quantities: Mapping[str, Any], batch: int) -> dict[str, Tensor]:
         """Return every term, ``[B]`` each, unweighted."""
         found: dict[str, Tensor] = {}
-        for name, term in self.terms.items():
-            value = term.function(**{quantity: quantities[quantity] for quantity in self._asked[name]})
+        for name, (function, asked) in self._calls.items():
+            value = function(**{quantity: quantities[quantity] for quantity in asked})
             if value.shape != (batch,):
                 raise ConfigError(f"task.rewards.{name} is {tuple(value.shape)}, but must be one number an environment ({batch},).")
             found[name] = value
@@ -92,6 +92,11 @@ def _term(name: str, given: Any) -> Term:
             f"task.rewards.{name}.function is {term.function!r}; give the _target_ of a function, and _partial_: true."
         )
     return term
+
+
+def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a partial as one of Python's own: Hydra's checks its target at every call, which takes longer than the term."""
+    return partial(function.func, *function.args, **function.keywords) if isinstance(function, partial) else function
 
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -99,9 +99,3 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path, caplog:
     cache = DeploymentCache(tmp_path / "file")
     assert cache.obtain(key(), count).summary() == deployment().summary()
     assert (count.calls, "not kept" in caplog.text) == (1, True)
-
-
-def test_another_version_of_the_simulator_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = key()
-    monkeypatch.setattr("rwmu.measure.cache.metadata.version", lambda name: "99")
-    assert key() != before

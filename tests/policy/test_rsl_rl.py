@@ -102,7 +102,7 @@ def test_an_unknown_mirror_is_named():
 )
 def test_impossible_settings_are_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=rf"policy\.ppo\.{name}"):
-        PpoSettings(**{name: value})
+        PpoSettings(**({"mirrors": ("left_right",)} | {name: value}))
 
 
 def test_checkpoints_are_those_of_rsl_rls_runner(env, ppo, tmp_path):

@@ -231,7 +231,7 @@ def test_the_tasks_tilt_ends_episodes() -> None:
     assert env.terminated.all()
 
 
-def test_an_identity_holds_all_that_decides_and_nothing_else() -> None:
+def test_an_identity_holds_all_that_decides_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     base: dict[str, Any] = {"num_envs": 2, "noise": 1.0, "episode_s": 20.0}
     changes: tuple[dict[str, Any], ...] = (
         {"num_envs": 3},
@@ -249,3 +249,5 @@ def test_an_identity_holds_all_that_decides_and_nothing_else() -> None:
     walked = make(**base, num_threads=2)
     walked.step(torch.zeros(2, 12))
     assert json.dumps(walked.identity(), sort_keys=True) == identities[0]
+    monkeypatch.setattr("rwmu.simulators.mujoco.metadata.version", lambda name: "99")
+    assert json.dumps(walked.identity(), sort_keys=True) != identities[0]
