@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -15,3 +15,15 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if weight.shape[0] == 1:
         return functional.linear(x, weight[0], bias[0])
     return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+
+class RowLinear(nn.Linear):
+    """A linear layer for single models: under ``vmap`` one matrix product a member, however many axes its rows have.
+
+    Of rows with more than one axis, ``torch.nn.Linear`` makes a product each, with a copy of the member's weights.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to ``[..., I]``; returns ``[..., O]``."""
+        rows: Tensor = super().forward(x.reshape(-1, self.in_features))
+        return rows.view(*x.shape[:-1], self.out_features)

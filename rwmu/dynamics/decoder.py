@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rwmu.dynamics.affine import RowLinear
 from rwmu.dynamics.heads import check_bounds
 from rwmu.records import Prediction
 
@@ -46,7 +47,7 @@ class Decoder(nn.Module):
         side = outputs.side_head_hidden_size or outputs.head_hidden_size
 
         def head(hidden_size: int, size: int) -> nn.Sequential:
-            return nn.Sequential(nn.Linear(num_features, hidden_size), nn.ReLU(), nn.Linear(hidden_size, size))
+            return nn.Sequential(RowLinear(num_features, hidden_size), nn.ReLU(), RowLinear(hidden_size, size))
 
         self.mean, self.log_std = head(outputs.head_hidden_size, outputs.state_dim), head(side, outputs.state_dim)
         # A small start: the first prediction is nearly "nothing changes", with the spread of a step.

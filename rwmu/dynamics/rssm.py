@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rwmu.dynamics.affine import RowLinear
 from rwmu.dynamics.decoder import Decoder, Outputs
 from rwmu.dynamics.losses import KL, LossSettings, member_losses, predict_batch
 from rwmu.dynamics.vectorised import VectorisedEnsemble, single_models
@@ -77,11 +78,11 @@ class RSSM(nn.Module):
         def perceptron(inputs: int) -> nn.Sequential:
             layers: list[nn.Module] = []
             for layer in range(num_layers):
-                layers += [nn.Linear(inputs if layer == 0 else hidden_size, hidden_size), nn.ReLU()]
-            return nn.Sequential(*layers, nn.Linear(hidden_size, 2 * latent_size))
+                layers += [RowLinear(inputs if layer == 0 else hidden_size, hidden_size), nn.ReLU()]
+            return nn.Sequential(*layers, RowLinear(hidden_size, 2 * latent_size))
 
-        self.of_input = nn.Linear(latent_size + action_dim, 3 * hidden_size)
-        self.of_hidden = nn.Linear(hidden_size, 3 * hidden_size)
+        self.of_input = RowLinear(latent_size + action_dim, 3 * hidden_size)
+        self.of_hidden = RowLinear(hidden_size, 3 * hidden_size)
         self.prior_net = perceptron(hidden_size)
         self.posterior_net = perceptron(hidden_size + self.state_dim)
         self.decoder = Decoder(hidden_size + latent_size, outputs)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rwmu.dynamics.affine import RowLinear
 from rwmu.dynamics.decoder import Decoder, Outputs
 from rwmu.dynamics.vectorised import VectorisedEnsemble, single_models
 from rwmu.errors import ConfigError
@@ -41,8 +42,8 @@ class Block(nn.Module):
         super().__init__()
         self.num_heads, self.window = num_heads, window
         self.norm_attention, self.norm_perceptron = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.projection, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.projection, self.output = RowLinear(width, 3 * width), RowLinear(width, width)
+        self.perceptron = nn.Sequential(RowLinear(width, 4 * width), nn.GELU(), RowLinear(4 * width, width))
         self.age_bias = nn.Parameter(torch.zeros(num_heads, window))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,7 +77,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.state_dim, self.action_dim, self.contact_dim = outputs.state_dim, action_dim, outputs.contact_dim
         self.extension_dim, self.hidden_size, self.window = outputs.extension_dim, hidden_size, window
-        self.embedding = nn.Linear(self.state_dim + action_dim, hidden_size)
+        self.embedding = RowLinear(self.state_dim + action_dim, hidden_size)
         self.blocks = nn.ModuleList([Block(hidden_size, num_heads, window) for _ in range(num_layers)])
         self.norm = nn.LayerNorm(hidden_size)
         self.decoder = Decoder(hidden_size, outputs)
