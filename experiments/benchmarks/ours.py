@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY
-from experiments.benchmarks.sizes import Kind, Sizes, random_rows
+from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY, Kind, Sizes, random_rows
 from rwmu.dynamics.ensemble import RecurrentEnsemble
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import LossSettings
