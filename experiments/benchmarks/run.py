@@ -90,7 +90,7 @@ def measure_memory(phase: str, kind: Kind, plan: Plan, amount: int, device: str)
 
 def measure(plan: Plan, output: Path, device: str = "cpu") -> dict[str, Any]:
     """Measure the whole plan, writing ``output`` after every figure; return what it holds."""
-    rates = timing.gemm_rates(plan.shapes, device)
+    rates = timing.gemm_rates(plan.shapes, device, plan.rounds[1])
     results: dict[str, Any] = {
         "complete": False,
         "machine": {**machine(), "device": device, "precision": torch.get_float32_matmul_precision()},

@@ -78,7 +78,7 @@ def test_operations_by_hand() -> None:
     assert timing.count_flops(plain.training_step("shared", single, batch=1)) == 2 * (state + auxiliary + 3 * 2 * heads)
 
 
-@pytest.mark.parametrize(("kind", "training", "imagination"), [("shared", 0.5, 0.7), ("independent", 0.9, 0.7)])
+@pytest.mark.parametrize(("kind", "training", "imagination"), [("shared", 0.5, 0.9), ("independent", 0.9, 0.9)])
 def test_ours_takes_fewer_operations_than_the_plain_implementation(kind: Kind, training: float, imagination: float) -> None:
     for steps, most in (("training", training), ("imagination", imagination)):
         counted = {name: timing.count_flops(step(kind, TINY, 16, "cpu")) for name, step in run.STEPS[steps].items()}
