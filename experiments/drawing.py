@@ -67,7 +67,7 @@ def draw(
             axis.errorbar(x, y, **{"yerr" if upright else "xerr": whiskers}, **look)
 
 
-def finish(figure: Figure, path: Path, columns: int = 4) -> None:
+def finish(figure: Figure, path: Path, columns: int = 3) -> None:
     """Explain below all panels what is drawn in them, each thing once, and write the figure."""
     named: dict[str, Any] = {}
     for axis in figure.axes:

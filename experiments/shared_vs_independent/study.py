@@ -487,21 +487,22 @@ def draw_differences(table: Table) -> Figure:
     figure, (axes,) = panels(1, 2, 5.4, sharey=True, sharex=True)
     places, names = [-1.0, -2.0, -3.0, -5.0, -6.0, -7.0, -9.0], [*OF_RULE, *OF_RULE, "deployed return, relative"]
     for data, axis in zip(DATA, axes, strict=True):
-        other = next(name for name in DATA if name != data)
-        series = {}
+        other, series = next(name for name in DATA if name != data), {}
         for pair in COMPARED:
             found = [difference(table, *pair, data, on, statistic) for on in (data, other) for statistic in OF_RULE.values()]
             found += [returns_differ(table, *pair, data)] if set(pair) <= set(POLICY_MODELS) else []
             series[" − ".join(pair)] = (LOOKS[next(model for model in pair if model != "independent")], found)
         for place, text in ((0.0, f"tested on {data}"), (-4.0, f"tested on {other}"), (-8.0, "in the simulator")):
-            axis.text(0.0, place, f"{text}: ", transform=axis.get_yaxis_transform(), va="center", fontsize=9, fontweight="bold")
+            where = {"transform": axis.get_yaxis_transform(), "va": "center", "ha": "right", "backgroundcolor": "white"}
+            axis.text(1.0, place, text, fontsize=9, fontweight="bold", **where)
         if data == "broad":
             for low, high in ((-3.5, -0.5), (-9.5, -8.5)):
                 axis.axhspan(low, high, color=PALE, zorder=0.0, label="the rule's criteria (independent − shared)")
         draw(axis, series, places, upright=False)
-        axis.axvline(0.0, color=GREY, linewidth=1.3)
+        axis.axvline(0.0, color=GREY)
         axis.axvline(MARGIN, color=INK, linestyle="--", linewidth=1.3, label=f"the rule's margin: {MARGIN:g}")
         axis.set_yticks(places, names)
+        axis.set_ylim(-9.7, 0.6)
         axis.set_xlabel("difference (> 0: the first of the two is better)", fontsize=9)
         title(axis, f"trained on {data}")
     return figure
@@ -568,7 +569,7 @@ FIGURES = {"differences": draw_differences, "policies": draw_policies, "estimate
 
 
 def write_answer(table: Table, folder: Path = HERE) -> None:
-    """Write the answer, all tables, the figures and the generated parts of the page."""
+    """Write the answer, all tables, the figures and the generated part of the page."""
     found, tables = answer(table), all_tables(table)
     write_json(folder / "answer.json", plain(found), indent=1)
     lines = [line for heading, lines in tables.items() for line in (f"### {heading}", "", *lines, "")]
