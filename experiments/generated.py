@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def marks(part: str, command: str) -> tuple[str, str]:
@@ -18,3 +18,8 @@ def with_part(page: str, part: str, command: str, lines: Sequence[str]) -> str:
     before, rest = page.split(begin, 1)
     body = "\n".join(lines).strip()
     return f"{before}{begin}\n\n{body}\n\n{end}{rest.split(end, 1)[1]}"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(map(str, line))} |" for line in (header, ["---"] * len(header), *rows)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-
-from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY
 from experiments.benchmarks.sizes import Kind, Sizes, random_rows
+from rwmu.dynamics.ensemble import RecurrentEnsemble
+
+from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY, Kind, Sizes, random_rows
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member

@@ -1,9 +1,14 @@
-"""Time and memory of functions, compared honestly on a machine that others use too."""
+"""Time, memory and operations of functions, compared honestly on a machine that others use too.
+
+Operations are those of matrix products alone, two for a multiplication and its addition; what is done elementwise takes time but
+counts for nothing, so that a fraction of the fastest matrix product is never flattered.
+"""
 
 from __future__ import annotations
 
 import gc
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +19,11 @@ from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-
-from experiments.benchmarks.gemm import synchronize
+from torch.utils.flop_counter import FlopCounterMode
 
 Function = Callable[[], Any]
+# (m, k, n) of [m, k] @ [k, n]: squares, and the recurrence of a GRU of 256 units at the benchmark's batches.
+SHAPES = ((512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (1024, 256, 768), (5120, 256, 768), (1280, 512, 768))
 
 
 @dataclass
@@ -37,6 +43,12 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, float]:
     """Return median and quartiles of how many times as long ``slow`` took as ``fast``, each measured next to the other."""
     return quartiles([s / f for s, f in zip(slow, fast, strict=True)])
+
+
+def synchronize(device: str) -> None:
+    """Wait for an accelerator."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _once(function: Function, calls: int, device: str) -> tuple[float, float]:
@@ -159,3 +171,33 @@ def _cuda_memory(build: Callable[[], Function], calls: int) -> Memory:
         function()
     torch.cuda.synchronize()
     return Memory(torch.cuda.max_memory_allocated() - before, torch.cuda.memory_allocated() - before)
+
+
+def gemm(shape: tuple[int, int, int], device: str = "cpu") -> Function:
+    """Return a function that multiplies two float32 matrices of ``shape`` (m, k, n), without allocating anything."""
+    m, k, n = shape
+    left, right, out = torch.randn(m, k, device=device), torch.randn(k, n, device=device), torch.empty(m, n, device=device)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def gemm_rates(shapes: Sequence[tuple[int, int, int]] = SHAPES, device: str = "cpu", rounds: int = 25) -> dict[str, float]:
+    """Return the best rate of each shape, in operations a second; the largest of them is the peak.
+
+    The best and not the median: load of other programs can only lower it. Threads and precision are those in force.
+    """
+    functions = {"x".join(map(str, shape)): gemm(shape, device) for shape in shapes}
+    times = interleave(functions, (rounds, rounds), least_seconds=0.02, device=device)
+    return {name: 2 * math.prod(map(int, name.split("x"))) / min(found.clock) for name, found in times.items()}
+
+
+def count_flops(function: Function) -> int:
+    """Return the operations of one call as torch counts them; it is blind to kernels that hide theirs (cuDNN's GRU)."""
+
+    def product(added: Any, left: Sequence[int], right: Sequence[int], *_: Any, **__: Any) -> int:
+        return 2 * math.prod(left) * right[-1]  # [..., m, k] @ [..., k, n]
+
+    # Torch counts products that make a new tensor, but not those that add to one.
+    added = {torch.ops.aten.addmm_: product, torch.ops.aten.baddbmm_: product}
+    with FlopCounterMode(display=False, custom_mapping=added) as counter:
+        function()
+    return int(counter.get_total_flops())

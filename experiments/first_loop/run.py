@@ -1,9 +1,9 @@
-"""Run the whole loop for every experiment, start and seed of the study, and keep what each measured.
+"""Run the whole loop for every experiment, start and seed of the study, and keep what each measured in results.json.gz.
 
     python -m experiments.first_loop.run --seeds 0 1 2 --jobs 2
 
-Resumable: a run whose result is in results/ is skipped, an interrupted one goes on in its folder. Runs from scratch reuse
-the world model of the run of the same experiment and seed that started from a clone.
+Resumable: a run whose result is there is skipped, an interrupted one goes on in its folder. Runs from scratch reuse the world
+model of the run of the same experiment and seed that started from a clone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-EXPERIMENTS = ("mopo_ensemble5", "mopo_shared5", "rwm_base")
+from experiments.first_loop.summarise import EXPERIMENTS, keep, load
+
 # What of a report is kept: everything measured; not figures, nor the machine's paths.
 KEPT = ("experiment", "seed", "wall_clock_s", "stages", "dataset", "dynamics", "deployment", "imagination", "dream_reality")
+_KEEPING = Lock()
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,9 @@ class Job:
         """Return the name of its result."""
         return f"{self.experiment}-{self.init}-seed{self.seed}{f'-{self.label}' if self.label else ''}"
 
-    @property
-    def result(self) -> Path:
-        """Return where its result is kept."""
-        return RESULTS / f"{self.name}.json"
-
 
 def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
     """Run one job to its end and keep its result."""
-    if job.result.is_file():
-        print(f"{job.name}: done before", flush=True)
-        return
     folder = runs / job.name
     command = [sys.executable, "-m", "rwmu.train", f"+experiment={job.experiment}", f"seed={job.seed}", f"policy.init={job.init}"]
     command += [f"runs_dir={folder}", f"machine.num_threads={threads}", "machine.progress=false", *overrides]
@@ -69,10 +62,10 @@ def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
         print(f"{job.name}: failed with status {code}, see {folder / 'log.txt'}", flush=True)
         return
     report = json.loads((latest / "report.json").read_text())
-    job.result.parent.mkdir(exist_ok=True)
     fitted = latest / "checkpoints" / "penalty.json"
     typical = json.loads(fitted.read_text()).get("typical") if fitted.is_file() else None
-    job.result.write_text(json.dumps(kept(report, job, overrides, typical), indent=1) + "\n")
+    with _KEEPING:
+        keep([kept(report, job, overrides, typical)])
     print(f"{job.name}: {report['deployment']['deterministic']}", flush=True)
 
 
@@ -82,8 +75,8 @@ def kept(report: dict[str, Any], job: Job, overrides: list[str], typical: float 
     Args:
         typical: the constant that centres its penalty, a second; None where there is none.
     """
-    provenance = report.get("provenance") or {}
-    about = {"init": job.init, "commit": provenance.get("commit")}
+    commit = (report.get("provenance") or {}).get("commit")
+    about = {"settings": "", "name": job.name, "init": job.init, "commit": commit}
     if job.label:
         about |= {"label": job.label, "overrides": overrides, "penalty_typical": typical}
     return about | {name: report.get(name) for name in KEPT}
@@ -101,10 +94,12 @@ def main() -> None:
     parser.add_argument("--label", default="", help="of a control, whose overrides are its own: it names the results")
     parser.add_argument("overrides", nargs="*", help="settings for every run, such as scale=smoke")
     arguments = parser.parse_args()
+    done = {result["name"] for result in load() if not result["settings"]}
     for init in sorted(arguments.inits):  # clones first: they fit the world models
         jobs = [Job(experiment, init, seed, arguments.label) for experiment in arguments.experiments for seed in arguments.seeds]
+        missing = [job for job in jobs if job.name not in done]
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            list(pool.map(lambda job: run(job, arguments.runs, arguments.threads, arguments.overrides), jobs))
+            list(pool.map(lambda job: run(job, arguments.runs, arguments.threads, arguments.overrides), missing))
 
 
 if __name__ == "__main__":

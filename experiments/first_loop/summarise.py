@@ -1,24 +1,24 @@
-"""Make the study's table from results/, into table.md and the README's results section.
+"""Make the study's tables from results.json.gz: table.md, table_earlier.md and a part of README.md.
 
 python -m experiments.first_loop.summarise
-python -m experiments.first_loop.summarise --results earlier    # with the settings before these: earlier/table.md alone
 """
 
 from __future__ import annotations
 
-import argparse
+import gzip
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.generated import with_part
+from experiments.generated import markdown, with_part
+from rwmu.files import write_bytes, write_text
 
 HERE = Path(__file__).parent
-README = HERE.parent.parent / "README.md"
+RESULTS = HERE / "results.json.gz"
 COMMAND = "python -m experiments.first_loop.summarise"
-COLUMNS = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction")
+COLUMNS = {"track_lin_vel_xy": 2, "track_ang_vel_z": 2, "return": 1, "fall_fraction": 2}  # and their digits
 HEADLINE = {"track_lin_vel_xy": 2, "return": 1, "fall_fraction": 2}
 EXPERIMENTS = ("mopo_ensemble5", "mopo_shared5", "rwm_base")
 # Controls, and what is different in them.
@@ -30,121 +30,110 @@ LABELS = {
 }
 HORIZONS = ("1", "8", "24", "100")
 
+Result = dict[str, Any]
 
-def load(folder: Path) -> list[dict[str, Any]]:
-    """Return every result, in the order of the files' names."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+def load(path: Path = RESULTS) -> list[Result]:
+    """Return every result; ``settings`` is ``earlier`` for those with the settings before these, else empty."""
+    found: list[Result] = json.loads(gzip.decompress(path.read_bytes())) if path.is_file() else []
+    return sorted(found, key=lambda result: (result["settings"], result["name"]))
+
+
+def keep(results: Iterable[Result], path: Path = RESULTS) -> None:
+    """Add results to the file, in the place of those of the same name."""
+    known = {(result["settings"], result["name"]): result for result in (*load(path), *results)}
+    write_bytes(path, gzip.compress(json.dumps(list(known.values())).encode(), mtime=0))
+
+
+def of(results: Iterable[Result], experiment: str, init: str, label: str = "") -> list[Result]:
+    """Return the results of all seeds of one kind of run."""
+    return [r for r in results if (r["experiment"], r["init"], r.get("label", "")) == (experiment, init, label)]
+
+
+def labels(results: Iterable[Result], init: str) -> list[str]:
+    """Return the labels of runs that start so; empty for those that are no control."""
+    return sorted({result.get("label", "") for result in results if result["init"] == init})
 
 
 def spread(values: Iterable[float], digits: int = 2) -> str:
     """Write the mean and every seed's value: ``0.91 (0.90, 0.91, 0.92)``."""
     values = list(values)
-    each = ", ".join(f"{value:.{digits}f}" for value in values)
-    return f"{statistics.fmean(values):.{digits}f} ({each})"
+    return f"{statistics.fmean(values):.{digits}f} ({', '.join(f'{value:.{digits}f}' for value in values)})"
 
 
-def row(label: str, deployments: list[dict[str, float]]) -> str:
-    """Return one row of the deployment table."""
-    cells = [spread((d[name] for d in deployments), 1 if name == "return" else 2) for name in COLUMNS]
-    return f"| {label} | {' | '.join(cells)} |"
+def row(name: str, deployments: Sequence[Mapping[str, float]], columns: Mapping[str, int] = COLUMNS) -> list[str]:
+    """Return one row of a table of deployments."""
+    return [name, *(spread((d[column] for d in deployments), digits) for column, digits in columns.items())]
 
 
-def headline_table(results: list[dict[str, Any]]) -> list[str]:
+def headline_table(results: list[Result]) -> list[str]:
     """Return what deterministic policies do, in short: from a clone, from scratch, and what they are compared with."""
-    lines = ["| policy | tracking (0..1) | return in 20 s | falls |", "| --- | --- | --- | --- |"]
-
-    def short(label: str, deployments: list[dict[str, float]]) -> None:
-        cells = [spread((d[name] for d in deployments), digits) for name, digits in HEADLINE.items()]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-
-    first = [r for r in results if (r["experiment"], r.get("label", ""), r["init"]) == ("mopo_ensemble5", "", "clone")]
-    if first:
-        compared = first[0]["deployment"]
-        short("the best policy among the data's, `expert`", [compared["behaviour"]["expert"]])
-        short("a robot that stands still", [compared["standing_still"]])
-        short("the clone, before imagination", [r["deployment"]["clone"] for r in first])
+    clones = of(results, "mopo_ensemble5", "clone")
+    first = clones[0]["deployment"]
+    rows = [row("the best policy among the data's, `expert`", [first["behaviour"]["expert"]], HEADLINE)]
+    rows.append(row("a robot that stands still", [first["standing_still"]], HEADLINE))
+    rows.append(row("the clone, before imagination", [r["deployment"]["clone"] for r in clones], HEADLINE))
     for init, start in (("clone", "from the clone"), ("scratch", "from random weights")):
         for experiment in EXPERIMENTS:
-            labels = sorted({r.get("label", "") for r in results if (r["experiment"], r["init"]) == (experiment, init)})
-            for label in labels:
-                found = [r for r in results if (r["experiment"], r["init"], r.get("label", "")) == (experiment, init, label)]
+            for label in labels(results, init):
+                found = [r["deployment"]["deterministic"] for r in of(results, experiment, init, label)]
                 what = f"`{experiment}` {start}{f', {LABELS.get(label, label)}' if label else ''}"
-                short(what, [r["deployment"]["deterministic"] for r in found])
-    return lines
+                rows += [row(what, found, HEADLINE)] if found else []
+    return markdown(["policy", "tracking (0..1)", "return in 20 s", "falls"], rows)
 
 
-def deployment_table(results: list[dict[str, Any]]) -> list[str]:
+def deployment_table(results: list[Result]) -> list[str]:
     """Return the table of deployed policies: ours, then what they are compared with."""
-    lines = ["| policy | tracking xy (0..1) | tracking yaw (0..1) | return | falls |", "| --- | --- | --- | --- | --- |"]
-
-    def of(choose: Callable[[dict[str, Any]], bool], key: str) -> list[dict[str, float]]:
-        return [result["deployment"][key] for result in results if choose(result) and result["deployment"].get(key)]
-
-    kinds = sorted({(r.get("label", ""), r["init"]) for r in results})
-    for label, init in kinds:
+    rows = []
+    for label, init in sorted({(r.get("label", ""), r["init"]) for r in results}):
+        start = f"{f', {label},' if label else ''} from {'a clone' if init == 'clone' else 'scratch'}"
         for experiment in EXPERIMENTS:
-            kind = (experiment, label, init)
-
-            def chosen(result: dict[str, Any], kind: tuple[str, ...] = kind) -> bool:
-                return (result["experiment"], result.get("label", ""), result["init"]) == kind
-
-            start = "from a clone" if init == "clone" else "from scratch"
-            for key in ("deterministic", "sampled"):
-                found = of(chosen, key)
-                if found:
-                    lines.append(row(f"`{experiment}`{f', {label},' if label else ''} {start}, {key}", found))
-    ensemble = [r for r in results if (r["experiment"], r.get("label", ""), r["init"]) == ("mopo_ensemble5", "", "clone")]
-    if ensemble:
-        lines.append(row("the clone alone", [r["deployment"]["clone"] for r in ensemble]))
-        behaviour = ensemble[0]["deployment"]["behaviour"]
-        lines += [row(f"behaviour policy `{name}`", [figures]) for name, figures in behaviour.items()]
-        lines.append(row("standing still", [ensemble[0]["deployment"]["standing_still"]]))
-    return lines
+            for kind in ("deterministic", "sampled"):
+                found = [r["deployment"][kind] for r in of(results, experiment, init, label) if r["deployment"].get(kind)]
+                rows += [row(f"`{experiment}`{start}, {kind}", found)] if found else []
+    clones = of(results, "mopo_ensemble5", "clone")
+    rows.append(row("the clone alone", [r["deployment"]["clone"] for r in clones]))
+    compared = clones[0]["deployment"]
+    rows += [row(f"behaviour policy `{name}`", [figures]) for name, figures in compared["behaviour"].items()]
+    rows.append(row("standing still", [compared["standing_still"]]))
+    return markdown(["policy", "tracking xy (0..1)", "tracking yaw (0..1)", "return", "falls"], rows)
 
 
-def error_table(results: list[dict[str, Any]]) -> list[str]:
+def error_table(results: list[Result]) -> list[str]:
     """Return the table of the world models' errors on test episodes."""
-    head = " | ".join(f"{k} step{'s' if k != '1' else ''}" for k in HORIZONS)
-    lines = [f"| world model | {head} |", "| --- |" + " --- |" * len(HORIZONS)]
+    rows = []
     for experiment in EXPERIMENTS:
-        found = [r["dynamics"]["normalized_error"] for r in results if (r["experiment"], r["init"]) == (experiment, "clone")]
-        if found:
-            lines.append(f"| `{experiment}` | " + " | ".join(spread(error[k] for error in found) for k in HORIZONS) + " |")
-    if results:
-        hold = results[0]["dynamics"]["hold_last_error"]
-        lines.append("| hold the last state | " + " | ".join(f"{hold[k]:.2f}" for k in HORIZONS) + " |")
-    return lines
+        errors = [r["dynamics"]["normalized_error"] for r in results if (r["experiment"], r["init"]) == (experiment, "clone")]
+        rows.append([f"`{experiment}`", *(spread(error[k] for error in errors) for k in HORIZONS)])
+    rows.append(["hold the last state", *(f"{results[0]['dynamics']['hold_last_error'][k]:.2f}" for k in HORIZONS)])
+    return markdown(["world model", *(f"{k} step{'s' if k != '1' else ''}" for k in HORIZONS)], rows)
 
 
-def time_table(results: list[dict[str, Any]]) -> list[str]:
+def time_table(results: list[Result]) -> list[str]:
     """Return the table of where the time went, s."""
     stages = list(dict.fromkeys(name for r in results for name in r["stages"]))
-    lines = ["| seconds (mean over seeds) | " + " | ".join(stages) + " |", "| --- |" + " --- |" * len(stages)]
+    rows = []
     for experiment in EXPERIMENTS:
         found = [r["stages"] for r in results if (r["experiment"], r["init"]) == (experiment, "clone")]
-        if found:
-            means = [statistics.fmean(seconds.get(name, 0.0) for seconds in found) for name in stages]
-            lines.append(f"| `{experiment}` | " + " | ".join(f"{mean:.0f}" for mean in means) + " |")
-    return lines
+        rows.append([f"`{experiment}`", *(f"{statistics.fmean(s.get(name, 0.0) for s in found):.0f}" for name in stages)])
+    return markdown(["seconds (mean over seeds)", *stages], rows)
+
+
+def tables(results: list[Result]) -> str:
+    """Return all tables."""
+    made = (headline_table(results), deployment_table(results), error_table(results), time_table(results))
+    return "\n".join(line for lines in made for line in [*lines, ""])
 
 
 def main() -> None:
     """Write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", default="results", help="the folder beside this file that holds them")
-    folder = HERE / parser.parse_args().results
-    results = load(folder)
-    if not results:
-        raise SystemExit("There are no results yet: run python -m experiments.first_loop.run first.")
-    tables = (headline_table, deployment_table, error_table, time_table)
-    text = "\n".join(line for table in tables for line in [*table(results), ""])
-    if folder.name != "results":
-        (folder / "table.md").write_text(text)
-        print(text)
-        return
-    (HERE / "table.md").write_text(text)
-    README.write_text(with_part(README.read_text(), "results", COMMAND, headline_table(results)))
-    print(text)
+    by_settings: dict[str, list[Result]] = {"": [], "earlier": []}
+    for result in load():
+        by_settings[result["settings"]].append(result)
+    write_text(HERE / "table.md", tables(by_settings[""]))
+    write_text(HERE / "table_earlier.md", tables(by_settings["earlier"]))
+    page = (HERE / "README.md").read_text()
+    write_text(HERE / "README.md", with_part(page, "results", COMMAND, headline_table(by_settings[""])))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from experiments.benchmarks.plain import PlainEnsemble
-from experiments.benchmarks.sizes import Rows, Sizes
+from experiments.benchmarks.plain import PlainEnsemble, Rows, Sizes
 from tests.reference import load, load_names
 
 Arrays = dict[str, NDArray[np.generic]]

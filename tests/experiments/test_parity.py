@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from experiments import parity
-from experiments.benchmarks.sizes import Sizes
+from experiments.benchmarks.plain import Sizes
 from tests.experiments.recorded import REWARD, Arrays, air_time, dynamics_file, reward_file, tampered
 from tests.reference import FOLDER, load
 

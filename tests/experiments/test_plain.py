@@ -8,14 +8,17 @@ from torch import Tensor
 
 from experiments.benchmarks.plain import (
     Imagined,
+    Kind,
     PlainEnsemble,
+    Rows,
+    Sizes,
     build_models,
     imagination_step,
     imagine,
     load_published,
+    random_rows,
     training_step,
 )
-from experiments.benchmarks.sizes import Kind, Rows, Sizes, random_rows
 from tests.reference import load
 
 FILES = ["dynamics_ensemble1", "dynamics_ensemble3"]
