@@ -121,7 +121,9 @@ def sentence(error: ValidationError, group: str = "") -> str:
         return f"There is no {name}; leave it out."
     given = "null" if first["input"] is None else repr(first["input"])
     # Of a choice between types, pydantic says what is wrong with each.
-    alternatives = [entry for entry in found if entry["loc"][:1] == first["loc"][:1] and entry["input"] == first["input"]]
+    alternatives = [
+        entry for entry in found if entry["loc"][:1] == first["loc"][:1] and (entry is first or entry["input"] == first["input"])
+    ]
     wanted = " or ".join(dict.fromkeys(_wanted(entry) for entry in alternatives))
     names = [name for entry in alternatives if entry["type"] == "literal_error" for name in _names(entry)]
     return f"{name} is {given}, but must be {wanted}{close_match(given, names) or '.'}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from experiments.benchmarks.sizes import Kind, Sizes, random_rows
-from rwmu.dynamics.ensemble import RecurrentEnsemble
 
 from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY, Kind, Sizes, random_rows
 from rwmu.dynamics.independent import IndependentEnsemble

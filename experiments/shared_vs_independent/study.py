@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rwmu.measure.calibration.weighted import weighted_correlation
 from rwmu.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from torch import Tensor
 
@@ -37,7 +36,6 @@ from rwmu.data.splits import split_episodes
 from rwmu.dynamics.world_model import WorldModel, parameter_count
 from rwmu.files import write_json, write_text
 from rwmu.imagination.rehearsal import rehearse
-from rwmu.measure.calibration.composition import fall_area, pairs_in_order, rank_within
 from rwmu.measure.calibration.measure import measure_calibration
 from rwmu.measure.calibration.settings import CalibrationSettings, Selection
 from rwmu.measure.deployment import deploy
@@ -46,7 +44,9 @@ from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty import pairing
+from rwmu.uncertainty.composition import fall_area, pairs_in_order, rank_within
 from rwmu.uncertainty.estimates import aleatoric, epistemic
+from rwmu.uncertainty.functional.weighted import weighted_correlation
 from rwmu.uncertainty.pairing import NO_LIMITS, NORMAL, Estimate, Floats
 
 HERE = Path(__file__).parent

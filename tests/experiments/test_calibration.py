@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from rwmu.parts import Parts
-
 from experiments.calibration import __main__ as calibration
 from experiments.calibration import summarise
 from experiments.calibration.options import Options, parse
@@ -28,6 +26,7 @@ from rwmu.report.calibration.content import body
 from rwmu.report.calibration.figures import FIGURES, estimate_words, recalibrated_by
 from rwmu.report.calibration.report import csv_tables
 from rwmu.runs.configuration import compose_config
+from rwmu.runs.experiment import Experiment, build
 from tests.fakes import random_episodes
 
 LENGTHS = [60, 70, 80, 90] * 10
@@ -41,10 +40,10 @@ def make_run(folder: Path, members: int = 2, fractions: str = "{train:0.4,valida
     hdf5.save(episodes, folder / "data.h5")
     overrides = ["scale=smoke", f"data.path={folder / 'data.h5'}", f"dynamics.num_members={members}", f"data.fractions={fractions}"]
     config = compose_config("train", overrides)
-    parts = Parts(config)
+    experiment = build(config)
     torch.manual_seed(0)
-    model, architecture = parts.new_dynamics(extension_dim=0)
-    robot = parts.robot
+    model, architecture = experiment.fitter.new_model(experiment.task.robot)
+    robot = experiment.task.robot
     world_model = WorldModel(
         model,  # type: ignore[arg-type]
         Normalizer.fit(episodes.state, robot.state_layout),
@@ -121,14 +120,12 @@ def test_noise_in_the_simulator_was_measured(results: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_without_the_simulator_it_says_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rwmu.parts import Parts
-
-    from rwmu.errors import MissingExtraError
+        from rwmu.errors import MissingExtraError
 
     def missing(*_: Any, **__: Any) -> None:
         raise MissingExtraError("The embedded simulator needs MuJoCo 4.")
 
-    monkeypatch.setattr(Parts, "simulator", property(lambda self: missing))
+    monkeypatch.setattr(Experiment, "make_env", missing)
     calibration.main([f"run={run}", f"output={tmp_path / 'out'}", *SMALL, "horizons=[1]"])
     found = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert found["noise"]["simulated"]["missing"] == "The embedded simulator needs MuJoCo 4."

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rwmu.parts import Parts
 
 from experiments.shared_vs_independent import study
 from experiments.shared_vs_independent.study import COMPARED, DATA, MODELS, POLICY_MODELS, SEEDS, WEIGHTS, Statistic, Table
 from rwmu.dynamics.world_model import parameter_count
 from rwmu.runs.configuration import compose_config
+from rwmu.runs.experiment import build
 from rwmu.uncertainty import pairing
 from rwmu.uncertainty.functional.ranking import correlation
 
@@ -250,7 +250,8 @@ def test_every_cell_has_a_command_and_results(table: Table) -> None:
 @pytest.mark.parametrize("model", list(MODELS))
 def test_the_configuration_of_a_model_has_the_measured_parameters(table: Table, model: str) -> None:
     config = compose_config("train", study.settings(model, "broad"))
-    built, _ = Parts(config).new_dynamics(extension_dim=0)
+    experiment = build(config)
+    built, _ = experiment.fitter.new_model(experiment.task.robot)
     assert parameter_count(built) == table.value(study.models(model, "broad")[0], "parameters")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.weighted import weighted_correlation, weighted_ranks
+from rwmu.uncertainty.functional.weighted import weighted_correlation, weighted_ranks
 
 
 def rank_within(group: Tensor, score: Tensor, error: Tensor, weights: Tensor) -> Tensor:
