@@ -7,8 +7,9 @@ dotted name. A whole number is a number, and a list will do for a tuple.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from inspect import signature
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, ValidationError, validate_call
@@ -98,32 +99,38 @@ def choose(what: str, word: str, known: Iterable[str]) -> None:
 
 
 def _in_one_sentence(constructor: Callable[..., Any], group: str) -> Callable[..., Any]:
+    arguments = tuple(signature(constructor).parameters)
+
     @wraps(constructor)
     def construct(*values: Any, **named: Any) -> Any:
         try:
             return constructor(*values, **named)
         except ValidationError as error:
-            raise ConfigError(sentence(error, group)) from None
+            raise ConfigError(sentence(error, group, arguments)) from None
 
     return construct
 
 
-def sentence(error: ValidationError, group: str = "") -> str:
-    """Return what pydantic found first, in one sentence with the setting's dotted name."""
+def sentence(error: ValidationError, group: str = "", arguments: Sequence[str] = ()) -> str:
+    """Return what pydantic found first, in one sentence with the setting's dotted name.
+
+    Args:
+        arguments: names of those that were given by place.
+    """
     found = error.errors(include_url=False)
     first = found[0]
     field, *inner = first["loc"]
     index = "".join(f"[{part}]" for part in inner if isinstance(part, int) and first["type"] != "missing")
-    name = ".".join(part for part in (group, str(field)) if part) + index
+    place = arguments[field] if isinstance(field, int) else field
+    name = ".".join(part for part in (group, place) if part) + index
     if first["type"] in ("missing", "missing_argument") and not inner:
         return f"{name} is missing; give it a value."
     if first["type"] == "unexpected_keyword_argument":
         return f"There is no {name}; leave it out."
     given = "null" if first["input"] is None else repr(first["input"])
     # Of a choice between types, pydantic says what is wrong with each.
-    alternatives = [
-        entry for entry in found if entry["loc"][:1] == first["loc"][:1] and (entry is first or entry["input"] == first["input"])
-    ]
+    same = [entry for entry in found if entry["loc"][:1] == first["loc"][:1]]
+    alternatives = [first, *(entry for entry in same if entry is not first and entry["input"] == first["input"])]
     wanted = " or ".join(dict.fromkeys(_wanted(entry) for entry in alternatives))
     names = [name for entry in alternatives if entry["type"] == "literal_error" for name in _names(entry)]
     return f"{name} is {given}, but must be {wanted}{close_match(given, names) or '.'}"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+
 from experiments.calibration import __main__ as calibration
 from experiments.calibration import summarise
 from experiments.calibration.options import Options, parse
@@ -120,7 +121,7 @@ def test_noise_in_the_simulator_was_measured(results: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_without_the_simulator_it_says_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from rwmu.errors import MissingExtraError
+    from rwmu.errors import MissingExtraError
 
     def missing(*_: Any, **__: Any) -> None:
         raise MissingExtraError("The embedded simulator needs MuJoCo 4.")
