@@ -570,14 +570,13 @@ FIGURES = {"differences": draw_differences, "policies": draw_policies, "estimate
 
 def write_answer(table: Table, folder: Path = HERE) -> None:
     """Write the answer, all tables, the figures and the generated part of the page."""
-    found, tables = answer(table), all_tables(table)
+    found, tables, page = answer(table), all_tables(table), folder / "README.md"
     write_json(folder / "answer.json", plain(found), indent=1)
     lines = [line for heading, lines in tables.items() for line in (f"### {heading}", "", *lines, "")]
     write_text(folder / "table.md", "\n".join(lines))
     for name, of in FIGURES.items():
         finish(of(table), folder / "figures" / f"{name}.png")
-    page = with_part((folder / "README.md").read_text(), "answer", COMMAND, answer_part(found))
-    write_text(folder / "README.md", page)
+    write_text(page, with_part(page.read_text(), "answer", COMMAND, answer_part(found)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
