@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from rwmu import parts
 from rwmu.data.formats import csv, hdf5
 from rwmu.dynamics.published import KEY, import_checkpoint, published_normalizer, to_published
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import WorldModel
+from rwmu.imagination import fitting
 from rwmu.robots.anymal_d import anymal_d
 from tests.conftest import Command
 from tests.data.walking import walking_episodes
@@ -46,7 +46,7 @@ def test_a_policy_is_optimised_in_an_imported_model(
         seen.append(window.state)
         return 0.1
 
-    monkeypatch.setattr(parts, "typical_disagreement", watched)
+    monkeypatch.setattr(fitting, "typical_disagreement", watched)
     given = (f"trainer.checkpoint={imported}", "imagination.clip=null", *SIZES)
     outcome = command("train", *smoke, *given, "stages=[dynamics,policy]")
     assert outcome.status == 0, outcome.err

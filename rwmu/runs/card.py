@@ -16,7 +16,7 @@ import torch
 import rwmu
 from rwmu.files import write_json, write_text
 
-RESULTS = "experiments/*/results/*"
+RESULTS = ("experiments/*/results/*", "experiments/*/results.*")
 PACKAGES = ("torch", "numpy", "lightning", "torchmetrics", "hydra-core", "rsl-rl-lib", "tensordict", "mujoco", "h5py", "wandb")
 
 
@@ -52,7 +52,8 @@ def difference() -> str:
 
     Results that experiments write are no code: a study that has replaced one is not changed by that.
     """
-    return "\n".join(part for part in (_git("diff", "HEAD", "--", ":/", f":(top,exclude){RESULTS}"), new_files()) if part)
+    without = [f":(top,exclude){results}" for results in RESULTS]
+    return "\n".join(part for part in (_git("diff", "HEAD", "--", ":/", *without), new_files()) if part)
 
 
 def new_files() -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.runs import folder as run_folder
-from rwmu.runs.folder import RunFolder, StageClock
+from rwmu.runs.folder import RunFolder
 
 
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
@@ -31,15 +31,27 @@ def test_a_folder_in_the_way_is_never_taken(tmp_path: Path) -> None:
 
 def test_seconds_add_up_over_sessions_and_finished_stages_stay(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "x", 0)
-    with pytest.raises(KeyboardInterrupt), StageClock(folder, "dynamics"):
+    folder.serve(("dynamics", "policy"), {}, progress=False)
+    with pytest.raises(KeyboardInterrupt), folder.step("dynamics"):
         raise KeyboardInterrupt
-    folder.record("dynamics", 2.0, finished=False)
+    folder._record("dynamics", 2.0, finished=False)
     assert folder.finished() == []
-    with StageClock(folder, "dynamics"):
+    assert folder.begins("dynamics")
+    with folder.step("dynamics"):
         pass
     assert folder.finished() == ["dynamics"]
+    assert not folder.begins("dynamics")
+    assert not folder.begins("report"), "nobody has asked for it"
     assert 2.0 <= folder.seconds()["dynamics"] < 3.0
     assert RunFolder(folder.path).finished() == ["dynamics"]
+
+
+def test_every_round_of_an_online_run_has_its_own_steps(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    folder.serve(("dynamics",), {}, progress=False)
+    with folder.step("dynamics", 1):
+        pass
+    assert [folder.begins("dynamics", round) for round in (0, 1, 2)] == [True, False, True]
 
 
 def test_a_name_is_one_folder(tmp_path: Path) -> None:
