@@ -38,7 +38,8 @@ def measure_model(experiment: Experiment, folder: RunFolder) -> None:
     data, evaluation = experiment.data_module, experiment.evaluation
     world_model = experiment.method.world_model(data, folder)
     arguments = (data.episodes, data.splits["test"], evaluation.horizons, evaluation.num_windows)
-    folder.write_measured("dynamics", measure_dynamics(world_model, *arguments))
+    names = experiment.task.robot.joint_names
+    folder.write_measured("dynamics", measure_dynamics(world_model, *arguments, joint_names=names))
 
 
 def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: RunFolder) -> None:
