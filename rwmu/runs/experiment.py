@@ -186,7 +186,7 @@ def instantiate(node: Any, **more: Any) -> Any:
         ConfigError: an argument that the target does not take, or a target that is not there.
     """
     try:
-        return hydra.utils.instantiate(node, _convert_="all", **more)
+        made = hydra.utils.instantiate(node, _convert_="all", **more)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ConfigError | DataError):
@@ -196,6 +196,7 @@ def instantiate(node: Any, **more: Any) -> Any:
         if isinstance(cause, TypeError) or cause is None or isinstance(cause, ImportError | AttributeError):
             raise ConfigError(f"{place}{' '.join(str(cause or where[0]).split())}.") from None
         raise
+    return made
 
 
 def _identity(config: DictConfig) -> str:
