@@ -6,18 +6,28 @@ an interrupted run goes on (``resume=RUN_DIR``).
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+import hydra
+from omegaconf import DictConfig, OmegaConf
 
 from rwmu.runs.command_line import STATUS_INTERRUPTED, command, stop
 from rwmu.runs.evaluation import evaluate
+from rwmu.runs.experiment import Experiment
 from rwmu.runs.folder import RunFolder
-from rwmu.runs.opening import open_run, prepare_data
+from rwmu.runs.opening import open_folder, prepare_data, settle
 
 
 @command("train")
 def main(config: DictConfig) -> None:
-    """Run the algorithm of one configuration in a folder of its own, and measure what it made."""
-    experiment, folder = open_run(config)
+    """Build the objects of one configuration, and do what they are for: configuration stops here."""
+    settle(config)
+    experiment: Experiment = hydra.utils.instantiate(config, _convert_="all")
+    text = OmegaConf.to_yaml(config, resolve=True)
+    train(experiment, text)
+
+
+def train(experiment: Experiment, configuration: str) -> None:
+    """Run an algorithm in a folder of its own, and measure what it made."""
+    folder = open_folder(experiment, configuration)
     experiment.machine.set_up()
     print(f"Run folder: {folder.path}", flush=True)
     try:

@@ -13,12 +13,13 @@ from pathlib import Path
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.runs.configuration import check_config, check_overrides, config_directory, groups
+from rwmu.runs.experiment import mistake
 
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
@@ -122,7 +123,10 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, UserError):
             return str(cause)
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, HydraException | OmegaConfBaseException) and not isinstance(error, hydra.errors.InstantiationException):
+    if isinstance(error, InstantiationException):
+        told = mistake(error)
+        return None if told is None else str(told)
+    if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).strip().splitlines()[0]
     if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
         return f"{error.filename or 'A file'} cannot be read or written: {error.strerror}."

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import hydra
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from rwmu.algorithms.mopo_ppo import MopoPpo
@@ -30,7 +30,8 @@ from rwmu.data.sources import holds_collected, obtain
 from rwmu.dynamics.fit import Fitter
 from rwmu.dynamics.training import TrainerSettings
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.errors import ConfigError, DataError
+from rwmu.errors import ConfigError, DataError, UserError
+from rwmu.files import json_ready
 from rwmu.imagination.rules import DreamRules
 from rwmu.measure.settings import EvaluationSettings
 from rwmu.numerics import Machine
@@ -55,7 +56,6 @@ class Experiment:
         penalty, imagination, policy: of the algorithm.
         algorithm: makes the algorithm of the parts before it.
         evaluation: how a run is measured. machine: threads and precision. logger: name -> maker of one of Lightning's loggers.
-        identity: hash of task and simulator, by which data collected under others are recognised.
         name: of the experiment, in folders and reports. seed: of models, imagination and policies; the data have their own.
         stages: to be run, in their order. runs_dir: where run folders are made. resume: a run folder to go on with.
         overwrite: replace a dataset that is already there (``rwmu.collect``).
@@ -73,13 +73,19 @@ class Experiment:
     evaluation: EvaluationSettings
     machine: Machine
     logger: Mapping[str, Callable[..., Any]] | None
-    identity: str
     name: str = "custom"
     seed: Seed = 0
     stages: Sequence[Stage] = STAGES
     runs_dir: str = "runs"
     resume: str | None = None
     overwrite: bool = False
+
+    @cached_property
+    def identity(self) -> str:
+        """Return a hash of task and simulator, by which data that were collected under others are recognised."""
+        simulator: Any = self.simulator
+        described = [self.task.describe(), {name: repr(value) for name, value in simulator.keywords.items()}]
+        return hashlib.sha256(json.dumps(json_ready(described), sort_keys=True).encode()).hexdigest()[:12]
 
     # -- what the stages work with --------------------------------------------------------------------------------------------
 
@@ -175,30 +181,32 @@ def build(config: DictConfig) -> Experiment:
     Raises:
         ConfigError: one sentence with the setting's dotted name.
     """
-    experiment: Experiment = instantiate(config, identity=_identity(config))
+    experiment: Experiment = instantiate(config)
     return experiment
 
 
-def instantiate(node: Any, **more: Any) -> Any:
+def instantiate(node: Any) -> Any:
     """Build what a configuration node describes; a mistake in it is told in one sentence.
 
     Raises:
         ConfigError: an argument that the target does not take, or a target that is not there.
     """
     try:
-        made = hydra.utils.instantiate(node, _convert_="all", **more)
+        return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ConfigError | DataError):
-            raise cause from None
-        where = str(error).rpartition("full_key: ")
-        place = f"{where[2].strip()}: " if where[1] else ""
-        if isinstance(cause, TypeError) or cause is None or isinstance(cause, ImportError | AttributeError):
-            raise ConfigError(f"{place}{' '.join(str(cause or where[0]).split())}.") from None
-        raise
-    return made
+        told = mistake(error)
+        if told is None:
+            raise
+        raise told from None
 
 
-def _identity(config: DictConfig) -> str:
-    groups = [OmegaConf.to_container(config[group], resolve=True) for group in ("task", "simulator")]
-    return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()[:12]
+def mistake(error: InstantiationException) -> UserError | None:
+    """Return what a user can mend where an object could not be built, or None where the defect is ours."""
+    cause = error.__cause__
+    if isinstance(cause, UserError):
+        return cause
+    words, _, key = str(error).rpartition("full_key: ")
+    if cause is None or isinstance(cause, TypeError | ImportError | AttributeError):
+        place = f"{key.strip()}: " if words else ""
+        return ConfigError(f"{place}{' '.join(str(cause or words or error).split())}.")
+    return None

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rwmu.data.audit import brief, require_sound
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.errors import ConfigError, DataError
+from rwmu.files import write_text
 from rwmu.measure.dataset import dataset_statistics
 from rwmu.runs.card import run_card, write_run_card
 from rwmu.runs.checks import check_data, check_experiment
@@ -23,40 +24,51 @@ from rwmu.runs.folder import RunFolder
 _log = logging.getLogger(__name__)
 
 
-def open_run(config: DictConfig) -> tuple[Experiment, RunFolder]:
-    """Make the folder of a new run, or open that of an earlier one, whose configuration then counts."""
-    if config.resume is not None:
-        others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
-        if others:
-            raise ConfigError(f"A resumed run keeps its own configuration: leave out {' '.join(others)}, or start a new run.")
-        return open_finished(Path(config.resume))
-    experiment = build(config)
-    check_experiment(experiment)
-    _pin_checkpoints(config)
-    folder = RunFolder.create(Path(experiment.runs_dir), experiment.name, experiment.seed)
-    OmegaConf.save(config, folder.path / "config.yaml", resolve=True)
-    write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name))
-    return _at_work(build(config), folder)
+def settle(config: DictConfig) -> None:
+    """Let a configuration be, in place, that of the run that it resumes; else name checkpoints by what links point at now.
+
+    ``runs/latest`` soon points at the new run.
+
+    Raises:
+        ConfigError: a resumed run is given other settings than its own.
+    """
+    if config.resume is None:
+        for group, name in (("trainer", "checkpoint"), ("trainer", "start_from"), ("policy", "checkpoint")):
+            given = config[group].get(name)
+            if given is not None and Path(given).exists():
+                path, here = Path(given).resolve(), Path.cwd().resolve()
+                config[group][name] = str(path.relative_to(here) if path.is_relative_to(here) else path)
+        return
+    others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
+    if others:
+        raise ConfigError(f"A resumed run keeps its own configuration: leave out {' '.join(others)}, or start a new run.")
+    folder = Path(config.resume)
+    saved = RunFolder.resume(folder).config()
+    OmegaConf.set_struct(config, False)
+    config.clear()
+    config.update(saved)
+    config.resume = str(folder)
+
+
+def open_folder(experiment: Experiment, text: str) -> RunFolder:
+    """Make the folder of a new run with its configuration as ``text``, or open that of the run to be resumed."""
+    if experiment.resume is not None:
+        folder = RunFolder.resume(Path(experiment.resume))
+    else:
+        check_experiment(experiment)
+        folder = RunFolder.create(Path(experiment.runs_dir), experiment.name, experiment.seed)
+        write_text(folder.path / "config.yaml", text)
+        write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name))
+    folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
+    return folder
 
 
 def open_finished(path: Path) -> tuple[Experiment, RunFolder]:
-    """Open the folder of an earlier run; ``runs/latest`` will do."""
+    """Open the folder of an earlier run, and build its objects; ``runs/latest`` will do."""
     folder = RunFolder.resume(path)
-    return _at_work(build(folder.config()), folder)
-
-
-def _at_work(experiment: Experiment, folder: RunFolder) -> tuple[Experiment, RunFolder]:
+    experiment = build(folder.config())
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
     return experiment, folder
-
-
-def _pin_checkpoints(config: DictConfig) -> None:
-    """Let the checkpoints that a run takes over be named by what links point at now: ``runs/latest`` soon points at the new run."""
-    for group, name in (("trainer", "checkpoint"), ("trainer", "start_from"), ("policy", "checkpoint")):
-        given = config[group].get(name)
-        if given is not None and Path(given).exists():
-            path, here = Path(given).resolve(), Path.cwd().resolve()
-            config[group][name] = str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def prepare_data(experiment: Experiment, folder: RunFolder) -> OfflineDataModule:
