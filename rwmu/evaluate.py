@@ -21,11 +21,11 @@ from rwmu.runs.opening import note_data, open_finished
 @command("evaluate")
 def main(config: DictConfig) -> None:
     """Repeat the measuring of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
+    diagnostic = instantiate(config.diagnostics)
     experiment, folder = open_finished(Path(config.run))
     changes = {str(name): value for name, value in config.evaluation.items() if value is not None}
     experiment = replace(experiment, evaluation=replace(experiment.evaluation, **changes))
     experiment.machine.set_up()
-    diagnostic = instantiate(config.diagnostics)
     if isinstance(diagnostic, Exploit):
         print(f"Exploit diagnostic: {diagnostic.write(experiment, folder)}")
         return

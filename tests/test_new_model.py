@@ -15,8 +15,9 @@ from tests.conftest import Command
 from tests.linear_model import LinearEnsemble
 
 YAML = """
-defaults: [_training]
 _target_: tests.linear_model.LinearEnsemble
+_partial_: true
+num_members: 5
 noise: 0.1
 """
 
@@ -54,7 +55,7 @@ def test_a_finished_one_is_used_and_trained_on(somebodys: list[str], smoke: list
     fitted = Path("runs/latest").resolve() / "checkpoints" / "dynamics.pt"
     outcome = command("train", *somebodys, *smoke, "trainer.checkpoint=runs/latest/checkpoints/dynamics.pt", "stages=[policy]")
     assert outcome.status == 0, outcome.err  # although the link points at the new run by the time the model is read
-    taken = RunFolder.resume(Path("runs/latest")).config().dynamics.checkpoint
+    taken = RunFolder.resume(Path("runs/latest")).config().trainer.checkpoint
     assert (Path(taken).resolve(), Path(taken).is_absolute()) == (fitted, False)
     outcome = command("train", *somebodys, *smoke, f"trainer.start_from={fitted}", "stages=[dynamics]")
     assert outcome.status == 0, outcome.err

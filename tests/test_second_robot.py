@@ -17,7 +17,7 @@ LEVELS = {"random", "stand"}
 @pytest.fixture
 def small(shared_data: Path) -> list[str]:
     return [
-        *("scale=smoke", "trainer.progress=false", "task=go1_flat", "task.episode_length_s=1.5", "data.num_transitions=3000"),
+        *("scale=smoke", "machine.progress=false", "task=go1_flat", "task.episode_length_s=1.5", "data.num_transitions=3000"),
         *(f"data.path={shared_data}/go1.h5", "data=random", "evaluation.dream_steps=20", "evaluation.video_s=null"),
     ]
 

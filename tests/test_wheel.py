@@ -38,7 +38,6 @@ def test_the_wheel_holds_configurations_assets_and_notices(wheel: Path) -> None:
         "rwmu/configs/experiment/rwm_base.yaml",
         "rwmu/robots/assets/anymal_d/policies/expert.npz",
     } <= names
-    assert {"rwmu/robots/assets/policies/levels.json", "rwmu/robots/assets/policies/expert.npz"} <= names
     assert {name.rsplit("/", 1)[-1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert not [name for name in names if name.split("/")[0] not in ("rwmu",) and ".dist-info" not in name]
     assert sum(file.file_size for file in zipfile.ZipFile(wheel).infolist()) < 3_000_000
