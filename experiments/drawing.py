@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rwmu.report.figures import GREY, INK
 
-from rwmu.uncertainty.pairing import Estimate
+from experiments.pairing import Estimate
 
 PALE, LINES = "#EDF0F4", "#E0E3E8"
 Look = tuple[str, str]  # colour, marker

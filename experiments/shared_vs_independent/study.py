@@ -29,8 +29,11 @@ from matplotlib.figure import Figure
 from rwmu.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from torch import Tensor
 
+from experiments import pairing
 from experiments.drawing import PALE, Look, draw, finish, panels, ticks, title
 from experiments.generated import markdown, with_part
+from experiments.pairing import NO_LIMITS, NORMAL, Estimate, Floats
+from experiments.shared_vs_independent.composition import fall_area, pairs_in_order, rank_within
 from rwmu.data.sources import obtain
 from rwmu.data.splits import split_episodes
 from rwmu.dynamics.world_model import WorldModel, parameter_count
@@ -43,11 +46,8 @@ from rwmu.policy.rsl_rl import load_actor
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
-from rwmu.uncertainty import pairing
-from rwmu.uncertainty.composition import fall_area, pairs_in_order, rank_within
 from rwmu.uncertainty.estimates import aleatoric, epistemic
-from rwmu.uncertainty.functional.weighted import weighted_correlation
-from rwmu.uncertainty.pairing import NO_LIMITS, NORMAL, Estimate, Floats
+from rwmu.uncertainty.functional.ranking import weighted_correlation
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv.gz"

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from rwmu.errors import CheckpointError, UserError
 from rwmu.files import write_torch
-from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file
+from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file, require_sizes_of
 from rwmu.robots.robot import Robot
-from rwmu.tasks.velocity import observation_layout
 
 Weights = dict[str, Tensor]
 _STD, _LOG_STD, _STD_PARAM = "std", "log_std", "distribution.std_param"
@@ -78,13 +77,11 @@ def to_actor_critic(actor: Mapping[str, Any], critic: Mapping[str, Any], source:
     Raises:
         CheckpointError: one sentence with the key, for networks that the older form cannot hold.
     """
-    for name, network in (("actor", actor), ("critic", critic)):
-        allowed = r"mlp\.\d{1,3}\.(weight|bias)" + (r"|distribution\.std_param" if name == "actor" else "")
-        unknown = sorted(key for key in network if not re.fullmatch(allowed, key))
+    for name, network, own in (("actor", actor, {_STD_PARAM}), ("critic", critic, set())):
+        unknown = sorted(key for key in network if not key.startswith("mlp.") and key not in own)
         if unknown:
             raise CheckpointError(
-                f"{source} has the key '{unknown[0]}' in its {name}, but mlp.N.weight, mlp.N.bias and, in the actor, {_STD_PARAM} "
-                "were expected; the older form holds plain networks alone."
+                f"{source} has the key '{unknown[0]}' in its {name}, but the older form holds plain networks alone."
             )
     if _STD_PARAM not in actor:
         raise CheckpointError(f"{source} lacks the key '{_STD_PARAM}' in its actor.")
@@ -155,13 +152,7 @@ def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | Non
     weights = content["model_state_dict"]
     actor, critic = from_actor_critic(weights, f"The policy in {source}")
     if robot is not None:
-        layers = [tensor for tensor in actor.values() if tensor.ndim == 2]
-        found, wanted = (layers[0].shape[1], layers[-1].shape[0]), (observation_layout(robot).size, robot.num_joints)
-        if found != wanted:
-            raise CheckpointError(
-                f"The policy in {source} maps {found[0]} observations to {found[1]} actions, but {robot.name} has {wanted[0]} and "
-                f"{wanted[1]}."
-            )
+        require_sizes_of(robot, actor, f"The policy in {source}")
     infos = {"activation": activation, "std_range": list(_STD_RANGE)}
     infos |= {} if robot is None else {"robot": robot.name}
     # Kept, for the logarithm of an exponential is not always the same number.
@@ -227,11 +218,7 @@ def _optimizer(saved: Any, parameters: list[Tensor], weights: Mapping[str, Tenso
 def convert(source: str | Path, target: str | Path) -> str:
     """Convert a checkpoint of either form into the other; returns what was done."""
     path = Path(source)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
-    except Exception:  # told by the reader below
-        content = {}
-    if isinstance(content, Mapping) and "actor_state_dict" in content:
+    if "actor_state_dict" in read_policy_file(path, "of either form"):
         export_checkpoint(path, target)
         return f"{target}: the policy of {path} in the form of rsl-rl before version 4."
     import_checkpoint(path, target)

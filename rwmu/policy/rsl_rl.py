@@ -232,6 +232,16 @@ def load_checkpoint(path: Path, ppo: PPO) -> int:
     return int(content["iter"])
 
 
+def require_sizes_of(robot: Robot, actor: Mapping[str, Any], source: str) -> None:
+    """Refuse an actor's weights that do not take the robot's observations to its actions; ``source`` names it in the error."""
+    layers = [tensor for tensor in actor.values() if tensor.ndim == 2]
+    found, wanted = (layers[0].shape[1], layers[-1].shape[0]), (observation_layout(robot).size, robot.num_joints)
+    if found != wanted:
+        raise CheckpointError(
+            f"{source} maps {found[0]} observations to {found[1]} actions, but {robot.name} has {wanted[0]} and {wanted[1]}."
+        )
+
+
 def load_actor(path: Path, robot: Robot | None = None, activation: str | None = None) -> PolicyActor:
     """Return the policy of a checkpoint, deterministic; sizes are read from its weights.
 
@@ -242,21 +252,16 @@ def load_actor(path: Path, robot: Robot | None = None, activation: str | None = 
     content = read_checkpoint(path)
     infos = content.get("infos") or {}
     weights = [tensor for name, tensor in content["actor_state_dict"].items() if name.startswith("mlp.") and tensor.ndim == 2]
-    num_observations, num_actions = weights[0].shape[1], weights[-1].shape[0]
     if robot is not None:
         if infos.get("robot", robot.name) != robot.name:
             raise CheckpointError(f"The policy in {path} was trained for robot '{infos['robot']}', not '{robot.name}'.")
-        if (num_observations, num_actions) != (observation_layout(robot).size, robot.num_joints):
-            raise CheckpointError(
-                f"The policy in {path} maps {num_observations} observations to {num_actions} actions, "
-                f"but {robot.name} has {observation_layout(robot).size} and {robot.num_joints}."
-            )
+        require_sizes_of(robot, content["actor_state_dict"], f"The policy in {path}")
     settings = PpoSettings(
         hidden_dims=tuple(tensor.shape[0] for tensor in weights[:-1]),
         activation=activation or infos.get("activation", "elu"),
         std_range=tuple(infos.get("std_range", PpoSettings.std_range)),
     )
-    model = build_actor(settings, num_observations, num_actions)
+    model = build_actor(settings, weights[0].shape[1], weights[-1].shape[0])
     try:
         model.load_state_dict(content["actor_state_dict"])
     except RuntimeError as error:

@@ -21,7 +21,7 @@ remembers which it was fitted on, and :meth:`Recalibration.check_unseen` refuses
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -153,6 +153,17 @@ class _Scaling(Recalibration):
         factor = self.factor.to(uncertainty)[step]
         return uncertainty * factor[..., self._group_of_dimension(uncertainty.device)]
 
+    @classmethod
+    def _of_cells(cls, sample: Sample, target: str, steps: list[slice], of: Callable[[Tensor, Tensor, Tensor], float]) -> Self:
+        factor = [[of(*cell) for cell in row] for row in sample.cells(steps)]
+        return cls(sample.named_groups, target, sample.fitted_on(), torch.tensor(factor, dtype=torch.float64))
+
+    @classmethod
+    def _to_target(cls, sample: Sample, target: Target, per_horizon: bool) -> Self:
+        choose("The target of a recalibration", target, get_args(Target))
+        steps = _steps(sample, cls.method, cls.needed, per_horizon)
+        return cls._of_cells(sample, target, steps, lambda uncertainty, error, _: _factor(uncertainty, error, target))
+
 
 def _factor(uncertainty: Tensor, error: Tensor, target: str) -> float:
     if target == "std":
@@ -160,20 +171,17 @@ def _factor(uncertainty: Tensor, error: Tensor, target: str) -> float:
     return float(error.sum() / uncertainty.sum())
 
 
-def _require(method: str, found: int, needed: int, hint: str = "") -> None:
-    if found < needed:
+def _steps(sample: Sample, method: str, needed: int, per_horizon: bool = True, hint: str = "") -> list[slice]:
+    """Return what of a forecast is fitted apart: the first steps that enough trajectories live to see, or all steps as one."""
+    found = sample.trajectories() if per_horizon else torch.tensor([sample.fitted_on().trajectories])
+    enough = found >= needed
+    if not bool(enough[0]):
         raise DataError(
-            f"The recalibration '{method}' needs {needed} independent trajectories, but the calibration split has {found}: "
+            f"The recalibration '{method}' needs {needed} independent trajectories, but the calibration split has {int(found[0])}: "
             f"collect more, or give data.fractions.calibration a larger share{hint}."
         )
-
-
-def _steps_with(sample: Sample, method: str, needed: int, hint: str = "") -> list[slice]:
-    """Return the first steps of the forecast that enough trajectories live to see, at least one."""
-    enough = sample.trajectories() >= needed
-    _require(method, int(sample.trajectories()[0]), needed, hint)
     number = len(enough) if bool(enough.all()) else int((~enough).int().argmax())
-    return [slice(k, k + 1) for k in range(number)]
+    return [slice(k, k + 1) for k in range(number)] if per_horizon else [slice(None)]
 
 
 @dataclass(frozen=True)
@@ -189,12 +197,7 @@ class Constant(_Scaling):
         Raises:
             DataError: fewer trajectories than are needed.
         """
-        choose("The target of a recalibration", target, get_args(Target))
-        fitted_on = sample.fitted_on()
-        _require(cls.method, fitted_on.trajectories, cls.needed)
-        (cells,) = sample.cells([slice(None)])
-        factor = torch.tensor([[_factor(u, e, target) for u, e, _ in cells]], dtype=torch.float64)
-        return cls(sample.named_groups, target, fitted_on, factor)
+        return cls._to_target(sample, target, per_horizon=False)
 
 
 @dataclass(frozen=True)
@@ -210,10 +213,7 @@ class PerHorizon(_Scaling):
         Raises:
             DataError: fewer trajectories than are needed even at the first step.
         """
-        choose("The target of a recalibration", target, get_args(Target))
-        cells = sample.cells(_steps_with(sample, cls.method, cls.needed))
-        factor = [[_factor(u, e, target) for u, e, _ in row] for row in cells]
-        return cls(sample.named_groups, target, sample.fitted_on(), torch.tensor(factor, dtype=torch.float64))
+        return cls._to_target(sample, target, per_horizon=True)
 
 
 @dataclass(frozen=True)
@@ -235,9 +235,10 @@ class Conformal(_Scaling):
             DataError: fewer trajectories than the level needs even at the first step: level / (1 - level), rounded up.
         """
         needed = needed_trajectories(cls.method, level)
-        cells = sample.cells(_steps_with(sample, cls.method, needed, f", or lower the level of {level:g}"))
-        factor = [[conformal_quantile(e / u, episode, level) for u, e, episode in row] for row in cells]
-        return cls(sample.named_groups, f"interval of {level:g}", sample.fitted_on(), torch.tensor(factor, dtype=torch.float64))
+        steps = _steps(sample, cls.method, needed, hint=f", or lower the level of {level:g}")
+        return cls._of_cells(
+            sample, f"interval of {level:g}", steps, lambda u, e, episode: conformal_quantile(e / u, episode, level)
+        )
 
 
 @dataclass(frozen=True)
@@ -262,14 +263,12 @@ class Isotonic(Recalibration):
             DataError: fewer trajectories than are needed.
         """
         choose("The target of a recalibration", target, get_args(Target))
-        fitted_on = sample.fitted_on()
-        _require(cls.method, fitted_on.trajectories, cls.needed)
-        steps = _steps_with(sample, cls.method, cls.needed) if per_horizon else [slice(None)]
+        steps = _steps(sample, cls.method, cls.needed, per_horizon)
         power = 2.0 if target == "std" else 1.0
         knots = [[isotonic_knots(u, e**power) for u, e, _ in row] for row in sample.cells(steps)]
         longest = max(len(x) for row in knots for x, _ in row)
         x, y = (torch.stack([torch.stack([_padded(pair[axis], longest) for pair in row]) for row in knots]) for axis in (0, 1))
-        return cls(sample.named_groups, target, fitted_on, x, y ** (1.0 / power))
+        return cls(sample.named_groups, target, sample.fitted_on(), x, y ** (1.0 / power))
 
     @property
     def steps(self) -> int:

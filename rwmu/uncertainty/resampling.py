@@ -1,4 +1,4 @@
-"""Intervals by resampling whole independent trajectories, never rows; paired where two models are compared.
+"""Intervals by resampling whole independent trajectories, never rows.
 
 Rows of one trajectory resemble each other, so resampling rows would give intervals far too narrow. Percentile bootstrap: Efron and
 Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13; whole clusters: Davison and Hinkley, "Bootstrap Methods and their
@@ -144,65 +144,13 @@ def bootstrap(
     Raises:
         ConfigError: if ``level`` or ``resamples`` make no sense.
     """
-    _check(level, resamples)
+
+    def drawn() -> list[float | None]:
+        draws = _draws(number, resamples, seed)
+        return [_number(statistic(rows)) for rows in resampled_rows(trajectory.cpu(), draws)]
+
     number = len(torch.unique(trajectory))
-    if not number:
-        return Interval.missing("no rows", 0, level)
-    whole = statistic(torch.arange(len(trajectory)))
-    value = _number(whole)
-    if value is None:
-        return Interval.missing(whole.reason() if isinstance(whole, Measure) else "not measured", number, level)
-    if number < max(needed, 2):
-        return Interval(value, None, None, level, number, f"{max(needed, 2)} independent trajectories are needed")
-    found = [_number(statistic(rows)) for rows in resampled_rows(trajectory.cpu(), _draws(number, resamples, seed))]
-    return _percentiles(value, found, level, number)
-
-
-def _check(level: float, resamples: int) -> None:
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise ConfigError(f"level and resamples are {level} and {resamples}, but must be within 0 and 1, and at least 1.")
-
-
-def _draws(number: int, resamples: int, seed: int) -> Tensor:
-    """Return places of the drawn trajectories, ``[R, N]``."""
-    return torch.randint(number, (resamples, number), generator=torch.Generator().manual_seed(seed))
-
-
-def _percentiles(value: float, found: list[float | None], level: float, number: int) -> Interval:
-    measured = torch.tensor([result for result in found if result is not None], dtype=torch.float64)
-    lost = len(found) - len(measured)
-    if lost > _MOST_UNMEASURED * len(found):
-        reason = f"{lost} of {len(found)} resamples could not be measured"
-        return Interval(value, None, None, level, number, reason)
-    ends = torch.quantile(measured, torch.tensor([(1.0 - level) / 2.0, (1.0 + level) / 2.0], dtype=torch.float64))
-    return Interval(value, float(ends[0]), float(ends[1]), level, number)
-
-
-def paired_bootstrap(
-    first: Statistic,
-    second: Statistic,
-    trajectory: Tensor,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    needed: int = NEEDED,
-    seed: int = 0,
-) -> Interval:
-    """Return the first statistic less the second and its interval, both of the same trajectories in every resample.
-
-    What makes a trajectory hard for both models cancels: two separate intervals may overlap where this one excludes 0.
-
-    Args:
-        first, second: statistics of two models on the *same rows*; others as :func:`bootstrap`.
-    """
-
-    def difference(rows: Tensor) -> Measure | float:
-        results = [statistic(rows) for statistic in (first, second)]
-        for result in results:
-            if isinstance(result, Measure) and not bool(result.available.all()):
-                return Measure.missing(result.reason())
-        return float(results[0]) - float(results[1])
-
-    return bootstrap(difference, trajectory, level, resamples, needed, seed)
+    return _interval(lambda: statistic(torch.arange(len(trajectory))), drawn, number, level, resamples, needed)
 
 
 def bootstrap_sums(
@@ -219,23 +167,47 @@ def bootstrap_sums(
         statistic: totals ``[R, S]`` -> ``[R]``, say ``lambda t: (t[:, 0] / t[:, 1]).sqrt()``; what is not finite is unmeasured.
         sums: ``[N, S]``, of each trajectory.
         level, resamples, needed, seed: as :func:`bootstrap`, which draws the same trajectories for the same seed.
-
-    Raises:
-        ConfigError: if ``level`` or ``resamples`` make no sense.
     """
-    _check(level, resamples)
-    number = len(sums)
+    sums = sums.detach().cpu().double()
+
+    def drawn() -> list[float | None]:
+        return [_number(value) for value in statistic(resampled_totals(sums, resamples, seed)).tolist()]
+
+    return _interval(lambda: statistic(sums.sum(dim=0, keepdim=True)), drawn, len(sums), level, resamples, needed)
+
+
+def _interval(
+    statistic: Callable[[], Measure | Tensor | float],
+    drawn: Callable[[], list[float | None]],
+    number: int,
+    level: float,
+    resamples: int,
+    needed: int,
+) -> Interval:
+    """Return the interval of a statistic of all of ``number`` trajectories, and of draws of them."""
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise ConfigError(f"level and resamples are {level} and {resamples}, but must be within 0 and 1, and at least 1.")
     if not number:
         return Interval.missing("no rows", 0, level)
-    sums = sums.detach().cpu().double()
-    whole = statistic(sums.sum(dim=0, keepdim=True))
-    if not bool(torch.isfinite(whole).all()):
-        return Interval.missing("the statistic of these trajectories is not finite", number, level)
+    whole = statistic()
+    value = _number(whole)
+    if value is None:
+        reason = whole.reason() if isinstance(whole, Measure) else "the statistic of these trajectories is not finite"
+        return Interval.missing(reason, number, level)
     if number < max(needed, 2):
-        return Interval(float(whole), None, None, level, number, f"{max(needed, 2)} independent trajectories are needed")
-    values = statistic(resampled_totals(sums, resamples, seed))
-    found = [value if math.isfinite(value) else None for value in values.tolist()]
-    return _percentiles(float(whole), found, level, number)
+        return Interval(value, None, None, level, number, f"{max(needed, 2)} independent trajectories are needed")
+    found = drawn()
+    measured = torch.tensor([result for result in found if result is not None], dtype=torch.float64)
+    lost = len(found) - len(measured)
+    if lost > _MOST_UNMEASURED * len(found):
+        return Interval(value, None, None, level, number, f"{lost} of {len(found)} resamples could not be measured")
+    ends = torch.quantile(measured, torch.tensor([(1.0 - level) / 2.0, (1.0 + level) / 2.0], dtype=torch.float64))
+    return Interval(value, float(ends[0]), float(ends[1]), level, number)
+
+
+def _draws(number: int, resamples: int, seed: int) -> Tensor:
+    """Return places of the drawn trajectories, ``[R, N]``."""
+    return torch.randint(number, (resamples, number), generator=torch.Generator().manual_seed(seed))
 
 
 def resampled_totals(sums: Tensor, resamples: int = RESAMPLES, seed: int = 0) -> Tensor:

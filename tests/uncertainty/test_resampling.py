@@ -10,7 +10,7 @@ import torch
 from rwmu.errors import ConfigError
 from rwmu.uncertainty.functional import ranking
 from rwmu.uncertainty.measure import Measure
-from rwmu.uncertainty.resampling import FEW, NEEDED, Interval, bootstrap, bootstrap_sums, paired_bootstrap, resampled_rows
+from rwmu.uncertainty.resampling import FEW, NEEDED, Interval, bootstrap, bootstrap_sums, resampled_rows
 from tests.uncertainty.oracles import outside
 
 
@@ -67,7 +67,7 @@ def test_pairs_see_a_difference_that_two_intervals_do_not() -> None:
     assert first.low is not None
     assert second.high is not None
     assert first.low < second.high
-    paired = paired_bootstrap(lambda rows: better[rows].mean(), lambda rows: hard[rows].mean(), trajectory, resamples=300)
+    paired = bootstrap(lambda rows: better[rows].mean() - hard[rows].mean(), trajectory, resamples=300)
     assert paired.value == pytest.approx(0.05, abs=1e-5)
     assert paired.excludes(0.0)
     assert paired.trajectories == 15
@@ -112,8 +112,6 @@ def test_what_cannot_be_measured_stays_so() -> None:
     assert str(bootstrap(lambda rows: Measure.missing("nothing ever falls"), trajectory)) == (
         "not measured: nothing ever falls (6 independent trajectories)"
     )
-    pair = paired_bootstrap(lambda rows: 1.0, lambda rows: Measure.missing("one member"), trajectory)
-    assert str(pair) == "not measured: one member (6 independent trajectories)"
     assert bootstrap(lambda rows: 1.0, torch.zeros(0, dtype=torch.int64)).reason == "no rows"
     assert bootstrap_sums(lambda total: total[:, 0], torch.zeros(0, 1)).reason == "no rows"
     assert bootstrap_sums(lambda total: total[:, 0] / 0.0, torch.ones(6, 1)).value is None

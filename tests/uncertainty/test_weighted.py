@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from rwmu.uncertainty.functional import ranking
-from rwmu.uncertainty.functional.weighted import weighted_correlation, weighted_partial, weighted_ranks, weighted_within_step
+from rwmu.uncertainty.functional.ranking import weighted_correlation, weighted_partial, weighted_ranks, weighted_within_step
 
 
 def rows(seed=0, number=40):
@@ -33,7 +33,7 @@ def test_the_unit_of_what_is_correlated_does_not_matter():
 
 
 def test_ranks_of_ties_and_of_rows_that_were_not_drawn():
-    # Drawn: 1, 5, 5, 5, 7: places 1 | 2-4 | 5, counted from 0.5 before the middle of the first.
+    # Drawn: 1, 5, 5, 5, 7: places 0 | 1-3 | 4, counted from 0.
     values, times = torch.tensor([5.0, 1.0, 7.0, 3.0, 5.0]), torch.tensor([[1.0, 1.0, 1.0, 0.0, 2.0]])
     assert weighted_ranks(values, times)[0, [0, 1, 2, 4]].tolist() == [2.5, 0.5, 4.5, 2.5]
 

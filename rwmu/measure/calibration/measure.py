@@ -31,7 +31,7 @@ there. Everything is normalised.
 - ``points[horizon]``: ``disagreement``, ``error`` and ``episode`` of every stretch at that step, and ``fall_rows``:
   ``disagreement``, ``noise_estimate``, ``termination_head``, ``steps`` (to the fall, -1 for none) and ``episode`` of all rows
   within 25 steps of a fall and of some others. Two models measured on the same selection and settings have the same rows, so they
-  can be paired (:func:`rwmu.uncertainty.resampling.paired_bootstrap`);
+  can be paired;
 - ``recalibrations[forecast]``: a list by reach (short and long stretches), each with ``steps`` (of the forecast, in the order of
   a recalibration's own steps) and ``fitted``: method -> what :meth:`~rwmu.measure.calibration.recalibrated.Fitted.to_dict`
   says;

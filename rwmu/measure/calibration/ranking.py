@@ -12,7 +12,7 @@ from rwmu.measure.calibration.cells import Cell, from_weights, median, missing, 
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import Stretches
 from rwmu.uncertainty.functional import ranking, sparsification
-from rwmu.uncertainty.functional.weighted import weighted_correlation, weighted_partial, weighted_within_step
+from rwmu.uncertainty.functional.ranking import weighted_correlation, weighted_partial, weighted_within_step
 from rwmu.uncertainty.metrics.ranking import REMOVED
 
 EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean

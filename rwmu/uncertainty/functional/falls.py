@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rwmu.uncertainty.functional.ranking import ranks
+from rwmu.uncertainty.functional.ranking import weighted_ranks
 from rwmu.uncertainty.measure import Measure
 from rwmu.uncertainty.resampling import RESAMPLES, Interval, bootstrap_sums, places
 
@@ -27,11 +27,15 @@ def steps_to_fall(fallen: Tensor) -> Tensor:
 def area_under_roc(score: Tensor, positive: Tensor) -> Measure:
     """Return the probability that a positive row of ``[N]`` scores above a negative one, ties counting half."""
     positive = positive.bool()
-    found, others = int(positive.sum()), int((~positive).sum())
-    if not found or not others:
-        return Measure.missing("no rows" if not (found or others) else f"no {'negative' if found else 'positive'} row")
-    above = ranks(score, torch.ones_like(positive))[positive].sum() - found * (found - 1) / 2.0
-    return Measure.of(above / (found * others))
+    if not len(positive) or bool((positive == positive[0]).all()):
+        return Measure.missing(f"no {'negative' if bool(positive[0]) else 'positive'} row" if len(positive) else "no rows")
+    return Measure.of(weighted_area(score, positive, torch.ones_like(score, dtype=torch.float64)))
+
+
+def weighted_area(score: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
+    """Return the same of rows ``[N]`` that count as often as ``weights [..., N]`` say: ``[...]``, nan for none of either kind."""
+    before, others = weights * positive, weights * ~positive
+    return (before * weighted_ranks(score, others)).sum(dim=-1) / (before.sum(dim=-1) * others.sum(dim=-1))
 
 
 def fall_foresight(score: Tensor, steps: Tensor, within: int) -> Measure:

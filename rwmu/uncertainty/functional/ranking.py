@@ -1,7 +1,10 @@
 """Ranking: does the uncertainty know where the errors are? Correlations, with the depth of a forecast held constant or not.
 
 Both uncertainty and error grow with the step of a forecast, so a mere step counter correlates with the error. Three answers keep
-that apart: overall, within a step, and partial given the step. Rows N are last; ``valid`` says which count.
+that apart: overall, within a step, and partial given the step. Rows N are last.
+
+Functions called ``weighted`` take how often each row counts, ``[R, ..., N]``, for R resamples at once, and give nan where there is
+no correlation; the others take which rows count, ``valid [..., N]``, and say why.
 """
 
 from __future__ import annotations
@@ -11,24 +14,34 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rwmu.errors import ConfigError
+from rwmu.settings import choose
 from rwmu.uncertainty.measure import Measure
 
 Relation = Literal["rank", "linear"]
 RELATIONS = ("rank", "linear")
 NEEDED = 3  # two rows correlate perfectly whatever they hold
+_UNEXPLAINED = 1e-12  # least share of variation that the step index must leave
+
+Reason = tuple[Tensor, str]
 
 
-def ranks(values: Tensor, valid: Tensor) -> Tensor:
-    """Return the ranks of ``[..., N]`` among the valid rows, from 0; equal values share their mean rank; float64."""
-    ordered, order = torch.where(valid, values.double(), torch.inf).sort(dim=-1, stable=True)
+def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
+    """Return how many of the rows drawn ``[R, ..., N]`` lie below each of ``values [..., N]``: ``[R, ..., N]`` float64.
+
+    A row of weight w counts as w rows, equal values count half: for a row that is drawn once, that is its rank and a half.
+    """
+    ordered, order = values.double().sort(dim=-1, stable=True)
     place = torch.arange(values.shape[-1], device=values.device).expand_as(ordered)
     changes = ordered[..., 1:] != ordered[..., :-1]
-    edge = torch.ones_like(valid[..., :1])
+    edge = torch.ones_like(ordered[..., :1], dtype=torch.bool)
     first = torch.where(torch.cat([edge, changes], dim=-1), place, 0).cummax(dim=-1).values
     is_last = torch.cat([changes, edge], dim=-1)
     last = torch.where(is_last, place, values.shape[-1]).flip(-1).cummin(dim=-1).values.flip(-1)
-    return torch.zeros_like(ordered).scatter(-1, order, (first + last).double() / 2.0)
+    drawn = weights.double().gather(-1, order.expand_as(weights))
+    upto = drawn.cumsum(dim=-1)
+    before = (upto - drawn).gather(-1, first.expand_as(weights))
+    middle = 0.5 * (before + upto.gather(-1, last.expand_as(weights)))
+    return torch.zeros_like(middle).scatter(-1, order.expand_as(weights), middle)
 
 
 def varies(values: Tensor, valid: Tensor) -> Tensor:
@@ -37,42 +50,74 @@ def varies(values: Tensor, valid: Tensor) -> Tensor:
     return largest > torch.where(valid, values, torch.inf).amin(dim=-1)
 
 
-def _coefficient(x: Tensor, y: Tensor, valid: Tensor) -> Tensor:
-    """Return the linear correlation of the valid rows; meaningless where one of them does not vary."""
-    number = valid.sum(dim=-1, keepdim=True).clamp(min=1)
-    x, y = (torch.where(valid, values.double(), 0.0) for values in (x, y))
-    x = torch.where(valid, x - x.sum(dim=-1, keepdim=True) / number, 0.0)
-    y = torch.where(valid, y - y.sum(dim=-1, keepdim=True) / number, 0.0)
-    # Scaled to 1 first: squares of very small values would vanish.
-    x, y = (values / values.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300) for values in (x, y))
-    scale = (x.square().sum(dim=-1) * y.square().sum(dim=-1)).sqrt()
-    return ((x * y).sum(dim=-1) / torch.where(scale > 0, scale, torch.ones_like(scale))).clamp(-1.0, 1.0)
+def _coefficient(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """Return the linear correlation of rows ``[R, ..., N]``: ``[R, ...]``; values of rows that were not drawn must be finite."""
+    total = weights.sum(dim=-1, keepdim=True).clamp(min=1.0)
+
+    def centred(values: Tensor) -> Tensor:
+        values = values - (weights * values).sum(dim=-1, keepdim=True) / total
+        # Scaled to 1: squares of very small values would vanish.
+        return values / values.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300)
+
+    known = varies(x, weights > 0) & varies(y, weights > 0)
+    x, y = centred(x), centred(y)
+    scale = ((weights * x * x).sum(dim=-1) * (weights * y * y).sum(dim=-1)).sqrt()
+    return torch.where(known, ((weights * x * y).sum(dim=-1) / scale).clamp(-1.0, 1.0), torch.nan)
 
 
-def _related(relation: Relation, valid: Tensor, *columns: Tensor) -> list[Tensor]:
-    if relation not in RELATIONS:
-        raise ConfigError(f"relation is {relation!r}, but must be 'rank' or 'linear'.")
-    return [ranks(values, valid) if relation == "rank" else values.double() for values in columns]
+def _columns(relation: Relation, weights: Tensor, *columns: Tensor) -> list[Tensor]:
+    choose("The relation", relation, RELATIONS)
+    if relation == "rank":
+        return [weighted_ranks(values, weights) for values in columns]
+    return [values.double() for values in columns]
+
+
+def weighted_correlation(x: Tensor, y: Tensor, weights: Tensor, relation: Relation = "rank") -> Tensor:
+    """Return the rank (Spearman) or linear (Pearson) correlation of rows ``[..., N]``: ``[R, ...]``."""
+    first, second = _columns(relation, weights, x, y)
+    return _coefficient(first, second, weights)
+
+
+def weighted_within_step(x: Tensor, y: Tensor, weights: Tensor, relation: Relation = "rank") -> Tensor:
+    """Return the mean over steps of each step's own correlation, weighed by its rows: rows ``[..., K, N]`` -> ``[R, ...]``."""
+    step = weighted_correlation(x, y, weights, relation)  # [R, ..., K]
+    rows = torch.where(step.isnan(), 0.0, weights.sum(dim=-1))
+    return (rows * step.nan_to_num()).sum(dim=-1) / rows.sum(dim=-1)
+
+
+def weighted_partial(x: Tensor, y: Tensor, step: Tensor, weights: Tensor, relation: Relation = "rank") -> Tensor:
+    """Return the correlation of rows ``[..., N]`` once the (rank or linear) effect of the step index is taken out: ``[R, ...]``.
+
+    The first-order partial correlation (r_xy - r_xs r_ys) / sqrt((1 - r_xs^2) (1 - r_ys^2)); for ranks, of ranks.
+    """
+    columns = _columns(relation, weights, x, y, step)
+    both, x_with_step, y_with_step = (_coefficient(columns[i], columns[j], weights) for i, j in ((0, 1), (0, 2), (1, 2)))
+    left = (1.0 - x_with_step.square()) * (1.0 - y_with_step.square())
+    return torch.where(left > _UNEXPLAINED, (both - x_with_step * y_with_step) / left.sqrt(), torch.nan).clamp(-1.0, 1.0)
+
+
+def _reasons(uncertainty: Tensor, error: Tensor, valid: Tensor, needed: int) -> tuple[Reason, ...]:
+    number = valid.sum(dim=-1)
+    return (
+        (number == 0, "no rows"),
+        (number < needed, f"fewer rows than the {needed} needed"),
+        (~varies(uncertainty, valid), "the uncertainty is the same in every row"),
+        (~varies(error, valid), "the error is the same in every row"),
+    )
 
 
 def correlation(
     uncertainty: Tensor, error: Tensor, valid: Tensor | None = None, relation: Relation = "rank", needed: int = NEEDED
 ) -> Measure:
-    """Return the rank (Spearman) or linear (Pearson) correlation of ``[..., N]`` rows: ``[...]``.
+    """Return the correlation of ``[..., N]`` rows: ``[...]``.
 
     Args:
         valid: which rows count; None for all.
     """
     valid = torch.ones_like(error, dtype=torch.bool) if valid is None else valid
-    first, second = _related(relation, valid, uncertainty, error)
-    number = valid.sum(dim=-1)
-    return Measure.of(
-        _coefficient(first, second, valid),
-        (number == 0, "no rows"),
-        (number < max(needed, NEEDED), f"fewer rows than the {max(needed, NEEDED)} needed"),
-        (~varies(uncertainty, valid), "the uncertainty is the same in every row"),
-        (~varies(error, valid), "the error is the same in every row"),
-    )
+    uncertainty, error = (torch.where(valid, values, 0.0) for values in (uncertainty, error))
+    found = weighted_correlation(uncertainty, error, valid.double(), relation)
+    return Measure.of(found, *_reasons(uncertainty, error, valid, max(needed, NEEDED)))
 
 
 def within_step_correlation(
@@ -103,26 +148,17 @@ def partial_correlation(
     relation: Relation = "rank",
     needed: int = NEEDED,
 ) -> Measure:
-    """Return the correlation of ``[..., N]`` rows once the (rank or linear) effect of the step index is taken out: ``[...]``.
-
-    The first-order partial correlation (r_ue - r_us r_es) / sqrt((1 - r_us^2) (1 - r_es^2)); for ranks, of ranks.
+    """Return the correlation of ``[..., N]`` rows once the effect of the step index is taken out: ``[...]``.
 
     Args:
         step: the step index of each row, broadcast to ``[..., N]``.
     """
-    step = step.expand(error.shape).double()
-    columns = _related(relation, valid, uncertainty, error, step)
-    both, with_step, error_with_step = (_coefficient(columns[i], columns[j], valid) for i, j in ((0, 1), (0, 2), (1, 2)))
-    left = (1.0 - with_step.square()) * (1.0 - error_with_step.square())
-    explained = left <= 1e-12
-    partial = (both - with_step * error_with_step) / torch.where(explained, 1.0, left).sqrt()
-    number, at_least = valid.sum(dim=-1), max(needed, NEEDED + 1)
+    uncertainty, error = (torch.where(valid, values, 0.0) for values in (uncertainty, error))
+    step = step.expand(error.shape)
+    partial = weighted_partial(uncertainty, error, step, valid.double(), relation)
     return Measure.of(
-        partial.clamp(-1.0, 1.0),
-        (number == 0, "no rows"),
-        (number < at_least, f"fewer rows than the {at_least} needed"),
-        (~varies(uncertainty, valid), "the uncertainty is the same in every row"),
-        (~varies(error, valid), "the error is the same in every row"),
+        partial,
+        *_reasons(uncertainty, error, valid, max(needed, NEEDED + 1)),
         (~varies(step, valid), "every row is of the same step, so there is no step to take out"),
-        (explained, "the step index alone explains the uncertainty or the error"),
+        (partial.isnan(), "the step index alone explains the uncertainty or the error"),
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError
-from rwmu.uncertainty.functional.ranking import ranks
+from rwmu.uncertainty.functional.ranking import weighted_ranks
 from rwmu.uncertainty.measure import Measure
 
 Order = Literal["uncertainty", "oracle", "random"]
@@ -37,9 +37,9 @@ def remaining_error(by: Tensor, error: Tensor, valid: Tensor, norm: ErrorNorm = 
         raise ConfigError(f"norm is {norm!r}, but must be 'mean' or 'root_mean_square'.")
     values = error.double() if norm == "mean" else error.double().square()
     values = torch.where(valid, values, torch.zeros_like(values))
-    # Twice a mean rank is an integer that equal rows share: the key of their group.
-    group = (2.0 * ranks(by, valid)).long()
-    shape = (*values.shape[:-1], 2 * values.shape[-1])
+    # Twice a rank is an integer that equal rows share, the key of their group; those that do not count come last.
+    group = (2.0 * weighted_ranks(torch.where(valid, by, torch.inf), valid)).long()
+    shape = (*values.shape[:-1], 2 * values.shape[-1] + 1)
     count = values.new_zeros(shape).scatter_add(-1, group, torch.ones_like(values)).gather(-1, group)
     shared = values.new_zeros(shape).scatter_add(-1, group, values).gather(-1, group) / count
     left = shared.gather(-1, group.argsort(dim=-1, stable=True)).cumsum(dim=-1)

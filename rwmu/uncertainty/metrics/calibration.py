@@ -8,7 +8,7 @@ state share one update.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,17 +16,16 @@ from torch import Tensor
 from rwmu.errors import ConfigError
 from rwmu.uncertainty.functional import calibration
 from rwmu.uncertainty.measure import Measure, require_positive
-from rwmu.uncertainty.metrics.cells import CellMetric, RowMetric, pool, tell_apart
+from rwmu.uncertainty.metrics.cells import NO_ROWS, RowMetric, SumMetric
 
 
-class CalibrationCurve(CellMetric):
+class CalibrationCurve(SumMetric):
     """Observed fraction of truths at or below each level, ``[P, *kept]``; a calibrated forecast gives the levels.
 
     Args:
         levels: P ascending probabilities. kind: as :func:`rwmu.uncertainty.functional.calibration.level_bin`.
     """
 
-    histogram: Tensor
     higher_is_better: bool | None = None
 
     def __init__(
@@ -39,12 +38,11 @@ class CalibrationCurve(CellMetric):
         kind: calibration.Kind = "interval",
         **kwargs: Any,
     ) -> None:
-        super().__init__(steps, dims, members, keep, **kwargs)
         self.levels = calibration.ascending_levels(levels)
         self.kind: calibration.Kind = kind
         calibration.level_bin(torch.zeros(1), self.levels, kind)
-        tell_apart(self, kind, self.levels.tolist())
-        self.add_state("histogram", torch.zeros(len(self.levels) + 1, *self.cells, dtype=torch.float64), dist_reduce_fx="sum")
+        sums_of = ("levels", kind, self.levels.tolist())
+        super().__init__(steps, dims, members, keep, leading=(len(self.levels) + 1,), sums_of=sums_of, **kwargs)
 
     def update(self, pit: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch.
@@ -55,22 +53,15 @@ class CalibrationCurve(CellMetric):
         counts, pit = self.aligned(valid, pit=pit)
         if not bool(((pit >= 0) & (pit <= 1)).all()):
             raise ValueError("a PIT lies outside 0 and 1; take it from gaussian_pit or sample_pit")
-        place = calibration.level_bin(pit.double(), self.levels, self.kind).expand(self.members, -1, -1, -1)
-        number = self.histogram[0].numel()
+        place = calibration.level_bin(pit.double(), self.levels, self.kind)
+        number = self.total[0].numel()
         cell = torch.arange(number, device=pit.device).reshape(self.members, self.steps, 1, self.dims)
         flat = (place * number + cell)[counts[None, :, :, None].expand_as(place)]
-        self.histogram = self.histogram + torch.bincount(flat, minlength=self.histogram.numel()).reshape(self.histogram.shape)
+        self.add(torch.bincount(flat, minlength=self.total.numel()).reshape(self.total.shape), counts)
 
-    def pooled(self) -> tuple[Tensor, Tensor]:
-        """Return the counts ``[P + 1, *kept]`` and where there are none ``[*kept]``."""
-        histogram = pool(self.histogram, self.keep)
-        return histogram, histogram.sum(dim=0) == 0
-
-    def compute(self) -> Measure:
+    def result(self, total: Tensor, number: Tensor) -> Tensor:
         """Return the curve."""
-        histogram, empty = self.pooled()
-        observed = calibration.observed_fraction(histogram)
-        return Measure.of(observed, (empty.expand(observed.shape), "no rows"))
+        return calibration.observed_fraction(total)
 
 
 class QuantileCalibrationError(CalibrationCurve):
@@ -87,11 +78,9 @@ class QuantileCalibrationError(CalibrationCurve):
         self.norm: calibration.Norm = norm
         calibration.calibration_error(torch.zeros(1), torch.zeros(1), norm)
 
-    def compute(self) -> Measure:
+    def result(self, total: Tensor, number: Tensor) -> Tensor:
         """Return the error."""
-        histogram, empty = self.pooled()
-        error = calibration.calibration_error(calibration.observed_fraction(histogram), self.levels, self.norm)
-        return Measure.of(error, (empty, "no rows"))
+        return calibration.calibration_error(calibration.observed_fraction(total), self.levels, self.norm)
 
 
 class MiscalibrationArea(CalibrationCurve):
@@ -99,14 +88,12 @@ class MiscalibrationArea(CalibrationCurve):
 
     higher_is_better = False
 
-    def compute(self) -> Measure:
+    def result(self, total: Tensor, number: Tensor) -> Tensor:
         """Return the area."""
-        histogram, empty = self.pooled()
-        area = calibration.miscalibration_area(calibration.observed_fraction(histogram), self.levels.to(histogram.device))
-        return Measure.of(area, (empty, "no rows"))
+        return calibration.miscalibration_area(calibration.observed_fraction(total), self.levels.to(total.device))
 
 
-class AdversarialGroupCalibration(CalibrationCurve):
+class AdversarialGroupCalibration(QuantileCalibrationError):
     """Calibration error of the worst random group, for each size of group: ``[2, F, *kept]``, mean over trials and standard error.
 
     Args:
@@ -114,14 +101,11 @@ class AdversarialGroupCalibration(CalibrationCurve):
             :func:`rwmu.uncertainty.functional.calibration.adversarial_group_calibration`.
     """
 
-    higher_is_better = False
-
     def __init__(
         self,
         steps: int,
         *arguments: Any,
         fractions: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0),
-        norm: calibration.Norm = "mean_absolute",
         groups: int = 10,
         trials: int = 10,
         seed: int = 0,
@@ -130,23 +114,20 @@ class AdversarialGroupCalibration(CalibrationCurve):
         super().__init__(steps, *arguments, **kwargs)
         if not all(0.0 <= fraction <= 1.0 for fraction in fractions) or not fractions or groups < 1 or trials < 2:
             raise ConfigError("Adversarial groups need fractions between 0 and 1, one group or more, and two trials or more.")
-        self.fractions, self.norm, self.groups, self.trials, self.seed = tuple(fractions), norm, groups, trials, seed
+        self.fractions, self.groups, self.trials, self.seed = tuple(fractions), groups, trials, seed
 
     def compute(self) -> Measure:
         """Return the errors."""
-        histogram, _ = self.pooled()
-        shape = histogram.shape[1:]
-        result = histogram.new_zeros(2, len(self.fractions), max(shape.numel(), 1))
-        number = histogram.reshape(len(histogram), -1).sum(dim=0)
-        for cell, counts in enumerate(histogram.reshape(len(histogram), -1).T):
-            if number[cell] >= 2:
+        number, total = self.number(), self.pool(self.total)
+        result = total.new_zeros(2, len(self.fractions), number.numel())
+        for cell, counts in enumerate(total.flatten(1).T if number.ndim else total[None]):
+            if counts.sum() >= 2:
                 found = calibration.adversarial_group_calibration(
                     counts, self.levels, self.fractions, self.norm, self.groups, self.trials, self.seed + cell
                 )
                 result[:, :, cell] = torch.stack(found).to(result)
-        result = result.reshape(2, len(self.fractions), *shape)
-        number = number.reshape(shape).expand(result.shape)
-        return Measure.of(result, (number == 0, "no rows"), (number < 2, "fewer rows than the 2 of the smallest group"))
+        result = result.reshape(2, len(self.fractions), *number.shape)
+        return Measure.of(result, (number == 0, NO_ROWS), (number < 2, "fewer rows than the 2 of the smallest group"))
 
 
 class ENCE(RowMetric):
@@ -156,7 +137,7 @@ class ENCE(RowMetric):
         num_bins: bins of equally many rows, by ascending spread.
     """
 
-    columns: ClassVar = {"variance": torch.float64, "squared_error": torch.float64}
+    columns = ("variance", "squared_error")
 
     def __init__(self, steps: int, *arguments: Any, num_bins: int = 10, **kwargs: Any) -> None:
         super().__init__(steps, *arguments, **kwargs)
@@ -172,7 +153,5 @@ class ENCE(RowMetric):
 
     def compute(self) -> Measure:
         """Return the error."""
-        if self.empty:
-            return Measure.missing("no rows", self.kept_shape)
-        counts, variance, squared_error, _ = self.stored(apart=self.keep)
+        counts, variance, squared_error, _ = self.stored(*self.keep)
         return calibration.ence(variance, squared_error, counts, self.num_bins)

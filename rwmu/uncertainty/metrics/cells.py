@@ -1,12 +1,10 @@
 """What every metric shares: the shapes it takes, the axes it keeps, and sums or rows that any number of processes may add up.
 
-A *cell* is one member, one step of the forecast and one state dimension: ``[E, K, D]``. Streaming metrics hold one sum a cell;
-those that must order rows hold the rows. ``keep`` names the axes of the result; over the others, rows are pooled (so a step with
-twice as many valid rows counts twice), never means averaged. Every state is a float64 sum or a concatenation, so that torchmetrics
-reduces it over processes, and ``merge_state`` over parts, to exactly what one metric would hold: in the order of the processes, and
-also where one of them saw no row.
-
-``compute`` returns a :class:`rwmu.uncertainty.measure.Measure`, whose cells say why where they are not numbers.
+A *cell* is one member, one step of the forecast and one state dimension: ``[E, K, D]``. A :class:`SumMetric` holds sums of each
+cell; a :class:`RowMetric`, which must order rows, holds the rows. ``keep`` names the axes of the result; over the others, rows are
+pooled (so a step with twice as many valid rows counts twice), never means averaged. Every state is a float64 sum or a
+concatenation, so that torchmetrics reduces it over processes, and ``merge_state`` over parts, to exactly what one metric would
+hold: in the order of the processes, and also where one of them saw no row.
 """
 
 from __future__ import annotations
@@ -24,77 +22,8 @@ from rwmu.errors import ConfigError
 from rwmu.uncertainty.measure import Measure, require_finite
 
 AXES = ("member", "step", "dim")
+NO_ROWS = "no rows"
 _SHARED = ("truth", "error")  # what all members may have in common; whatever else is given must have its member axis
-
-
-def axes_to_keep(keep: Collection[str], known: Collection[str] = AXES) -> tuple[str, ...]:
-    """Return the axes in their fixed order.
-
-    Raises:
-        ConfigError: if one is unknown.
-    """
-    unknown = [name for name in keep if name not in known]
-    if isinstance(keep, str) or unknown:
-        raise ConfigError(f"keep is {keep!r}, but must be a list of names of axes out of {', '.join(known)}.")
-    return tuple(name for name in known if name in keep)
-
-
-def pool(cells: Tensor, keep: Collection[str]) -> Tensor:
-    """Sum ``[..., E, K, D]`` over the axes that are not kept."""
-    dropped = [index - 3 for index, name in enumerate(AXES) if name not in keep]
-    return cells.sum(dim=dropped) if dropped else cells
-
-
-def tell_apart(metric: Metric, *sums_of: object) -> None:
-    """Give a metric a state that holds no number, named after what its sums are of.
-
-    A ``MetricCollection`` takes metrics for one, and updates only the first, if their states have the same names and values after
-    the first batch. Sums of different things may well be equal then, if only because no row of that batch counts.
-    """
-    name = f"sums_{zlib.crc32(repr(sums_of).encode()):08x}"
-    metric.add_state(name, torch.zeros(0, dtype=torch.float64), dist_reduce_fx="sum")
-
-
-class ColumnMetric(Metric):
-    """A metric that must see all rows at once: it holds columns of rows, concatenated over batches and processes.
-
-    Each column has one dtype and one shape of a row from the start, so that a process that saw no row has its empty part of it, and
-    none of them waits for a collective call that another never makes. Memory grows with the rows.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
-
-    def add_column(self, name: str, dtype: torch.dtype, *row: int) -> None:
-        """Hold a column whose rows are of this dtype and shape."""
-        self.add_state(name, [], dist_reduce_fx="cat")
-        self._kinds[name] = (row, dtype)
-
-    def append(self, name: str, rows: Tensor) -> None:
-        """Add rows ``[N, *row]`` to a column, N of 0 or more."""
-        getattr(self, name).append(rows.to(self._kinds[name][1]).contiguous())
-
-    def column(self, name: str) -> Tensor:
-        """Return all rows of a column, ``[N, *row]``."""
-        held = getattr(self, name)
-        return dim_zero_cat(held) if len(held) else self._no_rows(name)
-
-    def _no_rows(self, name: str) -> Tensor:
-        row, dtype = self._kinds[name]
-        return torch.empty(0, *row, dtype=dtype, device=self.device)
-
-    def sync(self, *arguments: Any, **settings: Any) -> None:
-        """Gather the columns of all processes, as ``torchmetrics.Metric.sync``.
-
-        For a process without rows, torchmetrics would send one empty float32 axis, and gathers only what has one dtype and as many
-        axes everywhere: it gets an empty part of the column instead.
-        """
-        for name in self._kinds:
-            held = getattr(self, name)
-            if isinstance(held, list) and not held:
-                held.append(self._no_rows(name))
-        super().sync(*arguments, **settings)
 
 
 class CellMetric(Metric):
@@ -102,8 +31,11 @@ class CellMetric(Metric):
 
     Args:
         steps: K. dims: D. members: E of the forecasts, 1 where they have no member axis.
-        keep: which of ``member``, ``step``, ``dim`` the result keeps as axes, in this order.
+        keep: which of ``axes`` the result keeps, in their order.
         kwargs: those of ``torchmetrics.Metric``.
+
+    Raises:
+        ConfigError: if a size is below 1, or an axis unknown.
     """
 
     full_state_update = False
@@ -115,18 +47,15 @@ class CellMetric(Metric):
         super().__init__(**kwargs)
         if min(steps, dims, members) < 1:
             raise ConfigError(f"steps, dims and members are {steps}, {dims}, {members}, but must be at least 1.")
+        if isinstance(keep, str) or not set(keep) <= set(self.axes):
+            raise ConfigError(f"keep is {keep!r}, but must be a list of names of axes out of {', '.join(self.axes)}.")
         self.steps, self.dims, self.members = steps, dims, members
-        self.keep = axes_to_keep(keep, self.axes)
+        self.keep = tuple(name for name in self.axes if name in keep)
 
     @property
     def cells(self) -> tuple[int, int, int]:
         """Return E, K, D."""
         return self.members, self.steps, self.dims
-
-    @property
-    def kept_shape(self) -> tuple[int, ...]:
-        """Return the shape of the kept axes."""
-        return tuple(size for name, size in zip(AXES, self.cells, strict=True) if name in self.keep)
 
     def forecast(self, name: str, values: Tensor) -> Tensor:
         """Return ``[K, B]``, ``[K, B, D]`` or ``[E, K, B, D]`` as ``[E, K, B, D]`` (E is 1 without a member axis).
@@ -180,11 +109,11 @@ class CellMetric(Metric):
 
 
 class SumMetric(CellMetric):
-    """A metric that holds a sum a cell, ``[*leading, E, K, D]``, and how many rows it is of, ``[K]``.
+    """A metric that holds sums of each cell, ``[*leading, E, K, D]``, and of how many rows they are, ``[K]``.
 
     Args:
         leading: sizes of axes before those of the cells.
-        settings: those on which the sums depend.
+        sums_of: what the sums depend on; by default, the class. Metrics of the same may share one update in a ``MetricCollection``.
     """
 
     total: Tensor
@@ -197,65 +126,122 @@ class SumMetric(CellMetric):
         members: int = 1,
         keep: Collection[str] = (),
         leading: tuple[int, ...] = (),
-        settings: tuple[object, ...] = (),
+        sums_of: tuple[object, ...] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(steps, dims, members, keep, **kwargs)
-        self.leading = leading
-        tell_apart(self, type(self).__name__, *settings)
-        self.add_state("total", torch.zeros(*leading, *self.cells, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("rows", torch.zeros(steps, dtype=torch.float64), dist_reduce_fx="sum")
+        # A collection takes metrics for one if their states have the same names and values after the first batch. Sums of different
+        # things may well be equal then, if only because no row of that batch counts: an empty state tells them apart by its name.
+        self.add_sums(f"sums_{zlib.crc32(repr(sums_of or type(self).__name__).encode()):08x}", 0)
+        self.add_sums("total", *leading, *self.cells)
+        self.add_sums("rows", steps)
 
-    def add(self, values: Tensor, counts: Tensor) -> None:
-        """Add values ``[*leading, E, K, B, D]`` of the rows ``[K, B]`` that count."""
-        values = torch.where(counts[:, :, None], values.double(), 0.0)
-        self.total = self.total + values.sum(dim=-2)
+    def add_sums(self, name: str, *shape: int) -> None:
+        """Hold a state that processes and parts add up."""
+        self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def add(self, sums: Tensor, counts: Tensor) -> None:
+        """Add sums ``[*leading, E, K, D]`` of the rows ``[K, B]`` that count."""
+        self.total = self.total + sums
         self.rows = self.rows + counts.double().sum(dim=1)
 
-    def mean(self) -> tuple[Tensor, Tensor]:
-        """Return the pooled mean ``[*leading, *kept]``, and where no row was pooled."""
-        number = pool(self.rows[None, :, None].expand(self.cells), self.keep)
-        return pool(self.total, self.keep) / number.clamp(min=1.0), (number == 0).expand((*self.leading, *number.shape))
+    def add_rows(self, values: Tensor, counts: Tensor) -> None:
+        """Add values ``[*leading, E, K, B, D]`` of the rows ``[K, B]`` that count."""
+        self.add(torch.where(counts[:, :, None], values.double(), 0.0).sum(dim=-2), counts)
+
+    def pool(self, cells: Tensor) -> Tensor:
+        """Sum ``[..., E, K, D]`` over the axes that are not kept."""
+        dropped = [index - 3 for index, name in enumerate(AXES) if name not in self.keep]
+        return cells.sum(dim=dropped) if dropped else cells
+
+    def number(self) -> Tensor:
+        """Return how many rows were pooled, ``[*kept]``."""
+        return self.pool(self.rows[None, :, None].expand(self.cells))
 
     def compute(self) -> Measure:
-        """Return the mean of the kept cells."""
-        mean, empty = self.mean()
-        return Measure.of(mean, (empty, "no rows"))
+        """Return the result of the kept cells."""
+        number = self.number()
+        return Measure.of(self.result(self.pool(self.total), number.clamp(min=1.0)), (number == 0, NO_ROWS))
+
+    def result(self, total: Tensor, number: Tensor) -> Tensor:
+        """Return what comes of pooled sums ``[*leading, *kept]`` of so many rows ``[*kept]``: by default, their mean."""
+        return total / number
+
+
+class ColumnMetric(Metric):
+    """A metric that must see all rows at once: it holds columns of rows, concatenated over batches and processes.
+
+    Each column has one dtype and one shape of a row from the start, so that a process that saw no row has its empty part of it, and
+    none of them waits for a collective call that another never makes. Memory grows with the rows.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+
+    def add_column(self, name: str, dtype: torch.dtype, *row: int) -> None:
+        """Hold a column whose rows are of this dtype and shape."""
+        self.add_state(name, [], dist_reduce_fx="cat")
+        self._kinds[name] = (row, dtype)
+
+    def append(self, **columns: Tensor) -> None:
+        """Add rows ``[N, *row]`` to columns, N of 0 or more."""
+        for name, rows in columns.items():
+            getattr(self, name).append(rows.to(self._kinds[name][1]).contiguous())
+
+    def column(self, name: str) -> Tensor:
+        """Return all rows of a column, ``[N, *row]``."""
+        held = getattr(self, name)
+        return dim_zero_cat(held) if len(held) else self._blank(name, 0)
+
+    def _blank(self, name: str, number: int) -> Tensor:
+        row, dtype = self._kinds[name]
+        return torch.zeros(number, *row, dtype=dtype, device=self.device)
+
+    def sync(self, *arguments: Any, **settings: Any) -> None:
+        """Gather the columns of all processes, as ``torchmetrics.Metric.sync``.
+
+        For a process without rows, torchmetrics would send one empty float32 axis, and gathers only what has one dtype and as many
+        axes everywhere: it gets an empty part of the column instead.
+        """
+        for name in self._kinds:
+            held = getattr(self, name)
+            if isinstance(held, list) and not held:
+                held.append(self._blank(name, 0))
+        super().sync(*arguments, **settings)
 
 
 class RowMetric(CellMetric, ColumnMetric):
     """A metric that holds columns ``[N, E, K, D]`` and which rows count ``[N, K]``: choose steps and dimensions accordingly."""
 
-    columns: ClassVar[dict[str, torch.dtype]] = {}
+    columns: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any) -> None:
         super().__init__(steps, dims, members, keep, **kwargs)
-        for name, dtype in self.columns.items():
-            self.add_column(name, dtype, *self.cells)
+        for name in self.columns:
+            self.add_column(name, torch.float64, *self.cells)
         self.add_column("counts", torch.bool, steps)
 
     def store(self, counts: Tensor, *columns: Tensor) -> None:
         """Keep columns ``[E, K, B, D]`` (E or 1) of a batch whose rows ``[K, B]`` count."""
-        for name, values in zip(self.columns, columns, strict=True):
-            self.append(name, values.expand(self.members, -1, -1, -1).permute(2, 0, 1, 3))
-        self.append("counts", counts.T)
+        rows = [values.expand(self.members, -1, -1, -1).permute(2, 0, 1, 3) for values in columns]
+        self.append(counts=counts.T, **dict(zip(self.columns, rows, strict=True)))
 
-    def stored(self, *, apart: Collection[str]) -> tuple[Tensor, ...]:
+    def stored(self, *apart: str) -> tuple[Tensor, ...]:
         """Return which rows count and every column as ``[*apart axes, rows]``: what is not apart is pooled.
 
         The step index of each row follows last.
         """
-        counts = self.column("counts")
-        shape = (len(counts), *self.cells)
-        index = torch.arange(self.steps, device=counts.device)[None, None, :, None].expand(shape)
-        full = [counts[:, None, :, None].expand(shape)]
-        full += [self.column(name) for name in self.columns] + [index]
+        held = [self.column(name) for name in ("counts", *self.columns)]
+        if not len(held[0]):  # functions of rows want one, if only one that does not count
+            held = [self._blank(name, 1) for name in ("counts", *self.columns)]
+        shape = (len(held[0]), *self.cells)
+        index = torch.arange(self.steps, device=held[0].device)[None, None, :, None].expand(shape)
+        full = [held[0][:, None, :, None].expand(shape), *held[1:], index]
         front = [1 + place for place, name in enumerate(AXES) if name in apart]
         behind = [place for place in range(4) if place not in front]
         sizes = [shape[place] for place in front]
         return tuple(tensor.permute(*front, *behind).reshape(*sizes, -1) for tensor in full)
-
-    @property
-    def empty(self) -> bool:
-        """Return whether no row was seen, in whatever batches."""
-        return len(self.column("counts")) == 0

@@ -13,25 +13,37 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError
+from rwmu.settings import choose
 from rwmu.uncertainty.functional.calibration import binned_error, probability_bins
 from rwmu.uncertainty.measure import Measure
-from rwmu.uncertainty.metrics.cells import CellMetric, pool, tell_apart
+from rwmu.uncertainty.metrics.cells import NO_ROWS, SumMetric
 
 Rate = Literal["recall", "specificity", "precision"]
-# Which counts a rate divides, and how rows are called without which there is none.
+# Which sums a rate divides, and how rows are called without which there is none.
+_HIT, _FALSE_ALARM, _LEFT_ALONE, _MISSED = range(4)
 _RATES = {
-    "recall": ("tp", "fn", "no positive row, so nothing to be found"),
-    "specificity": ("tn", "fp", "no negative row, so no false alarm to be had"),
-    "precision": ("tp", "fp", "never predicted, so no prediction to be right"),
+    "recall": (_HIT, _MISSED, "no positive row, so nothing to be found"),
+    "specificity": (_LEFT_ALONE, _FALSE_ALARM, "no negative row, so no false alarm to be had"),
+    "precision": (_HIT, _FALSE_ALARM, "never predicted, so no prediction to be right"),
 }
 
 
-def _require_labels(truth: Tensor) -> None:
-    if not bool(((truth == 0) | (truth == 1)).all()):
-        raise ValueError("the truth of a head must be 0 or 1 on every row that counts")
+class HeadMetric(SumMetric):
+    """What metrics of heads take."""
+
+    def judged(self, logits: Tensor, truth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return which rows count ``[K, B]``, probabilities and truth ``[E, K, B, C]``.
+
+        Raises:
+            ValueError: if a truth is neither 0 nor 1.
+        """
+        counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
+        if not bool(((truth == 0) | (truth == 1)).all()):
+            raise ValueError("the truth of a head must be 0 or 1 on every row that counts")
+        return counts, logits.double().sigmoid(), truth.double().expand_as(logits)
 
 
-class HeadRate(CellMetric):
+class HeadRate(HeadMetric):
     """Recall, specificity or precision of heads at a threshold, ``[*kept]``: a probability.
 
     Args:
@@ -41,10 +53,6 @@ class HeadRate(CellMetric):
     """
 
     higher_is_better = True
-    tp: Tensor
-    fp: Tensor
-    tn: Tensor
-    fn: Tensor
 
     def __init__(
         self,
@@ -56,64 +64,48 @@ class HeadRate(CellMetric):
         threshold: float = 0.5,
         **kwargs: Any,
     ) -> None:
-        super().__init__(steps, heads, members, keep, **kwargs)
-        if rate not in _RATES or not 0.0 < threshold < 1.0:
-            raise ConfigError(
-                f"rate and threshold are {rate!r} and {threshold}, but must be of {', '.join(_RATES)} and within 0 and 1."
-            )
+        choose("The rate", rate, _RATES)
+        if not 0.0 < threshold < 1.0:
+            raise ConfigError(f"The threshold of a head is {threshold}, but must be within 0 and 1.")
+        super().__init__(steps, heads, members, keep, leading=(4,), sums_of=("decisions", threshold), **kwargs)
         self.rate, self.threshold = rate, threshold
-        tell_apart(self, threshold)
-        for name in ("tp", "fp", "tn", "fn"):
-            self.add_state(name, torch.zeros(self.cells, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch."""
-        counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
-        _require_labels(truth)
-        found, true = logits.double().sigmoid() > self.threshold, truth.bool().expand_as(logits)
-        for name, rows in {"tp": found & true, "fp": found & ~true, "tn": ~found & ~true, "fn": ~found & true}.items():
-            setattr(self, name, getattr(self, name) + (rows & counts[None, :, :, None]).sum(dim=2))
+        counts, probability, truth = self.judged(logits, truth, valid)
+        found, true = probability > self.threshold, truth.bool()
+        self.add_rows(torch.stack([found & true, found & ~true, ~found & ~true, ~found & true]), counts)
 
     def compute(self) -> Measure:
         """Return the rate."""
         right, wrong, reason = _RATES[self.rate]
-        rows = pool(self.tp + self.fp + self.tn + self.fn, self.keep)
-        hits, misses = pool(getattr(self, right), self.keep), pool(getattr(self, wrong), self.keep)
-        return Measure.of(hits / (hits + misses).clamp(min=1.0), (rows == 0, "no rows"), (hits + misses == 0, reason))
+        decisions = self.pool(self.total)
+        number = decisions[right] + decisions[wrong]
+        return Measure.of(decisions[right] / number.clamp(min=1.0), (self.number() == 0, NO_ROWS), (number == 0, reason))
 
 
-class HeadCalibrationError(CellMetric):
+class HeadCalibrationError(HeadMetric):
     """Expected calibration error of heads, ``[*kept]``: mean over bins of |predicted - observed frequency|, a probability.
 
     Args:
         steps: K. heads: C. num_bins: bins of equal width in probability.
     """
 
-    predicted: Tensor
-    observed: Tensor
-    number: Tensor
-
     def __init__(
         self, steps: int, heads: int = 1, members: int = 1, keep: Collection[str] = (), num_bins: int = 15, **kwargs: Any
     ) -> None:
-        super().__init__(steps, heads, members, keep, **kwargs)
         if num_bins < 1:
             raise ConfigError(f"num_bins is {num_bins}, but must be at least 1.")
+        super().__init__(steps, heads, members, keep, leading=(3, num_bins), sums_of=("bins", num_bins), **kwargs)
         self.num_bins = num_bins
-        tell_apart(self, num_bins)
-        for name in ("predicted", "observed", "number"):
-            self.add_state(name, torch.zeros(num_bins, *self.cells, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch."""
-        counts, logits, truth = self.aligned(valid, logits=logits, truth=truth)
-        _require_labels(truth)
-        probability = logits.double().sigmoid()
-        probability, truth = (tensor.movedim(2, -1) for tensor in (probability, truth.double().expand_as(logits)))  # [E, K, C, B]
-        found = probability_bins(probability, truth, counts[None, :, None].expand_as(truth), self.num_bins).movedim(-1, 1)
-        self.predicted, self.observed, self.number = self.predicted + found[0], self.observed + found[1], self.number + found[2]
+        counts, *rows = self.judged(logits, truth, valid)
+        probability, truth = (tensor.movedim(2, -1) for tensor in rows)  # [E, K, C, B]
+        bins = probability_bins(probability, truth, counts[None, :, None].expand_as(truth), self.num_bins)
+        self.add(bins.movedim(-1, 1), counts)
 
-    def compute(self) -> Measure:
+    def result(self, total: Tensor, number: Tensor) -> Tensor:
         """Return the error."""
-        bins = torch.stack([pool(sums, self.keep).movedim(0, -1) for sums in (self.predicted, self.observed, self.number)])
-        return Measure.of(binned_error(bins), (bins[2].sum(dim=-1) == 0, "no rows"))
+        return binned_error(total.movedim(1, -1))

@@ -7,26 +7,27 @@ axis. Ranks need all rows at once, so these hold rows.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, ClassVar, Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError, DataError
+from rwmu.settings import choose
 from rwmu.uncertainty.functional import falls, ranking, sparsification
 from rwmu.uncertainty.measure import Measure, require_finite
 from rwmu.uncertainty.metrics.cells import ColumnMetric, RowMetric
 
 Depth = Literal["overall", "within_step", "partial", "step_counter"]
 REMOVED = tuple(index / 20 for index in range(20))
-DEPTHS = ("overall", "within_step", "partial", "step_counter")
 ONE_MEMBER = "one member: it cannot disagree, so there is no epistemic uncertainty to judge"
 
 
 class ErrorMetric(RowMetric):
     """What metrics of uncertainty beside error hold."""
 
-    columns: ClassVar = {"uncertainty": torch.float64, "error": torch.float64}
+    columns = ("uncertainty", "error")
 
     def update(self, uncertainty: Tensor, error: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch.
@@ -66,10 +67,8 @@ class ErrorCorrelation(ErrorMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(steps, dims, members, keep, **kwargs)
-        if relation not in ranking.RELATIONS or depth not in DEPTHS:
-            raise ConfigError(
-                f"relation and depth are {relation!r} and {depth!r}, but must be of {ranking.RELATIONS} and {DEPTHS}."
-            )
+        choose("The relation", relation, ranking.RELATIONS)
+        choose("The depth", depth, get_args(Depth))
         if depth != "overall" and "step" in self.keep:
             raise ConfigError(
                 f"Within one step there is nothing to hold constant: keep 'step' with depth 'overall', not {depth!r}."
@@ -82,11 +81,9 @@ class ErrorCorrelation(ErrorMetric):
 
     def compute(self) -> Measure:
         """Return the correlation."""
-        if self.empty:
-            return Measure.missing("no rows", self.kept_shape)
         if self.depth == "within_step":
             return self._within_step()
-        counts, uncertainty, error, step = self.stored(apart=self.keep)
+        counts, uncertainty, error, step = self.stored(*self.keep)
         if self.depth == "partial":
             return ranking.partial_correlation(uncertainty, error, step, counts, self.relation, self.needed)
         if self.depth == "step_counter":
@@ -94,72 +91,60 @@ class ErrorCorrelation(ErrorMetric):
         return ranking.correlation(uncertainty, error, counts, self.relation, self.needed)
 
     def _within_step(self) -> Measure:
-        counts, uncertainty, error, _ = self.stored(apart=(*self.keep, "step"))
+        rows = self.stored(*self.keep, "step")[:3]
         # The axis of steps lies between those of members and dimensions; the average is over the last but one.
-        if "dim" in self.keep:
-            counts, uncertainty, error = (tensor.transpose(-3, -2) for tensor in (counts, uncertainty, error))
+        counts, uncertainty, error = (tensor.transpose(-3, -2) for tensor in rows) if "dim" in self.keep else rows
         weights = None if self.weights is None else torch.tensor(self.weights, dtype=torch.float64)
         return ranking.within_step_correlation(uncertainty, error, counts, self.relation, weights, self.needed)
 
 
-class AUSE(ErrorMetric):
+class SparsificationMetric(ErrorMetric):
+    """What is left of the error when rows are taken away.
+
+    Args:
+        norm: how remaining errors are pooled, ``mean`` or ``root_mean_square``.
+    """
+
+    def __init__(self, steps: int, *arguments: Any, norm: sparsification.ErrorNorm = "mean", **kwargs: Any) -> None:
+        super().__init__(steps, *arguments, **kwargs)
+        self.norm: sparsification.ErrorNorm = norm
+
+
+class AUSE(SparsificationMetric):
     """Area under the sparsification error, ``[*kept]``: 0 where the uncertainty orders rows as their errors do.
 
     Args:
         order: ``uncertainty``, or ``random`` for the area that chance would have.
-        norm: how remaining errors are pooled, ``mean`` or ``root_mean_square``.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        *arguments: Any,
-        order: sparsification.Order = "uncertainty",
-        norm: sparsification.ErrorNorm = "mean",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, steps: int, *arguments: Any, order: sparsification.Order = "uncertainty", **kwargs: Any) -> None:
         super().__init__(steps, *arguments, **kwargs)
         self.order: sparsification.Order = order
-        self.norm: sparsification.ErrorNorm = norm
 
     def compute(self) -> Measure:
         """Return the area."""
-        if self.empty:
-            return Measure.missing("no rows", self.kept_shape)
-        counts, uncertainty, error, _ = self.stored(apart=self.keep)
+        counts, uncertainty, error, _ = self.stored(*self.keep)
         return sparsification.ause(uncertainty, error, counts, self.order, self.norm)
 
 
-class SparsificationCurve(ErrorMetric):
+class SparsificationCurve(SparsificationMetric):
     """Part of the error that is left when a fraction of the rows is removed, ``[3, *kept, P]``.
 
     First by uncertainty, then by the oracle, then at random (in expectation, 1 throughout with ``norm="mean"``).
 
     Args:
-        removed: P fractions. norm: as in :class:`AUSE`.
+        removed: P fractions.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        *arguments: Any,
-        removed: Sequence[float] = REMOVED,
-        norm: sparsification.ErrorNorm = "mean",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, steps: int, *arguments: Any, removed: Sequence[float] = REMOVED, **kwargs: Any) -> None:
         super().__init__(steps, *arguments, **kwargs)
         self.removed = tuple(removed)
-        self.norm: sparsification.ErrorNorm = norm
 
     def compute(self) -> Measure:
         """Return the three curves."""
-        if self.empty:
-            return Measure.missing("no rows", (3, *self.kept_shape, len(self.removed)))
-        counts, uncertainty, error, _ = self.stored(apart=self.keep)
-        orders: tuple[sparsification.Order, ...] = ("uncertainty", "oracle", "random")
-        return Measure.stack(
-            [sparsification.sparsification_curve(uncertainty, error, counts, self.removed, order, self.norm) for order in orders]
-        )
+        counts, uncertainty, error, _ = self.stored(*self.keep)
+        curve = partial(sparsification.sparsification_curve, uncertainty, error, counts, self.removed)
+        return Measure.stack([curve(order, self.norm) for order in get_args(sparsification.Order)])
 
 
 class FallForesight(ColumnMetric):
@@ -171,8 +156,6 @@ class FallForesight(ColumnMetric):
         within: numbers of steps. kwargs: those of ``torchmetrics.Metric``.
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
 
     def __init__(self, within: Sequence[int] = (1, 5, 10, 25), **kwargs: Any) -> None:
@@ -198,15 +181,12 @@ class FallForesight(ColumnMetric):
             raise ValueError(f"score is {tuple(score.shape)}, but steps are {tuple(steps.shape)} (or valid is of another shape)")
         counts = torch.ones_like(steps, dtype=torch.bool) if valid is None else valid.bool()
         require_finite(score=score[counts])
-        self.append("score", score[counts])
-        self.append("steps", steps[counts])
+        self.append(score=score[counts], steps=steps[counts])
 
     def compute(self) -> Measure:
         """Return one AUROC for each of ``within``."""
         score, steps = self.column("score"), self.column("steps")
-        if not len(score):
-            return Measure.missing("no rows", (len(self.within),))
-        if not bool((steps >= 0).any()):
+        if len(steps) and not bool((steps >= 0).any()):
             return Measure.missing("nothing ever falls", (len(self.within),))
         if len(steps) > 1 and bool((score == score[0]).all()):
             return Measure.missing("the score is the same in every row", (len(self.within),))

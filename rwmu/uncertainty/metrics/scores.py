@@ -6,36 +6,40 @@ Shapes of all: forecasts ``[K, B, D]`` or ``[E, K, B, D]``, samples ``[S, K, B, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from rwmu.errors import ConfigError
+from rwmu.settings import choose
 from rwmu.uncertainty.functional import scores
 from rwmu.uncertainty.measure import Measure, require_finite, require_positive
 from rwmu.uncertainty.metrics.cells import SumMetric
 
 
-class GaussianNLL(SumMetric):
+class GaussianMetric(SumMetric):
+    """Mean of a score of Gaussians."""
+
+    score: ClassVar[Callable[..., Tensor]]
+
+    def update(self, mean: Tensor, std: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
+        """Add a batch."""
+        counts, mean, std, truth = self.aligned(valid, mean=mean, std=std, truth=truth)
+        require_positive(std=std)
+        self.add_rows(self.score(mean.double(), std.double(), truth.double()), counts)
+
+
+class GaussianNLL(GaussianMetric):
     """Mean negative log density of the truth under Gaussians, nats a dimension."""
 
-    def update(self, mean: Tensor, std: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
-        """Add a batch."""
-        counts, mean, std, truth = self.aligned(valid, mean=mean, std=std, truth=truth)
-        require_positive(std=std)
-        self.add(scores.gaussian_nll(mean.double(), std.double(), truth.double()), counts)
+    score = staticmethod(scores.gaussian_nll)
 
 
-class GaussianCRPS(SumMetric):
+class GaussianCRPS(GaussianMetric):
     """Mean continuous ranked probability score of Gaussians, in the unit of the state."""
 
-    def update(self, mean: Tensor, std: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
-        """Add a batch."""
-        counts, mean, std, truth = self.aligned(valid, mean=mean, std=std, truth=truth)
-        require_positive(std=std)
-        self.add(scores.gaussian_crps(mean.double(), std.double(), truth.double()), counts)
+    score = staticmethod(scores.gaussian_crps)
 
 
 class Sharpness(SumMetric):
@@ -45,42 +49,43 @@ class Sharpness(SumMetric):
         """Add a batch."""
         counts, std = self.aligned(valid, std=std)
         require_positive(std=std)
-        self.add(std.double().square(), counts)
+        self.add_rows(std.double().square(), counts)
 
-    def compute(self) -> Measure:
-        """Return the root mean variance of the kept cells."""
-        mean, empty = self.mean()
-        return Measure.of(mean.sqrt(), (empty, "no rows"))
+    def result(self, total: Tensor, number: Tensor) -> Tensor:
+        """Return the root mean variance."""
+        return (total / number).sqrt()
 
 
-class SampleMetric(SumMetric):
-    """What scores of samples share: a fair estimator of one sample is nothing, and says so.
+class SampleCRPS(SumMetric):
+    """Mean continuous ranked probability score of samples ``[S, K, B, D]``, in the unit of the state.
 
     Args:
-        estimator: ``fair`` or ``plain``, see :func:`rwmu.uncertainty.functional.scores.sample_crps`.
+        estimator: ``fair`` or ``plain``, see :func:`rwmu.uncertainty.functional.scores.sample_crps`. A fair estimator of one sample
+            is nothing, and says so.
     """
 
     lone: Tensor
-    higher_is_better = False
+    score: ClassVar[Callable[..., Tensor]] = staticmethod(scores.sample_crps)
 
     def __init__(
         self, steps: int, dims: int = 1, keep: Collection[str] = (), estimator: scores.Estimator = "fair", **kwargs: Any
     ) -> None:
-        super().__init__(steps, dims, 1, keep, settings=(estimator,), **kwargs)
-        if estimator not in scores.ESTIMATORS:
-            raise ConfigError(f"estimator is {estimator!r}, but must be one of {', '.join(scores.ESTIMATORS)}.")
+        choose("The estimator", estimator, scores.ESTIMATORS)
+        super().__init__(steps, dims, 1, keep, sums_of=(type(self).__name__, estimator), **kwargs)
         self.estimator: scores.Estimator = estimator
-        self.add_state("lone", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.state_dim = dims
+        self.add_sums("lone")
 
-    def sampled(self, samples: Tensor, truth: Tensor, valid: Tensor | None, dims: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Return rows that count, samples and truth; None where one sample is too few.
+    def update(self, samples: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
+        """Add a batch.
 
         Raises:
             ValueError: if a shape does not fit.
         """
-        if samples.ndim != 4 or samples.shape[1:] != truth.shape or truth.shape[0] != self.steps or truth.shape[2] != dims:
+        expected = (self.steps, self.state_dim)
+        if samples.ndim != 4 or samples.shape[1:] != truth.shape or (truth.shape[0], truth.shape[2]) != expected:
             raise ValueError(
-                f"{type(self).__name__} takes samples [S, {self.steps}, B, {dims}] and truth [{self.steps}, B, {dims}], "
+                f"{type(self).__name__} takes samples [S, K, B, D] and truth [K, B, D] with K, D = {expected}, "
                 f"not {tuple(samples.shape)} and {tuple(truth.shape)}"
             )
         counts = self.which_count(valid, truth.shape[1], truth.device)
@@ -89,48 +94,33 @@ class SampleMetric(SumMetric):
         require_finite(samples=samples, truth=truth)
         if self.estimator == "fair" and len(samples) < 2:
             self.lone = self.lone + counts.any().double()
-            return None
-        return counts, samples.double(), truth.double()
+            return
+        score = self.score(samples.double(), truth.double(), self.estimator)
+        self.add_rows(score.reshape(1, *counts.shape, self.dims), counts)
 
     def compute(self) -> Measure:
         """Return the mean score of the kept cells."""
         if bool(self.lone > 0):
-            return Measure.missing("one sample (or member): the fair estimator compares two or more", self.kept_shape)
+            reason = "one sample (or member): the fair estimator compares two or more"
+            return Measure.missing(reason, self.number().shape)
         return super().compute()
 
 
-class SampleCRPS(SampleMetric):
-    """Mean continuous ranked probability score of samples ``[S, K, B, D]``, in the unit of the state."""
-
-    def update(self, samples: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
-        """Add a batch."""
-        ready = self.sampled(samples, truth, valid, self.dims)
-        if ready is not None:
-            counts, samples, truth = ready
-            self.add(scores.sample_crps(samples, truth, self.estimator)[None], counts)
-
-
-class EnergyScore(SampleMetric):
+class EnergyScore(SampleCRPS):
     """Mean energy score of samples ``[S, K, B, D]`` of the whole state, in its (normalised) unit; there is no axis ``dim`` to keep.
 
     Args:
-        steps: K. state_dim: D.
+        steps: K. state_dim: D. estimator: as of :class:`SampleCRPS`.
     """
 
     axes = ("member", "step")
+    score = staticmethod(scores.energy_score)
 
     def __init__(
         self, steps: int, state_dim: int, keep: Collection[str] = (), estimator: scores.Estimator = "fair", **kwargs: Any
     ) -> None:
         super().__init__(steps, 1, keep, estimator, **kwargs)
         self.state_dim = state_dim
-
-    def update(self, samples: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
-        """Add a batch."""
-        ready = self.sampled(samples, truth, valid, self.state_dim)
-        if ready is not None:
-            counts, samples, truth = ready
-            self.add(scores.energy_score(samples, truth, self.estimator)[None, :, :, None], counts)
 
 
 class IntervalMetric(SumMetric):
@@ -144,9 +134,9 @@ class IntervalMetric(SumMetric):
     def __init__(
         self, levels: Sequence[float], steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any
     ) -> None:
-        checked = tuple(scores.as_levels(levels).tolist())
-        super().__init__(steps, dims, members, keep, leading=(len(checked),), settings=checked, **kwargs)
-        self.levels = checked
+        self.levels = tuple(scores.as_levels(levels).tolist())
+        sums_of = (type(self).__name__, *self.levels)
+        super().__init__(steps, dims, members, keep, leading=(len(self.levels),), sums_of=sums_of, **kwargs)
 
     def update(self, lower: Tensor, upper: Tensor, truth: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch.
@@ -161,7 +151,7 @@ class IntervalMetric(SumMetric):
         lower, upper = (torch.stack([part[place] for part in parts]).double() for place in (1, 2))
         if not bool((lower <= upper).all()):
             raise ValueError("a lower end of an interval is above its upper end")
-        self.add(self.score(lower, upper, truth.double()), counts)
+        self.add_rows(self.score(lower, upper, truth.double()), counts)
 
     def score(self, lower: Tensor, upper: Tensor, truth: Tensor) -> Tensor:
         """Return ``[L, E, K, B, D]`` of ends of this shape and truth ``[1, K, B, D]``."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rwmu.uncertainty.functional.weighted import weighted_correlation, weighted_ranks
+from rwmu.uncertainty.functional.falls import weighted_area
+from rwmu.uncertainty.functional.ranking import weighted_correlation
 
 
 def rank_within(group: Tensor, score: Tensor, error: Tensor, weights: Tensor) -> Tensor:
@@ -49,6 +50,4 @@ def fall_area(score: Tensor, steps: Tensor, within: int, weights: Tensor) -> Ten
         weights: ``[R, B]``, how many rows each one stands for in each draw.
     """
     positive = (steps >= 1) & (steps <= within)
-    before, others = weights * positive, weights * (~positive & (steps != 0))
-    area = (before * weighted_ranks(score, others)).sum(dim=1)
-    return area / (before.sum(dim=1) * others.sum(dim=1))
+    return weighted_area(score, positive, weights * (steps != 0))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwmu.uncertainty.composition import fall_area, pairs_in_order, rank_within
+from experiments.shared_vs_independent.composition import fall_area, pairs_in_order, rank_within
 from rwmu.uncertainty.functional.falls import fall_foresight
 
 ERROR = torch.tensor([1.0, 1.1, 1.2, 1.3, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
