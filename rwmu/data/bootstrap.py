@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
-from rwmu.data.settings import StreamSettings
+from rwmu.data.settings import DataSettings
 from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.records import Batch, Window
@@ -35,17 +35,20 @@ class BootstrapWindows(IterableDataset[Batch]):
     A member's resample of the episodes is drawn once, with replacement, from ``(seed, member)``; so are its windows, so that they
     do not depend on the number of members. Episodes that come in a later round are resampled by themselves, so that a member keeps
     its resample of those before. Where windows are common, a shared base reads each history once for all members. Only episodes of
-    at least ``length`` rows take part. Falls are rare, and a model that is to foresee them must see them: hence ``endings``.
+    at least H + K rows take part. Falls are rare, and a model that is to foresee them must see them: hence ``endings``.
 
     Args:
         episodes: all of them, in physical units.
         rounds: the training episodes, ascending ids (int64), a tensor for each round in which they came: one for offline data.
         normalizer: applied to the states.
-        settings: sizes and emphasis.
+        settings: of windows and batches.
+        num_members: E.
         seed: of the resamples and of the batches.
         mirrors: augmentation beside the identity; each window is drawn as it is or in one of these mirrors, all equally likely.
         extension_normalizer: applied to the extension, if the data have one; None leaves it as it is.
         device: where the rows lie and the batches are made.
+        batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one it
+            fetches one batch ahead, which a resumed run then skips).
     """
 
     def __init__(
@@ -53,24 +56,27 @@ class BootstrapWindows(IterableDataset[Batch]):
         episodes: Episodes,
         rounds: Sequence[Tensor],
         normalizer: Normalizer,
-        settings: StreamSettings,
+        settings: DataSettings,
+        num_members: int = 1,
         seed: int = 0,
         mirrors: Sequence[Mirror] = (),
         extension_normalizer: Normalizer | None = None,
         device: torch.device | str = "cpu",
+        batches_per_epoch: int | None = None,
     ) -> None:
         require_mirrorable(episodes, mirrors)
-        require_long_enough(episodes.lengths, torch.cat(list(rounds)), settings.length)
-        rounds = [ids[episodes.lengths[ids] >= settings.length] for ids in rounds]
+        length = settings.train_rows
+        require_long_enough(episodes.lengths, torch.cat(list(rounds)), length)
+        rounds = [ids[episodes.lengths[ids] >= length] for ids in rounds]
         train = episodes.select(torch.cat(rounds))
-        self.settings = settings
+        self.settings, self.batches_per_epoch, self._members = settings, batches_per_epoch, range(num_members)
         self._terminated = train.termination[train.offsets + train.lengths - 1]
         self._lengths = train.lengths
         resamples = self._resamples([len(ids) for ids in rounds], seed)
         self.member_episodes = [torch.cat(rounds)[resample] for resample in resamples]
         self._samplers, self._generators = self._streams(resamples, seed)
         if settings.bootstrap == "weights":
-            self._weights = _episode_weights(resamples, train.lengths, settings.length)
+            self._weights = _episode_weights(resamples, train.lengths, length)
             self._episode_of_row = train.episode_of_row
         self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
         self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
@@ -80,20 +86,19 @@ class BootstrapWindows(IterableDataset[Batch]):
 
     def _resamples(self, sizes: Sequence[int], seed: int) -> list[Tensor]:
         """Return the episodes of each member, places among the training episodes, of which ``sizes`` came in each round."""
-        members = range(self.settings.num_members)
         if self.settings.bootstrap not in ("episodes", "weights"):
-            return [torch.arange(sum(sizes)) for _ in members]
+            return [torch.arange(sum(sizes)) for _ in self._members]
         firsts = list(accumulate((0, *sizes[:-1])))
         numbered = list(zip(range(len(sizes)), firsts, sizes, strict=True))
-        return [torch.cat([first + _resample(size, seed, m, number) for number, first, size in numbered]) for m in members]
+        return [torch.cat([first + _resample(size, seed, m, number) for number, first, size in numbered]) for m in self._members]
 
     def _streams(self, resamples: Sequence[Tensor], seed: int) -> tuple[list[WindowSampler], list[torch.Generator]]:
         """Return where windows are drawn from, and the generators that draw them and (in_batch) their rows."""
-        bootstrap, members = self.settings.bootstrap, range(self.settings.num_members)
+        bootstrap, length = self.settings.bootstrap, self.settings.train_rows
         sources = list(resamples) if bootstrap in ("episodes", "windows") else [torch.arange(len(self._lengths))]
-        samplers = [WindowSampler(self._lengths, source, self.settings.length, self._terminated) for source in sources]
+        samplers = [WindowSampler(self._lengths, source, length, self._terminated) for source in sources]
         generators = [_generator(seed, member, "windows") for member in range(len(sources))]
-        rows = [_generator(seed, member, "rows") for member in members] if bootstrap == "in_batch" else []
+        rows = [_generator(seed, member, "rows") for member in self._members] if bootstrap == "in_batch" else []
         return samplers, generators + rows
 
     def termination_odds_ratio(self, scored_rows: float) -> float:
@@ -108,28 +113,26 @@ class BootstrapWindows(IterableDataset[Batch]):
         falls, rows = int(self._terminated.sum()), self._num_rows - len(self._lengths)
         if falls == 0:
             return 1.0
-        windows, size = int((self._lengths - self.settings.length + 1).sum()), self.settings.batch_size
+        windows, size = int((self._lengths - self.settings.train_rows + 1).sum()), self.settings.batch_size
         chosen, first = (round(share * size) / size for share in (self.settings.endings, self.settings.beginnings))
         in_a_window = chosen + (1.0 - chosen - first) * falls / windows
         return in_a_window / scored_rows / (falls / rows)
 
     def __len__(self) -> int:
-        if self.settings.batches_per_epoch is None:
+        if self.batches_per_epoch is None:
             raise TypeError("These batches have no end.")
-        return self.settings.batches_per_epoch
+        return self.batches_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        drawn, end = 0, self.settings.batches_per_epoch
-        while end is None or drawn < end:
+        for _ in count() if self.batches_per_epoch is None else range(self.batches_per_epoch):
             yield self.batch()
-            drawn += 1
 
     def batch(self) -> Batch:
         """Draw the next batch."""
         sources = zip(self._samplers, self._generators, strict=False)
         starts = torch.stack([self._draw(sampler, generator) for sampler, generator in sources])
         device = self._tables[0].device
-        tables = [gather_rows(table, starts.to(device), self.settings.length) for table in self._tables]
+        tables = [gather_rows(table, starts.to(device), self.settings.train_rows) for table in self._tables]
         window = Window(*(table.float() for table in tables))
         if self.settings.bootstrap == "in_batch":
             size = self.settings.batch_size

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from pydantic import InstanceOf
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -15,13 +16,13 @@ from rwmu.data.bootstrap import BootstrapWindows, require_mirrorable
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.fitness import audit
 from rwmu.data.normalizer import Normalizer
-from rwmu.data.settings import DataSettings, StreamSettings
+from rwmu.data.settings import DataSettings
 from rwmu.data.splits import extend_splits, split_episodes
 from rwmu.data.windows import gather, require_long_enough, spaced_starts
 from rwmu.records import Window
 from rwmu.robots.layout import Field, StateLayout
 from rwmu.robots.robot import Robot
-from rwmu.settings import choose
+from rwmu.settings import Count, checked, choose
 
 NormalizerPolicy = Literal["keep", "refit"]
 
@@ -37,7 +38,7 @@ class OfflineDataModule(LightningDataModule):
         settings: of the windows and splits.
         seed: of the resamples and the batches.
         num_members: E.
-        batches_per_epoch: see :class:`~rwmu.data.settings.StreamSettings`.
+        batches_per_epoch: see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
         normalizer: one to be used instead of fitting one on the training episodes.
 
     Attributes:
@@ -48,24 +49,25 @@ class OfflineDataModule(LightningDataModule):
         DataError, ConfigError: one sentence, for data or sizes that cannot be used.
     """
 
+    @checked("data")
     def __init__(
         self,
-        episodes: Episodes,
-        robot: Robot,
-        settings: DataSettings,
+        episodes: InstanceOf[Episodes],
+        robot: InstanceOf[Robot],
+        settings: InstanceOf[DataSettings],
         seed: int = 0,
-        num_members: int = 1,
-        batches_per_epoch: int | None = None,
-        normalizer: Normalizer | None = None,
+        num_members: Count = 1,
+        batches_per_epoch: Count | None = None,
+        normalizer: InstanceOf[Normalizer] | None = None,
     ) -> None:
         super().__init__()
         for name in settings.mirrors:
             choose(f"data.mirrors, for the robot '{robot.name}',", name, robot.mirrors)
-        self.settings, self.stream_settings = settings, _stream_settings(settings, num_members, batches_per_epoch)
+        self.settings, self._num_members, self._batches_per_epoch = settings, num_members, batches_per_epoch
         audit(episodes, robot)
         require_mirrorable(episodes, settings.mirrors)
         self.episodes, self.robot, self.seed = episodes, robot, seed
-        self.history, self.forecast, self.validation_length = settings.history, settings.forecast, settings.validation_rows
+        self.history, self.forecast = settings.history, settings.forecast
         self.splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
         for split, length in (("train", settings.train_rows), ("validation", settings.validation_rows)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
@@ -130,11 +132,13 @@ class OfflineDataModule(LightningDataModule):
                 self.episodes,
                 self.train_rounds,
                 self.normalizer,
-                self.stream_settings,
+                self.settings,
+                self._num_members,
                 self.seed,
                 [self.robot.mirrors[name] for name in self.settings.mirrors],
                 self.extension_normalizer,
                 self.trainer.strategy.root_device if self.trainer is not None else "cpu",
+                self._batches_per_epoch,
             )
             if self._saved_stream is not None:
                 self._train.load_state_dict(self._saved_stream)
@@ -146,7 +150,7 @@ class OfflineDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Window]:
         """Return a loader of one batch ``[B, H + K', ·]``: windows of validation episodes that do not overlap, always the same."""
-        windows = [self.windows("validation", self.validation_length, self.settings.validation_windows)]
+        windows = [self.windows("validation", self.settings.validation_rows, self.settings.validation_windows)]
         return DataLoader(windows, batch_size=None)  # type: ignore[arg-type]  # Lightning takes a bare list for several loaders
 
     def starts(self, split: str, length: int, number: int | None = None) -> Tensor:
@@ -163,10 +167,6 @@ class OfflineDataModule(LightningDataModule):
             extension = self.extension_normalizer.normalize(extension)
         return replace(window, state=state, extension=extension)
 
-    def test_windows(self, length: int, number: int | None = None) -> Window:
-        """Return windows of test episodes, as :meth:`windows`."""
-        return self.windows("test", length, number)
-
     def state_dict(self) -> dict[str, Any]:
         """Return where the training stream stands; Lightning saves it in its checkpoints."""
         return self._train.state_dict() if self._train is not None else self._saved_stream or {}
@@ -176,18 +176,6 @@ class OfflineDataModule(LightningDataModule):
         self._saved_stream = state_dict or None
         if self._train is not None and state_dict:
             self._train.load_state_dict(state_dict)
-
-
-def _stream_settings(data: DataSettings, num_members: int, batches_per_epoch: int | None) -> StreamSettings:
-    return StreamSettings(
-        length=data.train_rows,
-        num_members=num_members,
-        batch_size=data.batch_size,
-        bootstrap=data.bootstrap,
-        beginnings=data.beginnings,
-        endings=data.endings,
-        batches_per_epoch=batches_per_epoch,
-    )
 
 
 def _report_short(lengths: Tensor, length: int) -> None:

@@ -55,7 +55,8 @@ class DataSettings:
             share = self.fractions.get(name, 0.0)
             if not share > 0.0:
                 raise ConfigError(f"data.fractions.{name} is {share}; give it a share above 0, for the split is needed.")
-        check_emphasis(self.beginnings, self.endings)
+        if self.beginnings + self.endings > 1.0:
+            raise ConfigError(f"data.beginnings + data.endings is {self.beginnings + self.endings:g}, but must be at most 1.")
 
     @property
     def train_rows(self) -> int:
@@ -66,33 +67,3 @@ class DataSettings:
     def validation_rows(self) -> int:
         """Return H + K', the rows of a validation window."""
         return self.history + self.validation_horizon
-
-
-@settings("data")
-class StreamSettings:
-    """What :class:`~rwmu.data.bootstrap.BootstrapWindows` draws.
-
-    Attributes:
-        length: T, rows of a window.
-        num_members: E.
-        batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one it
-            fetches one batch ahead, which a resumed run then skips).
-        batch_size, bootstrap, beginnings, endings: see :class:`DataSettings`.
-    """
-
-    length: Count
-    num_members: Count = 1
-    batch_size: Count = 256
-    bootstrap: Bootstrap = "episodes"
-    beginnings: Fraction = 0.0
-    endings: Fraction = 0.0
-    batches_per_epoch: Count | None = None
-
-    def __post_init__(self) -> None:
-        check_emphasis(self.beginnings, self.endings)
-
-
-def check_emphasis(beginnings: float, endings: float) -> None:
-    """Refuse fractions of a batch that are more than the batch."""
-    if beginnings + endings > 1.0:
-        raise ConfigError(f"data.beginnings + data.endings is {beginnings + endings:g}, but must be at most 1.")

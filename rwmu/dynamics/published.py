@@ -28,7 +28,7 @@ from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
 from rwmu.errors import CheckpointError, UserError
 from rwmu.files import write_torch
-from rwmu.robots import published, robot_named
+from rwmu.robots import PUBLISHED, robot_named
 from rwmu.robots.robot import Robot
 
 KEY = "system_dynamics_state_dict"
@@ -182,7 +182,9 @@ def _take(weights: dict[str, Tensor], key: str, expected: tuple[int, ...]) -> Te
 
 def published_normalizer(robot: Robot) -> Normalizer:
     """Return the normaliser of the published configuration."""
-    return Normalizer(*published.state_scale(robot.state_layout), robot.state_layout.names())
+    if robot.published_scale is None:
+        raise CheckpointError(f"No published world model of the robot '{robot.name}' is known.")
+    return Normalizer(*robot.published_scale, robot.state_layout.names())
 
 
 def import_checkpoint(source: str | Path, target: str | Path, history: int = HISTORY) -> WorldModel:
@@ -195,7 +197,7 @@ def import_checkpoint(source: str | Path, target: str | Path, history: int = HIS
     Raises:
         CheckpointError: one sentence.
     """
-    source, robot = Path(source), robot_named(published.ROBOT)
+    source, robot = Path(source), robot_named(PUBLISHED)
     if history < 1:
         raise CheckpointError(f"The history is {history} rows, but must be at least 1.")
     dynamics = load_published(source).float()
@@ -250,7 +252,7 @@ def convert(source: str | Path, target: str | Path, history: int = HISTORY) -> s
         )
     model = export_checkpoint(source, target)
     try:
-        model.normalizer.assert_matches(published_normalizer(robot_named(published.ROBOT)))
+        model.normalizer.assert_matches(published_normalizer(robot_named(PUBLISHED)))
     except CheckpointError:
         return (
             f"{target}: the world model of {source} in the published form, which has no place for its normaliser: set "

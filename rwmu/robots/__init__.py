@@ -10,6 +10,8 @@ from rwmu.errors import ConfigError
 if TYPE_CHECKING:
     from rwmu.robots.robot import Robot
 
+PUBLISHED = "anymal_d"  # whose the published datasets and checkpoints are, which do not say so
+
 
 def robot_named(name: str) -> Robot:
     """Return a robot by the name that data and checkpoints have of it: ``rwmu.robots.NAME`` makes it by its function NAME.

@@ -60,12 +60,27 @@ def anymal_d() -> Robot:
         base_height=BASE_HEIGHT,
         bodies=_bodies,
         credit="Inertias and offsets: ANYmal C simple description, Copyright 2020 ANYbotics AG, BSD-3-Clause.",
+        published_scale=_published_scale(),
     )
 
 
 def _default_joint_pos() -> Tensor:
     front = torch.tensor([float(_FRONT[leg]) for leg in LEGS])
     return torch.cat([torch.zeros(4), 0.4 * front, -0.8 * front])
+
+
+def _published_scale() -> tuple[Tensor, Tensor]:
+    """Return mean and deviation ``[D]`` of the states in RWM's published configuration; set by hand, not fitted to data."""
+    mean, std = torch.zeros(STATE_LAYOUT.size), torch.zeros(STATE_LAYOUT.size)
+    mean[STATE_LAYOUT["projected_gravity"]] = torch.tensor([0.0, 0.0, -1.0])
+    mean[STATE_LAYOUT["joint_torque"]] = torch.tensor([-2.0, -2.0, 2.0, 2.0, -6.0, 8.0, -6.0, 8.0, 12.0, -12.0, 12.0, -12.0])
+    std[STATE_LAYOUT["base_lin_vel"]] = torch.tensor([0.5, 0.5, 0.1])
+    std[STATE_LAYOUT["base_ang_vel"]] = torch.tensor([0.3, 0.3, 0.5])
+    std[STATE_LAYOUT["projected_gravity"]] = torch.tensor([0.02, 0.02, 0.04])
+    std[STATE_LAYOUT["joint_pos"]] = 0.15
+    std[STATE_LAYOUT["joint_vel"]] = torch.tensor([1.0, 1.5, 2.5]).repeat_interleave(len(LEGS))
+    std[STATE_LAYOUT["joint_torque"]] = 15.0
+    return mean, std
 
 
 def _bodies(visual: bool) -> list[str]:

@@ -84,6 +84,7 @@ class Robot:
         bodies: returns the lines of MJCF of the robot's bodies, the base with a free joint named ``root`` first; its argument says
             whether shapes are wanted that only a renderer sees.
         credit: whose figures the model is made of.
+        published_scale: mean and deviation ``[D]`` by which published world models of the robot scale states, None without any.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Robot:
     base_height: float
     bodies: Callable[[bool], list[str]] = field(repr=False)
     credit: str = field(repr=False, default="")
+    published_scale: tuple[Tensor, Tensor] | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         per_joint = ("joint_axes", "default_joint_pos", "joint_lower", "joint_upper", "action_scale")
@@ -133,7 +135,8 @@ class Robot:
 
     def describe(self) -> dict[str, Any]:
         """Return what the robot is as plain values, its model aside."""
-        names = [field.name for field in fields(self) if field.name not in ("bodies", "credit", "state_layout")]
+        left_out = ("bodies", "credit", "published_scale", "state_layout")
+        names = [field.name for field in fields(self) if field.name not in left_out]
         plain = {name: getattr(self, name) for name in names}
         plain |= {"motors": vars(self.motors), "contacts": vars(self.contacts)}
         return dict(json_ready(plain)) | {"state_layout": self.state_layout.describe()}

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rwmu.interfaces import Actor
-from rwmu.settings import choose
 from rwmu.simulators.actors import PolicyLevels
 from rwmu.simulators.random_streams import RandomStreams
 
@@ -54,12 +53,6 @@ RECIPES: dict[str, Recipe] = {
     "expert": Recipe({"expert": 1.0}, noise_scales=(1.0,)),
     "mixed": Recipe(_ALL, switching=0.25, falls=0.15),
 }
-
-
-def recipe_named(name: str) -> Recipe:
-    """Return a recipe by name."""
-    choose("data.recipe", name, RECIPES)
-    return RECIPES[name]
 
 
 @runtime_checkable

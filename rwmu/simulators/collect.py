@@ -15,8 +15,9 @@ from tqdm import tqdm
 from rwmu.data.episodes import Episodes
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Actor
+from rwmu.settings import choose
 from rwmu.simulators.actors import policy_levels
-from rwmu.simulators.behaviour import Alone, Behaviour, Indices, Mixture, Recipe, recipe_named
+from rwmu.simulators.behaviour import RECIPES, Alone, Behaviour, Indices, Mixture, Recipe
 from rwmu.simulators.env import MakeEnv, RobotEnv
 from rwmu.simulators.random_streams import RandomStreams
 from rwmu.tasks.velocity import VelocityTask
@@ -193,7 +194,9 @@ def collect_dataset(
     Raises:
         ConfigError: there is no such recipe, or the robot lacks one of its policies.
     """
-    mixture = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    if isinstance(recipe, str):
+        choose("data.recipe", recipe, RECIPES)
+    mixture = RECIPES[recipe] if isinstance(recipe, str) else recipe
     levels = policy_levels(task, policies)
     num_envs = max(1, min(MAX_ENVS, num_transitions // task.max_episode_steps))
     behaviour = Mixture(mixture, levels, num_envs, task.step_dt, RandomStreams(seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from rwmu.data.audit import examine
 from rwmu.data.audit.checks import CHECKS
@@ -63,8 +64,9 @@ def test_a_fault_that_also_breaks_the_motion_is_found(
 
 def test_no_finding_is_graver_than_the_table_of_checks_says(sound: Episodes) -> None:
     assert len({check.name for check in CHECKS}) == len(CHECKS)
+    some = sound.select(torch.arange(20))
     for plant, _, _ in FAULTS.values():
-        episodes = plant(sound)
+        episodes = plant(some)
         for check in CHECKS:
             if CONTEXT.fields >= check.fields:
                 graver = SEVERITIES[: SEVERITIES.index(check.gravest)]

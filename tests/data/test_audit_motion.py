@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rwmu.data.audit import examine
 from rwmu.data.audit.kinematics import base_axes, correlations
-from rwmu.data.audit.motors import Moments, action_scale, best_lags, joint_order, odd_episodes
+from rwmu.data.audit.motors import action_scale, best_lags, joint_order, laws, odd_episodes
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
 from rwmu.robots.layout import StateLayout
@@ -142,12 +142,11 @@ def test_a_motors_law_by_hand() -> None:
     action[template.offsets] = 0.0
     rows = torch.ones(600, dtype=torch.bool)
     rows[template.offsets] = False
-    moments = Moments(replace(template, state=state, action=action), CONTEXT, rows.nonzero().squeeze(-1))
-    own = torch.arange(12)
-    laws = moments.laws(own, own)
-    assert laws.weights.tolist() == [pytest.approx([3.0, -40.0, -2.0, 20.0], rel=1e-4)] * 12
-    assert float(laws.unexplained.max()) < 1e-8
-    other = moments.laws(own, own.roll(1)).unexplained
+    episodes, own = replace(template, state=state, action=action), torch.arange(12)
+    unexplained, weights = laws(episodes, CONTEXT, rows.nonzero().squeeze(-1), own, own)
+    assert weights.tolist() == [pytest.approx([3.0, -40.0, -2.0, 20.0], rel=1e-4)] * 12
+    assert float(unexplained.max()) < 1e-8
+    other, _ = laws(episodes, CONTEXT, rows.nonzero().squeeze(-1), own, own.roll(1))
     assert other.tolist() == pytest.approx([400.0 / 2004.0] * 12, rel=0.35), "another's action leaves its own part of the variance"
 
 

@@ -8,7 +8,7 @@ import torch
 
 from rwmu.data.bootstrap import BootstrapWindows
 from rwmu.data.normalizer import Normalizer
-from rwmu.data.settings import StreamSettings
+from rwmu.data.settings import DataSettings
 from rwmu.data.windows import gather, window_starts
 from rwmu.errors import CheckpointError, ConfigError, DataError
 from rwmu.records import Window
@@ -22,11 +22,15 @@ LENGTH = 10
 
 
 def stream(**options: Any) -> BootstrapWindows:
-    others = {name: options.pop(name) for name in ("mirrors", "rounds", "seed") if name in options}
-    arguments: dict[str, Any] = {"episodes": EPISODES, "rounds": [TRAIN], "normalizer": AS_IT_IS, "seed": 5} | others
-    return BootstrapWindows(
-        settings=StreamSettings(**{"length": LENGTH, "num_members": 3, "batch_size": 16} | options), **arguments
-    )
+    names = ("mirrors", "rounds", "seed", "num_members", "batches_per_epoch")
+    others = {name: options.pop(name) for name in names if name in options}
+    arguments: dict[str, Any] = {"episodes": EPISODES, "rounds": [TRAIN], "normalizer": AS_IT_IS, "num_members": 3, "seed": 5}
+    return BootstrapWindows(settings=settings(**{"batch_size": 16} | options), **arguments | others)
+
+
+def settings(length: int = LENGTH, **options: Any) -> DataSettings:
+    """Return settings of windows of ``length`` rows."""
+    return DataSettings(history=length - 2, forecast=2, **options)
 
 
 def take(windows: BootstrapWindows, number: int) -> Window:
@@ -160,9 +164,7 @@ def test_mirrored_windows_are_mirrored_whole_and_before_normalisation() -> None:
     normalizer = Normalizer.fit(episodes.state, ROBOT.state_layout)
     names = ["identity", "left_right", "front_back", "both"]
     mirrors = [ROBOT.mirrors[name] for name in names]
-    windows = BootstrapWindows(
-        episodes, [ids], normalizer, StreamSettings(LENGTH, batch_size=400, bootstrap="windows"), mirrors=mirrors[1:]
-    )
+    windows = BootstrapWindows(episodes, [ids], normalizer, settings(batch_size=400, bootstrap="windows"), mirrors=mirrors[1:])
     window = windows.batch().window
     true = gather(episodes, window_starts(episodes.lengths, ids, LENGTH), LENGTH)
     images = [
@@ -179,8 +181,8 @@ def test_mirrored_windows_are_mirrored_whole_and_before_normalisation() -> None:
 
 def test_states_are_normalised_and_actions_are_not() -> None:
     normalizer = Normalizer(torch.full((45,), 1000.0), torch.full((45,), 4.0))
-    plain = BootstrapWindows(EPISODES, [TRAIN], AS_IT_IS, StreamSettings(LENGTH, 2, 8)).batch().window
-    scaled = BootstrapWindows(EPISODES, [TRAIN], normalizer, StreamSettings(LENGTH, 2, 8)).batch().window
+    plain = BootstrapWindows(EPISODES, [TRAIN], AS_IT_IS, settings(batch_size=8), 2).batch().window
+    scaled = BootstrapWindows(EPISODES, [TRAIN], normalizer, settings(batch_size=8), 2).batch().window
     assert torch.equal(scaled.state, (plain.state - 1000.0) / 4.0)
     assert torch.equal(scaled.action, plain.action)
 
@@ -210,7 +212,7 @@ def test_an_epoch_has_the_asked_number_of_batches() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"num_members": 0}, {"batch_size": -4}, {"length": 0}, {"batches_per_epoch": 0}, {"beginnings": 1.5}, {"endings": -0.1}],
+    [{"batch_size": -4}, {"beginnings": 1.5}, {"endings": -0.1}],
 )
 def test_impossible_sizes_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"data.{next(iter(options))}"):
@@ -248,7 +250,5 @@ def test_how_much_more_frequent_falls_are_in_batches_worked_by_hand() -> None:
     scored rows a window, (1/4 + 1/2 * 1/15) / 2 = 17/120 of the scored rows are falls, and 1/39 of the episodes' rows.
     """
     episodes = numbered_episodes([12, 14, 16], terminated=[1])
-    windows = BootstrapWindows(
-        episodes, [torch.arange(3)], AS_IT_IS, StreamSettings(LENGTH, batch_size=16, beginnings=0.25, endings=0.25)
-    )
+    windows = BootstrapWindows(episodes, [torch.arange(3)], AS_IT_IS, settings(batch_size=16, beginnings=0.25, endings=0.25))
     assert windows.termination_odds_ratio(2.0) == pytest.approx(17 / 120 * 39, rel=1e-12)

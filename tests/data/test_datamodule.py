@@ -40,7 +40,7 @@ def test_splits_are_disjoint_and_whole() -> None:
 def test_another_seed_draws_other_batches_from_the_same_splits() -> None:
     one, other, otherwise = module(seed=1, split_seed=4), module(seed=2, split_seed=4), module(seed=1, split_seed=9)
     assert torch.equal(one.splits["test"], other.splits["test"])
-    assert torch.equal(one.test_windows(9).state, other.test_windows(9).state)
+    assert torch.equal(one.windows("test", 9).state, other.windows("test", 9).state)
     assert not torch.equal(one.train_windows.batch().window.state, other.train_windows.batch().window.state)
     assert not torch.equal(one.splits["test"], otherwise.splits["test"])
 
@@ -63,7 +63,7 @@ def test_a_given_normaliser_is_used() -> None:
     data = module(normalizer=normalizer, batch_size=4)
     assert data.normalizer is normalizer
     starts = data.starts("test", 5)
-    assert torch.equal(data.test_windows(5).state[:, 0] * 2.0, data.episodes.state[starts])
+    assert torch.equal(data.windows("test", 5).state[:, 0] * 2.0, data.episodes.state[starts])
 
 
 def test_batches_have_the_stated_shapes() -> None:
@@ -108,7 +108,7 @@ def test_no_episode_long_enough_is_one_sentence() -> None:
     with pytest.raises(DataError, match=r"No validation episode is long enough for windows of 108 rows"):
         module(validation_horizon=100)
     with pytest.raises(DataError, match=r"No test episode is long enough for windows of 99 rows"):
-        module().test_windows(99)
+        module().windows("test", 99)
 
 
 def test_constant_column_is_named() -> None:

@@ -15,7 +15,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
-from rwmu.data.settings import DataSettings, StreamSettings
+from rwmu.data.settings import DataSettings
 from rwmu.data.windows import gather
 from rwmu.errors import ConfigError, DataError
 from tests.data.synthetic import ROBOT, numbered_episodes, varied_episodes
@@ -111,4 +111,6 @@ def test_mirrors_are_refused() -> None:
         data_module(episodes, mirrors=("left_right",))
     normalizer = Normalizer(torch.zeros(45), torch.ones(45))
     with pytest.raises(ConfigError, match=r"data\.mirrors=\[\]"):
-        BootstrapWindows(episodes, [torch.arange(20)], normalizer, StreamSettings(6), mirrors=[ROBOT.mirrors["left_right"]])
+        BootstrapWindows(
+            episodes, [torch.arange(20)], normalizer, DataSettings(history=4, forecast=2), mirrors=[ROBOT.mirrors["left_right"]]
+        )

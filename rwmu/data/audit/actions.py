@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rwmu.data.audit.context import Context, rows_within, spread
 from rwmu.data.audit.findings import Finding, warning
+from rwmu.data.audit.regression import regress
 from rwmu.data.episodes import Episodes
 
 LAGS = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
@@ -70,18 +71,9 @@ def unexplained(episodes: Episodes, context: Context, rows: Tensor) -> tuple[str
     joints = [context.part(episodes, name)[before] for name in ("joint_pos", "joint_vel")]
     explained = context.part(episodes, target)[rows].double()
     known = torch.cat([*joints, torch.ones(len(rows), 1)], dim=-1).double()
-    alone = _residual(known, explained)
+    alone = regress(known, explained)[1]
     varying = alone > 1e-12 * explained.square().mean(0).clamp(min=1e-12)
     if not varying.any():
         return target, dict.fromkeys(LAGS, 1.0)
-    shares = {lag: _residual(torch.cat([known, episodes.action[rows + lag].double()], dim=-1), explained) / alone for lag in LAGS}
-    return target, {lag: float(share[varying].mean()) for lag, share in shares.items()}
-
-
-def _residual(known: Tensor, explained: Tensor) -> Tensor:
-    """Return the mean squared residual of least squares, a column each."""
-    known = known / known.square().mean(0).sqrt().clamp(min=1e-12)
-    # Constant columns make the normal equations singular; a ridge too small to matter keeps them solvable.
-    normal = known.T @ known + 1e-9 * len(known) * torch.eye(known.shape[-1], dtype=known.dtype)
-    weights: Tensor = torch.linalg.solve(normal, known.T @ explained)
-    return (explained - known @ weights).square().mean(0)
+    left = {lag: regress(torch.cat([known, episodes.action[rows + lag].double()], dim=-1), explained)[1] for lag in LAGS}
+    return target, {lag: float((share / alone)[varying].mean()) for lag, share in left.items()}

@@ -6,62 +6,41 @@ moves the target: the robot's ``action_scale``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from rwmu.data.audit.actions import FEWEST_ROWS, LAGS, regressed_rows, rows_off
-from rwmu.data.audit.context import Context
+from rwmu.data.audit.context import Context, spread
 from rwmu.data.audit.findings import Finding, listed, warning
+from rwmu.data.audit.regression import regress
 from rwmu.data.episodes import Episodes
 
 _FIELDS = ("joint_pos", "joint_vel", "joint_torque")
 _UNEXPLAINED, _LESS = 0.1, 0.5  # by a motor's own columns, and how much less others must leave
 _EXPLAINED = 0.2  # left at most where a scale is read off the law
+_PAIRED_ROWS = 4_000  # on which every motor is paired with every other column
 _SCALES = (0.6, 1.6)  # times the robot's
 _EPISODES, _EPISODE_ROWS, _FEWEST_EPISODE_ROWS = 200, 100, 40
 _FEWEST_ODD, _ODD_SHARE = 3, 0.05
 
 
-@dataclass(frozen=True)
-class Laws:
-    """Motors' laws, one a joint, each of some columns of joints and actions.
-
-    Attributes:
-        unexplained: share of the torque's variance that each leaves. weights: ``[..., 4]``: b, p, d, c.
-    """
-
-    unexplained: Tensor
-    weights: Tensor
-
-
-class Moments:
-    """Second moments of joints, actions and torques, of which any motor's law can be computed.
+def laws(
+    episodes: Episodes, context: Context, rows: Tensor, joints: Tensor, actions: Tensor, lag: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Fit the law of motor j, the last axis, to joint ``joints[..., j]`` and action ``actions[..., j]`` of rows ``lag`` further on.
 
     Args:
-        rows: ``[S]`` int64.
+        rows: ``[S]`` int64, or ``[N, S]`` for laws of their own.
+
+    Returns:
+        The share of the torque's variance that each leaves unexplained, and its weights ``[..., 4]``: b, p, d, c.
     """
-
-    def __init__(self, episodes: Episodes, context: Context, rows: Tensor) -> None:
-        position, velocity, torque = (context.part(episodes, name)[rows].double() for name in _FIELDS)
-        known = torch.cat([torch.ones(len(rows), 1), position, velocity, episodes.action[rows]], dim=-1).double()
-        self.num_joints = torque.shape[-1]
-        self._scale = known.square().mean(0).sqrt().clamp(min=1e-9)
-        known = known / self._scale
-        self._among, self._with = known.T @ known / len(rows), known.T @ torque / len(rows)
-        self._square, self._variance = torque.square().mean(0), torque.var(0, correction=0).clamp(min=1e-12)
-
-    def laws(self, joints: Tensor, actions: Tensor) -> Laws:
-        """Fit the law of motor j, the last axis, to joint ``joints[..., j]`` and action ``actions[..., j]``."""
-        number = self.num_joints
-        columns = torch.stack([torch.full_like(joints, -1), joints, number + joints, 2 * number + actions], dim=-1) + 1
-        motor = torch.arange(number).expand(joints.shape)
-        among = self._among[columns.unsqueeze(-1), columns.unsqueeze(-2)] + 1e-9 * torch.eye(4, dtype=torch.float64)
-        target = self._with[columns, motor.unsqueeze(-1)]
-        weights = torch.linalg.solve(among, target)
-        unexplained = (self._square[motor] - (weights * target).sum(-1)) / self._variance[motor]
-        return Laws(unexplained.clamp(min=0.0), weights / self._scale[columns])
+    position, velocity, torque = (context.part(episodes, name)[rows].double().mT for name in _FIELDS)  # [..., A, S]
+    action = episodes.action[rows + lag].double().mT
+    columns = [position[..., joints, :], velocity[..., joints, :], action[..., actions, :]]
+    known = torch.stack([torch.ones_like(columns[0]), *columns], dim=-1)
+    weights, left = regress(known, torque.expand(known.shape[:-1]).unsqueeze(-1))
+    return left.squeeze(-1) / torque.var(-1, correction=0).clamp(min=1e-12), weights.squeeze(-1)
 
 
 def joint_order(episodes: Episodes, context: Context) -> list[Finding]:
@@ -73,13 +52,12 @@ def joint_order(episodes: Episodes, context: Context) -> list[Finding]:
     rows = regressed_rows(episodes)
     if len(rows) < FEWEST_ROWS:
         return []
-    moments = Moments(episodes, context, rows)
-    own = torch.arange(moments.num_joints)
+    rows, own = spread(rows, _PAIRED_ROWS), torch.arange(context.robot.num_joints)
     other = own.unsqueeze(-1).expand(-1, len(own))  # every row pairs all motors with one other column
-    same, alone = own.expand_as(other), moments.laws(own, own).unexplained
+    same, alone = own.expand_as(other), laws(episodes, context, rows, own, own)[0]
     found = []
     for array, joints, actions in (("actions", same, other), ("joint_torque", other, other), ("joints", other, same)):
-        least, column = moments.laws(joints, actions).unexplained.min(0)
+        least, column = laws(episodes, context, rows, joints, actions)[0].min(0)
         moved = (column != own) & (alone > _UNEXPLAINED) & (least < _LESS * alone)
         if 3 * int(moved.sum()) >= len(own) and least.mean() < _LESS * alone.mean():
             found.append((float(least.mean()), array, column, moved))
@@ -109,13 +87,12 @@ def action_scale(episodes: Episodes, context: Context) -> list[Finding]:
     rows, robot = regressed_rows(episodes), context.robot
     if len(rows) < FEWEST_ROWS:
         return []
-    moments = Moments(episodes, context, rows)
-    own = torch.arange(moments.num_joints)
-    laws = moments.laws(own, own)
-    clear = (laws.unexplained < _EXPLAINED) & (laws.weights[:, 1] < 0.0) & (laws.weights[:, 3] > 0.0)
+    own = torch.arange(robot.num_joints)
+    unexplained, weights = laws(episodes, context, rows, own, own)
+    clear = (unexplained < _EXPLAINED) & (weights[:, 1] < 0.0) & (weights[:, 3] > 0.0)
     if 3 * int(clear.sum()) < len(own):
         return []
-    offset, position, _, action = laws.weights[clear].unbind(-1)
+    offset, position, _, action = weights[clear].unbind(-1)
     reach = -action / position
     wanted = torch.as_tensor(robot.action_scale, dtype=torch.float64).expand(len(own))[clear]
     if _SCALES[0] < float((reach / wanted).median()) < _SCALES[1]:
@@ -158,19 +135,8 @@ def best_lags(episodes: Episodes, context: Context) -> tuple[Tensor, Tensor]:
     ids = ids[torch.linspace(0, len(ids) - 1, min(len(ids), _EPISODES)).round().long()]
     steps = torch.linspace(0.0, 1.0, min(_EPISODE_ROWS, int(room[ids].min())))
     rows = episodes.offsets[ids, None] + reach + 1 + (steps * (room[ids, None] - 1)).long()
-    position, velocity, torque = (context.part(episodes, name)[rows].double() for name in _FIELDS)
-    left = torch.stack([_left([position, velocity, episodes.action[rows + lag].double()], torque) for lag in LAGS])
+    own = torch.arange(context.robot.num_joints)
+    left = torch.stack([laws(episodes, context, rows, own, own, lag)[0].mean(-1) for lag in LAGS])
     at_0, (least, which) = left[LAGS.index(0)], left.min(0)
     clearly = (at_0 > _UNEXPLAINED) & (least < _LESS * at_0)
     return ids, torch.where(clearly, torch.tensor(LAGS)[which], 0)
-
-
-def _left(known: list[Tensor], torque: Tensor) -> Tensor:
-    """Return what motors' laws, one an episode and joint, leave of torques ``[N, S, A]``, mean over joints ``[N]``."""
-    columns = torch.stack([column - column.mean(1, keepdim=True) for column in known], dim=-1)
-    target = torque - torque.mean(1, keepdim=True)
-    among = torch.einsum("nsai,nsaj->naij", columns, columns)
-    among = among + 1e-9 * (1.0 + among.diagonal(dim1=-2, dim2=-1).amax(-1))[..., None, None] * torch.eye(3, dtype=torch.float64)
-    along, total = torch.einsum("nsai,nsa->nai", columns, target), target.square().sum(1)
-    share: Tensor = (total - (torch.linalg.solve(among, along) * along).sum(-1)) / total.clamp(min=1e-9)
-    return share.clamp(min=0.0).mean(-1)

@@ -2,7 +2,7 @@
 
 ::
 
-    45 state columns | 12 action columns | 8 contact columns (4 thigh, 4 foot) | 1 termination column
+    45 state columns | 12 action columns | 8 contact columns (4 undesired, 4 foot) | 1 termination column
 
 The sizes are the robot's. A row holds the state and the action that *produced* it, as :mod:`rwmu.records` has it.
 
@@ -40,7 +40,7 @@ from rwmu.data.formats.registry import Format, existing, format_of
 from rwmu.data.seams import find_seams
 from rwmu.errors import DataError, UserError
 from rwmu.files import replacing
-from rwmu.robots import published, robot_named
+from rwmu.robots import PUBLISHED, robot_named
 from rwmu.robots.robot import Robot
 
 STEP_DT = 0.02  # s, of the published datasets
@@ -64,7 +64,7 @@ def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT)
     Raises:
         DataError: one sentence that names line and column, for a file that is missing, empty, or not such a table.
     """
-    path, robot = existing(Path(path)), robot or robot_named(published.ROBOT)
+    path, robot = existing(Path(path)), robot or robot_named(PUBLISHED)
     episodes = split_table(torch.from_numpy(_read(path, robot)), robot, step_dt)
     audit(episodes, robot, f"The data file {path}")
     return episodes
@@ -262,7 +262,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m rwmu.data.formats.csv", description="Convert a table to HDF5, or back.")
     parser.add_argument("source", help="a table (.csv), or a dataset (.h5)")
     parser.add_argument("target", help="where the other form is to be written")
-    parser.add_argument("--robot", default=published.ROBOT, help="whose columns a table has (default: %(default)s)")
+    parser.add_argument("--robot", default=PUBLISHED, help="whose columns a table has (default: %(default)s)")
     options = parser.parse_args()
     try:
         print("\n".join(convert(options.source, options.target, robot_named(options.robot))))
