@@ -30,11 +30,12 @@ from rwmu.measure.calibration.recalibrated import RAW, Fitted, Gaussians
 from rwmu.measure.calibration.scale import scale_at
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import Stretches, longest_forecast
-from rwmu.measure.recording import RecordableEnv, noisy, record
+from rwmu.measure.recording import noisy, record
 from rwmu.measure.windows import Selection, true_window
 from rwmu.records import Window, follow
 from rwmu.robots.layout import StateLayout
 from rwmu.settings import Count, NotNegative, settings
+from rwmu.simulators.env import RobotEnv
 from rwmu.uncertainty.calibration_sample import groups_of
 from rwmu.uncertainty.estimates import Estimate, epistemic
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
@@ -188,7 +189,7 @@ class NoiseTest:
         return {"about": about, "scales": table}
 
     def simulated(
-        self, make_env: Callable[[], RecordableEnv], actor: Actor, words: str, tick: Callable[[], Any] = lambda: None
+        self, make_env: Callable[[], RobotEnv], actor: Actor, words: str, tick: Callable[[], Any] = lambda: None
     ) -> dict[str, Any]:
         """Return the same of noise on the actions of a policy.
 

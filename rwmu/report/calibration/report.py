@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rwmu.files import json_ready, write_bytes, write_json, write_text
-from rwmu.measure.calibration.saved import save_recalibrations
 from rwmu.report import page
 from rwmu.report.calibration import content, figures
 from rwmu.report.verdicts.calibration import judge
@@ -28,7 +27,8 @@ def write(measured: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         The results as they were written, with their ``verdict``.
     """
     plain: dict[str, Any] = json_ready(measured) | {"verdict": judge(measured)}
-    save_recalibrations(folder / "recalibrations.json", plain.pop("recalibrations"), plain["subject"]["model_hash"])
+    fitted = {"model_hash": plain["subject"]["model_hash"], "recalibrations": plain.pop("recalibrations")}
+    write_json(folder / "recalibrations.json", fitted)
     write_json(folder / RESULT, plain, indent=1)
     for name, table in csv_tables(plain).items():
         write_text(folder / f"{name}.csv", table)
