@@ -10,6 +10,7 @@ from rwmu.report.wording import NO_WIDTH, end_of_share, listed
 
 # Why there is no interval -> the same in three words, for a cell; the reason itself stands below its table.
 _SHORTLY = {"trajectories are needed": "too few episodes", "resamples could not be measured": "too few cases"}
+_ABSENT = {"value": None, "low": None, "high": None, "trajectories": 0, "reason": "not part of this analysis"}
 Rows = Mapping[str, Mapping[str, Any]]
 
 
@@ -52,12 +53,12 @@ def table(
     """Return a table of plain intervals, and below it why some have no number, or no interval; each reason once.
 
     Args:
-        rows: name -> column -> plain interval.
+        rows: name -> column -> plain interval; columns that a row lacks were not part of it.
         columns: column -> heading. first: heading of the rows' names.
         form: writes a number. forms: column -> the same of that column. more: rows of text below the others.
     """
     writes = {column: (forms or {}).get(column, form) for column in columns}
-    text = [[name, *(cell(entries[column], writes[column]) for column in columns)] for name, entries in rows.items()]
+    text = [[name, *(cell(entries.get(column, _ABSENT), writes[column]) for column in columns)] for name, entries in rows.items()]
     notes = [page.paragraph(note, "absent") for note in reasons(rows, columns)]
     return page.table([first, *columns.values()], [*text, *more]) + "".join(notes)
 
@@ -67,7 +68,7 @@ def reasons(rows: Rows, columns: Mapping[str, str]) -> list[str]:
     places: dict[tuple[str, str], dict[str, list[str]]] = {}  # (what is missing, reason) -> heading -> rows
     for name, entries in rows.items():
         for column, heading in columns.items():
-            entry = entries[column]
+            entry = entries.get(column, _ABSENT)
             if entry["value"] is None or entry["low"] is None:
                 what = "Not measured" if entry["value"] is None else "No interval"
                 places.setdefault((what, entry["reason"].rstrip(".")), {}).setdefault(heading, []).append(name)
