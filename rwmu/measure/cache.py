@@ -58,10 +58,8 @@ class DeploymentCache:
 
     def path(self, key: Mapping[str, Any]) -> Path | None:
         """Return where the entry of ``key`` lies, or would lie."""
-        if self.folder is None:
-            return None
         name = hashlib.sha256(json.dumps(json_ready(key), sort_keys=True).encode()).hexdigest()[:24]
-        return self.folder / f"deployment_{name}.json"
+        return None if self.folder is None else self.folder / f"deployment_{name}.json"
 
     def load(self, key: Mapping[str, Any]) -> Deployment | None:
         """Return the deployment stored under exactly ``key``, or None if there is none or it is not whole."""
@@ -70,22 +68,19 @@ class DeploymentCache:
             return None
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
-            if entry["complete"] is not True or entry["key"] != json_ready(key):
-                return None
-            return Deployment.from_plain(entry["deployment"])
+            whole = entry["complete"] is True and entry["key"] == json_ready(key)
+            return Deployment.from_plain(entry["deployment"]) if whole else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def store(self, key: Mapping[str, Any], deployment: Deployment) -> None:
         """Write an entry, whole or not at all."""
-        path = self.path(key)
-        if path is not None:
-            try:
-                write_json(path, {"key": key, "deployment": deployment.to_plain(), "complete": True}, indent=None)
-            except OSError as error:  # nothing is lost but time
-                _log.warning(
-                    "The deployment is not kept in %s (%s); evaluation.cache=PATH names another folder.", self.folder, error
-                )
+        if (path := self.path(key)) is None:
+            return
+        try:
+            write_json(path, {"key": key, "deployment": deployment.to_plain(), "complete": True}, indent=None)
+        except OSError as error:  # nothing is lost but time
+            _log.warning("The deployment is not kept in %s (%s); evaluation.cache=PATH names another folder.", path.parent, error)
 
     def obtain(self, key: Mapping[str, Any], deploy: Callable[[], Deployment]) -> Deployment:
         """Return the stored deployment of ``key``, else make it with ``deploy`` and store it."""

@@ -12,40 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
 from rwmu.files import json_ready
 from rwmu.interfaces import Actor
-from rwmu.records import Reward
-from rwmu.tasks.velocity import TaskMemory, VelocityTask
+from rwmu.simulators.env import RobotEnv
+from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.functional.summary import correlation, mean, ratio, standard_error
 
 SETTLE_S = 1.0  # how long a robot may take to answer a new command before its speed is held against it
 AXES = ("x", "y", "yaw")
-
-
-class DeployableEnv(Protocol):
-    """What deployment needs of an environment: the simulator's, or the imagined one."""
-
-    num_envs: int
-    task: VelocityTask
-    memory: TaskMemory
-    last_reward: Reward
-    final_state: Tensor
-    episode_length_buf: Tensor
-
-    def get_observations(self) -> TensorDict:
-        """Return the observations, ``policy`` among them."""
-        ...
-
-    def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
-        """Return observations, rewards, dones and extras (``time_outs`` among them)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -124,17 +104,13 @@ class Deployment:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Deployment:
         """Rebuild a deployment from :meth:`to_plain`; a missing item is a KeyError."""
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            value = plain[field.name]
-            if field.name in ("step_dt", "num_steps", "weights"):
-                values[field.name] = value
-            elif isinstance(value, dict):
-                values[field.name] = {key: _tensor(item) for key, item in value.items()}
-            else:
-                values[field.name] = _tensor(value)
-        values["command"], values["velocity"] = (values[name].reshape(-1, 3) for name in ("command", "velocity"))
-        return cls(**values)
+        values = {field.name: plain[field.name] for field in fields(cls)}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = _tensor(value)
+            elif name.endswith("term_sums"):
+                values[name] = {term: _tensor(item) for term, item in value.items()}
+        return cls(**values | {name: values[name].reshape(-1, 3) for name in ("command", "velocity")})
 
 
 def _tensor(values: list[Any]) -> Tensor:
@@ -154,26 +130,9 @@ class StandingStill:
         return observation.new_zeros(len(observation), self.num_actions)
 
 
-class _Sums:
-    """Add up the terms of the environments that are still in their first episode."""
-
-    def __init__(self, num_envs: int, names: list[str]) -> None:
-        self.names = names
-        self.steps = torch.zeros(num_envs, dtype=torch.int64)
-        self.values = torch.zeros(len(names), num_envs, dtype=torch.float64)
-
-    def add(self, terms: Tensor, alive: Tensor) -> None:
-        """Add terms ``[names, B]`` of the environments ``alive [B]``."""
-        self.values += torch.where(alive, terms, 0.0)
-        self.steps += alive
-
-    def by_name(self) -> dict[str, Tensor]:
-        return dict(zip(self.names, self.values, strict=True))
-
-
 @torch.no_grad()
 def deploy(
-    env: DeployableEnv, actor: Actor, num_steps: int | None = None, seed: int = 0, label: str = "", progress: bool = False
+    env: RobotEnv, actor: Actor, num_steps: int | None = None, seed: int = 0, label: str = "", progress: bool = False
 ) -> Deployment:
     """Run one episode in each environment of ``env``, which must be fresh, and measure it.
 
@@ -187,8 +146,8 @@ def deploy(
     task = env.task
     num_steps = task.max_episode_steps if num_steps is None else num_steps
     settle_steps = round(SETTLE_S / task.step_dt)
-    names = list(task.weights)
-    lived, settled = _Sums(env.num_envs, names), _Sums(env.num_envs, names)
+    lived_steps, settled_steps = torch.zeros(2, env.num_envs, dtype=torch.int64)
+    lived, settled = torch.zeros(2, len(task.weights), env.num_envs, dtype=torch.float64)  # sums of the terms
     returns = torch.zeros(env.num_envs, dtype=torch.float64)
     alive = torch.ones(env.num_envs, dtype=torch.bool)
     fell = torch.zeros(env.num_envs, dtype=torch.bool)
@@ -200,11 +159,11 @@ def deploy(
             command = env.memory.command.clone()
             observations, _, done, extras = env.step(actor(observation))
             observation = observations["policy"]
-            terms = torch.stack([env.last_reward.terms[name] for name in names]).cpu()
+            terms = torch.stack([env.last_reward.terms[name] for name in task.weights]).cpu()
             returns += torch.where(alive, env.last_reward.total.cpu(), 0.0)
-            lived.add(terms, alive)
-            if step >= settle_steps:
-                settled.add(terms, alive)
+            for steps, sums in ((lived_steps, lived), (settled_steps, settled))[: 2 if step >= settle_steps else 1]:
+                steps += alive
+                sums += torch.where(alive, terms, 0.0)
             stretches.add(command.cpu(), env.final_state.cpu(), alive)
             ended = done.cpu().bool()
             fell |= alive & ended & ~extras["time_outs"].cpu().bool()
@@ -214,17 +173,17 @@ def deploy(
                 break
     commands, velocities = stretches.means()
     return Deployment(
-        step_dt=task.step_dt,
-        num_steps=num_steps,
-        weights=dict(task.weights),
-        lived_steps=lived.steps,
-        fell=fell,
-        returns=returns,
-        term_sums=lived.by_name(),
-        settled_steps=settled.steps,
-        settled_term_sums=settled.by_name(),
-        command=commands,
-        velocity=velocities,
+        task.step_dt,
+        num_steps,
+        dict(task.weights),
+        lived_steps,
+        fell,
+        returns,
+        dict(zip(task.weights, lived, strict=True)),
+        settled_steps,
+        dict(zip(task.weights, settled, strict=True)),
+        commands,
+        velocities,
     )
 
 

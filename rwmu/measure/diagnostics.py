@@ -151,12 +151,7 @@ def example_columns(layout: StateLayout, joint_names: Sequence[str] = ()) -> dic
 
 @torch.no_grad()
 def example_rollout(
-    world_model: WorldModel,
-    episodes: Episodes,
-    ids: Tensor,
-    joint_names: Sequence[str] = (),
-    horizon: int = 100,
-    seed: int = 0,
+    world_model: WorldModel, episodes: Episodes, ids: Tensor, joint_names: Sequence[str] = (), horizon: int = 100, seed: int = 0
 ) -> dict[str, Any]:
     """Return one forecast beside the truth: the test window of median error (nobody picked it), every member on its own.
 

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.interfaces import Actor
-from rwmu.measure.deployment import DeployableEnv
 from rwmu.records import Reward
+from rwmu.simulators.env import RobotEnv
 from rwmu.tasks.velocity import VelocityTask
-
-
-class RecordableEnv(DeployableEnv, Protocol):
-    """What a recording needs of a simulator beside what deployment needs."""
-
-    state: Tensor
-    contact: Tensor
-    final_contact: Tensor
-    terminated: Tensor
-    diverged: Tensor
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,7 @@ def noisy(actor: Actor, scale: float, seed: int = 0) -> Actor:
 
 
 @torch.no_grad()
-def record(env: RecordableEnv, actor: Actor, name: str, num_steps: int | None = None) -> Recording:
+def record(env: RobotEnv, actor: Actor, name: str, num_steps: int | None = None) -> Recording:
     """Run one episode in each environment of ``env``, which must be fresh.
 
     Args:
@@ -104,7 +93,7 @@ def record(env: RecordableEnv, actor: Actor, name: str, num_steps: int | None = 
 
 
 def _row(
-    env: RecordableEnv, action: Tensor, reward: Tensor, terminated: Tensor, command: Tensor, terms: Tensor | None
+    env: RobotEnv, action: Tensor, reward: Tensor, terminated: Tensor, command: Tensor, terms: Tensor | None
 ) -> dict[str, Tensor]:
     """Return copies of what one row of every environment holds; without terms it is an episode's first."""
     first = terms is None

@@ -136,10 +136,7 @@ def rollout_error(
         "normalized_error": {str(k): root_mean_square(error[k - 1]) for k in horizons},
         "standard_error": {str(k): standard_error(error[k - 1].mean(-1), forecast.episode, seed=seed) for k in horizons},
         "hold_last_error": {str(k): root_mean_square(hold[k - 1]) for k in horizons},
-        "curve": {
-            "model": error.double().mean((1, 2)).sqrt().tolist(),
-            "hold_last": hold.double().mean((1, 2)).sqrt().tolist(),
-        },
+        "curve": {"model": error.double().mean((1, 2)).sqrt().tolist(), "hold_last": hold.double().mean((1, 2)).sqrt().tolist()},
         "by_field": _by_field(error, layout, horizons),
         "by_field_physical": _by_field(physical, layout, horizons),
         "units": {field.name: field.unit for field in layout.fields},

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from rwmu.files import write_bytes, write_text
 from rwmu.report.verdicts import Verdict
 from rwmu.report.wording import missing
 
@@ -47,6 +48,15 @@ def document(title: str, body: str) -> str:
     )
 
 
+def write(path: Path, title: str, body: str, images: Mapping[Path, bytes], tables: Mapping[Path, str] | None = None) -> None:
+    """Write a page and what lies beside it: PNGs, and tables as CSV; the page last."""
+    for place, table in (tables or {}).items():
+        write_text(place, table)
+    for place, png in images.items():
+        write_bytes(place, png)
+    write_text(path, document(title, body))
+
+
 def verdict_box(verdicts: Sequence[Verdict]) -> str:
     """Return the box of answers at the top."""
     rows = (f'<div class="{v.tone}"><strong>{escape(v.question)}</strong>{escape(v.answer)}</div>' for v in verdicts)
@@ -75,11 +85,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], highlighted: Seq
 
 def definitions(items: Mapping[str, Any]) -> str:
     """Return a list of names and values."""
-    return (
-        "<dl>"
-        + "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in items.items() if v not in (None, ""))
-        + "</dl>"
-    )
+    rows = (f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in items.items() if value not in (None, ""))
+    return f"<dl>{''.join(rows)}</dl>"
 
 
 def figure(png: bytes | None, caption: str) -> str:

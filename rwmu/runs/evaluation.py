@@ -47,18 +47,9 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
     evaluation, task = experiment.evaluation, experiment.task
     checkpoint = policy_path(experiment, folder)
     assert checkpoint is not None, "check_experiment has seen to it"
-    settings = deploy.DeploymentSettings(
-        num_envs=evaluation.num_envs,
-        seed=evaluation.seed,
-        cache=None if evaluation.cache is None else Path(evaluation.cache),
-        environment=experiment.make_env(evaluation.num_envs, evaluation.seed).identity(),
-        num_dream_envs=evaluation.num_dream_envs,
-        dream_steps=evaluation.dream_steps,
-        dream_rules=experiment.imagination.of_a_step(),
-        progress=experiment.machine.progress,
-    )
+    environment = experiment.make_env(evaluation.num_envs, evaluation.seed).identity()
     clone = folder.checkpoints / "policy" / "clone.pt"
-    policies = deploy.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(task), task, settings)
+    policies = deploy.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(task), task, environment)
     has_model = folder.world_model.is_file() or experiment.trainer.checkpoint is not None
     world_model = experiment.method.world_model(data, folder) if has_model else None
     results = deploy.measure(
@@ -67,7 +58,9 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
         world_model,
         Selection(data.episodes, data.splits["test"]),
         task,
-        settings,
+        evaluation,
+        experiment.imagination.of_a_step(),
+        experiment.machine.progress,
     )
     folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.gif"))
 

@@ -6,7 +6,7 @@ once: a rank correlation of a resample is that of rows weighted by whole numbers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,6 +22,11 @@ Cell = dict[str, Any]
 def missing(reason: str, level: float, trajectories: int = 0) -> Cell:
     """Return the cell of what could not be measured."""
     return Interval.missing(reason, trajectories, level).plain()
+
+
+def nothing(names: Iterable[str], reason: str, settings: CalibrationSettings, trajectories: int = 0) -> dict[str, Cell]:
+    """Return cells that could not be measured, all for one reason."""
+    return {name: missing(reason, settings.level, trajectories) for name in names}
 
 
 def from_sums(statistic: Callable[[Tensor], Tensor], sums: Tensor, settings: CalibrationSettings) -> Cell:

@@ -24,17 +24,18 @@ from rwmu.dynamics.unroll import warm_up
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.rehearsal import covering_starts
 from rwmu.interfaces import Actor
-from rwmu.measure.calibration.cells import median, missing
-from rwmu.measure.calibration.ranking import not_compared, ranking_at
-from rwmu.measure.calibration.recalibrated import RAW, Fitted, Gaussians
+from rwmu.measure.calibration.cells import median, nothing
+from rwmu.measure.calibration.ranking import errors_at, relation_at, rows_at
+from rwmu.measure.calibration.recalibrated import RAW, Fitted
 from rwmu.measure.calibration.scale import scale_at
 from rwmu.measure.calibration.settings import CalibrationSettings
-from rwmu.measure.calibration.stretches import Stretches, longest_forecast
-from rwmu.measure.recording import RecordableEnv, noisy, record
+from rwmu.measure.calibration.stretches import Stretches, all_finite, longest_forecast
+from rwmu.measure.recording import noisy, record
 from rwmu.measure.windows import Selection, true_window
-from rwmu.records import Window, follow
+from rwmu.records import Prediction, Window, follow
 from rwmu.robots.layout import StateLayout
 from rwmu.settings import Count, NotNegative, settings
+from rwmu.simulators.env import RobotEnv
 from rwmu.uncertainty.calibration_sample import groups_of
 from rwmu.uncertainty.estimates import Estimate, epistemic
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
@@ -69,28 +70,19 @@ def _disturbed(window: Window, scale: float, seed: int) -> tuple[Window, Tensor]
 
 
 def _paths(
-    world_model: WorldModel, window: Window, noise: Tensor, followed: Tensor | None, estimate: Estimate
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Roll out; with ``followed [B]`` all members see one member's path, else each goes its own way by its mean.
-
-    Returns:
-        For each step: disagreement ``[B]``, and mean and std ``[B, D]``: of the path followed (std is 0), or of all paths.
-    """
+    world_model: WorldModel, window: Window, noise: Tensor, followed: Tensor | None
+) -> tuple[list[Prediction], list[Tensor]]:
+    """Return each step's prediction and mean ``[M, B, D]``: with ``followed [B]`` of one member, which all see, else of each."""
     dynamics, history = world_model.dynamics, world_model.history
     carry, state = warm_up(dynamics, window.map(lambda tensor: tensor[:, :, :history])), window.state[:, :, history - 1]
-    disagreements, means, stds = [], [], []
+    predictions, paths = [], []
     for row in range(history, window.length):
         carry, prediction = dynamics.step(carry, state, window.action[:, :, row])
-        mean, log_std = prediction.mean, prediction.log_std
-        predicted = mean if followed is None else follow(mean, followed)
-        disagreements.append(estimate(prediction))
-        spread = (
-            Spread(predicted[0], torch.zeros_like(predicted[0]), 1) if followed is not None else mixture(mean[None], log_std[None])
-        )
-        means.append(spread.mean.reshape(predicted.shape[1:]))
-        stds.append(spread.std.reshape(predicted.shape[1:]))
-        state = predicted + noise[row]
-    return disagreements, means, stds
+        path = prediction.mean if followed is None else follow(prediction.mean, followed)
+        predictions.append(prediction)
+        paths.append(path)
+        state = path + noise[row]
+    return predictions, paths
 
 
 @torch.no_grad()
@@ -119,15 +111,14 @@ def disturbed_stretches(
     starts = covering_starts(episodes.lengths, selection.ids, history, history + noise.steps, noise.trajectories)
     window, within = true_window(world_model, episodes, starts, history + horizon)
     noisy, fed = _disturbed(window, scale, seed)
-    member = torch.arange(len(starts)) % world_model.num_members
-    disagreements, dreamt, _ = _paths(world_model, noisy, fed, member, estimate)
-    _, means, stds = _paths(world_model, noisy, fed, None, estimate)
+    dreams, dreamt = _paths(world_model, noisy, fed, torch.arange(len(starts)) % world_model.num_members)
+    own, _ = _paths(world_model, noisy, fed, None)
+    spread = mixture(torch.stack([part.mean for part in own]), torch.stack([part.log_std for part in own]))
     kept = torch.tensor(steps) - 1
     truth = window.state[0, :, history:].transpose(0, 1)
-    error = (torch.stack(dreamt) - truth).abs()
-    mean, std, disagreement = torch.stack(means), torch.stack(stds), torch.stack(disagreements)
-    root = error.square().mean(dim=-1).sqrt()
-    finite = root.isfinite() & disagreement.isfinite() & mean.isfinite().all(dim=-1) & std.isfinite().all(dim=-1)
+    error = (torch.cat(dreamt) - truth).abs()
+    disagreement, root = torch.stack([estimate(part) for part in dreams]), error.square().mean(dim=-1).sqrt()
+    finite = all_finite(root, disagreement, spread.mean, spread.std)
     lived = within[:, history:].T
     return Stretches(
         steps=tuple(steps),
@@ -138,15 +129,10 @@ def disturbed_stretches(
         data_hash=episodes.content_hash(),
         member_std=torch.zeros(0),
         dream_error=error[kept],
-        spreads={"propagated": Spread(mean[kept], std[kept], world_model.num_members)},
+        spreads={"propagated": Spread(spread.mean[kept], spread.std[kept], spread.paths)},
         truth=truth[kept],
         not_finite=int((lived & ~finite).sum()),
     )
-
-
-def _gaussians(found: Stretches) -> Gaussians:
-    spread = found.spreads["propagated"]
-    return Gaussians(spread.mean, spread.std, found.truth, found.valid_kept, found.episode, found.data_hash)
 
 
 class NoiseTest:
@@ -166,9 +152,8 @@ class NoiseTest:
         found = None
         if calibration is not None and len(calibration.ids) and self.steps:
             found = disturbed_stretches(world_model, calibration, self.steps, noise, 0.0, settings.seed)
-        why = "there is no calibration split, or it is too short"
-        self._raw = Fitted(RAW, None, groups)
-        self._fitted = Fitted(METHOD, None if found is None else _gaussians(found), groups, why)
+        sample, why = None if found is None else found.gaussians("propagated"), "there is no calibration split, or it is too short"
+        self._fitted = {"coverage": Fitted(RAW, None, groups), "recalibrated": Fitted(METHOD, sample, groups, why)}
 
     def given(self, test: Selection, tick: Callable[[], Any] = lambda: None) -> dict[str, Any]:
         """Return, for each of the ``scales`` of noise on what the model is given, each horizon's ``CELLS`` and ``rollouts``.
@@ -176,19 +161,15 @@ class NoiseTest:
         Args:
             tick: called after each scale.
         """
-        table = {}
-        for scale in self.noise.scales:
-            table[f"{scale:g}"] = self.row(test, scale)
-            tick()
         about = (
             "Noise of so many standard deviations on every state and action that the model is given (RWM, arXiv:2501.10100, "
             f"Fig. 3b), against the recorded trajectory; at most {self.noise.trajectories} rollouts of {self.noise.steps} steps, "
             "as many as the test episodes allow."
         )
-        return {"about": about, "scales": table}
+        return {"about": about, "scales": self._by_scale(lambda scale: self.row(test, scale), tick)}
 
     def simulated(
-        self, make_env: Callable[[], RecordableEnv], actor: Actor, words: str, tick: Callable[[], Any] = lambda: None
+        self, make_env: Callable[[], RobotEnv], actor: Actor, words: str, tick: Callable[[], Any] = lambda: None
     ) -> dict[str, Any]:
         """Return the same of noise on the actions of a policy.
 
@@ -196,38 +177,48 @@ class NoiseTest:
             make_env: returns a fresh simulator, the same at every call, that starts no new episode by itself.
             words: what the policy is called.
         """
-        table = {}
-        for scale in self.noise.scales:
-            steps = self.world_model.history + self.noise.steps - 1
+        steps = self.world_model.history + self.noise.steps - 1
+
+        def row(scale: float) -> dict[str, Any]:
             recorded = record(make_env(), noisy(actor, scale, self.settings.seed), f"action noise {scale:g}", steps)
             episodes = recorded.episodes
-            table[f"{scale:g}"] = self.row(Selection(episodes, (episodes.lengths > 1).nonzero()[:, 0]))
-            tick()
+            return self.row(Selection(episodes, (episodes.lengths > 1).nonzero()[:, 0]))
+
         about = (
             f"Noise of so much (in the unit of actions) on the actions of {words}, in the simulator; the model is "
             f"given what really happened: {self.noise.trajectories} rollouts of at most {self.noise.steps} steps, each of its own "
             "episode."
         )
-        return {"about": about, "scales": table}
+        return {"about": about, "scales": self._by_scale(row, tick)}
+
+    def _by_scale(self, row: Callable[[float], dict[str, Any]], tick: Callable[[], Any]) -> dict[str, Any]:
+        table = {}
+        for scale in self.noise.scales:
+            table[f"{scale:g}"] = row(scale)
+            tick()
+        return table
 
     def row(self, test: Selection, scale: float = 0.0) -> dict[str, Any]:
         """Return each horizon's cells of one scale of noise on what the model is given."""
-        found = disturbed_stretches(
-            self.world_model, test, self.steps, self.noise, scale, self.settings.seed, self.settings.estimate
-        )
+        arguments = (self.world_model, test, self.steps, self.noise, scale, self.settings.seed, self.settings.estimate)
+        found = disturbed_stretches(*arguments)
         return {str(k): self._cells(found, k) for k in self.steps}
 
     def _cells(self, found: Stretches | None, horizon: int) -> dict[str, Any]:
-        level = self.settings.level
         if found is None or horizon not in found.steps or not bool(found.valid[horizon - 1].any()):
-            return dict.fromkeys(CELLS, missing("no test episode is long enough", level)) | {"rollouts": 0}
-        rows = found.valid[horizon - 1]
-        place, few = found.steps.index(horizon), self.world_model.num_members == 1
-        ranked = not_compared(found, horizon, ONE_MEMBER, self.settings) if few else ranking_at(found, horizon, self.settings)
-        cells: dict[str, Any] = {name: ranked[name] for name in ("error", "rank", "exploded")}
-        disagreement = found.disagreement[horizon - 1, rows]
-        cells["disagreement"] = missing(ONE_MEMBER, level) if few else median(disagreement, found.episode[rows], self.settings)
-        for prefix, fitted in (("coverage", self._raw), ("recalibrated", self._fitted)):
-            scaled, _ = scale_at(_gaussians(found), place, fitted, self.settings)
+            return nothing(CELLS, "no test episode is long enough", self.settings) | {"rollouts": 0}
+        disagreement, error, episode = rows_at(found, horizon)
+        errors = errors_at(found, horizon, self.settings)
+        if self.world_model.num_members == 1:
+            compared = nothing(("rank", "disagreement"), ONE_MEMBER, self.settings)
+        else:
+            compared = {
+                "rank": relation_at(disagreement, error, episode, self.settings),
+                "disagreement": median(disagreement, episode, self.settings),
+            }
+        cells: dict[str, Any] = {name: (errors | compared)[name] for name in ("error", "rank", "exploded", "disagreement")}
+        place, forecasts = found.steps.index(horizon), found.gaussians("propagated")
+        for prefix, fitted in self._fitted.items():
+            scaled, _ = scale_at(forecasts, place, fitted, self.settings)
             cells |= {f"{prefix}_{name}": scaled[f"coverage_{name}"] for name in ("683", "95")}
-        return cells | {"rollouts": int(rows.sum())}
+        return cells | {"rollouts": len(error)}

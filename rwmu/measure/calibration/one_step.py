@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rwmu.dynamics.world_model import WorldModel
+from rwmu.imagination.rehearsal import covering_starts
 from rwmu.measure.calibration.cells import Cell, from_sums, missing, share, shortened
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.windows import Selection, evenly, foretell
@@ -47,20 +48,12 @@ class OneStep:
     data_hash: str = ""
 
 
-def _starts(world_model: WorldModel, selection: Selection, number: int) -> Tensor:
-    """Return where windows begin; at most ``number``, evenly, so that rows before falls stay as rare as they are."""
-    episodes, history = selection.episodes, world_model.history
-    # Predicted rows, not whole windows, must not overlap: windows follow each other every _CHUNK rows.
-    counts = -(-(episodes.lengths[selection.ids] - history).clamp(min=0) // _CHUNK)
-    within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    starts = episodes.offsets[selection.ids].repeat_interleave(counts) + _CHUNK * within
-    return evenly(starts, number)
-
-
 def predict_one_step(world_model: WorldModel, selection: Selection, number: int) -> OneStep:
-    """Predict rows of the episodes from the true rows before them, at least H of these."""
+    """Predict rows of the episodes from the true rows before them, at least H of these, in at most ``number`` windows."""
     episodes = selection.episodes
-    parts = list(foretell(world_model, episodes, _starts(world_model, selection, number), _CHUNK))
+    # Evenly chosen, so that rows before falls stay as rare as they are.
+    starts = covering_starts(episodes.lengths, selection.ids, world_model.history, _CHUNK, number)
+    parts = list(foretell(world_model, episodes, starts, _CHUNK))
     fields = ("mean", "log_std", "contact", "termination")
     prediction = Prediction(*(torch.cat([getattr(part.prediction, name) for part in parts], dim=1) for name in fields))
     before, truth, contact, row = (torch.cat([getattr(p, name) for p in parts]) for name in ("before", "truth", "contact", "row"))

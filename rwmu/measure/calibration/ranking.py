@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_weights, median, missing, of_rows, share, shortened
+from rwmu.measure.calibration.cells import Cell, from_weights, median, nothing, of_rows, share, shortened
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import Stretches
 from rwmu.uncertainty.functional import ranking, sparsification
@@ -26,62 +26,48 @@ _STEPS = 16  # of 1..horizon, evenly spaced, that stand for all
 
 def ranking_at(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return every cell of ``CELLS``."""
-    return _at_step(stretches, horizon, settings) | _over_steps(stretches, horizon, settings)
+    uncertainty, error, episode = rows_at(stretches, horizon)
+    valid = torch.ones_like(error, dtype=torch.bool)
 
+    def area(order: sparsification.Order) -> Cell:
+        return of_rows(lambda rows: sparsification.ause(uncertainty[rows], error[rows], valid[rows], order), episode, settings)
 
-def not_ranked(reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
-    """Return the cells where nothing could be measured; the step counter's own need a disagreement to stand beside."""
-    return {name: missing(reason, settings.level) for name in CELLS}
+    cells: dict[str, Cell] = {relation: relation_at(uncertainty, error, episode, settings, relation) for relation in _RELATIONS}
+    cells |= {"ause": area("uncertainty"), "ause_random": area("random")}
+    cells |= _of_noise(stretches, horizon, settings) | errors_at(stretches, horizon, settings)
+    return cells | _over_steps(stretches, horizon, settings)
 
 
 def not_compared(stretches: Stretches, horizon: int, reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
-    """Return the cells where there is an error, but no disagreement to compare it with."""
-    return not_ranked(reason, settings) | _of_noise(stretches, horizon, settings) | _errors(stretches, horizon, settings)
+    """Return the cells where there is an error, but no disagreement to compare it with (nor a step counter beside it)."""
+    return nothing(CELLS, reason, settings) | _of_noise(stretches, horizon, settings) | errors_at(stretches, horizon, settings)
 
 
-def _rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
+def rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return disagreement, error and episode of the rows at one step, ``[B']`` each."""
     rows = stretches.valid[horizon - 1]
     return stretches.disagreement[horizon - 1, rows].double(), stretches.error[horizon - 1, rows].double(), stretches.episode[rows]
 
 
-def _at_step(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
-    uncertainty, error, episode = _rows_at(stretches, horizon)
-    valid = torch.ones_like(error, dtype=torch.bool)
-    cells: dict[str, Any] = {}
-    for relation in _RELATIONS:
-        cells[relation] = from_weights(
-            ranking.correlation(uncertainty, error, relation=relation),
-            partial(weighted_correlation, uncertainty, error, relation=relation),
-            episode,
-            settings,
-        )
-
-    def area(order: sparsification.Order) -> Cell:
-        return of_rows(lambda rows: sparsification.ause(uncertainty[rows], error[rows], valid[rows], order), episode, settings)
-
-    cells |= {"ause": area("uncertainty"), "ause_random": area("random")}
-    return cells | _of_noise(stretches, horizon, settings) | _errors(stretches, horizon, settings)
+def relation_at(
+    first: Tensor, second: Tensor, episode: Tensor, settings: CalibrationSettings, relation: ranking.Relation = "rank"
+) -> Cell:
+    """Return the correlation of two columns ``[B]``."""
+    whole = ranking.correlation(first, second, relation=relation)
+    return from_weights(whole, partial(weighted_correlation, first, second, relation=relation), episode, settings)
 
 
 def _of_noise(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return the rank correlation with the error of the noise that the members expect, which one member does too."""
-    _, error, episode = _rows_at(stretches, horizon)
+    _, error, episode = rows_at(stretches, horizon)
     rows = stretches.valid[horizon - 1]
-    cells = {}
-    for name, estimate in ALEATORIC.items():
-        if estimate not in stretches.aleatoric:
-            cells[name] = missing("the noise that the members expect was not asked for", settings.level)
-            continue
-        expected = stretches.aleatoric[estimate][horizon - 1, rows].double()
-        whole = ranking.correlation(expected, error)
-        cells[name] = from_weights(whole, partial(weighted_correlation, expected, error, relation="rank"), episode, settings)
-    return cells
+    expected = {name: stretches.aleatoric[estimate][horizon - 1, rows].double() for name, estimate in ALEATORIC.items()}
+    return {name: relation_at(noise, error, episode, settings) for name, noise in expected.items()}
 
 
-def _errors(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
+def errors_at(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return the median error, which a few dreams that explode do not move, and the share of dreams that do."""
-    _, error, episode = _rows_at(stretches, horizon)
+    _, error, episode = rows_at(stretches, horizon)
     far = (error > EXPLODED).double()
     return {"error": median(error, episode, settings), "exploded": share(far, torch.ones_like(far), episode, settings)}
 
@@ -119,13 +105,13 @@ def _over_steps(stretches: Stretches, horizon: int, settings: CalibrationSetting
 
 def points_at(stretches: Stretches, horizon: int) -> dict[str, list[float] | list[int]]:
     """Return disagreement, error and episode of every row at one step, to be drawn, or to pair two models by episode."""
-    uncertainty, error, episode = _rows_at(stretches, horizon)
+    uncertainty, error, episode = rows_at(stretches, horizon)
     return {"disagreement": shortened(uncertainty), "error": shortened(error), "episode": episode.tolist()}
 
 
 def sparsification_at(stretches: Stretches, horizon: int) -> dict[str, Any]:
     """Return the part of the error that is left over the part of the rows removed, to be drawn."""
-    uncertainty, error, _ = _rows_at(stretches, horizon)
+    uncertainty, error, _ = rows_at(stretches, horizon)
     valid = torch.ones_like(error, dtype=torch.bool)
     orders: tuple[sparsification.Order, ...] = ("uncertainty", "oracle")
     curves = {order: sparsification.sparsification_curve(uncertainty, error, valid, REMOVED, order).plain() for order in orders}

@@ -28,6 +28,10 @@ PREFERRED = ("conformal", "per_horizon", "isotonic", "constant")
 _LARGEST = 4_000_000  # numbers that an isotonic function is evaluated on at once, its knots counted
 
 
+_KINDS: dict[str, type[Constant] | type[PerHorizon] | type[Isotonic]]
+_KINDS = {kind.method: kind for kind in (Constant, PerHorizon, Isotonic)}
+
+
 @dataclass(frozen=True)
 class Gaussians:
     """Forecasts of G kept steps: mean, std and truth ``[G, B, D]``, valid ``[G, B]``, episode ``[B]``, data_hash of the dataset."""
@@ -68,32 +72,18 @@ class Fitted:
     """
 
     def __init__(self, method: str, calibration: Gaussians | None, groups: Groups, why: str = "") -> None:
-        self.method, self.reason = method, ""
-        self._of_level: dict[float, Recalibration] = {}
-        self._reason_of_level: dict[float, str] = {}
-        if method == RAW:
+        self.method = method
+        self.reason = why if calibration is None and method != RAW else ""
+        # Level of the interval (conformal), or None -> what was fitted, or why it could not be.
+        self._found: dict[float | None, Recalibration | str] = {}
+        if method == RAW or calibration is None:
             return
-        if calibration is None:
-            self.reason = why
-            return
-        try:
-            self._fit(calibration, groups)
-        except DataError as error:
-            self.reason = str(error)
-
-    def _fit(self, calibration: Gaussians, groups: Groups) -> None:
-        if self.method != CONFORMAL:
-            kinds: dict[str, type[Constant] | type[PerHorizon] | type[Isotonic]]
-            kinds = {kind.method: kind for kind in (Constant, PerHorizon, Isotonic)}
-            basis = calibration.flat() if self.method == Constant.method else calibration
-            self._recalibration: Recalibration = kinds[self.method].fit(basis.sample(groups))
-            return
-        sample = calibration.sample(groups)
-        for level in FITTED_LEVELS:
+        sample = (calibration.flat() if method == Constant.method else calibration).sample(groups)
+        for level in FITTED_LEVELS if method == CONFORMAL else (None,):
             try:
-                self._of_level[level] = Conformal.fit(sample, level)
+                self._found[level] = _KINDS[method].fit(sample) if level is None else Conformal.fit(sample, level)
             except DataError as error:
-                self._reason_of_level[level] = str(error)
+                self._found[level] = str(error)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was fitted as plain values.
@@ -103,48 +93,51 @@ class Fitted:
             ``recalibration``, of the other methods (either for
             :func:`rwmu.uncertainty.recalibration.recalibration_from_dict`); or ``reason``, where there is none at all.
         """
-        if self.method == CONFORMAL and self._of_level:
-            by_level = {f"{level:g}": fitted.to_dict() for level, fitted in self._of_level.items()}
-            return {"by_level": by_level, "reason_by_level": {f"{level:g}": why for level, why in self._reason_of_level.items()}}
-        if hasattr(self, "_recalibration"):
-            return {"recalibration": self._recalibration.to_dict()}
-        return {"reason": self.reason or next(iter(self._reason_of_level.values()), "nothing to fit")}
+        fitted = {level: found.to_dict() for level, found in self._found.items() if not isinstance(found, str)}
+        reasons = {level: found for level, found in self._found.items() if isinstance(found, str)}
+        if None in fitted:
+            return {"recalibration": fitted[None]}
+        if not fitted:
+            return {"reason": self.reason or next(iter(reasons.values()), "nothing to fit")}
+        by_level, reason_by_level = ({f"{level:g}": part for level, part in parts.items()} for parts in (fitted, reasons))
+        return {"by_level": by_level, "reason_by_level": reason_by_level}
 
     def check_unseen(self, episode: Tensor, data_hash: str) -> None:
         """Refuse episodes that this was fitted on."""
-        fitted = [self._recalibration] if hasattr(self, "_recalibration") else list(self._of_level.values())
-        for recalibration in fitted:
-            recalibration.check_unseen(episode, data_hash)
+        for found in self._found.values():
+            if not isinstance(found, str):
+                found.check_unseen(episode, data_hash)
 
     def why_not(self, place: int, level: float | None = None) -> str:
         """Return why there is no forecast (conformal: no interval of ``level``) at the kept step ``place``; empty if there is."""
         if self.method == RAW or self.reason:
             return self.reason
-        if self.method == CONFORMAL:
-            if level is None:
-                return "a conformal recalibration gives intervals, not a distribution"
-            if level in self._reason_of_level:
-                return self._reason_of_level[level]
-            return self._too_late(self._of_level[level], place)
-        return "" if self.method == Constant.method else self._too_late(self._recalibration, place)
-
-    def _too_late(self, recalibration: Recalibration, place: int) -> str:
-        if place < recalibration.steps:
+        if self.method == CONFORMAL and level is None:
+            return "a conformal recalibration gives intervals, not a distribution"
+        found = self._found[level if self.method == CONFORMAL else None]
+        if isinstance(found, str):
+            return found
+        if self.method == Constant.method or place < found.steps:
             return ""
         return f"too few calibration episodes live to see this step for the recalibration '{self.method}'"
+
+    def _recalibration(self, level: float | None = None) -> Recalibration:
+        found = self._found[level]
+        assert not isinstance(found, str), "why_not() was asked before"
+        return found
 
     def std(self, std: Tensor, place: int) -> Tensor:
         """Return the standard deviations ``[B, D]`` of the kept step ``place``, brought to scale."""
         if self.method == RAW:
             return std
-        step = torch.tensor(place)
-        knots = self._recalibration.knots_x.shape[-1] if isinstance(self._recalibration, Isotonic) else 1
+        recalibration, step = self._recalibration(), torch.tensor(place)
+        knots = recalibration.knots_x.shape[-1] if isinstance(recalibration, Isotonic) else 1
         rows = max(1, _LARGEST // (std.shape[-1] * knots))
-        parts = [self._recalibration.apply(part, step) for part in torch.split(std, rows)]
+        parts = [recalibration.apply(part, step) for part in torch.split(std, rows)]
         return torch.cat(parts).clamp(min=torch.finfo(std.dtype).tiny ** 0.25)
 
     def half_width(self, std: Tensor, place: int, level: float) -> Tensor:
         """Return half the width ``[B, D]`` of the interval that should hold the truth with probability ``level``."""
         if self.method == CONFORMAL:
-            return self._of_level[level].apply(std, torch.tensor(place))
+            return self._recalibration(level).apply(std, torch.tensor(place))
         return half_widths(self.std(std, place), (level,))[0]

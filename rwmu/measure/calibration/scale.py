@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_sums, missing, share
+from rwmu.measure.calibration.cells import Cell, from_sums, missing, nothing, share
 from rwmu.measure.calibration.recalibrated import LEVELS, NOMINAL, Fitted, Gaussians, half_widths
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.uncertainty.functional import calibration, scores
@@ -22,11 +22,7 @@ CELLS = (*INTERVAL_CELLS, INFORMATIVE, *CURVE_CELLS, *DENSITY_CELLS)
 # An interval of 68.3 % that is wider says less than one around the data's mean, of the data's standard deviation to either side.
 IGNORANT_WIDTH = 2.0
 _BINS = 10  # of ENCE
-
-
-def not_scaled(reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
-    """Return the cells of a horizon where nothing could be measured."""
-    return {name: missing(reason, settings.level) for name in CELLS}
+NO_EPISODE = "no test episode lives to see this step"
 
 
 def scale_at(
@@ -40,35 +36,43 @@ def scale_at(
     mean, std, truth = (tensor[place, rows].double() for tensor in (forecasts.mean, forecasts.std, forecasts.truth))
     error, episode = (truth - mean).abs(), forecasts.episode[rows]
     if not len(error):
-        return not_scaled("no test episode lives to see this step", settings), _no_curve("no test episode lives to see this step")
+        return nothing(CELLS, NO_EPISODE, settings), _no_curve(NO_EPISODE)
     fitted.check_unseen(episode, forecasts.data_hash)
-    cells = _interval_cells(error, std, episode, place, fitted, settings)
+    cells: dict[str, Cell] = {}
+    for level in NOMINAL:
+        cells |= _interval_cells(error, std, episode, place, fitted, level, settings)
     curve_cells, curve = _curve(error, std, episode, place, fitted, settings)
-    reason = fitted.why_not(place)
-    if reason:
-        density = {name: missing(reason, settings.level, places(episode)[1]) for name in DENSITY_CELLS}
+    if reason := fitted.why_not(place):
+        density = nothing(DENSITY_CELLS, reason, settings, places(episode)[1])
     else:
-        density = _density_cells(mean, fitted.std(std, place), truth, episode, settings)
+        scaled = fitted.std(std, place)
+        density = {
+            "ence": _ence(scaled.square(), (truth - mean).square(), episode, settings),
+            "nll": _mean(scores.gaussian_nll(mean, scaled, truth), episode, settings),
+            "crps": _mean(scores.gaussian_crps(mean, scaled, truth), episode, settings),
+        }
     return cells | curve_cells | density, curve
 
 
 def coverage_at(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> float | str:
     """Return the fraction of truths within the interval of ``level``, all rows and dimensions, without an interval of its own."""
-    reason, rows = fitted.why_not(place, level), forecasts.valid[place]
-    if reason or not bool(rows.any()):
-        return f"not measured: {reason or 'no episode lives to see this step'}"
-    error = (forecasts.truth - forecasts.mean)[place, rows].abs()
-    return float((error <= fitted.half_width(forecasts.std[place, rows], place, level)).double().mean())
+    inside = _inside(forecasts, place, fitted, level)
+    return inside if isinstance(inside, str) else float(inside.mean())
 
 
 def coverage_by_dimension(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> list[float] | str:
     """Return the same for each dimension by itself."""
+    inside = _inside(forecasts, place, fitted, level)
+    return inside if isinstance(inside, str) else list(inside.mean(dim=0).tolist())
+
+
+def _inside(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> Tensor | str:
+    """Return which truths lie within their interval, 0 or 1 ``[B', D]``, or why that cannot be said."""
     reason, rows = fitted.why_not(place, level), forecasts.valid[place]
     if reason or not bool(rows.any()):
-        return f"not measured: {reason or 'no episode lives to see this step'}"
+        return f"not measured: {reason or NO_EPISODE}"
     error = (forecasts.truth - forecasts.mean)[place, rows].abs()
-    inside = error <= fitted.half_width(forecasts.std[place, rows], place, level)
-    return list(inside.double().mean(dim=0).tolist())
+    return (error <= fitted.half_width(forecasts.std[place, rows], place, level)).double()
 
 
 def _no_curve(reason: str) -> dict[str, Any]:
@@ -76,23 +80,14 @@ def _no_curve(reason: str) -> dict[str, Any]:
 
 
 def _interval_cells(
-    error: Tensor, std: Tensor, episode: Tensor, place: int, fitted: Fitted, settings: CalibrationSettings
+    error: Tensor, std: Tensor, episode: Tensor, place: int, fitted: Fitted, level: float, settings: CalibrationSettings
 ) -> dict[str, Cell]:
-    cells: dict[str, Cell] = {}
-    for level, name in _NAMES.items():
-        reason = fitted.why_not(place, level)
-        if reason:
-            cell = missing(reason, settings.level, places(episode)[1])
-            cells |= {f"coverage_{name}": cell, f"width_{name}": cell}
-            if level == NOMINAL[0]:
-                cells[INFORMATIVE] = cell
-            continue
-        half = fitted.half_width(std, place, level)
-        cells[f"coverage_{name}"] = _mean((error <= half).double(), episode, settings)
-        cells[f"width_{name}"] = _mean(2.0 * half, episode, settings)
-        if level == NOMINAL[0]:
-            cells[INFORMATIVE] = _mean((2.0 * half < IGNORANT_WIDTH).double(), episode, settings)
-    return cells
+    names = [f"coverage_{_NAMES[level]}", f"width_{_NAMES[level]}", *([INFORMATIVE] if level == NOMINAL[0] else [])]
+    if reason := fitted.why_not(place, level):
+        return nothing(names, reason, settings, places(episode)[1])
+    half = fitted.half_width(std, place, level)
+    values = ((error <= half).double(), 2.0 * half, (2.0 * half < IGNORANT_WIDTH).double())
+    return {name: _mean(value, episode, settings) for name, value in zip(names, values, strict=False)}
 
 
 def _mean(values: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
@@ -114,8 +109,7 @@ def _curve(
 ) -> tuple[dict[str, Cell], dict[str, Any]]:
     reasons = [reason for level in LEVELS if (reason := fitted.why_not(place, level))]
     if reasons:
-        cell = missing(reasons[0], settings.level, places(episode)[1])
-        return dict.fromkeys(CURVE_CELLS, cell), _no_curve(reasons[0])
+        return nothing(CURVE_CELLS, reasons[0], settings, places(episode)[1]), _no_curve(reasons[0])
     if fitted.method == "conformal":
         half = torch.stack([fitted.half_width(std, place, level) for level in LEVELS])
     else:
@@ -123,21 +117,15 @@ def _curve(
     counts = _histogram(error <= half, episode)
     levels = torch.tensor(LEVELS, dtype=torch.float64)
 
-    def of(function: Any) -> Cell:
-        return from_sums(lambda total: function(calibration.observed_fraction(total.T), levels), counts, settings)
-
     observed = calibration.observed_fraction(counts.sum(dim=0)[:, None])[:, 0]
-    functions = (calibration.calibration_error, calibration.miscalibration_area)
-    cells = {name: of(function) for name, function in zip(CURVE_CELLS, functions, strict=True)}
+    cells = {}
+    for name, function in zip(CURVE_CELLS, (calibration.calibration_error, calibration.miscalibration_area), strict=True):
+
+        def of(total: Tensor, function: Any = function) -> Any:
+            return function(calibration.observed_fraction(total.T), levels)
+
+        cells[name] = from_sums(of, counts, settings)
     return cells, {"expected": list(LEVELS), "observed": observed.tolist()}
-
-
-def _density_cells(mean: Tensor, std: Tensor, truth: Tensor, episode: Tensor, settings: CalibrationSettings) -> dict[str, Cell]:
-    return {
-        "ence": _ence(std.square(), (truth - mean).square(), episode, settings),
-        "nll": _mean(scores.gaussian_nll(mean, std, truth), episode, settings),
-        "crps": _mean(scores.gaussian_crps(mean, std, truth), episode, settings),
-    }
 
 
 def _ence(variance: Tensor, squared_error: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:

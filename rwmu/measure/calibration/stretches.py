@@ -12,6 +12,7 @@ from torch import Tensor
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.rehearsal import covering_starts, rehearse
 from rwmu.imagination.trajectories import trajectory_spread
+from rwmu.measure.calibration.recalibrated import Gaussians
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.windows import Selection, true_window
 from rwmu.uncertainty.estimates import ALEATORIC, member_std
@@ -50,10 +51,12 @@ class Stretches:
     not_finite: int
     aleatoric: dict[str, Tensor] = field(default_factory=dict)
 
-    @property
-    def valid_kept(self) -> Tensor:
-        """Return ``[G, B]``."""
-        return self.valid[torch.tensor(self.steps) - 1]
+    def gaussians(self, forecast: str, steps: Sequence[int] | None = None) -> Gaussians:
+        """Return the forecasts of the kept steps, or of those of ``steps`` that are among them."""
+        places = [place for place, step in enumerate(self.steps) if steps is None or step in steps]
+        valid, spread = self.valid[torch.tensor(self.steps) - 1], self.spreads[forecast]
+        kept = spread.mean[places], spread.std[places], self.truth[places]
+        return Gaussians(*kept, valid[places], self.episode, self.data_hash)
 
 
 def kept_steps(horizons: Sequence[int], longest: int) -> tuple[int, ...]:
@@ -68,6 +71,12 @@ def longest_forecast(world_model: WorldModel, selection: Selection) -> int:
     """Return how many steps the longest episode leaves after a history; at most 0 where none is long enough."""
     lengths = selection.episodes.lengths[selection.ids]
     return int(lengths.max()) - world_model.history if len(lengths) else 0
+
+
+def all_finite(*values: Tensor) -> Tensor:
+    """Return where all of some ``[K, B]``, and of all dimensions of ``[K, B, D]``, are finite: ``[K, B]`` bool."""
+    finite = [value.isfinite() if value.ndim == 2 else value.isfinite().all(dim=-1) for value in values]
+    return torch.stack(finite).all(dim=0)
 
 
 def follow_stretches(
@@ -91,17 +100,10 @@ def follow_stretches(
     arguments = (world_model.dynamics, window, history)
     sampled = trajectory_spread(*arguments, samples=settings.samples, seed=settings.seed)
     propagated = trajectory_spread(*arguments, samples=1, feedback="mean")
-    spreads = {
-        name: Spread(spread.mean[kept], spread.std[kept], spread.paths)
-        for name, spread in zip(FORECASTS, (sampled, propagated), strict=True)
-    }
+    spreads = dict(zip(FORECASTS, (sampled, propagated), strict=True))
     disagreement, error = dream.disagreement(settings.estimate), dream.error.square().mean(dim=-1).sqrt()
     aleatoric = {name: dream.disagreement(estimate) for name, estimate in ALEATORIC.items()}
-    finite = disagreement.isfinite() & error.isfinite()
-    for expected in aleatoric.values():
-        finite &= expected.isfinite()
-    for spread in (sampled, propagated):
-        finite &= spread.mean.isfinite().all(dim=-1) & spread.std.isfinite().all(dim=-1)
+    finite = all_finite(disagreement, error, *aleatoric.values(), *(part for s in spreads.values() for part in (s.mean, s.std)))
     std = torch.stack([member_std(dream.rollout.at(int(k))) for k in kept])
     return Stretches(
         steps=steps,
@@ -112,7 +114,7 @@ def follow_stretches(
         data_hash=dream.data_hash,
         member_std=std,
         dream_error=dream.error[kept],
-        spreads=spreads,
+        spreads={name: Spread(spread.mean[kept], spread.std[kept], spread.paths) for name, spread in spreads.items()},
         truth=truth,
         not_finite=int((dream.valid & ~finite).sum()),
         aleatoric={name: torch.where(finite, expected, 0.0) for name, expected in aleatoric.items()},

@@ -55,6 +55,21 @@ LABELS = {
     "recalibrated_683": "in 68.3 % (recalibrated)",
     "recalibrated_95": "in 95 % (recalibrated)",
 }
+FORECASTS = {
+    "sampled": "Sampled trajectories",
+    "propagated": "Propagated means",
+    "members": "Each member's own Gaussian, one step ahead",
+}
+NOT_ASKED = "the analysis was told to leave it out."
+FALLS = (
+    "How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance). "
+    "What counts is the number of falls: {}."
+)
+HEADS = "Are the probabilities of contact and termination right, one step ahead, and what do they find?"
+DIVERSITY = (
+    "One step ahead: cosine between the members' predicted changes (1: they say the same), correlation of their errors, "
+    "and how many members of independent errors would average as well."
+)
 # Columns in standard deviations, whose numbers beyond MOST say only that a forecast exploded.
 EXPLODING = ("width_683", "crps", "error")
 MOST = 100.0
@@ -62,53 +77,39 @@ MOST = 100.0
 
 def body(measured: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     """Return the page between ``<body>`` and ``</body>``."""
-    return "".join(
-        [
-            f"<h1>Can the uncertainty be trusted? {escape(measured['subject']['name'])}</h1>",
-            page.paragraph(_intro(measured), "soft"),
-            page.verdict_box(verdicts(measured)),
-            *(page.section(title, *_part(measured, images, names)) for title, names in _SECTIONS.items()),
-            _numbers(measured),
-            _method(measured),
-        ]
-    )
 
+    def figures(*names: str) -> str:
+        return page.figures(images, {name: CAPTIONS[name] for name in names})
 
-_SECTIONS = {
-    "Ranking": ("ranking_by_horizon", "disagreement_against_error", "sparsification"),
-    "Scale": ("coverage_by_horizon", "reliability"),
-    "Part by part of the state": ("by_dimension",),
-    "Under noise": ("noise",),
-}
+    ranked = figures("ranking_by_horizon", "disagreement_against_error", "sparsification")
+    sections = {
+        "Ranking": ranked + _table(measured["ranking"], RANKING_COLUMNS),
+        "Scale": figures("coverage_by_horizon", "reliability") + _scale_tables(measured["scale"]),
+        "Part by part of the state": figures("by_dimension"),
+        "Under noise": figures("noise") + _noise(measured.get("noise") or {"": {"missing": NOT_ASKED}}),
+        "Falls": page.paragraph(FALLS.format(measured["test"]["falls"])) + _falls(measured["falls"]),
+        "Heads": page.paragraph(HEADS)
+        + _table(measured["heads"], ("calibration_error", "recall", "precision", "base_rate"), "head"),
+        "Diversity": page.paragraph(DIVERSITY) + _table({"1": measured["diversity"]}, tuple(measured["diversity"])),
+        "How to read this": "".join(map(page.paragraph, _method(measured))),
+    }
+    title = f"<h1>Can the uncertainty be trusted? {escape(measured['subject']['name'])}</h1>"
+    head = title + page.paragraph(_intro(measured), "soft") + page.verdict_box(verdicts(measured))
+    return head + "".join(page.section(name, text) for name, text in sections.items())
 
 
 def _intro(measured: Mapping[str, Any]) -> str:
     test, fitted = measured["test"], measured["calibration"]
-    recalibrated = (
-        "There is no calibration split, so nothing was recalibrated."
-        if fitted is None
-        else f"Recalibrations were fitted on {fitted['episodes']} other episodes ({fitted['falls']} falls) and never scored on "
-        "them."
-    )
+    recalibrated = "There is no calibration split, so nothing was recalibrated."
+    if fitted is not None:
+        others = f"{fitted['episodes']} other episodes ({fitted['falls']} falls)"
+        recalibrated = f"Recalibrations were fitted on {others} and never scored on them."
     return (
-        f"{number_of(measured['num_members'], 'member')}, warmed up on {measured['history']} rows. "
-        "Tested on "
+        f"{number_of(measured['num_members'], 'member')}, warmed up on {measured['history']} rows. Tested on "
         f"{test['episodes']} episodes that the model never saw ({test['rows']} rows, {test['falls']} falls; {test['stretches']} "
-        "separate "
-        f"stretches, {test['long_stretches']} long ones) of {measured['subject']['tested_on']}. {recalibrated} One step is "
-        f"{measured['subject']['step_dt']:g} s; errors and widths are in standard deviations of each state variable."
+        f"separate stretches, {test['long_stretches']} long ones) of {measured['subject']['tested_on']}. {recalibrated} One step "
+        f"is {measured['subject']['step_dt']:g} s; errors and widths are in standard deviations of each state variable."
     )
-
-
-def _part(measured: Mapping[str, Any], images: Mapping[str, bytes], names: tuple[str, ...]) -> list[str]:
-    parts = [page.figures(images, {name: CAPTIONS[name] for name in names})]
-    if "ranking_by_horizon" in names:
-        parts.append(_table(measured["ranking"], RANKING_COLUMNS))
-    if "coverage_by_horizon" in names:
-        parts += _scale_tables(measured)
-    if "noise" in names:
-        parts += _noise_parts(measured)
-    return parts
 
 
 def _table(rows: cells.Rows, columns: Sequence[str], first: str = "steps ahead") -> str:
@@ -128,68 +129,35 @@ def _at_most(value: float) -> str:
     return f"> {MOST:g}" if value > MOST else cells.significant(value)
 
 
-def _scale_tables(measured: Mapping[str, Any]) -> list[str]:
-    parts: list[str] = []
-    titles = {
-        "sampled": "Sampled trajectories",
-        "propagated": "Propagated means",
-        "members": "Each member's own Gaussian, one step ahead",
-    }
-    for forecast, table in measured["scale"].items():
+def _scale_tables(scale: Mapping[str, Any]) -> str:
+    text = ""
+    for forecast, table in scale.items():
         rows = {f"{k}, {_method_words(method)}": cells for method, by in table.items() for k, cells in by.items()}
         ordered = dict(sorted(rows.items(), key=lambda item: int(item[0].split(",")[0])))
-        parts.append(page.paragraph(f"{titles[forecast]}: steps ahead and recalibration; averages over the state's dimensions."))
-        parts.append(_table(ordered, SCALE_COLUMNS))
-    return parts
+        text += page.paragraph(f"{FORECASTS[forecast]}: steps ahead and recalibration; averages over the state's dimensions.")
+        text += _table(ordered, SCALE_COLUMNS)
+    return text
 
 
-def _noise_parts(measured: Mapping[str, Any]) -> list[str]:
-    parts = []
-    for kind in (measured.get("noise") or {"": {"missing": "the analysis was told to leave it out."}}).values():
+def _noise(kinds: Mapping[str, Any]) -> str:
+    text = ""
+    for kind in kinds.values():
         if "missing" in kind:
-            parts.append(page.paragraph(f"Not measured: {kind['missing']}", "absent"))
+            text += page.paragraph(f"Not measured: {kind['missing']}", "absent")
             continue
         rows = {f"{scale}, {k}": cells for scale, table in kind["scales"].items() for k, cells in table.items()}
-        parts += [page.paragraph(kind["about"]), _table(rows, NOISE_COLUMNS, "scale, steps ahead")]
-    return parts
+        text += page.paragraph(kind["about"]) + _table(rows, NOISE_COLUMNS, "scale, steps ahead")
+    return text
 
 
-def _numbers(measured: Mapping[str, Any]) -> str:
-    falls = {
-        name.replace("_", " "): {f"within {k}": cell for k, cell in cells.items()} for name, cells in measured["falls"].items()
-    }
-    diversity = measured["diversity"]
-    return "".join(
-        [
-            page.section(
-                "Falls",
-                page.paragraph(
-                    "How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance). "
-                    f"What counts is the number of falls: {measured['test']['falls']}."
-                ),
-                _table(falls, tuple(f"within {k}" for k in measured["falls"]["disagreement"]), "score"),
-            ),
-            page.section(
-                "Heads",
-                page.paragraph("Are the probabilities of contact and termination right, one step ahead, and what do they find?"),
-                _table(measured["heads"], ("calibration_error", "recall", "precision", "base_rate"), "head"),
-            ),
-            page.section(
-                "Diversity",
-                page.paragraph(
-                    "One step ahead: cosine between the members' predicted changes (1: they say the same), correlation of their "
-                    "errors, "
-                    "and how many members of independent errors would average as well."
-                ),
-                _table({"1": diversity}, tuple(diversity)),
-            ),
-        ]
-    )
+def _falls(scores: Mapping[str, Any]) -> str:
+    rows = {name.replace("_", " "): {f"within {k}": cell for k, cell in cells.items()} for name, cells in scores.items()}
+    return _table(rows, tuple(f"within {k}" for k in scores["disagreement"]), "score")
 
 
-def _method(measured: Mapping[str, Any]) -> str:
+def _method(measured: Mapping[str, Any]) -> Sequence[str]:
     points, informative = 100 * at.COVERAGE_TOLERANCE, 100 * at.INFORMATIVE
-    lines = (
+    return (
         f"Numbers stand with their {100 * measured['level']:g} % interval, from resampling whole episodes, and the number of "
         "independent episodes in brackets. Where there is no interval the cell says so; a dash was not measured. The reasons stand "
         "below each table.",
@@ -207,10 +175,9 @@ def _method(measured: Mapping[str, Any]) -> str:
         "members themselves expect, their mean and the largest of them: it ranks errors without any disagreement, so one member "
         "has it too.",
         "'Sampled' is the spread of members x samples, each on its own way; 'propagated' lets each member go its way by its mean. "
-        f"Recalibrations are fitted {GROUPED[measured.get('grouped_by', 'field')]}. 'Informative' is the share of 68 % intervals "
+        f"Recalibrations are fitted {GROUPED[measured['grouped_by']]}. 'Informative' is the share of 68 % intervals "
         "narrower than 2.",
     )
-    return page.section("How to read this", *(page.paragraph(line) for line in lines))
 
 
 GROUPED = {

@@ -32,8 +32,8 @@ ESTIMATES = {
 
 
 def estimate_words(measured: Mapping[str, Any]) -> str:
-    """Return in words what the disagreement is; results that do not name it are of the published sum."""
-    name, _, weighted = str(measured.get("estimate", "std")).partition(", ")
+    """Return in words what the disagreement is."""
+    name, _, weighted = str(measured["estimate"]).partition(", ")
     return ESTIMATES.get(name, name) + (f", {weighted}" if weighted else "")
 
 
@@ -41,9 +41,8 @@ def reliability(measured: Mapping[str, Any]) -> Figure | None:
     """Draw the reliability curves of every method, a panel a horizon, a row a forecast."""
     curves = measured["reliability"]
     forecasts = [name for name in WORDS if any(_drawable(curves[name]))]
-    horizons = [
-        k for k in map(str, measured["horizons"]) if any(k in table for name in forecasts for table in curves[name].values())
-    ]
+    reached = {k for name in forecasts for table in curves[name].values() for k in table}
+    horizons = [k for k in map(str, measured["horizons"]) if k in reached]
     if not horizons:
         return None
     rows, columns = len(forecasts), len(horizons)
@@ -257,20 +256,11 @@ def noise(measured: Mapping[str, Any]) -> Figure | None:
 
 
 def _noise_panel(axis: Any, scales: Mapping[str, Mapping[str, Any]], name: str) -> None:
-    horizons = list(next(iter(scales.values())))
-    for place, k in enumerate(horizons):
+    x = [float(scale) for scale in scales]
+    for place, k in enumerate(next(iter(scales.values()))):
         y, error = style.interval_values([scales[scale][k][name] for scale in scales])
-        axis.errorbar(
-            [float(scale) for scale in scales],
-            y,
-            error,
-            marker="os^vDx"[place % 6],
-            markersize=4,
-            linewidth=1.3,
-            capsize=2,
-            color=HORIZON_COLOURS[place % len(HORIZON_COLOURS)],
-            label=steps(k),
-        )
+        look = {"marker": "os^vDx"[place % 6], "color": HORIZON_COLOURS[place % len(HORIZON_COLOURS)]}
+        axis.errorbar(x, y, error, markersize=4, linewidth=1.3, capsize=2, label=steps(k), **look)
 
 
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {

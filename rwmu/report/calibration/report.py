@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rwmu.files import json_ready, write_bytes, write_json, write_text
-from rwmu.measure.calibration.saved import save_recalibrations
+from rwmu.files import json_ready, write_json
 from rwmu.report import page
 from rwmu.report.calibration import content, figures
 from rwmu.report.verdicts.calibration import judge
@@ -28,17 +27,19 @@ def write(measured: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         The results as they were written, with their ``verdict``.
     """
     plain: dict[str, Any] = json_ready(measured) | {"verdict": judge(measured)}
-    save_recalibrations(folder / "recalibrations.json", plain.pop("recalibrations"), plain["subject"]["model_hash"])
+    fitted = {"model_hash": plain["subject"]["model_hash"], "recalibrations": plain.pop("recalibrations")}
+    write_json(folder / "recalibrations.json", fitted)
     write_json(folder / RESULT, plain, indent=1)
-    for name, table in csv_tables(plain).items():
-        write_text(folder / f"{name}.csv", table)
     images = figures.draw(plain)
     for name in figures.FIGURES:  # a figure of an earlier analysis that there are no data for now must not stay
         (folder / "figures" / f"{name}.png").unlink(missing_ok=True)
-    for name, png in images.items():
-        write_bytes(folder / "figures" / f"{name}.png", png)
-    title = f"rwmu calibration: {plain['subject']['name']}"
-    write_text(folder / "calibration.html", page.document(title, content.body(plain, images)))
+    page.write(
+        folder / "calibration.html",
+        f"rwmu calibration: {plain['subject']['name']}",
+        content.body(plain, images),
+        {folder / "figures" / f"{name}.png": png for name, png in images.items()},
+        {folder / f"{name}.csv": table for name, table in csv_tables(plain).items()},
+    )
     return plain
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,54 +28,63 @@ _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "corr. x / y / yaw": lambda of: " / ".join(shown(of, "command_correlation", axis) for axis in ("x", "y", "yaw")),
 }
 _DREAMT = ("return", "tracking", "yaw tracking", "falls", "lived")
+CAPTIONS = {
+    "command_tracking": "Each dot is one command given to one robot: what was asked against what it did, its first second left "
+    "out. On the dashed line the robot does exactly as told.",
+    "returns": "Return of this policy beside the policies that collected the data, its own dream (hatched) and doing nothing.",
+    "survival": "How many robots are still on their feet as the episode goes on.",
+    "dream_reality": "Reward of each policy, term by term: dot and diamond should coincide.",
+    "error_by_horizon": "The further ahead, the larger the error; below the dashed line the model knows more than that nothing "
+    "changes.",
+    "error_by_field": "Which parts of the state are hard to foresee.",
+    "rollout_against_truth": "One forecast, that of median error, so that nobody picked it: shaded, what the model was shown; "
+    "then every member goes on alone, with the robot's true actions.",
+    "uncertainty_against_error": "Each dot is one forecast: the members' disagreement against the error actually made.",
+    "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
+    "training_policy": "The policy learns in imagination; nothing here has seen the simulator.",
+}
 
 
 def body(report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path) -> str:
     """Return the page between ``<body>`` and ``</body>``."""
-    return "".join(
-        [
-            _heading(report),
-            page.verdict_box(verdicts(report)),
-            _video(report, run_dir),
-            _deployment(report, images),
-            _dream(report, images),
-            _dynamics(report, images),
-            _knowledge(report, images),
-            _training(images),
-            _dataset(report),
-            _run(report),
-        ]
-    )
-
-
-def _heading(report: Mapping[str, Any]) -> str:
     minutes = shown(report, "wall_clock_s", digits=1, scale=1.0 / 60.0)
     line = (
         f"Seed {report.get('seed')}, {minutes} minutes in all. A policy learnt from logged data alone, inside a learnt model of "
         "the robot."
     )
-    return f"<h1>Run report: {escape(str(report.get('experiment')))}</h1>" + page.paragraph(line, "soft")
-
-
-def _video(report: Mapping[str, Any], run_dir: Path) -> str:
     path = report.get("video")
-    resolved = None if not path else Path(path) if Path(path).is_absolute() else run_dir / path
     reason = (report.get("missing") or {}).get("video") or "this run has not rendered one."
-    caption = "The final policy in the simulator, which it never touched during training."
-    return page.section("The robot", page.video(resolved, run_dir, reason, caption))
+    video = page.video(run_dir / path if path else None, run_dir, reason, _VIDEO)
+    training = _figures(images, "training_dynamics", "training_policy")
+    sections = {
+        "The robot": video,
+        "In the simulator": _deployment(report, images),
+        "Dream and reality": _dream(report, images),
+        "The world model": _dynamics(report, images),
+        "Does the model know what it does not know?": _knowledge(report, images),
+        "Training": training or page.paragraph("This run has logged no training curves.", "absent"),
+        "The data": _dataset(report),
+        "The run": _run(report),
+    }
+    heading = f"<h1>Run report: {escape(str(report.get('experiment')))}</h1>" + page.paragraph(line, "soft")
+    told = (page.section(title, text) for title, text in sections.items() if text)
+    return heading + page.verdict_box(verdicts(report)) + "".join(told)
+
+
+_VIDEO = "The final policy in the simulator, which it never touched during training."
+
+
+def _figures(images: Mapping[str, bytes], *names: str) -> str:
+    return page.figures(images, {name: CAPTIONS[name] for name in names})
 
 
 def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    title, deployment = "In the simulator", report["deployment"]
-    order = [(NAMES[name], deployment.get(name)) for name in NAMES]
-    order += [(f"behaviour: {level}", summary) for level, summary in (deployment.get("behaviour") or {}).items()]
-    rows = [
-        [name, *(write(summary) for write in _COLUMNS.values())]
-        for name, summary in order
-        if number(summary or {}, "return") is not None
-    ]
-    if not rows:
-        return page.section(title, page.absent(report, "deployment"))
+    deployment = report["deployment"]
+    summaries = {words: deployment.get(name) or {} for name, words in NAMES.items()}
+    summaries |= {f"behaviour: {level}": summary or {} for level, summary in (deployment.get("behaviour") or {}).items()}
+    summaries = {name: summary for name, summary in summaries.items() if number(summary, "return") is not None}
+    if not summaries:
+        return page.absent(report, "deployment")
     episodes = shown(report, "deployment", "deterministic", "num_episodes", digits=0)
     intro = (
         f"{episodes} robots each try one episode, following commanded speeds over the full range, with a new command every ten "
@@ -85,43 +94,32 @@ def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         "Return: the task's reward, summed over the episode. Tracking: how closely the commanded planar speed is followed, 1 at "
         "best; a robot that has fallen tracks nothing. Correlation: commanded against actual speed (x, y, yaw)."
     )
-    captions = {
-        "command_tracking": "Each dot is one command given to one robot: what was asked against what it did, its first second left "
-        "out. On the dashed line the robot does exactly as told.",
-        "returns": "Return of this policy beside the policies that collected the data, its own dream (hatched) and doing nothing.",
-        "survival": "How many robots are still on their feet as the episode goes on.",
-    }
-    table = page.table(("policy", *_COLUMNS), rows, highlighted=[0])
-    return page.section(title, page.paragraph(intro), table, page.paragraph(definitions, "soft"), page.figures(images, captions))
+    table = page.table(("policy", *_COLUMNS), _summarised(summaries, _COLUMNS), highlighted=[0])
+    figures = _figures(images, "command_tracking", "returns", "survival")
+    return page.paragraph(intro) + table + page.paragraph(definitions, "soft") + figures
+
+
+def _summarised(summaries: Mapping[str, Mapping[str, Any]], columns: Iterable[str]) -> list[list[str]]:
+    return [[name, *(_COLUMNS[column](summary) for column in columns)] for name, summary in summaries.items()]
 
 
 def _dream(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    title = "Dream and reality"
     levels = (report.get("dream_reality") or {}).get("levels") or {}
-    if not levels and number(report, "imagination", "return") is None:
-        return page.section(title, page.absent(report, "imagination"))
+    imagined = number(report, "imagination", "return") is not None
+    if not levels and not imagined:
+        return page.absent(report, "imagination")
     parts = [page.paragraph("The policy was trained only in episodes that the world model imagined. Were they like real ones?")]
-    if number(report, "imagination", "return") is not None:
-        parts.append(_imagined_return(report))
+    if imagined:
+        sides = {"in the dream": report["imagination"], "in the simulator": report["deployment"]["deterministic"]}
+        parts.append(page.table(("final policy", *_DREAMT), _summarised(sides, _DREAMT)))
     if levels:
-        policies = list(levels)
         terms = [term for term in next(iter(levels.values()))["terms"] if _ever_counts(levels, term)]
-        rows = [[term, *(_both(levels[p]["terms"].get(term, {}), 2) for p in policies)] for term in terms]
-        rows.append(["falls per minute", *(_both(levels[p]["falls_per_minute"], 1) for p in policies)])
-        parts.append(
-            page.figure(images.get("dream_reality"), "Reward of each policy, term by term: dot and diamond should coincide.")
-        )
-        parts.append(
-            page.table(["weighted reward per second: dream / simulator", *policies], rows, highlighted=[terms.index("total")])
-        )
+        rows = [[term, *(_both(row["terms"].get(term, {}), 2) for row in levels.values())] for term in terms]
+        rows.append(["falls per minute", *(_both(row["falls_per_minute"], 1) for row in levels.values())])
+        header = ["weighted reward per second: dream / simulator", *levels]
+        parts += [_figures(images, "dream_reality"), page.table(header, rows, highlighted=[terms.index("total")])]
         parts.append(page.paragraph("Only the time after the first second of an episode counts, on both sides.", "soft"))
-    return page.section(title, *parts)
-
-
-def _imagined_return(report: Mapping[str, Any]) -> str:
-    sides = {"in the dream": report["imagination"], "in the simulator": report["deployment"]["deterministic"]}
-    rows = [[name, *(_COLUMNS[column](summary) for column in _DREAMT)] for name, summary in sides.items()]
-    return page.table(("final policy", *_DREAMT), rows)
+    return "".join(parts)
 
 
 def _ever_counts(levels: Mapping[str, Any], term: str) -> bool:
@@ -134,10 +132,9 @@ def _both(sides: Mapping[str, Any], digits: int) -> str:
 
 
 def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    title = "The world model"
     dynamics = report["dynamics"]
     if all(value is None for value in dynamics["normalized_error"].values()):
-        return page.section(title, page.absent(report, "dynamics"))
+        return page.absent(report, "dynamics")
     step_dt = number(dynamics, "step_dt") or 0.0
     windows, episodes = shown(dynamics, "windows", digits=0), shown(dynamics, "episodes", digits=0)
     unknown = "of which the model may have seen some (it does not say what it was trained on)"
@@ -155,19 +152,13 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         ]
         for k in dynamics["normalized_error"]
     ]
-    captions = {
-        "error_by_horizon": "The further ahead, the larger the error; below the dashed line the model knows more than that nothing "
-        "changes.",
-        "error_by_field": "Which parts of the state are hard to foresee.",
-        "rollout_against_truth": "One forecast, that of median error, so that nobody picked it: shaded, what the model was shown; "
-        "then every member goes on alone, with the robot's true actions.",
-    }
     table = page.table(("steps ahead", "model", "hold last"), rows)
-    return page.section(title, page.paragraph(intro), table, page.figures(images, captions), _falls(report))
+    figures = _figures(images, "error_by_horizon", "error_by_field", "rollout_against_truth")
+    return page.paragraph(intro) + table + figures + _falls(dynamics)
 
 
-def _falls(report: Mapping[str, Any]) -> str:
-    head, ahead = report["dynamics"].get("termination_head"), report["dynamics"].get("falls_foreseen")
+def _falls(dynamics: Mapping[str, Any]) -> str:
+    head, ahead = dynamics.get("termination_head"), dynamics.get("falls_foreseen")
     if not head:
         return ""
     text = (
@@ -185,39 +176,23 @@ def _falls(report: Mapping[str, Any]) -> str:
 
 
 def _knowledge(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    title = "Does the model know what it does not know?"
     correlation = report["dynamics"].get("epistemic_correlation") or {}
     ranks = correlation.get("spearman") or {}
     if (number(report, "dynamics", "num_members") or 0) < 2 or not ranks:
-        return page.section(title, page.paragraph("There is no ensemble to ask: one member cannot disagree with itself.", "absent"))
+        return page.paragraph("There is no ensemble to ask: one member cannot disagree with itself.", "absent")
     intro = (
         "Where the members disagree, the model should err more: the penalty keeps the policy away from there. Correlations are "
         "taken at a fixed number of steps ahead, so that both merely growing with time does not count."
     )
     rows = [[k, shown(correlation, "spearman", k), shown(correlation, "pearson", k)] for k in ranks]
-    caption = "Each dot is one forecast: the members' disagreement against the error actually made."
-    return page.section(
-        title,
-        page.paragraph(intro),
-        page.table(("steps ahead", "rank correlation", "linear correlation"), rows),
-        page.figure(images.get("uncertainty_against_error"), caption),
-    )
-
-
-def _training(images: Mapping[str, bytes]) -> str:
-    captions = {
-        "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
-        "training_policy": "The policy learns in imagination; nothing here has seen the simulator.",
-    }
-    shown_curves = page.figures(images, captions)
-    return page.section("Training", shown_curves or page.paragraph("This run has logged no training curves.", "absent"))
+    table = page.table(("steps ahead", "rank correlation", "linear correlation"), rows)
+    return page.paragraph(intro) + table + _figures(images, "uncertainty_against_error")
 
 
 def _dataset(report: Mapping[str, Any]) -> str:
     dataset = report.get("dataset")
     if not dataset:
-        return page.section("The data", page.absent(report, "dataset"))
-    entries = [("all", dataset), *((dataset.get("levels") or {}).items())]
+        return page.absent(report, "dataset")
     rows = [
         [
             name,
@@ -227,20 +202,15 @@ def _dataset(report: Mapping[str, Any]) -> str:
             shown(part, "return_per_episode", digits=1),
             shown(part, "return_per_20s", digits=1),
         ]
-        for name, part in entries
+        for name, part in {"all": dataset, **(dataset.get("levels") or {})}.items()
     ]
     header = ("collected by", "episodes", "transitions", "end in a fall", "return an episode", "return per 20 s")
-    return page.section(
-        "The data",
-        page.table(header, rows),
-        _audit(report),
-        f"<p class=soft>Content hash <code>{escape(str(dataset.get('hash')))}</code></p>",
-    )
+    content_hash = f"<p class=soft>Content hash <code>{escape(str(dataset.get('hash')))}</code></p>"
+    return page.table(header, rows) + _audit(report.get("audit")) + content_hash
 
 
-def _audit(report: Mapping[str, Any]) -> str:
+def _audit(findings: Sequence[Mapping[str, Any]] | None) -> str:
     """Return what the audit before training found, if the run has made one."""
-    findings = report.get("audit")
     if findings is None:
         return ""
     if not findings:
@@ -250,13 +220,10 @@ def _audit(report: Mapping[str, Any]) -> str:
 
 
 def _run(report: Mapping[str, Any]) -> str:
-    stages = report.get("stages") or {}
-    rows = [[name, f"{shown(stages, name, digits=0)} s"] for name in stages]
-    parts = [page.table(("stage", "wall clock"), rows)] if rows else []
-    provenance = report.get("provenance")
-    if isinstance(provenance, Mapping):
-        parts.append(page.definitions({key: _plain(value) for key, value in provenance.items()}))
-    return page.section("The run", *parts) if parts else ""
+    stages, provenance = report.get("stages") or {}, report.get("provenance")
+    table = page.table(("stage", "wall clock"), [[name, f"{shown(stages, name, digits=0)} s"] for name in stages]) if stages else ""
+    known = provenance if isinstance(provenance, Mapping) else None
+    return table + ("" if known is None else page.definitions({key: _plain(value) for key, value in known.items()}))
 
 
 def _plain(value: Any) -> str:

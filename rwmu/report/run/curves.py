@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,7 @@ DYNAMICS_PANELS: Mapping[str, Mapping[str, str]] = {
 }
 POLICY_PANELS: Mapping[str, Mapping[str, str]] = {
     "imagined reward per second": {"task": "imagined/reward", "penalty": "imagined/penalty"},
-    "imagined tracking reward per second": {
-        "linear": "imagined/track_lin_vel_xy_exp",
-        "yaw": "imagined/track_ang_vel_z_exp",
-    },
+    "imagined tracking reward per second": {"linear": "imagined/track_lin_vel_xy_exp", "yaw": "imagined/track_ang_vel_z_exp"},
     "members' disagreement": {"epistemic": "imagined/epistemic"},
     "imagined episode (s)": {"length": "imagined/episode_length_s"},
     "change an iteration (KL)": {"KL": "policy/kl"},
@@ -60,10 +57,10 @@ def _in_order(path: Path) -> tuple[tuple[int, str], ...]:
     return tuple((int(digits) if (digits := part.rpartition("_")[2]).isdigit() else -1, part) for part in path.parts)
 
 
-def panels(curves: Mapping[str, Curve], wanted: Mapping[str, Mapping[str, str]]) -> Sequence[dict[str, Any]]:
+def panels(curves: Mapping[str, Curve], wanted: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Curve]]:
     """Return the panels of ``wanted`` of which at least one line was logged, as ``figures.training_curves`` takes them."""
     found = ({label: curves[name] for label, name in lines.items() if name in curves} for lines in wanted.values())
-    return [{"title": title, "lines": lines} for title, lines in zip(wanted, found, strict=True) if lines]
+    return {title: lines for title, lines in zip(wanted, found, strict=True) if lines}
 
 
 def _number(cell: Any) -> float | None:

@@ -8,28 +8,10 @@ from typing import Any
 import numpy
 from matplotlib.figure import Figure
 
+from rwmu.report import style
 from rwmu.report.run import curves
 from rwmu.report.run.curves import Curve
-from rwmu.report.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    HORIZON_COLOURS,
-    INK,
-    LINE,
-    ORANGE,
-    PALE,
-    PURPLE,
-    RED,
-    SKY,
-    draw_legend,
-    draw_title,
-    log_steps,
-    new_figure,
-    png,
-    shared_legend,
-    term_name,
-)
+from rwmu.report.style import BLUE, GREEN, GREY, HORIZON_COLOURS, INK, LINE, ORANGE, PALE, PURPLE, RED, SKY
 from rwmu.report.wording import number
 from rwmu.report.wording import steps as words
 
@@ -45,26 +27,26 @@ def error_by_horizon(
     curve: Mapping[str, Sequence[float]], normalized_error: Mapping[str, float], standard_error: Mapping[str, float | None]
 ) -> Figure:
     """Draw the open-loop error against hold-last at every step; the reported horizons carry their standard errors."""
-    figure, (axis,) = new_figure(7.2, 3.8)
+    figure, (axis,) = style.new_figure(7.2, 3.8)
     steps = numpy.arange(1, len(curve["model"]) + 1)
     axis.plot(steps, curve["hold_last"], color=GREY, linestyle="--", linewidth=1.6, label="hold the last state")
     axis.plot(steps, curve["model"], color=BLUE, linewidth=2.0, label="world model")
     for k, error in normalized_error.items():
         axis.errorbar(int(k), error, yerr=standard_error.get(k) or 0.0, color=BLUE, marker="o", markersize=5, capsize=3)
         axis.annotate(f"{error:.2f}", (int(k), error), xytext=(5, -12), textcoords="offset points", fontsize=9, color=BLUE)
-    log_steps(axis, list(normalized_error))
+    style.log_steps(axis, list(normalized_error))
     axis.set_ylim(bottom=0.0)
     axis.set_xlabel("steps forecast without seeing the robot (0.02 s each)")
     axis.set_ylabel("error (standard deviations)")
-    draw_title(axis, "Forecast error on test episodes")
-    draw_legend(axis, loc="upper left")
+    style.draw_title(axis, "Forecast error on test episodes")
+    style.draw_legend(axis, loc="upper left")
     return figure
 
 
 def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
     """Draw the error of each part of the state at the reported horizons."""
     fields, horizons = list(by_field), list(next(iter(by_field.values())))
-    figure, (axis,) = new_figure(7.2, 3.4)
+    figure, (axis,) = style.new_figure(7.2, 3.4)
     width = 0.8 / len(horizons)
     for i, k in enumerate(horizons):
         position = numpy.arange(len(fields)) + (i - (len(horizons) - 1) / 2) * width
@@ -73,8 +55,8 @@ def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
     axis.set_xticks(range(len(fields)), [name.replace("_", "\n", 1).replace("_", " ") for name in fields])
     axis.grid(False, axis="x")
     axis.set_ylabel("error (standard deviations)")
-    draw_title(axis, "Forecast error by part of the state")
-    draw_legend(axis, ncols=len(horizons), loc="upper left", bbox_to_anchor=(0.0, -0.2), columnspacing=1.2, handlelength=1.2)
+    style.draw_title(axis, "Forecast error by part of the state")
+    style.draw_legend(axis, ncols=len(horizons), loc="upper left", bbox_to_anchor=(0.0, -0.2), columnspacing=1.2, handlelength=1.2)
     return figure
 
 
@@ -82,36 +64,35 @@ def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
     """Draw one forecast of every member over the truth, a panel a column."""
     columns = example["columns"]
     rows = (len(columns) + 1) // 2
-    figure, axes = new_figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
+    figure, axes = style.new_figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
     time = numpy.array(example["time_s"])
     start = int(example["forecast_from"])
     for axis, column in zip(axes, columns.values(), strict=False):
         members = numpy.array(column["members"])
         axis.axvspan(time[0], time[start - 1], color="#F3F4F6", zorder=0)
         if len(members) > 1:
-            axis.fill_between(
-                time[start:], members.min(0), members.max(0), color=ORANGE, alpha=0.25, linewidth=0, label="members' range"
-            )
+            low, high = members.min(0), members.max(0)
+            axis.fill_between(time[start:], low, high, color=ORANGE, alpha=0.25, linewidth=0, label="members' range")
         for i, member in enumerate(members):
             axis.plot(time[start:], member, color=ORANGE, linewidth=0.9, label="members" if i == 0 else None)
         axis.plot(time, column["truth"], color=INK, linewidth=1.4, label="truth")
         unit = "" if column["unit"] == "1" else f" ({column['unit']})"
-        draw_title(axis, f"{column['label']}{unit}")
+        style.draw_title(axis, f"{column['label']}{unit}")
     for axis in axes[len(columns) :]:
         axis.set_visible(False)
     for axis in axes[-2:]:
         axis.set_xlabel("time since the last row shown to the model (s)")
-    shared_legend(figure, axes[0], "outside lower center", 3)
+    style.shared_legend(figure, axes[0], "outside lower center", 3)
     return figure
 
 
 def uncertainty_against_error(points: Mapping[str, Mapping[str, Sequence[float]]], spearman: Mapping[str, float | None]) -> Figure:
     """Scatter the members' disagreement against the error made, a panel a horizon."""
-    figure, axes = new_figure(2.6 * len(points) + 0.4, 3.0, 1, len(points))
+    figure, axes = style.new_figure(2.6 * len(points) + 0.4, 3.0, 1, len(points))
     for i, (axis, (k, pairs)) in enumerate(zip(axes, points.items(), strict=True)):
         axis.plot(pairs["epistemic"], pairs["error"], ".", color=BLUE, alpha=0.45, markersize=5)
         value = spearman.get(k)
-        draw_title(axis, words(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
+        style.draw_title(axis, words(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
         axis.set_ylim(bottom=0.0)
         axis.locator_params(nbins=4)
         if i == 0:
@@ -125,7 +106,7 @@ def command_tracking(
 ) -> Figure:
     """Scatter commanded against actual velocity, an axis a panel; the diagonal is perfect."""
     asked, done = numpy.array(command).reshape(-1, 3), numpy.array(velocity).reshape(-1, 3)
-    figure, axes = new_figure(9.6, 3.5, 1, 3)
+    figure, axes = style.new_figure(9.6, 3.5, 1, 3)
     names = (("x", "forward speed", "m/s"), ("y", "sideways speed", "m/s"), ("yaw", "yaw rate", "rad/s"))
     for i, (axis, (key, name, unit)) in enumerate(zip(axes, names, strict=True)):
         axis.plot([-1.1, 1.1], [-1.1, 1.1], color=GREY, linestyle="--", linewidth=1.2)
@@ -135,7 +116,7 @@ def command_tracking(
         axis.set_xlabel(f"commanded ({unit})")
         axis.set_ylabel(f"actual ({unit})")
         value = correlation.get(key)
-        draw_title(axis, name + ("" if value is None or value != value else f" · r = {value:.2f}"))
+        style.draw_title(axis, name + ("" if value is None or value != value else f" · r = {value:.2f}"))
     return figure
 
 
@@ -148,7 +129,7 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
         dataset_average: a line, or None.
     """
     colours = {"ours": BLUE, "behaviour": GREY, "reference": PALE, "imagined": ORANGE}
-    figure, (axis,) = new_figure(7.6, 0.36 * len(rows) + 1.1)
+    figure, (axis,) = style.new_figure(7.6, 0.36 * len(rows) + 1.1)
     place = numpy.arange(len(rows))[::-1]
     values = [row["return"] for row in rows]
     errors = [row["standard_error"] or 0.0 for row in rows]
@@ -159,49 +140,35 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
             bar.set_hatch("///")
             bar.set_edgecolor("white")
     for y, value, error in zip(place, values, errors, strict=True):
-        axis.annotate(
-            f"{value:.1f}",
-            (max(value + error, 0.0), y),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-            color=INK,
-        )
+        at = (max(value + error, 0.0), y)
+        axis.annotate(f"{value:.1f}", at, xytext=(5, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
     if dataset_average is not None:
-        axis.axvline(
-            dataset_average, color=RED, linestyle="--", linewidth=1.3, label=f"dataset, average per 20 s: {dataset_average:.1f}"
-        )
-        draw_legend(axis, loc="upper right", bbox_to_anchor=(1.0, -0.1 - 0.35 / len(rows)))
+        label = f"dataset, average per 20 s: {dataset_average:.1f}"
+        axis.axvline(dataset_average, color=RED, linestyle="--", linewidth=1.3, label=label)
+        style.draw_legend(axis, loc="upper right", bbox_to_anchor=(1.0, -0.1 - 0.35 / len(rows)))
     axis.set_yticks(place, [row["name"] for row in rows])
     axis.grid(False, axis="y")
     axis.axvline(0.0, color=LINE, linewidth=0.8)
     axis.margins(x=0.1)
     axis.set_xlabel("return of a 20 s episode")
-    draw_title(axis, "Return, with standard errors over episodes")
+    style.draw_title(axis, "Return, with standard errors over episodes")
     return figure
 
 
 def survival(lived_s: Mapping[str, Sequence[float]], episode_length_s: float) -> Figure:
     """Draw the fraction of robots that have not fallen, over the time of an episode, a line a policy."""
-    figure, (axis,) = new_figure(7.2, 3.2)
-    styles = ("-", "--", "-.", ":")
+    figure, (axis,) = style.new_figure(7.2, 3.2)
+    colours = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
     time = numpy.linspace(0.0, episode_length_s * (1.0 - 1e-6), 400)
     for i, (name, lived) in enumerate(lived_s.items()):
         standing = (numpy.array(lived)[None, :] > time[:, None]).mean(1)
-        axis.plot(
-            time,
-            100.0 * standing,
-            linestyle=styles[i % 4],
-            color=(BLUE, ORANGE, GREEN, PURPLE, RED, SKY)[i % 6],
-            linewidth=2.4 if i == 0 else 1.6,
-            label=name,
-        )
+        line, width = ("-", "--", "-.", ":")[i % 4], 2.4 if i == 0 else 1.6
+        axis.plot(time, 100.0 * standing, line, color=colours[i % 6], linewidth=width, label=name)
     axis.set_ylim(-3.0, 103.0)
     axis.set_xlabel("time (s)")
     axis.set_ylabel("robots not yet fallen (%)")
-    draw_title(axis, "Staying up")
-    draw_legend(axis, loc="lower left")
+    style.draw_title(axis, "Staying up")
+    style.draw_legend(axis, loc="lower left")
     return figure
 
 
@@ -212,7 +179,9 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
     ]
     columns = min(4, len(levels))
     rows = -(-len(levels) // columns)
-    figure, axes = new_figure(2.2 * columns + 1.6, (0.24 * len(shown) + 0.8) * rows + 0.5, rows, columns, sharey=True, sharex=True)
+    figure, axes = style.new_figure(
+        2.2 * columns + 1.6, (0.24 * len(shown) + 0.8) * rows + 0.5, rows, columns, sharey=True, sharex=True
+    )
     place = numpy.arange(len(shown))[::-1]
     for axis, (level, row) in zip(axes, levels.items(), strict=False):
         real, imagined = zip(*(_sides(row, name) for name in shown), strict=True)
@@ -220,15 +189,15 @@ def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
         axis.plot(real, place, "o", color=BLUE, markersize=5.5, label="simulator")
         axis.plot(imagined, place, "D", markerfacecolor="none", markeredgecolor=RED, markersize=5.5, label="dream")
         axis.axvline(0.0, color=LINE, linewidth=0.8)
-        axis.set_yticks(place, [term_name(name) for name in shown])
+        axis.set_yticks(place, [style.term_name(name) for name in shown])
         axis.tick_params(labelsize=8.5)
-        draw_title(axis, level)
+        style.draw_title(axis, level)
     for axis in axes[len(levels) :]:
         axis.set_visible(False)
     for axis in axes[max(0, len(levels) - columns) : len(levels)]:
         axis.tick_params(labelbottom=True)
     figure.supxlabel("weighted reward per second of life", fontsize=10)
-    shared_legend(figure, axes[0], "outside upper right", 2)
+    style.shared_legend(figure, axes[0], "outside upper right", 2)
     return figure
 
 
@@ -237,25 +206,22 @@ def _sides(row: Mapping[str, Any], name: str) -> tuple[float, float]:
     return (both.get("simulator") or 0.0, both.get("dream") or 0.0)
 
 
-def training_curves(panels: Sequence[Mapping[str, Any]], step_label: str) -> Figure:
+def training_curves(panels: Mapping[str, Mapping[str, Curve]], step_label: str) -> Figure:
     """Draw logged curves, a panel each.
 
     Args:
-        panels: ``title``, ``lines`` (label -> (steps, values)), optionally ``log`` for a logarithmic axis.
+        panels: title -> label of a line -> (steps, values).
     """
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = new_figure(3.4 * columns, 2.5 * rows + 0.2, rows, columns)
-    for axis, panel in zip(axes, panels, strict=False):
-        for i, (label, (steps, values)) in enumerate(panel["lines"].items()):
-            style = ("-", "--", ":")[i % 3]
-            axis.plot(steps, values, style, color=(BLUE, ORANGE, GREEN)[i % 3], linewidth=1.6, label=label)
-        if panel.get("log"):
-            axis.set_yscale("log")
-        if len(panel["lines"]) > 1:
-            draw_legend(axis)
+    figure, axes = style.new_figure(3.4 * columns, 2.5 * rows + 0.2, rows, columns)
+    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+        for i, (label, (steps, values)) in enumerate(lines.items()):
+            axis.plot(steps, values, ("-", "--", ":")[i % 3], color=(BLUE, ORANGE, GREEN)[i % 3], linewidth=1.6, label=label)
+        if len(lines) > 1:
+            style.draw_legend(axis)
         axis.set_xlabel(step_label)
-        draw_title(axis, panel["title"])
+        style.draw_title(axis, title)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     return figure
@@ -271,14 +237,11 @@ def return_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         entries.append(("this policy, in the dream", report["imagination"], "imagined"))
     entries += [(f"behaviour: {level}", behaviour[level], "behaviour") for level in best_first]
     entries += [(NAMES[name], deployment.get(name), "reference") for name in ("clone", "standing_still")]
-    rows = []
-    for name, summary, kind in entries:
-        value = number(summary or {}, "return")
-        if value is not None:
-            rows.append(
-                {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
-            )
-    return rows
+    return [
+        {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
+        for name, summary, kind in entries
+        if (value := number(summary or {}, "return")) is not None
+    ]
 
 
 def survival_lines(figure_data: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -316,10 +279,10 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["survival"] = survival(lines, tracking["episode_s"])
     if levels:
         drawn["dream_reality"] = dream_reality(levels)
-    for name, panels, label in (
-        ("training_dynamics", curves.panels(logged, curves.DYNAMICS_PANELS), "training step"),
-        ("training_policy", curves.panels(logged, curves.POLICY_PANELS), "iteration"),
+    for name, wanted, label in (
+        ("training_dynamics", curves.DYNAMICS_PANELS, "training step"),
+        ("training_policy", curves.POLICY_PANELS, "iteration"),
     ):
-        if panels:
+        if panels := curves.panels(logged, wanted):
             drawn[name] = training_curves(panels, label)
-    return {name: png(figure) for name, figure in drawn.items()}
+    return {name: style.png(figure) for name, figure in drawn.items()}

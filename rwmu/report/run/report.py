@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rwmu.files import json_ready, write_bytes, write_json, write_text
+from rwmu.files import json_ready, write_json
 from rwmu.measure.rollout_error import HORIZONS
 from rwmu.report import page
 from rwmu.report.run import content, curves, figures
@@ -34,10 +34,9 @@ def build_report(results: Mapping[str, Any], run_dir: Path | str) -> None:
     write_json(run_dir / "report.json", report)
     write_json(run_dir / "figure_data.json", figure_data, indent=None)
     images = figures.draw(report, figure_data, curves.read_curves(run_dir))
-    for name, png in images.items():
-        write_bytes(run_dir / "figures" / f"{name}.png", png)
     body = content.body(report, images, run_dir)
-    write_text(run_dir / "report.html", page.document(f"rwmu: {report['experiment']}", body))
+    pngs = {run_dir / "figures" / f"{name}.png": png for name, png in images.items()}
+    page.write(run_dir / "report.html", f"rwmu: {report['experiment']}", body, pngs)
 
 
 def with_stable_keys(plain: Mapping[str, Any]) -> dict[str, Any]:

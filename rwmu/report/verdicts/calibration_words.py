@@ -155,11 +155,7 @@ def _falls_sentence(verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> 
     )
 
 
-_NOISE_WORDS = {
-    "error": "error",
-    "disagreement": "disagreement",
-    "recalibrated_683": "coverage of recalibrated 68 % intervals",
-}
+_NOISE_WORDS = {"error": "error", "disagreement": "disagreement", "recalibrated_683": "coverage of recalibrated 68 % intervals"}
 
 
 def noise_sentence(noise: Mapping[str, Any]) -> str:
