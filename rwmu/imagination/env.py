@@ -19,7 +19,7 @@ from rwmu.errors import ConfigError, TrainingError
 from rwmu.files import json_ready
 from rwmu.imagination.rules import DreamRules
 from rwmu.imagination.starts import StartPool
-from rwmu.interfaces import Device, Penalty
+from rwmu.interfaces import Penalty
 from rwmu.numerics import find_device
 from rwmu.records import Carry, Followed, Prediction, Reward
 from rwmu.simulators.env import RobotEnv
@@ -28,11 +28,6 @@ from rwmu.uncertainty.estimates import epistemic
 
 _ENVIRONMENT = ("state", "contact", "terminated", "member", "episode_length_buf", "age_steps", "_finished_length", "_observation")
 _STATUS = ("reward", "penalty", "epistemic", "termination_probability", "terminated", "timed_out", "episode_length_s")
-
-
-def model_on(device: Device, world_model: WorldModel) -> WorldModel:
-    """Return the model itself for the CPU, and a moved copy for any other device: whoever else holds it holds it on the CPU."""
-    return world_model if torch.device(device).type == "cpu" else copy.deepcopy(world_model).to(device)
 
 
 class ImaginedEnv(RobotEnv):
@@ -88,7 +83,9 @@ class ImaginedEnv(RobotEnv):
         Every environment starts again; the random streams go on.
         """
         rules = self.rules
-        self.world_model, self.episodes = model_on(self.device, world_model), episodes
+        # Whoever else holds the model holds it on the CPU.
+        own = world_model if self.device == "cpu" else copy.deepcopy(world_model).to(self.device)
+        self.world_model, self.episodes = own, episodes
         size = rules.pool_size or rules.num_envs
         arguments = (self.world_model, self.task, episodes, start_rows, size, rules.max_tilt, self._generator, self.device)
         self._pool = StartPool(*arguments)

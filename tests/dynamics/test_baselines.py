@@ -14,6 +14,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
+from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Dynamics
 from rwmu.records import Batch, Noise, Window
 from tests.dynamics.small import (
@@ -179,7 +180,8 @@ def test_a_world_model_of_it_is_saved_loaded_and_dreamt_in(kind, tmp_path):
         WorldModel.load(tmp_path / "dynamics.pt", next(other for other in OPTIONS if other is not kind))
     rules = {"termination": None, "max_tilt": None, "random_start": False, "horizon_steps": 3}
     one, two = (
-        ImaginedEnv(m, quiet_task(), episodes, torch.arange(20), 6, MopoPenalty(1.0, 0.02), **rules) for m in (model, loaded)
+        ImaginedEnv(m, quiet_task(), episodes, torch.arange(20), MopoPenalty(1.0, 0.02), DreamRules(num_envs=6, **rules))
+        for m in (model, loaded)
     )
     actions = torch.randn(8, 6, 12)
     for k in range(4):
