@@ -21,6 +21,7 @@ one in force when ``a_{t+1}`` was chosen, and the reward of row ``t`` is the one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -267,6 +268,13 @@ class Rollout(TensorRecord):
     termination: Tensor
     feedback: Tensor
     extension: Tensor | None = None
+
+    @classmethod
+    def of(cls, steps: Sequence[Prediction], feedback: Sequence[Tensor]) -> Rollout:
+        """Stack K predictions, and what was fed back after each."""
+        parts = {f.name: [getattr(step, f.name) for step in steps] for f in fields(Prediction)}
+        stacked = {name: None if part[0] is None else torch.stack(part) for name, part in parts.items()}
+        return cls(feedback=torch.stack(list(feedback)), **stacked)  # type: ignore[arg-type]
 
     def at(self, k: int) -> Prediction:
         """Return the prediction of step ``k`` (0 is the first step after the history)."""

@@ -39,6 +39,9 @@ class KnownDynamics:
         self.num_members, self.drift, self.termination_logit = num_members, drift, termination_logit
         self.log_std = -3.0 + spread_slope * torch.arange(num_members).view(-1, 1, 1)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"log_std": self.log_std, "drift": torch.tensor(self.drift)}
+
     def initial_carry(self, num_inputs: int, batch: int) -> Counter:
         return Counter(torch.zeros(1, batch), torch.zeros(1, batch))
 

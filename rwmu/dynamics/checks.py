@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,20 +24,20 @@ def check_batch(dynamics: Dynamics, batch: Batch, history: int) -> None:
     check_window(dynamics, window, history)
     members, size, length = dynamics.num_members, *window.state.shape[1:3]
     for name, columns in (("contact", dynamics.contact_dim), ("termination", 1)):
-        _refuse_shape(name, getattr(window, name), (None, size, length, columns))
+        refuse_shape(name, getattr(window, name), (None, size, length, columns))
     extension_dim = getattr(dynamics, "extension_dim", 0)  # 0 for models that know nothing of extensions
     if extension_dim:
         if window.extension is None:
             raise DataError(f"The windows have no extension, but the model predicts one of {extension_dim} columns.")
-        _refuse_shape("extension", window.extension, (None, size, length, extension_dim))
+        refuse_shape("extension", window.extension, (None, size, length, extension_dim))
     if batch.rows is not None:
-        _refuse_shape("rows", batch.rows, (members, None))
+        refuse_shape("rows", batch.rows, (members, None))
         if window.state.shape[0] != 1:
             raise DataError("rows choose from windows that all members have in common, but these are each member's own.")
         if batch.rows.device.type == "cpu" and not 0 <= int(batch.rows.min()) <= int(batch.rows.max()) < size:
             raise DataError(f"rows choose windows {int(batch.rows.min())}..{int(batch.rows.max())} of a batch of {size}.")
     if batch.weight is not None:
-        _refuse_shape("weight", batch.weight, (members, batch.num_rows))
+        refuse_shape("weight", batch.weight, (members, batch.num_rows))
 
 
 def check_noise(dynamics: Dynamics, batch: Batch, noise: Noise, forecast: int, scored_history: int) -> None:
@@ -52,16 +53,7 @@ def check_noise(dynamics: Dynamics, batch: Batch, noise: Noise, forecast: int, s
     for name, steps in (("feedback", forecast), ("loss", forecast), ("history", scored_history)):
         drawn = getattr(noise, name)
         if steps and drawn is not None:
-            _refuse_shape(f"noise.{name}", drawn, (steps, *shape))
-
-
-def check_feedback_noise(dynamics: Dynamics, window: Window, history: int, noise: Tensor) -> None:
-    """Refuse noise that is not drawn for every step, member and row of a rollout.
-
-    Raises:
-        DataError: with the expected and the found shape.
-    """
-    _refuse_shape("noise", noise, (window.length - history, dynamics.num_members, window.state.shape[1], dynamics.state_dim))
+            refuse_shape(f"noise.{name}", drawn, (steps, *shape))
 
 
 def check_window(dynamics: Dynamics, window: Window, history: int) -> None:
@@ -77,8 +69,8 @@ def check_window(dynamics: Dynamics, window: Window, history: int) -> None:
     members, batch, length = window.state.shape[:3]
     if members not in (1, dynamics.num_members):
         raise DataError(f"state has rows of {members} members, but the model has {dynamics.num_members} (1 for common rows).")
-    _refuse_shape("state", window.state, (None, batch, length, dynamics.state_dim))
-    _refuse_shape("action", window.action, (members, batch, length, dynamics.action_dim))
+    refuse_shape("state", window.state, (None, batch, length, dynamics.state_dim))
+    refuse_shape("action", window.action, (members, batch, length, dynamics.action_dim))
     if not window.state.is_floating_point() or window.state.dtype != window.action.dtype:
         raise DataError(f"state is of {window.state.dtype} and action of {window.action.dtype}; both must be of one floating type.")
     if not 1 <= history < length:
@@ -97,6 +89,24 @@ def check_finite(window: Window) -> None:
         if tensor is not None and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             place = (~tensor.isfinite()).nonzero()[0].tolist()
             raise DataError(f"{name} has the value {float(tensor[tuple(place)])} at {place} (member, window, row, column).")
+
+
+def read_checkpoint(path: Path, what: str, example: str) -> Mapping[str, Any]:
+    """Read a file of tensors and plain values; code in it is never run (``weights_only``).
+
+    Args:
+        what, example: how errors call it, and what they say to give.
+
+    Raises:
+        CheckpointError: one sentence.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no {what} at {path}; give the path of {example}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as a {what} ({type(error).__name__}); it may be truncated.") from error
+    return content if isinstance(content, Mapping) else {}
 
 
 def check_sizes(architecture: Mapping[str, Any], found: Mapping[str, Any], source: str) -> None:
@@ -142,7 +152,8 @@ def check_state_dict(own: Mapping[str, Tensor], found: Mapping[str, Any], source
         raise CheckpointError(f"{source} has the tensor '{unknown[0]}', which its architecture has no place for.")
 
 
-def _refuse_shape(name: str, tensor: Tensor, expected: tuple[int | None, ...]) -> None:
+def refuse_shape(name: str, tensor: Tensor, expected: tuple[int | None, ...]) -> None:
+    """Refuse a tensor of another shape; None stands for any size."""
     fits = tensor.ndim == len(expected) and all(want in (None, got) for want, got in zip(expected, tensor.shape, strict=True))
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in expected)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rwmu.dynamics.affine import RowLinear
-from rwmu.dynamics.heads import check_bounds
+from rwmu.dynamics.heads import check_bounds, softly_between
 from rwmu.records import Prediction
 
 
@@ -59,9 +58,7 @@ class Decoder(nn.Module):
 
     def forward(self, features: Tensor, state: Tensor) -> Prediction:
         """Predict what follows ``state [..., D]``."""
-        low, high = self.bounds
-        log_std = high - functional.softplus(high - self.log_std(features))
-        log_std = low + functional.softplus(log_std - low)
+        log_std = softly_between(self.log_std(features), *self.bounds)
         extension = None if self.extension is None else self.extension(features)
         return Prediction(state + self.mean(features), log_std, self.contact(features), self.termination(features), extension)
 

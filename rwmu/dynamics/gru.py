@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rwmu.dynamics.generators import uniform
 from rwmu.dynamics.gru_sequence import SequenceGRU, fast_tanh
 from rwmu.records import Followed
 
@@ -58,19 +59,17 @@ class GRU(nn.Module):
     ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers, self.num_groups = input_size, hidden_size, num_layers, num_groups
-        bound = hidden_size**-0.5
 
-        def uniform(*shape: int) -> nn.Parameter:
-            draws = [torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators[:num_groups]]
-            return nn.Parameter(torch.stack(draws))
+        def draw(*shape: int) -> nn.Parameter:
+            return uniform(shape, hidden_size**-0.5, generators[:num_groups])
 
         self.weight_ih, self.weight_hh = nn.ParameterList(), nn.ParameterList()
         self.bias_ih, self.bias_hh = nn.ParameterList(), nn.ParameterList()
         for layer in range(num_layers):
-            self.weight_ih.append(uniform(3 * hidden_size, input_size if layer == 0 else hidden_size))
-            self.weight_hh.append(uniform(3 * hidden_size, hidden_size))
-            self.bias_ih.append(uniform(3 * hidden_size))
-            self.bias_hh.append(uniform(3 * hidden_size))
+            self.weight_ih.append(draw(3 * hidden_size, input_size if layer == 0 else hidden_size))
+            self.weight_hh.append(draw(3 * hidden_size, hidden_size))
+            self.bias_ih.append(draw(3 * hidden_size))
+            self.bias_hh.append(draw(3 * hidden_size))
 
     def initial_hidden(self, num_inputs: int, batch: int) -> Tensor:
         """Return zeros ``[L, M, B, W]`` for inputs ``[num_inputs, batch, ...]``; M is what the outputs will carry."""

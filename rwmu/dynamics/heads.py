@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rwmu.dynamics.affine import affine
+from rwmu.dynamics.generators import uniform
 from rwmu.errors import ConfigError
 from rwmu.records import Followed, follow
 
@@ -15,6 +16,12 @@ def check_bounds(min_log_std: float, max_log_std: float) -> None:
     """Refuse bounds of the log standard deviation that leave nothing between them."""
     if not min_log_std < max_log_std:
         raise ConfigError(f"dynamics.min_log_std is {min_log_std}, but must be below dynamics.max_log_std, which is {max_log_std}.")
+
+
+def softly_between(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """Keep ``x`` between two bounds (Chua et al. 2018, arXiv:1805.12114, appendix A.1)."""
+    below = high - functional.softplus(high - x)
+    return low + functional.softplus(below - low)
 
 
 class MemberMLP(nn.Module):
@@ -37,15 +44,11 @@ class MemberMLP(nn.Module):
         output_bias: float | None = None,
     ) -> None:
         super().__init__()
-
-        def uniform(*shape: int, fan_in: int, scale: float = 1.0) -> nn.Parameter:
-            bound = scale * fan_in**-0.5
-            return nn.Parameter(torch.stack([torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators]))
-
-        self.weight_hidden = uniform(hidden_size, num_features, fan_in=num_features)
-        self.bias_hidden = uniform(hidden_size, fan_in=num_features)
-        self.weight_output = uniform(num_outputs, hidden_size, fan_in=hidden_size, scale=output_scale)
-        self.bias_output = uniform(num_outputs, fan_in=hidden_size)
+        of_features, of_hidden = num_features**-0.5, hidden_size**-0.5
+        self.weight_hidden = uniform((hidden_size, num_features), of_features, generators)
+        self.bias_hidden = uniform((hidden_size,), of_features, generators)
+        self.weight_output = uniform((num_outputs, hidden_size), output_scale * of_hidden, generators)
+        self.bias_output = uniform((num_outputs,), of_hidden, generators)
         if output_bias is not None:
             nn.init.constant_(self.bias_output, output_bias)
 
@@ -100,8 +103,8 @@ class Prior(nn.Module):
 class StateHead(nn.Module):
     """Mean (residual) and bounded log standard deviation of the next state, for E members.
 
-    The log standard deviation is kept softly between ``min_log_std`` and ``min_log_std + exp(log_delta_log_std)``, per dimension
-    (Chua et al. 2018, arXiv:1805.12114, appendix A.1), parametrised as the published code does.
+    The log standard deviation is kept softly between ``min_log_std`` and ``min_log_std + exp(log_delta_log_std)``, per dimension,
+    parametrised as the published code does.
 
     Args:
         hidden_sizes: of the hidden layers of the mean's and the log standard deviation's perceptrons.
@@ -139,9 +142,7 @@ class StateHead(nn.Module):
     def predict_spread(self, features: Tensor) -> Tensor:
         """Return the log standard deviation alone."""
         low = self.min_log_std
-        high = low + self.log_delta_log_std.exp()
-        log_std = high - functional.softplus(high - self.log_std(features))
-        return low + functional.softplus(log_std - low)
+        return softly_between(self.log_std(features), low, low + self.log_delta_log_std.exp())
 
     def predict_mean(self, features: Tensor, inputs: Tensor, state: Tensor) -> Tensor:
         """Return the mean alone."""

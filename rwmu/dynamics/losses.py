@@ -198,8 +198,10 @@ def _scores(
         rows = batch.rows
         window = window.map(lambda tensor: gather(tensor, rows))
     scored, ahead = slice(settings.scored_history), slice(settings.scored_history, None)
-    mean_of_rows = _RowMean(batch.weight)
     steps = decay_weights(rollout.mean.shape[0], settings.decay, rollout.mean)
+
+    def mean_of_rows(losses: Tensor) -> Tensor:  # [..., E, B'] -> [..., E]; weights are 1 on average, so not divided by
+        return (losses if batch.weight is None else losses * batch.weight).mean(-1)
 
     def targets(name: str, like: Tensor) -> Tensor:  # [K, M, B', .] -> [K, E, B', .]
         target: Tensor = getattr(window, name)
@@ -235,16 +237,6 @@ def _scores(
     if rollout.extension is not None:
         losses[EXTENSION] = side_loss(EXTENSION, lambda predicted, truth: (predicted - truth).square().sum(-1))
     return losses
-
-
-class _RowMean:
-    """Average ``[..., E, B']`` over rows, each member's weighted by its own ``[E, B']`` (1 on average, so not divided by)."""
-
-    def __init__(self, weight: Tensor | None) -> None:
-        self.weight = weight
-
-    def __call__(self, losses: Tensor) -> Tensor:
-        return (losses if self.weight is None else losses * self.weight).mean(-1)
 
 
 def decay_weights(steps: int, decay: float, like: Tensor) -> Tensor:

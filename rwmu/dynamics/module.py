@@ -46,6 +46,7 @@ def clip_gradient_norm_per_member(model: nn.Module, max_norm: float, num_members
 
 _ROWS_IN_TURN = 128
 _LEAST_ROWS_AT_ONCE = 128
+_ADVICE = "checkpoints written before are kept. Lower trainer.optimizer.learning_rate, or look for outliers in the data."
 
 
 @settings("trainer.optimizer")
@@ -207,10 +208,7 @@ class DynamicsModule(lightning.LightningModule):
         found = {**losses, "gradient": norms[: self.model.num_members]}
         bad = [f"{name} of member {m}" for name, term in found.items() for m, x in enumerate(term) if not torch.isfinite(x)]
         where = ", ".join(bad) or "gradient of the base"
-        raise TrainingError(
-            f"The training of the world model became non-finite at step {self.global_step} ({where}); checkpoints written before "
-            "are kept. Lower trainer.optimizer.learning_rate, or look for outliers in the data."
-        )
+        raise TrainingError(f"The training of the world model became non-finite at step {self.global_step} ({where}); {_ADVICE}")
 
     def validation_step(self, window: Window, batch_index: int) -> dict[str, Any]:
         """Log the normalised error of the ensemble-mean rollout, the figure that stops training early.
@@ -236,10 +234,8 @@ class DynamicsModule(lightning.LightningModule):
         broken = ~rollout.mean.isfinite().all(-1).all(-1)  # [K, E]
         first = broken[broken.any(1)][:1]  # where it begins: later steps have it from the mean that is fed back
         names = [f"member {member}" for member in first.nonzero()[:, 1].tolist()] or ["its error"]
-        raise TrainingError(
-            f"The world model's rollout on validation windows became non-finite at step {self.global_step} ({', '.join(names)}); "
-            "checkpoints written before are kept. Lower trainer.optimizer.learning_rate, or look for outliers in the data."
-        )
+        where = f"at step {self.global_step} ({', '.join(names)})"
+        raise TrainingError(f"The world model's rollout on validation windows became non-finite {where}; {_ADVICE}")
 
     def _schedule(self, step: int) -> float:
         warm = min(1.0, (step + 1) / max(1, self.optimizer.warmup_steps))

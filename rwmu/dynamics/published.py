@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics.checks import read_checkpoint
 from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
@@ -94,13 +95,7 @@ def load_published(path: Path) -> SharedEnsemble:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {path}; give the path of a model_*.pt or of a dynamics.pt.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated.") from error
-    return content if isinstance(content, Mapping) else {}
+    return read_checkpoint(path, "checkpoint", "a model_*.pt or of a dynamics.pt")
 
 
 def _check_tensors(weights: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from rwmu.dynamics.affine import RowLinear
 from rwmu.dynamics.decoder import Decoder, Outputs
 from rwmu.dynamics.losses import KL, LossSettings, member_losses, predict_batch
 from rwmu.dynamics.vectorised import VectorisedEnsemble, single_models
-from rwmu.records import Batch, Carry, Noise, Prediction, Window
+from rwmu.records import Batch, Carry, Noise, Prediction, TensorRecord, Window
 from rwmu.settings import Count, Fraction, NotNegative, WholeNumber, checked
 
 _LEAST_STD = 0.1
@@ -36,7 +36,7 @@ class RSSMCarry(Carry):
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(TensorRecord):
     """A distribution of latents: ``mean`` and ``std [..., Z]``."""
 
     mean: Tensor
@@ -45,10 +45,6 @@ class Gaussian:
     def sample(self, noise: Tensor | None) -> Tensor:
         """Return a reparameterised sample for standard normal ``noise``; without noise, the mean."""
         return self.mean if noise is None else self.mean + self.std * noise
-
-    def detach(self) -> Gaussian:
-        """Cut the distribution from the graph."""
-        return Gaussian(self.mean.detach(), self.std.detach())
 
     def divergence_from(self, other: Gaussian) -> Tensor:
         """Return KL(self || other) in nats, ``[...]``."""
@@ -114,7 +110,7 @@ class RSSM(nn.Module):
     def read(
         self, carry: RSSMCarry, state: Tensor, action: Tensor, noise: Tensor | None = None
     ) -> tuple[RSSMCarry, Prediction, Tensor]:
-        """Read rows; see :class:`~rwmu.dynamics.vectorised.SingleModel`.
+        """Read rows; see :class:`~rwmu.dynamics.vectorised.VectorisedEnsemble`.
 
         Args:
             noise: ``[B, T, 2 Z]``, of the posterior of each row and of the prior of the next; None for means.

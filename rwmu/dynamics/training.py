@@ -65,37 +65,30 @@ class TrainerSettings:
             raise ConfigError("trainer.freeze_auxiliary keeps weights as they are, so trainer.start_from must say whose.")
 
 
-class StepProgress(Callback):
-    """Show one bar over all steps, with the time left, the loss and the validation error.
+class EveryStep(Callback):
+    """Keep the bar, and an eye on the threads, up to date.
 
     Args:
-        enabled: else nothing is shown.
+        bar: over all steps; shows the loss and the validation error. guard: of the threads.
     """
 
-    def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
+    def __init__(self, bar: Any, guard: ThreadGuard) -> None:
+        self.bar, self.guard = bar, guard
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Open the bar where training stands."""
-        self.bar = tqdm(
-            total=trainer.max_steps, initial=trainer.global_step, desc="world model", unit="step", disable=not self.enabled
-        )
+        """Set the bar to where training stands."""
+        self.bar.initial = self.bar.n = trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Look at the threads from time to time."""
+        self.guard.check()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Advance."""
+        """Advance the bar."""
         self.bar.update(trainer.global_step - self.bar.n)
         shown = {"loss": "train/loss", "error": MONITORED}
         values = {label: float(trainer.callback_metrics.get(name, math.nan)) for label, name in shown.items()}
         self.bar.set_postfix({label: f"{value:.3g}" for label, value in values.items()}, refresh=False)
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Close the bar."""
-        self.bar.close()
-
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Close the bar."""
-        if hasattr(self, "bar"):
-            self.bar.close()
 
 
 class PatientStopping(EarlyStopping):
@@ -111,27 +104,6 @@ class PatientStopping(EarlyStopping):
         if isinstance(module, DynamicsModule) and not module.has_full_forecast(trainer.global_step):
             return
         super().on_validation_end(trainer, module)
-
-
-class ThreadWatch(Callback):
-    """Keep an eye on the threads while training; see :class:`~rwmu.numerics.ThreadGuard`."""
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Note the threads that there are."""
-        self._guard = ThreadGuard()
-
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Look from time to time."""
-        self._guard.check()
-
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Leave all threads to what comes next."""
-        self._guard.restore()
-
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Leave all threads to what comes next."""
-        if hasattr(self, "_guard"):
-            self._guard.restore()
 
 
 def _quiet_lightning() -> None:
@@ -163,13 +135,15 @@ def train(
     _quiet_lightning()
     best, last_validation = checkpoint_callbacks(checkpoints, MONITORED)
     stop = PatientStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
+    bar = tqdm(total=settings.max_steps, desc="world model", unit="step", disable=not progress)
+    guard = ThreadGuard()
     trainer = Trainer(
         max_steps=settings.max_steps,
         max_epochs=-1,
         accelerator=settings.accelerator,
         devices=1,
         logger=loggers,
-        callbacks=[best, last_validation, stop, UncertaintyMonitor(), StepProgress(progress), ThreadWatch()],
+        callbacks=[best, last_validation, stop, UncertaintyMonitor(), EveryStep(bar, guard)],
         log_every_n_steps=min(10, settings.validate_every),
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -184,6 +158,8 @@ def train(
             raise KeyboardInterrupt from None
         raise
     finally:
+        bar.close()
+        guard.restore()
         signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it ignored after an interruption
     EveryLogger(loggers).close()
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]

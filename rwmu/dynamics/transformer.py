@@ -89,7 +89,7 @@ class Transformer(nn.Module):
         return Cache(empty, empty, torch.zeros(batch, self.window - 1, dtype=torch.bool, device=empty.device))
 
     def read(self, carry: Cache, state: Tensor, action: Tensor) -> tuple[Cache, Prediction]:
-        """Read rows; see :class:`~rwmu.dynamics.vectorised.SingleModel`."""
+        """Read rows; see :class:`~rwmu.dynamics.vectorised.VectorisedEnsemble`."""
         x = self.embedding(torch.cat([state, action], dim=-1))
         keys, values = [], []
         for layer, block in enumerate(self.blocks):

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from rwmu.dynamics.checks import check_feedback_noise, check_window
+from rwmu.dynamics.checks import check_window, refuse_shape
 from rwmu.interfaces import Dynamics, UnrollsFast
 from rwmu.records import Carry, Prediction, Rollout, Window, follow
 
@@ -47,7 +47,7 @@ def unroll(
     """
     check_window(dynamics, window, history)
     if noise is not None:
-        check_feedback_noise(dynamics, window, history, noise)
+        refuse_shape("noise", noise, (window.length - history, dynamics.num_members, window.state.shape[1], dynamics.state_dim))
     if isinstance(dynamics, UnrollsFast):
         return dynamics.unroll(window, history, feedback, noise, member)
     return unroll_by_steps(dynamics, window, history, feedback, noise, member)
@@ -82,13 +82,7 @@ def forecast(
         state = feed_back(prediction.mean, prediction.log_std, feedback, None if noise is None else noise[k], member)
         predictions.append(prediction)
         fed.append(state)
-
-    def stacked(name: str) -> Tensor:
-        return torch.stack([getattr(prediction, name) for prediction in predictions])
-
-    extension = None if predictions[0].extension is None else stacked("extension")
-    sides = stacked("contact"), stacked("termination")
-    return Rollout(stacked("mean"), stacked("log_std"), *sides, torch.stack(fed), extension)
+    return Rollout.of(predictions, fed)
 
 
 def warm_up(dynamics: Dynamics, window: Window) -> Carry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,31 +15,15 @@ from rwmu.dynamics.losses import LossSettings, member_losses
 from rwmu.records import Batch, Carry, Noise, Prediction, TensorRecord, Window
 
 
-class SingleModel(Protocol):
-    """One member, an ``nn.Module``: tensors and records have no members' axis.
-
-    ``decoder`` is a :class:`~rwmu.dynamics.decoder.Decoder`. What :meth:`read` returns beyond carry and prediction is its own.
-    """
-
-    state_dim: int
-    action_dim: int
-    contact_dim: int
-    extension_dim: int
-
-    def initial_carry(self, batch: int) -> Carry:
-        """Return the carry before any row."""
-        ...
-
-    def read(self, carry: Any, state: Tensor, action: Tensor) -> tuple[Any, ...]:
-        """Read rows ``state [B, T, D]``, each with the action that follows it ``[B, T, A]``; return carry and ``[B, T, .]``."""
-        ...
-
-
 class VectorisedEnsemble(nn.Module):
     """E single models with stacked parameters ``[E, ...]``, a :class:`~rwmu.interfaces.Dynamics`.
 
     Args:
-        models: of the same architecture, without buffers; the ensemble takes copies of their weights.
+        models: of the same architecture, without buffers; the ensemble takes copies of their weights. Each is an ``nn.Module``
+            whose tensors and records have no members' axis, with ``state_dim``, ``action_dim``, ``contact_dim``, ``extension_dim``,
+            a ``decoder`` (:class:`~rwmu.dynamics.decoder.Decoder`) and two methods. ``initial_carry(batch)`` is the carry before
+            any row. ``read(carry, state, action)`` reads rows ``[B, T, D]``, each with the action that follows it, and returns the
+            carry, predictions ``[B, T, .]``, and what it will.
     """
 
     def __init__(self, models: Sequence[Any]) -> None:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rwmu.dynamics.affine import affine
-from rwmu.records import Followed
+from rwmu.dynamics.generators import uniform
+from rwmu.records import Followed, follow
 
 
 class WindowMLP(nn.Module):
@@ -34,17 +35,11 @@ class WindowMLP(nn.Module):
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers, self.num_groups = input_size, hidden_size, num_layers, num_groups
         self.window = window
-
-        def uniform(*shape: int, fan_in: int) -> nn.Parameter:
-            bound = fan_in**-0.5
-            draws = [torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators[:num_groups]]
-            return nn.Parameter(torch.stack(draws))
-
         self.weight, self.bias = nn.ParameterList(), nn.ParameterList()
         for layer in range(num_layers):
             fan_in = window * input_size if layer == 0 else hidden_size
-            self.weight.append(uniform(hidden_size, fan_in, fan_in=fan_in))
-            self.bias.append(uniform(hidden_size, fan_in=fan_in))
+            self.weight.append(uniform((hidden_size, fan_in), fan_in**-0.5, generators[:num_groups]))
+            self.bias.append(uniform((hidden_size,), fan_in**-0.5, generators[:num_groups]))
 
     def initial_hidden(self, num_inputs: int, batch: int) -> Tensor:
         """Return zeros ``[1, M, B, (H - 1) * I]``; the window is the input's, so M is that of the inputs."""
@@ -82,14 +77,6 @@ class WindowMLP(nn.Module):
         return self._perceptron(window), window[..., self.input_size :].unsqueeze(0)
 
     def step_followed(self, x: Tensor, hidden: Tensor, followed: Followed) -> tuple[Tensor, Tensor]:
-        """Advance only the copy that each row follows: ``x [1, B, I], hidden [1, 1, B, .]``."""
-        window = torch.cat([hidden[0], x], dim=-1)
-        carried = window[..., self.input_size :].unsqueeze(0)
-        if self.num_groups == 1:
-            return self._perceptron(window), carried
-        outputs = []
-        for group, rows in enumerate(torch.split(window[0, followed.order], followed.sizes)):
-            for weight, bias in zip(self.weight, self.bias, strict=True):
-                rows = functional.relu(torch.addmm(bias[group], rows, weight[group].T))
-            outputs.append(rows)
-        return torch.cat(outputs)[followed.inverse].unsqueeze(0), carried
+        """Advance as the copy that each row follows: ``x [1, B, I], hidden [1, 1, B, .]``."""
+        outputs, carried = self.step(x, hidden)
+        return follow(outputs, followed.member), carried

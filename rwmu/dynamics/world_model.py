@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rwmu.data.normalizer import Normalizer
-from rwmu.dynamics.checks import check_sizes, check_state_dict
+from rwmu.dynamics.checks import check_sizes, check_state_dict, read_checkpoint
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.rssm import RSSMEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
@@ -262,16 +262,8 @@ class WorldModel:
         Raises:
             CheckpointError: one sentence.
         """
-        if not path.is_file():
-            raise CheckpointError(f"There is no world model at {path}: give the path of a dynamics.pt that a run has written.")
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise CheckpointError(
-                f"{path} cannot be read as a world model ({type(error).__name__}); it may be truncated."
-            ) from error
-        if not isinstance(content, Mapping) or content.get("format") != FORMAT:
-            found = content.get("format", "none") if isinstance(content, Mapping) else "none"
+        content = read_checkpoint(path, "world model", "a dynamics.pt that a run has written")
+        if (found := content.get("format", "none")) != FORMAT:
             raise CheckpointError(f"{path} is not a world model of format {FORMAT} (found: {found}).")
         check_sizes(content["architecture"], content["state_dict"], str(path))
         dynamics: Any = build_ensemble(content["architecture"], model_class)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rwmu.errors import ConfigError
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.interfaces import Boundary
 from rwmu.records import Prediction
+from rwmu.settings import NotNegative, Positive, checked
 from rwmu.uncertainty.estimates import Estimate
 
 
@@ -50,19 +50,16 @@ class BoundaryPenalty(MopoPenalty):
         weight, typical, estimate, dimension_weights: as :class:`~rwmu.imagination.penalty.MopoPenalty`, within the known region.
     """
 
+    @checked("penalty")
     def __init__(
         self,
-        step_dt: float,
-        threshold: float = math.inf,
-        kappa: float | None = None,
-        weight: float = 0.0,
+        step_dt: Positive,
+        threshold: Positive = math.inf,
+        kappa: Positive | None = None,
+        weight: NotNegative = 0.0,
         typical: float = 0.0,
         estimate: str = "std",
         dimension_weights: Tensor | None = None,
     ) -> None:
         super().__init__(weight, step_dt, typical, estimate, dimension_weights)
-        if kappa is not None and not kappa > 0.0:
-            raise ConfigError(f"penalty.kappa is {kappa}, but must be above 0: it is subtracted where the unknown begins.")
-        if not threshold > 0.0:
-            raise ConfigError(f"The known region ends at a disagreement of {threshold}, but one above 0 is needed.")
-        self.boundary: Boundary | None = KnownRegion(self.disagreement, float(threshold), None if kappa is None else -float(kappa))
+        self.boundary: Boundary | None = KnownRegion(self.disagreement, threshold, None if kappa is None else -kappa)

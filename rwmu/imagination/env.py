@@ -6,40 +6,35 @@ The state is kept in physical units, which rewards, observations and conditions 
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from rsl_rl.env import VecEnv
 from tensordict import TensorDict
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError, TrainingError
+from rwmu.files import json_ready
 from rwmu.imagination.rules import DreamRules
 from rwmu.imagination.starts import StartPool
-from rwmu.interfaces import Device, Penalty
+from rwmu.interfaces import Penalty
 from rwmu.numerics import find_device
 from rwmu.records import Carry, Followed, Prediction, Reward
-from rwmu.tasks.velocity import TaskMemory, VelocityTask
+from rwmu.simulators.env import RobotEnv
+from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import epistemic
 
-_MEMORY = ("command", "last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
 _ENVIRONMENT = ("state", "contact", "terminated", "member", "episode_length_buf", "age_steps", "_finished_length", "_observation")
 _STATUS = ("reward", "penalty", "epistemic", "termination_probability", "terminated", "timed_out", "episode_length_s")
 
 
-def model_on(device: Device, world_model: WorldModel) -> WorldModel:
-    """Return the model itself for the CPU, and a moved copy for any other device: whoever else holds it holds it on the CPU."""
-    return world_model if torch.device(device).type == "cpu" else copy.deepcopy(world_model).to(device)
+class ImaginedEnv(RobotEnv):
+    """B imagined environments.
 
-
-class ImaginedEnv(VecEnv):  # type: ignore[misc]
-    """Step B imagined environments; attribute names are those of the simulator's environment.
-
-    Each environment starts from a dataset history on which all members were warmed up in full, then follows one member, drawn
-    when it starts, until it resets.
+    Each starts from a dataset history on which all members were warmed up in full, then follows one member, drawn when it starts,
+    until it resets. None ever diverges: a state that is not finite is an error.
 
     Args:
         world_model: the fitted ensemble with its normaliser.
@@ -53,9 +48,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
 
     Attributes:
         episodes: the dataset that it dreams from.
-        state: ``[B, D]``, physical units. contact: ``[B, C]`` bool. terminated: ``[B]`` bool. memory: of the task.
-        last_reward: of the latest step, without penalty and bonuses. disagreement: ``[B]``, of the latest step.
-        final_state, final_contact: what the latest step reached, before any reset.
+        last_reward: the task's, without penalty and bonuses. disagreement: ``[B]``, of the latest step.
         member: ``[B]`` int64, the member that each environment follows.
         age_steps: ``[B]`` int64, steps imagined since the environment's true history (``episode_length_buf`` may start higher).
     """
@@ -90,12 +83,26 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         Every environment starts again; the random streams go on.
         """
         rules = self.rules
-        self.world_model, self.episodes = model_on(self.device, world_model), episodes
+        # Whoever else holds the model holds it on the CPU.
+        own = world_model if self.device == "cpu" else copy.deepcopy(world_model).to(self.device)
+        self.world_model, self.episodes = own, episodes
         size = rules.pool_size or rules.num_envs
         arguments = (self.world_model, self.task, episodes, start_rows, size, rules.max_tilt, self._generator, self.device)
         self._pool = StartPool(*arguments)
         self._allocate()
         self.reset()
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what a policy meets here, the penalty by its class and its plain attributes."""
+        plain = {name: value for name, value in vars(self.penalty).items() if isinstance(value, (str, float, Tensor))}
+        return {
+            "simulator": "imagination",
+            "task": self.task.describe(),
+            "model": self.world_model.content_hash(),
+            "data": self.episodes.content_hash(),
+            "penalty": {"class": type(self.penalty).__qualname__} | json_ready(plain),
+            **self.cfg,
+        }
 
     def _allocate(self) -> None:
         batch, starts = self.num_envs, self._pool.starts
@@ -103,11 +110,11 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         def zeros(*shape: int, dtype: torch.dtype | None = None) -> Tensor:
             return torch.zeros(batch, *shape, dtype=dtype, device=self.device)
 
-        self.memory: TaskMemory = self.task.start(batch, self.device)
+        self.memory = self.task.start(batch, self.device)
         self.state = zeros(starts.state.shape[1])
         self.contact = zeros(starts.contact.shape[1], dtype=torch.bool)
         self.final_state, self.final_contact = self.state, self.contact
-        self.terminated = zeros(dtype=torch.bool)
+        self.terminated, self.diverged = zeros(dtype=torch.bool), zeros(dtype=torch.bool)
         self.member = zeros(dtype=torch.int64)
         self.episode_length_buf = zeros(dtype=torch.int64)
         self.age_steps = zeros(dtype=torch.int64)
@@ -120,11 +127,13 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
     # -- starting ---------------------------------------------------------------------------------------------------------
 
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:
-        """Start every environment anew; returns observations and an empty record of extras."""
+        """Start every environment anew; see :class:`~rwmu.simulators.env.RobotEnv`."""
         with torch.inference_mode(False), torch.no_grad():
             self._start(torch.arange(self.num_envs, device=self.device))
             if self.rules.random_start:
                 self.episode_length_buf = self._integers(self.rules.horizon_steps, self.num_envs)
+            self.terminated = torch.zeros_like(self.terminated)
+            self.final_state, self.final_contact = self.state.clone(), self.contact.clone()
             self._observe()
         return self.get_observations(), {}
 
@@ -133,8 +142,7 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
         starts, picks = self._pool.starts, self._moved(self._pool.draw(len(rows)))
         self.state[rows] = starts.state[picks]
         self.contact[rows] = starts.contact[picks]
-        for name in _MEMORY[1:]:
-            getattr(self.memory, name)[rows] = getattr(starts.memory, name)[picks]
+        self.memory.put(rows, starts.memory.take(picks))
         self.member[rows] = self._integers(self.world_model.num_members, len(rows))
         self._followed = Followed(self.member, self.world_model.num_members)
         self._carry.put(rows, self.world_model.follow(starts.carry.take(picks), self.member[rows]))
@@ -158,18 +166,11 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
     # -- stepping ---------------------------------------------------------------------------------------------------------
 
     def get_observations(self) -> TensorDict:
-        """Return the current observations, ``{"policy": [B, O]}``; asking twice gives the same noise."""
+        """Return the current observations, ``policy: [B, O]``; asking again draws no new noise."""
         return TensorDict({"policy": self._observation}, batch_size=[self.num_envs])
 
     def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
-        """Imagine one step of every environment; those that end start anew.
-
-        Args:
-            actions: ``[B, A]``; never written to.
-
-        Returns:
-            Observations after any reset, rewards ``[B]`` with penalty, done ``[B]`` bool, and ``time_outs`` and ``log``.
-        """
+        """Imagine one step of every environment; the rewards are those with penalty and bonuses."""
         # Runners call this in inference mode, whose tensors could not be written to by a later call outside it.
         with torch.inference_mode(False), torch.no_grad():
             return self._step(actions.to(self.device, copy=True))
@@ -299,36 +300,36 @@ class ImaginedEnv(VecEnv):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that :meth:`load_state_dict` needs to go on with identical results; copies, on the CPU."""
-        tensors = {
-            **{name: getattr(self, name) for name in _ENVIRONMENT},
-            **{f"memory.{name}": getattr(self.memory, name) for name in _MEMORY},
-            **self._carry_tensors(),
-            "pool.rows": self._pool.rows,
-            "generator": self._generator.get_state(),
-        }
+        tensors = {**self._tensors(), "pool.rows": self._pool.rows, "generator": self._generator.get_state()}
         saved: dict[str, Any] = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
         return {**saved, "num_steps": self._num_steps}
 
-    def _carry_tensors(self) -> dict[str, Tensor]:
-        """Return what the model carries, by the names of the record's fields."""
-        parts = {f"carry.{part.name}": getattr(self._carry, part.name) for part in fields(self._carry)}
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return all that an environment is in the midst of, by name."""
+        parts = {name: getattr(self, name) for name in _ENVIRONMENT}
+        parts |= {f"memory.{name}": tensor for name, tensor in vars(self.memory).items()}
+        parts |= {f"carry.{name}": tensor for name, tensor in vars(self._carry).items()}
         return {name: tensor for name, tensor in parts.items() if tensor is not None}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict` of an environment of the same configuration, data and model."""
-        shapes = {name: tensor.shape for name, tensor in saved.items() if name == "state" or name.startswith("carry.")}
-        own = {"state": self.state, **self._carry_tensors()}
-        if shapes != {name: tensor.shape for name, tensor in own.items()}:
+        own = self._tensors()
+        found = {name: saved[name] for name in saved if name not in ("pool.rows", "generator", "num_steps")}
+        if {name: tensor.shape for name, tensor in found.items()} != {name: tensor.shape for name, tensor in own.items()}:
             raise ConfigError(
                 "The interrupted imagination had another number of environments or another model; resume with its settings."
             )
+        here = {name: tensor.to(self.device, copy=True) for name, tensor in found.items()}
         for name in _ENVIRONMENT:
-            setattr(self, name, saved[name].to(self.device, copy=True))
-        for name in _MEMORY:
-            setattr(self.memory, name, saved[f"memory.{name}"].to(self.device, copy=True))
-        carried = {name.removeprefix("carry."): saved[name].to(self.device, copy=True) for name in self._carry_tensors()}
-        self._carry = replace(self._carry, **carried)
+            setattr(self, name, here[name])
+        self.memory = replace(self.memory, **_under("memory.", here))
+        self._carry = replace(self._carry, **_under("carry.", here))
         self._followed = Followed(self.member, self.world_model.num_members)
         self._pool.load(saved["pool.rows"].clone())
         self._generator.set_state(saved["generator"])
         self._num_steps = saved["num_steps"]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose name begins so, by what follows."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.errors import ConfigError
 from rwmu.interfaces import Boundary
 from rwmu.records import Prediction, Window
+from rwmu.settings import NotNegative, Positive, checked
 from rwmu.uncertainty.estimates import NOISE, Estimate, epistemic, uncertainty_estimate
 
 
@@ -38,17 +38,16 @@ class MopoPenalty:
     needs_spread: bool
     boundary: Boundary | None = None
 
+    @checked("penalty")
     def __init__(
         self,
-        weight: float,
-        step_dt: float,
+        weight: NotNegative,
+        step_dt: Positive,
         typical: float = 0.0,
         estimate: str = "std",
         dimension_weights: Tensor | None = None,
     ) -> None:
-        if not weight >= 0.0:
-            raise ConfigError(f"penalty.weight is {weight}, but must be 0 or above: it is subtracted from the reward.")
-        self.weight, self.step_dt, self.typical = float(weight), float(step_dt), float(typical)
+        self.weight, self.step_dt, self.typical, self.estimate = weight, step_dt, typical, estimate
         self.disagreement: Estimate = uncertainty_estimate(estimate, dimension_weights)
         self.needs_spread = estimate in NOISE
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-from rwmu.errors import ConfigError
 from rwmu.interfaces import Boundary
 from rwmu.records import Prediction
+from rwmu.settings import NotNegative, Positive, checked
 from rwmu.uncertainty.estimates import NOISE, uncertainty_estimate
 from rwmu.uncertainty.recalibration import Recalibration
 
@@ -34,19 +32,18 @@ class RecalibratedPenalty:
     needs_spread: bool
     boundary: Boundary | None = None
 
+    @checked("penalty")
     def __init__(
         self,
-        weight: float,
-        step_dt: float,
+        weight: NotNegative,
+        step_dt: Positive,
         recalibration: Recalibration | None = None,
-        sizes: Sequence[int] | None = None,
+        sizes: list[int] | None = None,
         typical: Tensor | None = None,
         estimate: str = "std",
         dimension_weights: Tensor | None = None,
     ) -> None:
-        if not weight >= 0.0:
-            raise ConfigError(f"penalty.weight is {weight}, but must be 0 or above: it is subtracted from the reward.")
-        self.weight, self.step_dt = float(weight), float(step_dt)
+        self.weight, self.step_dt, self.estimate = weight, step_dt, estimate
         self.recalibration, self.typical = recalibration, typical
         self.disagreement = uncertainty_estimate(estimate, dimension_weights, sizes)
         self.needs_spread = estimate in NOISE

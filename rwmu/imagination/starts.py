@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.replay import contact_times
+from rwmu.data.replay import contact_times, recall
 from rwmu.data.windows import gather
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
@@ -28,7 +28,7 @@ class Starts:
         carry: of all members, after rows 0..H-2 of each history.
         state: ``[P, D]``, the last row of each history, physical units.
         contact: ``[P, C]`` bool, its contacts.
-        memory: of P rows, as the task would remember it there; commands are zero, to be drawn anew.
+        memory: of P rows, as the task would remember it there; the commands are the data's.
     """
 
     carry: Carry
@@ -106,14 +106,12 @@ class StartPool:
         histories = (gather(self._episodes, part, self._history).to(self._device) for part in parts)
         carries = [self._world_model.warm_up(history) for history in histories]
         last = rows + self._history - 1
-        state = self._episodes.state[last].to(self._device)
-        memory = self._task.start(len(rows), self._device)
-        memory.last_action = self._episodes.action[last].to(self._device)
-        memory.previous_joint_vel = self._task.robot.state_layout.part(state, "joint_vel").clone()
-        for name in ("air_time_s", "contact_time_s", "last_air_time_s"):
-            setattr(memory, name, getattr(self._times, name)[last].to(self._device))
+        memory = recall(self._episodes, self._task, self._times, last)
         self.starts = Starts(
-            _joined(carries, len(rows), self._device), state, self._episodes.contact[last].bool().to(self._device), memory
+            _joined(carries, len(rows), self._device),
+            self._episodes.state[last].to(self._device),
+            self._episodes.contact[last].bool().to(self._device),
+            memory.map(lambda tensor: tensor.to(self._device)),
         )
 
 

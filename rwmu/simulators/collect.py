@@ -154,7 +154,7 @@ class Collector:
         """Take one step in every environment and record it; return how many simulations diverged in it."""
         env, columns = self.env, recorder.columns
         action = behaviour.act(env.get_observations()["policy"], self._tick + step)
-        command = env.memory.command.float()
+        command = env.memory.command.float().clone()
         _, reward, done, _ = env.step(action)
         columns["state"][step], columns["contact"][step] = env.final_state, env.final_contact
         columns["action"][step], columns["reward"][step] = action, reward

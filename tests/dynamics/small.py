@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import STATE_LOSSES, TERMS, LossSettings, total_loss
+from rwmu.dynamics.members import member_view
 from rwmu.dynamics.module import DynamicsModule, OptimizerSettings, clip_gradient_norm_per_member
 from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
@@ -37,6 +39,20 @@ def build(kind: Any, members: int, **options: Any) -> RecurrentEnsemble:
     kind = KINDS.get(kind, kind)
     model: RecurrentEnsemble = kind(STATE, ACTION, CONTACT, members, **{**SIZES, **options}).double()
     return model
+
+
+def take_member(ensemble: RecurrentEnsemble, member: int) -> IndependentEnsemble:
+    """Return one member as a single model with a copy of its weights."""
+    return copy.deepcopy(member_view(ensemble, member))
+
+
+def stack_members(models: Sequence[RecurrentEnsemble]) -> IndependentEnsemble:
+    """Return an independent ensemble of single models, with copies of their weights."""
+    arguments = {name: value for name, value in models[0].arguments.items() if name != "num_bases"}
+    ensemble = IndependentEnsemble(**{**arguments, "num_members": len(models)}).double()
+    states = [model.state_dict() for model in models]
+    ensemble.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+    return ensemble
 
 
 def windows(copies: int = 1, batch: int = 4, seed: int = 0, extension: int = 0, length: int = HISTORY + FORECAST) -> Window:

@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import total_loss
-from rwmu.dynamics.members import MemberViews, stack_members, take_member
+from rwmu.dynamics.members import MemberViews
 from rwmu.dynamics.recurrent_rollout import encode
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import unroll, unroll_by_steps, warm_up
@@ -25,13 +25,14 @@ from tests.dynamics.small import (
     STATE,
     WEIGHTS,
     assert_all_close,
-    assert_same_bits,
     bare,
     batches,
     build,
     draw_noise,
     loss_and_gradients,
     loss_settings,
+    stack_members,
+    take_member,
     windows,
 )
 
@@ -196,18 +197,6 @@ def test_vmap_of_grad_over_functional_call(options, state_loss, feedback):
     assert_all_close(grad(lambda every: vmap(loss)(every, *tensors).sum())(weights), found)
 
 
-@architectures
-def test_stacking_undoes_taking(options):
-    ensemble = build(IndependentEnsemble, MEMBERS, seed=2, **options)
-    ensemble.freeze_auxiliary()
-    taken = [take_member(ensemble, member) for member in range(MEMBERS)]
-    again = stack_members(taken)
-    assert_same_bits(again.state_dict(), ensemble.state_dict())
-    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in ensemble.parameters()]
-    taken[0].state_head.mean.bias_output.data += 1.0
-    assert_same_bits(again.state_dict(), ensemble.state_dict())  # copies
-
-
 @pytest.mark.parametrize("copies", [1, MEMBERS])
 def test_a_member_of_a_shared_ensemble_predicts_alone_what_it_did(copies):
     ensemble, window = build(SharedEnsemble, MEMBERS, auxiliary_base="separate"), windows(copies)
@@ -220,15 +209,7 @@ def test_a_member_of_a_shared_ensemble_predicts_alone_what_it_did(copies):
                 assert_all_close(present(unroll(ensemble, window, HISTORY, feedback, noise, follows)), expected)
 
 
-def test_what_cannot_be_stacked_or_taken_is_refused():
-    with pytest.raises(ConfigError, match="at least one"):
-        stack_members([])
-    with pytest.raises(ConfigError, match="Model 1 has hidden_size = 4, but model 0 has 5"):
-        stack_members([build(bare, 1), build(bare, 1, hidden_size=4)])
-    with pytest.raises(ConfigError, match="Model 0 has 2 members"):
-        stack_members([build(bare, 2)])
-    with pytest.raises(ConfigError, match="no member 2 in an ensemble of 2"):
-        take_member(build(IndependentEnsemble, 2), 2)
+def test_members_of_a_shared_base_are_refused():
     with pytest.raises(ConfigError, match="shared base"):
         MemberViews(build(SharedEnsemble, 2))
 

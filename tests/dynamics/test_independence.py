@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from rwmu.dynamics.independent import IndependentEnsemble
-from rwmu.dynamics.members import take_member
 from rwmu.dynamics.module import DynamicsModule, OptimizerSettings, clip_gradient_norm_per_member
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.unroll import unroll
@@ -23,6 +22,7 @@ from tests.dynamics.small import (
     draw_noise,
     loss_and_gradients,
     loss_settings,
+    take_member,
     train,
     windows,
 )

@@ -1,5 +1,7 @@
 """What imagined episodes are made of, with a model whose answers are known."""
 
+import json
+
 import pytest
 import torch
 
@@ -7,6 +9,9 @@ from rwmu.errors import ConfigError, TrainingError
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.imagination.penalty import MopoPenalty
 from rwmu.imagination.rules import DreamRules
+from rwmu.measure.deployment import deploy
+from rwmu.measure.recording import record
+from rwmu.simulators.collect import Collector
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import aleatoric
 from tests.fakes import anymal_d, quiet_task, random_episodes
@@ -177,3 +182,43 @@ def test_non_finite_values_are_named():
     env.state[7, 0] = torch.inf
     with pytest.raises(TrainingError, match=r"not finite in environment 7 at step 2 .*imagination\.clip, now 12\.0"):
         env.step(actions(1)[0])
+
+
+def test_it_is_collected_recorded_and_deployed_in_as_any_environment():
+    def act(observation):
+        return 0.3 * observation[:, :12].tanh()
+
+    task = quiet_task(command_resample_s=0.1)
+
+    def fresh():
+        return build(
+            task=task, weight=0.0, known={"termination_logit": -2.0}, termination="sample", horizon_steps=9, random_start=False
+        )
+
+    env = fresh()
+    episodes = Collector(env).collect(act, 20 * BATCH)
+    assert int(episodes.lengths.sum()) - episodes.num_episodes == 20 * BATCH
+    assert 0 < int(episodes.termination.sum()) < episodes.num_episodes
+    recording = record(fresh(), act, "dream", 9)
+    deployment = deploy(fresh(), act, num_steps=9, progress=False)
+    assert torch.equal(recording.fell, deployment.fell)
+    assert torch.equal(deployment.lived_steps, recording.episodes.lengths - 1)
+    assert int(deployment.lived_steps.max()) == 9
+    # Of the collected episodes, the first of each environment are the recorded ones.
+    both = [episodes, recording.episodes]
+    for rows in range(BATCH):
+        first, second = (slice(int(e.offsets[rows]), int(e.offsets[rows] + e.lengths[rows])) for e in both)
+        for name in ("state", "action", "termination", "command", "reward"):
+            assert torch.equal(getattr(episodes, name)[first], getattr(recording.episodes, name)[second]), name
+        assert torch.equal(episodes.contact[first][1:], recording.episodes.contact[second][1:])
+
+
+def test_its_identity_says_what_decides_what_a_policy_meets():
+    def identity(**changes):
+        return json.dumps(build(**changes).identity(), sort_keys=True)
+
+    changes = ({"seed": 1}, {"weight": 2.0}, {"clip": 3.0}, {"members": 2}, {"task": quiet_task(max_tilt=0.0)})
+    assert len({identity(), *(identity(**change) for change in changes)}) == 6
+    env = build()
+    env.step(actions(1)[0])
+    assert json.dumps(env.identity(), sort_keys=True) == identity()

@@ -113,7 +113,7 @@ def test_impossible_boundaries_are_refused():
     with pytest.raises(ConfigError, match=r"penalty\.kappa is -1"):
         BoundaryPenalty(0.02, kappa=-1.0)
     for threshold in (0.0, math.nan):
-        with pytest.raises(ConfigError, match="above 0 is needed"):
+        with pytest.raises(ConfigError, match=r"penalty\.threshold"):
             BoundaryPenalty(0.02, threshold)
 
 
