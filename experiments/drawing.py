@@ -8,9 +8,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rwmu.report.figures import GREY, INK
 
-from experiments.pairing import Estimate
+from rwmu.report.style import GREY, INK
+from rwmu.uncertainty.pairing import Estimate
 
 PALE, LINES = "#EDF0F4", "#E0E3E8"
 Look = tuple[str, str]  # colour, marker

@@ -1,6 +1,6 @@
 """Measure the candidates of a training, choose six of rising quality, and ship them.
 
-``python experiments/behaviour_policies/levels.py --run FOLDER`` deploys every candidate on the exact task (128 episodes of 20 s,
+``python -m experiments.behaviour_policies.levels --run FOLDER`` deploys every candidate on the exact task (128 episodes of 20 s,
 deterministic), writes ``candidates.csv`` beside this file and the chosen actors to ``rwmu/robots/assets/anymal_d/policies``.
 ``--table`` prints the table of the shipped levels from ``levels.json``.
 """

@@ -1,4 +1,4 @@
-"""Train the behaviour policies from nothing: ``python experiments/behaviour_policies/train.py --out FOLDER``."""
+"""Train the behaviour policies from nothing: ``python -m experiments.behaviour_policies.train --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 import torch
-from recipe import Phase, Trainer
+
+from experiments.behaviour_policies.recipe import Phase, Trainer
 
 
 def main() -> None:

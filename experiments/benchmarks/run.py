@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -30,8 +30,7 @@ from rwmu.files import write_json, write_text
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.runs.card import commit, difference, machine, versions
 from rwmu.simulators.actors import policy_levels
-from rwmu.simulators.mujoco import DEFAULT_ENVELOPE, MujocoEnv
-from rwmu.simulators.physics import TorqueSpeedEnvelope
+from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
 
 HERE = Path(__file__).parent
@@ -140,7 +139,7 @@ def summarise() -> None:
 # -- the simulator ----------------------------------------------------------------------------------------------------------------
 
 
-def speed(num_envs: int, level: str | None, envelope: TorqueSpeedEnvelope | None, steps: int = 100) -> float:
+def speed(num_envs: int, level: str | None, envelope: Literal["motors", "none"], steps: int = 100) -> float:
     """Return control steps per CPU-second, observation and reward included, the time of the policy left out: the median step.
 
     Args:
@@ -162,8 +161,8 @@ def speed(num_envs: int, level: str | None, envelope: TorqueSpeedEnvelope | None
 def simulator() -> dict[str, int]:
     """Return the speed of a few cases, by their description."""
     found = {}
-    for num_envs, level, envelope in product((64, 256), (None, "expert"), (DEFAULT_ENVELOPE, None)):
-        limits = f"{'with' if envelope else 'without'} torque-speed envelope"
+    for num_envs, level, envelope in product((64, 256), (None, "expert"), ("motors", "none")):
+        limits = f"{'with' if envelope == 'motors' else 'without'} torque-speed envelope"
         found[f"{num_envs} environments, {level or 'random actions'}, {limits}"] = round(speed(num_envs, level, envelope))
     return found
 

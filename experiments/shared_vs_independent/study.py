@@ -26,13 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rwmu.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from torch import Tensor
 
-from experiments import pairing
 from experiments.drawing import PALE, Look, draw, finish, panels, ticks, title
 from experiments.generated import markdown, with_part
-from experiments.pairing import NO_LIMITS, NORMAL, Estimate, Floats
 from experiments.shared_vs_independent.composition import fall_area, pairs_in_order, rank_within
 from rwmu.data.sources import obtain
 from rwmu.data.splits import split_episodes
@@ -40,14 +37,18 @@ from rwmu.dynamics.world_model import WorldModel, parameter_count
 from rwmu.files import write_json, write_text
 from rwmu.imagination.rehearsal import rehearse
 from rwmu.measure.calibration.measure import measure_calibration
-from rwmu.measure.calibration.settings import CalibrationSettings, Selection
+from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.deployment import deploy
+from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
+from rwmu.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
+from rwmu.uncertainty import pairing
 from rwmu.uncertainty.estimates import aleatoric, epistemic
 from rwmu.uncertainty.functional.ranking import weighted_correlation
+from rwmu.uncertainty.pairing import NO_LIMITS, NORMAL, Estimate, Floats
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv.gz"

@@ -29,8 +29,6 @@ class RunFolder:
         self.path, self.progress = path, True
         self._stages: tuple[str, ...] = ()
         self._makers: dict[str, Callable[..., Any]] = {}
-        for name in ("checkpoints", "logs", "figures"):
-            (path / name).mkdir(exist_ok=True)
 
     @classmethod
     def create(cls, runs_dir: Path, experiment: str, seed: int) -> RunFolder:
@@ -41,6 +39,8 @@ class RunFolder:
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
             path = _make_new(runs_dir, stem)
+            for name in ("checkpoints", "logs", "figures"):
+                (path / name).mkdir()
             _point_latest_at(path)
         except OSError as error:
             reason = error.strerror or error

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import pairing
 from experiments.shared_vs_independent import study
 from experiments.shared_vs_independent.study import COMPARED, DATA, MODELS, POLICY_MODELS, SEEDS, WEIGHTS, Statistic, Table
 from rwmu.dynamics.world_model import parameter_count
 from rwmu.runs.configuration import compose_config
 from rwmu.runs.experiment import build
+from rwmu.uncertainty import pairing
 from rwmu.uncertainty.functional.ranking import correlation
 
 LUCK = np.array([-2.0, -1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 2.0])  # of eight episodes, whatever the policy

@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 import torch
 
-from experiments import pairing
-from experiments.pairing import Estimate, Floats
+from rwmu.uncertainty import pairing
+from rwmu.uncertainty.pairing import Estimate, Floats
 
 
 @pytest.mark.parametrize("number", [1, 3, 4, 5, 9, 10, 15])
