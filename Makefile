@@ -1,9 +1,11 @@
 # Two commands do everything: `make train` and `make test`; `make docs` builds the pages into site/. Choose another place for the
 # environment with VENV=..., another Python with PYTHON=..., and add or override settings with ARGS="scale=paper seed=1".
+# The tests run in two processes; take more with WORKERS=8.
 VENV ?= .venv
 PYTHON ?= python3
 EXPERIMENT ?= mopo_ensemble5
 ARGS ?=
+WORKERS ?= 2
 BIN = $(VENV)/bin
 
 .PHONY: train test lint docs install clean
@@ -11,8 +13,9 @@ BIN = $(VENV)/bin
 train: install
 	$(BIN)/python -m rwmu.train +experiment=$(EXPERIMENT) $(ARGS)
 
+# A worker of pytest has one thread of torch's: two busy pools of threads on one core stand in each other's way.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

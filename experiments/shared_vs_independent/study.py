@@ -4,8 +4,7 @@
     python -m experiments.shared_vs_independent.study rows CELL RUN_DIR > FILE # a finished cell's rows of results.csv.gz
     python -m experiments.shared_vs_independent.study answer                   # answer.json, table.md, figures/, parts of README.md
 
-A cell is a fitted world model, or a policy that was optimised in one. ``results.csv.gz`` has a row for each number
-of a cell, and for each column of its paired rows (forecasts, steps before falls, deployed episodes) that intervals draw.
+A cell is a fitted model, or a policy optimised in one. ``results.csv.gz`` has a row for each of its numbers and paired columns.
 """
 
 from __future__ import annotations
