@@ -28,7 +28,7 @@ from rwmu.errors import DataError, UserError
 from rwmu.records import Batch, Noise, Rollout, Window
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.tasks.rewards import ISAAC_LAB
-from rwmu.tasks.terms import reweighted
+from rwmu.tasks.terms import varied
 from rwmu.tasks.velocity import VelocityTask
 from rwmu.uncertainty.estimates import aleatoric, epistemic
 
@@ -194,7 +194,7 @@ def reward(reference: Mapping[str, Any]) -> Iterator[Item]:
     """Compare observations, reward terms and totals of recorded imagined steps of the ANYmal D velocity task."""
     names, dt = reference["weight_names"], float(reference["step_dt"])
     weights = dict(zip(names, reference["weights"].tolist(), strict=True))
-    task = VelocityTask(anymal_d(), reweighted(ISAAC_LAB, weights), step_dt=dt)
+    task = VelocityTask(anymal_d(), varied(ISAAC_LAB, {name: {"weight": weight} for name, weight in weights.items()}), step_dt=dt)
     state, action = reference["state"].double(), reference["action"].double()
     for name, tensor, columns in (("state", state, task.robot.state_layout.size), ("action", action, task.num_actions)):
         if tensor.shape[-1] != columns:

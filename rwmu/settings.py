@@ -7,7 +7,7 @@ dotted name. A whole number is a number, and a list will do for a tuple.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
 from typing import Annotated, Any, TypeVar, dataclass_transform
@@ -65,6 +65,15 @@ def settings(group: str) -> Callable[[type[T]], type[T]]:
         return made  # type: ignore[no-any-return]
 
     return decorate
+
+
+def made(kind: type[T]) -> Callable[[Any], Any]:
+    """Return what makes settings of a mapping, for a field that holds other settings: ``BeforeValidator(made(Inner))``."""
+
+    def make(given: Any) -> Any:
+        return kind(**given) if isinstance(given, Mapping) else given
+
+    return make
 
 
 def checked(group: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -7,7 +7,6 @@ import csv
 import io
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,21 @@ from torch import Tensor
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.robots.robot import Robot
 from rwmu.simulators.mujoco import MujocoEnv
-from rwmu.tasks.rewards import ISAAC_LAB, feet_air_time
-from rwmu.tasks.terms import Term, reweighted
+from rwmu.tasks.rewards import ISAAC_LAB
+from rwmu.tasks.terms import varied
 from rwmu.tasks.velocity import VelocityTask
 
 # Heavier tracking and a lighter demand for a level base let a gait appear; the exact weights from scratch end in standing or
 # falling.
-EASY_WEIGHTS = {"track_lin_vel_xy_exp": 2.0, "track_ang_vel_z_exp": 1.0, "flat_orientation_l2": -2.5}
-EASY = reweighted(ISAAC_LAB | {"feet_air_time": Term(partial(feet_air_time, threshold_s=0.3), 0.5)}, EASY_WEIGHTS)
+EASY = varied(
+    ISAAC_LAB,
+    {
+        "track_lin_vel_xy_exp": {"weight": 2.0},
+        "track_ang_vel_z_exp": {"weight": 1.0},
+        "flat_orientation_l2": {"weight": -2.5},
+        "feet_air_time": {"threshold_s": 0.3},
+    },
+)
 
 FIRST_COMMAND_RANGE, WIDENING, WIDEN_ABOVE = 0.5, 0.02, 0.65
 

@@ -63,16 +63,11 @@ class ImaginedEnv(RobotEnv):
         rules: DreamRules | None = None,
         seed: int = 0,
     ) -> None:
-        self.rules = rules = rules or DreamRules()
+        rules = rules or DreamRules()
         self.device = str(find_device(rules.device))
-        self.task, self.penalty = task, penalty
+        self.penalty, self.seed = penalty, seed
         self.num_envs, self.num_actions = rules.num_envs, task.num_actions
-        self.max_episode_length = rules.horizon_steps
-        self.cfg = {"imagination": asdict(rules), "seed": seed}
-        self._needs_spread = bool(rules.sample_aleatoric) or penalty.needs_spread
-        self._resample_steps = rules.command_resample_steps or task.command_resample_steps
-        self._weights = torch.tensor(list(task.weights.values()), device=self.device).unsqueeze(1)
-        self._log_names = [f"imagined/{name}" for name in (*task.weights, *_STATUS)]
+        self.adapt(task, rules)
         self._generator = torch.Generator().manual_seed(seed)
         self._num_steps = 0
         self.rebind(world_model, episodes, start_rows)
@@ -91,6 +86,22 @@ class ImaginedEnv(RobotEnv):
         self._pool = StartPool(*arguments)
         self._allocate()
         self.reset()
+
+    def adapt(self, task: VelocityTask, rules: DreamRules, penalty_scale: float = 1.0) -> None:
+        """Dream on with other rewards and commands, by other rules, or with the penalty times a scale.
+
+        Environments go on where they are: a command stays until the next is due.
+
+        Args:
+            task: of the same robot and reward terms. rules: of the same environments.
+        """
+        self.task, self.rules, self.penalty_scale = task, rules, penalty_scale
+        self.max_episode_length = rules.horizon_steps
+        self.cfg = {"imagination": asdict(rules), "penalty_scale": penalty_scale, "seed": self.seed}
+        self._needs_spread = bool(rules.sample_aleatoric) or self.penalty.needs_spread
+        self._resample_steps = rules.command_resample_steps or task.command_resample_steps
+        self._weights = torch.tensor(list(task.weights.values()), device=self.device).unsqueeze(1)
+        self._log_names = [f"imagined/{name}" for name in (*task.weights, *_STATUS)]
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides what a policy meets here, the penalty by its class and its plain attributes."""
@@ -217,6 +228,8 @@ class ImaginedEnv(RobotEnv):
     def _penalise(self, prediction: Prediction, reward: Reward) -> tuple[Tensor, Tensor | None]:
         """Return the penalty ``[B]`` and which environments leave the known region, ``[B]`` bool, None where it has no end."""
         penalty, boundary = self.penalty(prediction, self.age_steps), self.penalty.boundary
+        if self.penalty_scale != 1.0:
+            penalty = self.penalty_scale * penalty
         if boundary is None:
             return penalty, None
         crossed = boundary.crossed(prediction)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from rwmu.settings import Count, NotNegative, Positive, settings
+from rwmu.settings import Count, NotNegative, Positive, choose, settings
 
 _OF_A_STEP = ("termination", "max_tilt", "sample_aleatoric", "clip")
+# Of the environments themselves: they cannot change while the environments go on.
+_FIXED = ("num_envs", "device", "random_start", "pool_size")
 
 
 @settings("imagination")
@@ -54,3 +58,14 @@ class DreamRules:
     def of_a_step(self) -> dict[str, Any]:
         """Return how a dream goes on and ends, by name: what a dream that is only to be measured takes over of its rules."""
         return {name: getattr(self, name) for name in _OF_A_STEP}
+
+    def varied(self, changes: Mapping[str, Any], where: str = "imagination") -> DreamRules:
+        """Return these rules with changes, by name, for the same environments; ``where`` names them in the error.
+
+        Raises:
+            ConfigError: there is no such rule, it is of the environments themselves, or its value makes no sense.
+        """
+        known = [field.name for field in fields(self) if field.name not in _FIXED]
+        for name in changes:
+            choose(where, name, known)
+        return replace(self, **changes)

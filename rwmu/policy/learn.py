@@ -13,6 +13,7 @@ from rwmu.errors import ConfigError
 from rwmu.loggers import EveryLogger
 from rwmu.numerics import ThreadGuard
 from rwmu.policy.clone import CloneSettings, clone_actor
+from rwmu.policy.curriculum import Curriculum, begin
 from rwmu.policy.optimise import PolicyOptimiser, ResumableEnv
 from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, save_checkpoint
 from rwmu.settings import Count, NotNegative, WholeNumber, settings
@@ -25,8 +26,9 @@ class PolicySettings:
     Attributes:
         ppo, clone: of the two algorithms.
         init: ``clone`` starts from the dataset's best episodes, ``scratch`` from random weights.
+        curriculum: the phases of the training; None for none.
         checkpoint: a policy to use instead of training one.
-        iterations: of PPO.
+        iterations: of PPO; fewer where a curriculum ends before.
         critic_warmup_iterations: how many of them leave a cloned actor as it is.
         anchor_weight: pull towards the clone; 0 for none.
         save_every: iterations between two checkpoints.
@@ -35,6 +37,7 @@ class PolicySettings:
     ppo: PpoSettings
     clone: CloneSettings
     init: Literal["clone", "scratch"] = "clone"
+    curriculum: Curriculum | None = None
     checkpoint: str | None = None
     iterations: Count = 200
     critic_warmup_iterations: WholeNumber = 10
@@ -79,6 +82,7 @@ def learn_policy(
         infos=infos,
         progress=progress,
         before_iteration=guard.check,
+        phases=begin(settings.curriculum, env),
     )
     optimiser.resume(env)
     try:
@@ -86,7 +90,9 @@ def learn_policy(
     finally:
         guard.restore()
     logger.close()
-    return checkpoints / f"model_{settings.iterations}.pt"
+    if optimiser.phases is not None:
+        optimiser.phases.warn_if_unfinished()
+    return checkpoints / f"model_{optimiser.iteration}.pt"
 
 
 def _clone(

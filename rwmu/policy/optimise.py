@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from rwmu.errors import TrainingError
 from rwmu.files import write_torch
+from rwmu.policy.curriculum import Progress
 from rwmu.policy.rsl_rl import copy_to_cpu, load_checkpoint, read_checkpoint, save_checkpoint
 from rwmu.tasks.velocity import VelocityTask
 
@@ -71,6 +72,7 @@ class PolicyOptimiser:
         critic_warmup_iterations: how many of the first leave the actor as it is.
         infos: plain values saved with each ``model_<iteration>.pt``.
         progress: show a progress bar. before_iteration: called before each.
+        phases: of a curriculum, which changes the environment as the policy learns; training ends with the last.
         iteration: how many have been run, those before a resumption included.
     """
 
@@ -82,10 +84,11 @@ class PolicyOptimiser:
     infos: Mapping[str, Any] = field(default_factory=dict)
     progress: bool = False
     before_iteration: Callable[[], None] | None = None
+    phases: Progress | None = None
     iteration: int = 0
 
     def improve(self, env: ResumableEnv, iterations: int) -> list[dict[str, float]]:
-        """Iterate until there have been ``iterations`` in all.
+        """Iterate until there have been ``iterations`` in all, or the last phase has ended.
 
         Interrupted (Ctrl-C), it writes ``resume.pt`` at the last whole iteration.
 
@@ -97,19 +100,22 @@ class PolicyOptimiser:
         bar = tqdm(total=iterations, initial=self.iteration, desc="imagination", unit="it", disable=not self.progress)
         try:
             with bar:
-                while self.iteration < iterations:
+                while self.iteration < iterations and not self._finished:
                     if self.before_iteration is not None:
                         self.before_iteration()
                     if self.checkpoints is not None:
-                        snapshot = _snapshot(env, self.ppo, self.iteration)
+                        snapshot = self._snapshot(env)
                     row = _iterate(env, self.ppo, freeze_actor=self.iteration < self.critic_warmup_iterations)
+                    if self.phases is not None:
+                        row |= self.phases.metrics()
+                        self.phases.advance(env, row)
                     rows.append(row)
                     if self.logger is not None:
                         self.logger.log_metrics(row, self.iteration)
                     self.iteration += 1
                     bar.update()
-                    bar.set_postfix({"reward": f"{row.get('imagined/reward', math.nan):.2f}", "kl": f"{row['policy/kl']:.3f}"})
-                    if self.iteration % self.save_every == 0 or self.iteration == iterations:
+                    bar.set_postfix(self._shown(row))
+                    if self.iteration % self.save_every == 0 or self.iteration == iterations or self._finished:
                         self._save(env)
         except KeyboardInterrupt:
             if self.checkpoints is not None and snapshot:
@@ -120,7 +126,24 @@ class PolicyOptimiser:
     def _save(self, env: ResumableEnv) -> None:
         if self.checkpoints is not None:
             save_checkpoint(self.checkpoints / f"model_{self.iteration}.pt", self.ppo, self.iteration, self.infos)
-            write_torch(self.checkpoints / RESUME_FILE, _snapshot(env, self.ppo, self.iteration))
+            write_torch(self.checkpoints / RESUME_FILE, self._snapshot(env))
+
+    @property
+    def _finished(self) -> bool:
+        return self.phases is not None and self.phases.finished
+
+    def _shown(self, row: Mapping[str, float]) -> dict[str, str]:
+        """Return what the progress bar shows."""
+        phase = {} if self.phases is None else {"phase": self.phases.name, "commands": f"{self.phases.share:.0%}"}
+        return {"reward": f"{row.get('imagined/reward', math.nan):.2f}", "kl": f"{row['policy/kl']:.3f}", **phase}
+
+    def _snapshot(self, env: ResumableEnv) -> dict[str, Any]:
+        """Copy everything that decides what comes after the last whole iteration, to the CPU."""
+        streams = {"torch_rng": torch.get_rng_state()}
+        if (device := torch.device(self.ppo.device)).type != "cpu":
+            streams["device_rng"] = torch.get_device_module(device).get_rng_state(device)
+        phases = {} if self.phases is None else {"phases": self.phases.state_dict()}
+        return {**copy_to_cpu(self.ppo.save()), "iter": self.iteration, "infos": {}, "env": env.state_dict(), **streams, **phases}
 
     def resume(self, env: ResumableEnv) -> None:
         """Put ``env`` and PPO where ``resume.pt`` left them, if there is one."""
@@ -129,6 +152,9 @@ class PolicyOptimiser:
             return
         self.iteration = load_checkpoint(path, self.ppo)
         content = read_checkpoint(path)
+        if self.phases is not None:
+            self.phases.load_state_dict(content["phases"])
+            self.phases.apply(env)
         env.load_state_dict(content["env"])
         torch.set_rng_state(content["torch_rng"])
         if (device := torch.device(self.ppo.device)).type != "cpu" and "device_rng" in content:  # absent where it began on the CPU
@@ -209,11 +235,3 @@ def _mean_logs(logs: list[dict[str, Any]]) -> dict[str, float]:
     names = list(logs[0])
     table = torch.stack([torch.stack([torch.as_tensor(log[name], dtype=torch.float32) for name in names]) for log in logs])
     return dict(zip(names, table.nanmean(dim=0).tolist(), strict=True))
-
-
-def _snapshot(env: ResumableEnv, ppo: PPO, iteration: int) -> dict[str, Any]:
-    """Copy everything that decides what comes after ``iteration`` whole iterations, to the CPU."""
-    streams = {"torch_rng": torch.get_rng_state()}
-    if (device := torch.device(ppo.device)).type != "cpu":
-        streams["device_rng"] = torch.get_device_module(device).get_rng_state(device)
-    return {**copy_to_cpu(ppo.save()), "iter": iteration, "infos": {}, "env": env.state_dict(), **streams}

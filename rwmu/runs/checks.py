@@ -26,6 +26,8 @@ def check_experiment(experiment: Experiment) -> None:
         penalty.check(experiment.fitter.num_members, experiment.data.fractions.get("calibration", 0.0))
     if experiment.policy.checkpoint is not None:
         load_actor(Path(experiment.policy.checkpoint), robot)
+    if experiment.policy.curriculum is not None:
+        experiment.policy.curriculum.check(experiment.task, experiment.imagination)
     if "deployment" in experiment.stages:
         experiment.make_env(num_envs=1, seed=0)
     for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors or ())):

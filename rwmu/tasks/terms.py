@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from rwmu.errors import ConfigError
-from rwmu.settings import close_match
+from rwmu.settings import choose, close_match
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -30,12 +30,20 @@ class Term:
     weight: float
 
 
-def reweighted(terms: Mapping[str, Term], weights: Mapping[str, float]) -> dict[str, Term]:
-    """Return the terms, those named with other weights."""
-    unknown = [name for name in weights if name not in terms]
-    if unknown:
-        raise ConfigError(f"There is no reward '{unknown[0]}'{close_match(unknown[0], terms) or '.'}")
-    return {name: replace(term, weight=weights.get(name, term.weight)) for name, term in terms.items()}
+def varied(terms: Mapping[str, Term], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Term]:
+    """Return the terms, those named with another ``weight`` or other arguments of their function.
+
+    Raises:
+        ConfigError: there is no such term.
+    """
+    for name in changes:
+        choose("A change of the rewards", name, terms)
+    return {name: _varied(term, dict(changes.get(name, {}))) for name, term in terms.items()}
+
+
+def _varied(term: Term, arguments: dict[str, Any]) -> Term:
+    weight = arguments.pop("weight", term.weight)
+    return Term(partial(_plain(term.function), **arguments) if arguments else term.function, weight)
 
 
 class Terms:

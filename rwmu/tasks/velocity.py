@@ -5,6 +5,7 @@ Nothing here draws random numbers: callers pass uniform draws in, so that a simu
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ from rwmu.robots.layout import Field, StateLayout
 from rwmu.robots.robot import Robot
 from rwmu.settings import Fraction, NotNegative, Positive, checked
 from rwmu.tasks.rewards import ISAAC_LAB
-from rwmu.tasks.terms import Terms
+from rwmu.tasks.terms import Terms, varied
 
 CommandRange = Annotated[tuple[NotNegative, NotNegative, NotNegative], Checked(strict=False)]
 
@@ -145,8 +146,8 @@ class VelocityTask:
         self.max_tilt = max_tilt
         of_state = [field.name for field in robot.state_layout.fields]
         of_contact = [field.name for field in robot.contact_layout.fields]
-        known = (*of_state, *of_contact, "action", "command", *_OF_MEMORY, "joint_lower", "joint_upper", "step_dt")
-        self.rewards = Terms(ISAAC_LAB if rewards is None else rewards, known)
+        self._quantities = (*of_state, *of_contact, "action", "command", *_OF_MEMORY, "joint_lower", "joint_upper", "step_dt")
+        self.rewards = Terms(ISAAC_LAB if rewards is None else rewards, self._quantities)
         noise = [torch.full((f.size,), OBSERVATION_NOISE.get(f.name, 0.0)) for f in self.observation_layout.fields]
         self._noise = torch.cat(noise)
         self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
@@ -155,6 +156,21 @@ class VelocityTask:
     def weights(self) -> dict[str, float]:
         """Return the weight of every reward term by name."""
         return self.rewards.weights
+
+    def varied(self, rewards: Mapping[str, Mapping[str, Any]], command_share: float = 1.0) -> VelocityTask:
+        """Return a like task with other rewards and smaller commands, for the same memories.
+
+        Args:
+            rewards: term -> its ``weight`` and arguments of its function, where they differ.
+            command_share: of this task's command range.
+
+        Raises:
+            ConfigError: there is no such term, or a value makes no sense.
+        """
+        other = copy.copy(self)
+        other.rewards = Terms(varied(self.rewards.terms, rewards), self._quantities)
+        other.command_range = tuple(command_share * half_width for half_width in self.command_range)
+        return other
 
     @property
     def num_observations(self) -> int:

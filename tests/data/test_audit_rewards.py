@@ -13,7 +13,7 @@ from rwmu.data.audit.rewards import agreement, agrees, excerpt, rewards, shares
 from rwmu.data.episodes import Episodes
 from rwmu.data.replay import replay
 from rwmu.tasks.rewards import ISAAC_LAB
-from rwmu.tasks.terms import reweighted
+from rwmu.tasks.terms import varied
 from rwmu.tasks.velocity import VelocityTask
 from tests.data.planted import Plant, found, noisy, sound_episodes
 from tests.data.walking import ROBOT
@@ -90,7 +90,7 @@ def test_contacts_that_rewards_do_not_follow_are_found(plant: Plant, simulated: 
 
 def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None:
     """Rewards that are mostly of the base: contacts ten rows late leave the correlation where it was."""
-    task = VelocityTask(ROBOT, reweighted(ISAAC_LAB, {"flat_orientation_l2": -500.0}))
+    task = VelocityTask(ROBOT, varied(ISAAC_LAB, {"flat_orientation_l2": {"weight": -500.0}}))
     rows = torch.ones(simulated.num_rows, dtype=torch.bool)
     rows[simulated.offsets] = False
     reward = torch.zeros(simulated.num_rows)

@@ -17,7 +17,7 @@ from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.robots.go1 import go1
 from rwmu.runs.configuration import compose_config
 from rwmu.tasks.rewards import ISAAC_LAB, lin_vel_z_l2
-from rwmu.tasks.terms import Term, reweighted
+from rwmu.tasks.terms import Term, varied
 from rwmu.tasks.velocity import VelocityTask
 
 ROBOT = anymal_d()
@@ -38,11 +38,11 @@ def test_weights_scale_their_terms_and_others_are_left_out() -> None:
 
 
 def test_some_terms_may_get_other_weights() -> None:
-    terms = reweighted(ISAAC_LAB, {"stand_still": -7.0})
+    terms = varied(ISAAC_LAB, {"stand_still": {"weight": -7.0}})
     assert terms["stand_still"].weight == -7.0
     assert {name for name in terms if terms[name] != ISAAC_LAB[name]} == {"stand_still"}
     with pytest.raises(ConfigError, match="'stand_still'"):
-        reweighted(ISAAC_LAB, {"stand_stil": 1.0})
+        varied(ISAAC_LAB, {"stand_stil": {"weight": 1.0}})
 
 
 def test_every_quantity_is_given_by_its_name() -> None:
