@@ -104,7 +104,7 @@ def commands() -> Iterator[str]:
             of_policy = f"penalty={PENALTIES[penalty]} penalty.weight={','.join(f'{weight:g}' for weight in weights)}"
             runs = f"{folder}/policy-{model}-{data}-seed${{seed}}-{penalty}-${{penalty.weight}}"
             checkpoint = f"'trainer.checkpoint={fitted}/latest/checkpoints/dynamics.pt'"
-            yield f"{start} policy.init=clone {of_policy} 'stages=[policy]' {checkpoint} 'runs_dir={runs}'"
+            yield f"{start} policy=clone {of_policy} 'stages=[policy]' {checkpoint} 'runs_dir={runs}'"
 
 
 # -- rows of a new cell -----------------------------------------------------------------------------------------------------------
