@@ -125,9 +125,7 @@ def main() -> None:
     parser.add_argument("--part", choices=["development", "answer", "weight"], default="answer")
     parser.add_argument("--label", help="only the cells of this label")
     parser.add_argument("--runs", type=Path, default=Path("runs/walking"))
-    parser.add_argument(
-        "--models", type=Path, help="folder with <experiment>.pt: world models to use"
-    )
+    parser.add_argument("--models", type=Path, help="folder with <experiment>.pt: world models to use")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":

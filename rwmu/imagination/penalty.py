@@ -32,6 +32,8 @@ class MopoPenalty:
             ``weight * typical`` a second for being alive, and changes nothing else.
         estimate: of the disagreement, a name of :data:`rwmu.uncertainty.estimates.EPISTEMIC`; or, in its place, of the noise that
             the members expect, a name of :data:`~rwmu.uncertainty.estimates.NOISE`, as MOPO itself has it.
+        rectified: disagreement below ``typical`` earns nothing. Else standing still, of which the data hold much, is paid for what
+            the members know of it, and a policy that starts from random weights learns to stand.
         dimension_weights: ``[D]``, see :func:`~rwmu.uncertainty.estimates.uncertainty_estimate`; None weighs all alike.
     """
 
@@ -45,17 +47,19 @@ class MopoPenalty:
         step_dt: Positive,
         typical: float = 0.0,
         estimate: str = "std",
+        rectified: bool = False,
         dimension_weights: Tensor | None = None,
     ) -> None:
-        self.weight, self.step_dt, self.typical, self.estimate = weight, step_dt, typical, estimate
+        self.weight, self.step_dt, self.typical, self.estimate, self.rectified = weight, step_dt, typical, estimate, rectified
         self.disagreement: Estimate = uncertainty_estimate(estimate, dimension_weights)
         self.needs_spread = estimate in NOISE
 
     def __call__(self, prediction: Prediction, step: Tensor | None = None) -> Tensor:
-        """Return ``-weight * (disagreement - typical) * step_dt``, ``[B]``; ``step`` changes nothing."""
+        """Return ``-weight * (disagreement - typical) * step_dt``, ``[B]``, at most 0 if rectified; ``step`` changes nothing."""
         if self.weight == 0.0:
             return prediction.mean.new_zeros(prediction.mean.shape[1])
-        return (-self.weight * self.step_dt) * (self.disagreement(prediction) - self.typical)
+        excess = self.disagreement(prediction) - self.typical
+        return (-self.weight * self.step_dt) * (excess.clamp(min=0.0) if self.rectified else excess)
 
 
 @torch.no_grad()

@@ -82,6 +82,13 @@ def test_typical_disagreement_costs_nothing():
     torch.testing.assert_close(centred - plain, torch.full((6,), 2.0 * 0.02 * 1.5))
 
 
+def test_rectified_disagreement_below_the_typical_earns_nothing():
+    mean = torch.zeros(2, 3, 1)
+    mean[1, :, 0] = torch.tensor([0.0, 2.0, 4.0])  # std over members: 0, sqrt(2), 2 sqrt(2)
+    found = MopoPenalty(0.5, 0.02, typical=2.0, rectified=True)(Prediction(mean, mean, mean, mean))
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.0, -0.01 * (2.0 * 2.0**0.5 - 2.0)]))
+
+
 @pytest.mark.parametrize("estimate", [epistemic, epistemic_pairwise])
 def test_typical_disagreement_is_the_mean_over_the_forecast(estimate):
     model = SharedEnsemble(4, 2, 3, 2, hidden_size=6, num_layers=1, head_hidden_size=5)
