@@ -61,5 +61,5 @@ class BoundaryPenalty(MopoPenalty):
         estimate: str = "std",
         dimension_weights: Tensor | None = None,
     ) -> None:
-        super().__init__(weight, step_dt, typical, estimate, dimension_weights)
+        super().__init__(weight, step_dt, typical, estimate, dimension_weights=dimension_weights)
         self.boundary: Boundary | None = KnownRegion(self.disagreement, threshold, None if kappa is None else -kappa)
