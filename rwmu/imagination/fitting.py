@@ -81,11 +81,13 @@ class PenaltyRecipe:
         return self._standardised or self.quantile is not None or self._method is not None
 
     def check(self, num_members: int, calibration_share: float) -> None:
-        """Refuse what can be seen to fail before anything is trained.
+        """Refuse what can be seen to fail before anything is trained; say what is allowed, but may not be meant.
 
         Raises:
             ConfigError: one member. DataError: no calibration split.
         """
+        if num_members > 1 and not self.weight and self.quantile is None:
+            _log.warning("The penalty's weight is 0: %d members are fitted, but what they disagree costs nothing.", num_members)
         of_disagreement = self.estimate not in NOISE or self._standardised
         if num_members == 1 and of_disagreement and (self.needs_calibration or self.weight > 0.0):
             raise ConfigError(

@@ -110,6 +110,14 @@ def test_what_cannot_be_fitted_is_said_before_training():
         rehearsal(lengths=(4, 30), ids=(0,))
 
 
+def test_members_whose_disagreement_costs_nothing_are_allowed_and_said(caplog):
+    recipe(weight=0.0).check(1, 0.0)
+    recipe(weight=0.5).check(5, 0.0)
+    assert not caplog.records
+    recipe(weight=0.0).check(5, 0.0)
+    assert "weight is 0" in caplog.text
+
+
 def test_values_that_make_no_sense_are_refused():
     for options, words in (
         ({"quantile": 1.5}, r"penalty\.quantile"),
