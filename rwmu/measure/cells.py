@@ -1,6 +1,7 @@
 """Cells: a number, its interval from resampling whole episodes, and how many of them; or the reason why there is none.
 
-Every measured number that a page shows with its uncertainty is one, as plain values (:meth:`rwmu.uncertainty.resampling.Interval.plain`).
+Every measured number that a page shows with its uncertainty is one, as plain values: ``Interval.plain()`` of
+:mod:`rwmu.uncertainty.resampling`.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ def measure_dynamics(
     section["ranking"], points = {}, {}
     for reach, most in how.reaches():
         followed = follow_stretches(world_model, selection, reach, most, how, spreads=False)
-        for k in reach if followed is not None else ():
+        if followed is None:
+            continue
+        for k in reach:
             section["ranking"][str(k)] = ranking.shortly(followed, k, world_model.num_members, how)
             points[str(k)] = ranking.points_at(followed, k)
     rows = predict_one_step(world_model, selection, how.one_step_windows)

@@ -1,7 +1,7 @@
 """What a model says of each row of true episodes one step ahead, and whether that is right: the heads, the foresight of falls.
 
-A score belongs to the row *from* which is forecast: all that it rests on is known there, but the error, which the next row shows. So
-a fall is foreseen 1 step before it, and the fallen row itself, from which nothing follows, has no score.
+A score belongs to the row *from* which is forecast: all that it rests on is known there, but the error, which the next row shows.
+So a fall is foreseen 1 step before it, and the fallen row itself, from which nothing follows, has no score.
 """
 
 from __future__ import annotations

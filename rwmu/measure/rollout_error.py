@@ -142,7 +142,7 @@ def rollout_error(
 
 
 def _skill(error: Tensor, hold: Tensor, episode: Tensor, seed: int) -> Cell:
-    """Return the root mean square of ``error [B, D]`` over that of the forecast that nothing changes: below 1 it is the better one."""
+    """Return the root mean square of ``error [B, D]`` over that of the forecast that nothing changes."""
     sums = trajectory_sums(torch.stack([error.mean(-1), hold.mean(-1)], dim=1), episode)
     return bootstrap_sums(lambda totals: (totals[:, 0] / totals[:, 1]).sqrt(), sums, seed=seed).plain()
 

@@ -75,8 +75,8 @@ def body(
 
 _RULE_COLUMNS = ("number", "good", "partly", "why")
 _RULES = (
-    "One rule a question, the same on every page. Brackets hold the 95 % interval from resampling whole independent episodes; where "
-    "there is none, nothing is judged. With fewer than 20 episodes an interval is too narrow to be taken at its word."
+    "One rule a question, the same on every page. Brackets hold the 95 % interval from resampling whole independent episodes; "
+    "where there is none, nothing is judged. With fewer than 20 episodes an interval is too narrow to be taken at its word."
 )
 
 

@@ -1,8 +1,8 @@
 """Every question that a page answers, and the one rule by which it is answered: the only numbers of judgement in the package.
 
-A question rests on measured cells, each at a horizon (a *label*). A cell is **good** where its number reaches ``good`` and the worse
-end of its interval still reaches ``sure``, **middling** where the number reaches ``middling``, else **bad**; without an interval
-there is too little to judge by. The same question has the same rule on every page.
+A question rests on measured cells, each at a horizon (a *label*). A cell is **good** where its number reaches ``good`` and the
+worse end of its interval still reaches ``sure``, **middling** where the number reaches ``middling``, else **bad**. Without an
+interval there is too little to judge by. The same question has the same rule on every page.
 """
 
 from __future__ import annotations
@@ -201,7 +201,8 @@ def _lead(tones: Mapping[str, Tone]) -> str:
     if len(set(known.values())) <= 1:
         return _ANSWERS[summed(tones.values())]
     groups = {tone: [label for label in known if known[label] == tone] for tone in reversed(_ORDER) if tone in known.values()}
-    return "; ".join(f"{_ANSWERS[tone]} {listed(labels)}" for tone, labels in groups.items())
+    text = "; ".join(f"{_ANSWERS[tone].lower()} {listed(labels)}" for tone, labels in groups.items())
+    return text[0].upper() + text[1:]
 
 
 def quoted(cell: Mapping[str, Any], form: Callable[[float], str] = fixed) -> str:

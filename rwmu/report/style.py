@@ -88,7 +88,7 @@ def interval_values(cells: Cells) -> tuple[Any, Any]:
     return numpy.array([row[0] for row in rows], dtype=float), numpy.array(ends).reshape(-1, 2).T
 
 
-def draw_cells(axis: Axes, x: Sequence[float], cells: Cells, scale: float = 1.0, **looks: Any) -> None:
+def draw_cells(axis: Axes, x: Any, cells: Cells, scale: float = 1.0, **looks: Any) -> None:
     """Draw cells over x, joined by a line, with their intervals as bars; those without a number are left out."""
     y, error = interval_values(cells)
     axis.errorbar(x, scale * y, scale * error, **({"markersize": 4, "linewidth": 1.4, "capsize": 2} | looks))

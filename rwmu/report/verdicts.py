@@ -93,7 +93,7 @@ def predicts(report: Mapping[str, Any]) -> Verdict:
 
 
 def knows(ranking: Mapping[str, Any], why: str = "") -> Verdict:
-    """Judge whether the members disagree where the model errs, at each horizon; beside it, what the noise that they expect ranks."""
+    """Judge whether the members disagree where the model errs, at each horizon, beside the noise that they expect."""
     if not ranking:
         return unknown("knows", why)
     noise = [f"{cells['aleatoric_rank']['value']:.2f} at {k}" for k, cells in ranking.items() if _known(cells["aleatoric_rank"])]
@@ -132,7 +132,7 @@ def dream(report: Mapping[str, Any] | None, exploit: Mapping[str, Any] | None) -
     gap = (exploit or {}).get("gap")
     if isinstance(gap, Mapping):
         depth, entry = list(gap["depths"].items())[-1]
-        seconds = int(depth) * exploit["settings"]["step_dt"] if exploit is not None else 0.0
+        seconds = int(depth) * (exploit or {})["settings"]["step_dt"]
         total, label = entry["total"], f"over {steps(depth)} ({seconds:g} s) from the same rows"
         own = _around(total["gap"], total["standard_error"], gap["trajectories"])
         cells[label] = _parted(own, max(abs(total["real"]), at.LEAST_RATE))
@@ -190,8 +190,8 @@ def exploited(exploit: Mapping[str, Any]) -> Verdict:
         return Verdict(
             question,
             "bad",
-            f"Yes, at {begun['name']}: the dream's reward of {steps(begun['gap']['depth'])} had outgrown the real one beyond chance, "
-            f"and the real return had not risen beyond chance ({rise}); {text}",
+            f"Yes, at {begun['name']}: the dream's reward of {steps(begun['gap']['depth'])} had outgrown the real one beyond "
+            f"chance, and the real return had not risen beyond chance ({rise}); {text}",
         )
     if change["high"] is not None and change["high"] < 0.0:
         return Verdict(question, "middling", f"The return fell after {best['name']}, but the dream did not flatter more: {text}")
@@ -208,7 +208,9 @@ def first_exploiting(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | N
     Each beyond chance; the dream's gap is that of the deepest comparison. Returns are of the same starts and commands.
     """
     start = rows[0].get("gap")
-    for row in rows[1:] if start is not None else ():
+    if start is None:
+        return None
+    for row in rows[1:]:
         gap, rise = row.get("gap"), row["less_first"]["low"]
         if gap is None:
             continue
@@ -268,7 +270,7 @@ def _dimensions(measured: Mapping[str, Any], kind: str) -> str:
 
 
 def noise(kinds: Mapping[str, Any]) -> Verdict:
-    """Judge recalibrated intervals under the most noise: they hold as many truths as before where the spread grows with the error."""
+    """Judge recalibrated intervals under the most noise: they hold as many truths where the spread grows with the error."""
     cells: dict[str, Any] = {}
     notes, horizon = [], None
     for kind, words in (("given", "given noise"), ("simulated", "action noise in the simulator")):

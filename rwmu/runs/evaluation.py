@@ -15,6 +15,7 @@ from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.report.run.report import build_report
+from rwmu.report.verdicts import said
 from rwmu.runs.experiment import Experiment
 from rwmu.runs.folder import RunFolder
 from rwmu.simulators.actors import policy_levels
@@ -91,7 +92,7 @@ def write_report(experiment: Experiment, folder: RunFolder) -> None:
         "provenance": json.loads(card.read_text()) if card.is_file() else None,
         **merge(*measured),
     }
-    build_report(results, folder.path)
+    print("\n".join(said(build_report(results, folder.path))))
 
 
 def policy_path(experiment: Experiment, folder: RunFolder) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from rwmu.measure.calibration.stretches import Stretches
 from rwmu.measure.cells import Cell, from_weights, median, missing, nothing, of_rows, share, shortened
 from rwmu.uncertainty.functional import ranking, sparsification
 from rwmu.uncertainty.functional.ranking import weighted_correlation, weighted_partial, weighted_within_step
+from rwmu.uncertainty.measure import Measure
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER, REMOVED
 
 EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
@@ -85,10 +87,11 @@ def _over_steps(stretches: Stretches, horizon: int, settings: CalibrationSetting
         lambda times: weighted_partial(first, second, step, times.flatten(1)),
         lambda times: weighted_correlation(step, second, times.flatten(1)),
     )
-    return {
-        name: from_weights(whole, lambda w, of=of: of(w[:, None] * valid), stretches.episode, settings)
-        for name, whole, of in zip(OVER_STEPS, wholes, drawn, strict=True)
-    }
+
+    def cell(whole: Measure, of: Callable[[Tensor], Tensor]) -> Cell:
+        return from_weights(whole, lambda weights: of(weights[:, None] * valid), stretches.episode, settings)
+
+    return {name: cell(whole, of) for name, whole, of in zip(OVER_STEPS, wholes, drawn, strict=True)}
 
 
 def points_at(stretches: Stretches, horizon: int) -> dict[str, list[float] | list[int]]:

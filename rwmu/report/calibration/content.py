@@ -79,8 +79,8 @@ GROUPED = {
     "state": "for all dimensions of the state together",
 }
 FALLS = (
-    "How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance). The bare tilt of the robot needs "
-    "no model. What counts is the number of falls: {}."
+    "How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance). The bare tilt of the "
+    "robot needs no model. What counts is the number of falls: {}."
 )
 ABOUT_HEADS = "Are the probabilities of contact and termination right, one step ahead, and what do they find?"
 DIVERSITY = (
@@ -168,14 +168,14 @@ def _noise(kind: Mapping[str, Any]) -> str:
 
 def _method(measured: Mapping[str, Any]) -> Sequence[str]:
     return (
-        "One combination is judged, named beforehand: intervals of sampled trajectories, as they are, and recalibrated by the first of "
-        "conformal, one factor a step, isotonic and one constant that could be fitted. Others are listed as information: to choose among "
-        "them by the same test episodes would be to choose by the result.",
+        "One combination is judged, named beforehand: intervals of sampled trajectories, as they are, and recalibrated by the first "
+        "of conformal, one factor a step, isotonic and one constant that could be fitted. Others are listed as information: to "
+        "choose among them by the same test episodes would be to choose by the result.",
         "Disagreement and error are those of a dream that follows one member, as imagination does, along the recorded actions. The "
         f"disagreement is the {estimate_words(measured)}, one number a step. The noise estimate is the standard deviation that the "
         "members themselves expect, their mean and the largest of them: it ranks errors without any disagreement, so one member "
         "has it too.",
         "'Sampled' is the spread of members x samples, each on its own way; 'propagated' lets each member go its way by its mean. "
-        f"Recalibrations are fitted {GROUPED[measured['grouped_by']]}. 'Informative' is the share of 68 % intervals narrower than 2. "
-        "A dash was not measured; the reasons stand below each table.",
+        f"Recalibrations are fitted {GROUPED[measured['grouped_by']]}. 'Informative' is the share of 68 % intervals narrower than "
+        "2. A dash was not measured; the reasons stand below each table.",
     )

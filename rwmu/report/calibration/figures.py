@@ -14,7 +14,7 @@ from rwmu.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from rwmu.report.wording import steps
 
 FORECASTS = {"sampled": "sampled trajectories", "propagated": "propagated means"}
-METHODS = {
+METHODS: dict[str, tuple[dict[str, Any], str]] = {
     "raw": ({"color": INK, "linestyle": "-", "marker": "o"}, "as it is"),
     "constant": ({"color": ORANGE, "linestyle": "--", "marker": "s"}, "one constant"),
     "per_horizon": ({"color": BLUE, "linestyle": "-.", "marker": "^"}, "one factor a step"),
@@ -86,7 +86,7 @@ def disagreement_against_error(points: Mapping[str, Any], ranking: Mapping[str, 
     for axis, (k, table) in zip(axes, points.items(), strict=True):
         x, y = (numpy.maximum(table[name], 1e-6) for name in ("disagreement", "error"))
         if min(numpy.ptp(numpy.log(x)), numpy.ptp(numpy.log(y))) > 1e-9:
-            arguments = {"cmap": "Blues", "mincnt": 1, "linewidths": 0.1, "edgecolors": style.LINE}
+            arguments: dict[str, Any] = {"cmap": "Blues", "mincnt": 1, "linewidths": 0.1, "edgecolors": style.LINE}
             axis.hexbin(x, y, gridsize=16, xscale="log", yscale="log", **arguments)
         else:
             axis.plot(x, y, ".", color=BLUE, alpha=0.5)

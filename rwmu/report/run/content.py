@@ -45,6 +45,7 @@ CAPTIONS = {
     "training_policy": "The policy learns in imagination; nothing here has seen the simulator. A centred penalty takes off what is "
     "typical of the data, so it may be a bonus.",
 }
+FEW_EPISODES = 20
 FALLS = {"5": "within 5 steps", "25": "within 25 steps"}
 HEADS = {"calibration_error": "calibration error", "recall": "recall", "precision": "precision", "base_rate": "base rate"}
 RANKS = {"rank": "disagreement", "aleatoric_rank": "noise that the members expect"}
@@ -54,12 +55,11 @@ def body(
     report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path, verdicts: Sequence[Verdict], links: Mapping[str, str]
 ) -> str:
     """Return the page between ``<body>`` and ``</body>``."""
-    smoke = "A SMOKE RUN: everything is far too small to mean anything. " if report.get("smoke") else ""
-    robot = (report.get("dataset") or {}).get("robot")
-    intro = (
-        f"{smoke}Seed {report.get('seed')}{f', robot {robot}' if robot else ''}, {shown(report, 'wall_clock_s', scale=1 / 60, digits=1)}"
-        " minutes in all. A policy learnt from logged data alone, inside a learnt model of the robot."
-    )
+    episodes, robot = number(report, "deployment", "deterministic", "num_episodes"), (report.get("dataset") or {}).get("robot")
+    few = f"A SMOKE RUN of {episodes:.0f} episodes: too few to mean anything. " if episodes and episodes < FEW_EPISODES else ""
+    who = f"Seed {report.get('seed')}{f', robot {robot}' if robot else ''}"
+    minutes = shown(report, "wall_clock_s", scale=1.0 / 60.0, digits=1)
+    intro = f"{few}{who}, {minutes} minutes in all. A policy learnt from logged data alone, inside a learnt model of the robot."
     path = report.get("video")
     reason = (report.get("missing") or {}).get("video") or "this run has not rendered one."
     sections = {
@@ -166,8 +166,8 @@ def _knowledge(dynamics: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     if not dynamics.get("ranking"):
         return ""
     intro = (
-        "Where the members disagree, the model should err more: the penalty keeps the policy away from there. Rank correlations with "
-        "the error, at a fixed number of steps ahead, so that both merely growing with time does not count."
+        "Where the members disagree, the model should err more: the penalty keeps the policy away from there. Rank correlations "
+        "with the error, at a fixed number of steps ahead, so that both merely growing with time does not count."
     )
     tells = (
         f"How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance), one step ahead, from "

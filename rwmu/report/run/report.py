@@ -2,7 +2,7 @@
 
 Results are one mapping, put together from :mod:`rwmu.measure.model`, :mod:`rwmu.measure.deploy` and what the run knows:
 
-- ``experiment``, ``seed``, ``wall_clock_s``, ``stages`` (name -> s), ``smoke``, ``provenance`` (anything plain);
+- ``experiment``, ``seed``, ``wall_clock_s``, ``stages`` (name -> s), ``provenance`` (anything plain);
 - ``dataset`` (:func:`rwmu.measure.dataset.dataset_statistics`), ``dynamics``, ``deployment``, ``imagination``, ``dream_reality``
   (:func:`rwmu.measure.dream_check.dream_reality`);
 - ``video``: a path, or None; ``missing``: part -> a sentence on why it is absent;
