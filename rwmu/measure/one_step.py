@@ -26,7 +26,7 @@ from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 from rwmu.uncertainty.resampling import places, trajectory_sums
 
 WITHIN = (1, 5, 10, 25)  # steps before a fall
-NO_FALL = "no test episode ends in a fall"
+NO_FALL = "there is no fall with a scored row before it"
 _CHUNK = 16  # rows predicted, teacher-forced, after each history
 _BINS = 15  # of the heads' calibration error
 _OTHERS = 1500  # rows far from falls that are handed on
