@@ -175,13 +175,20 @@ def unknown(name: str, reason: str) -> Verdict:
     return Verdict(QUESTIONS[name].text, "unknown", f"Not known: {reason.rstrip('.')}.")
 
 
-def answer(name: str, measured: Mapping[str, Cells], note: str = "", unit: str = "", cap: Tone = "good") -> Verdict:
+def answer(
+    name: str,
+    measured: Mapping[str, Cells],
+    note: str = "",
+    unit: str = "",
+    cap: Tone = "good",
+    words: Mapping[str, str] = _ANSWERS,
+) -> Verdict:
     """Answer a question.
 
     Args:
         measured: rule -> label -> cell.
         note: a sentence to follow the numbers. unit: what the trajectories of a cell are, if not episodes.
-        cap: what no tone may be better than.
+        cap: what no tone may be better than. words: tone -> what it is called.
     """
     question = QUESTIONS[name]
     labels = dict.fromkeys(label for cells in measured.values() for label in cells)
@@ -192,16 +199,17 @@ def answer(name: str, measured: Mapping[str, Cells], note: str = "", unit: str =
     tone = summed(tones.values())
     numbers = "; ".join(text for rule in question.rules if rule in measured and (text := _numbers(RULES[rule], measured[rule])))
     every = [cell for cells in measured.values() for cell in cells.values()]
-    parts = [f"{_lead(tones)}: {numbers}{_counted(every, unit or question.unit)}" if numbers else _lead(tones), *_reasons(measured)]
+    told = f"{numbers[0].upper()}{numbers[1:]}{_counted(every, unit or question.unit)}" if numbers else ""
+    parts = [_lead(tones, words), told, *_reasons(measured)]
     return Verdict(question.text, tone, ". ".join(part.rstrip(".") for part in (*parts, note) if part) + ".", tones)
 
 
-def _lead(tones: Mapping[str, Tone]) -> str:
+def _lead(tones: Mapping[str, Tone], words: Mapping[str, str]) -> str:
     known = {label: tone for label, tone in tones.items() if tone != "unknown"}
     if len(set(known.values())) <= 1:
-        return _ANSWERS[summed(tones.values())]
+        return words[summed(tones.values())]
     groups = {tone: [label for label in known if known[label] == tone] for tone in reversed(_ORDER) if tone in known.values()}
-    text = "; ".join(f"{_ANSWERS[tone].lower()} {listed(labels)}" for tone, labels in groups.items())
+    text = "; ".join(f"{words[tone].lower()} {listed(labels)}" for tone, labels in groups.items())
     return text[0].upper() + text[1:]
 
 
@@ -215,7 +223,7 @@ def quoted(cell: Mapping[str, Any], form: Callable[[float], str] = fixed) -> str
 
 def _numbers(rule: Rule, cells: Cells) -> str:
     known = [f"{quoted(cell, rule.form)} {label}" for label, cell in cells.items() if cell["value"] is not None]
-    return f"{rule.what} {', '.join(known)}" if known else ""
+    return f"{rule.what}: {', '.join(known)}" if known else ""
 
 
 def _counted(cells: Iterable[Mapping[str, Any]], unit: str) -> str:

@@ -34,7 +34,7 @@ def _parted(cell: Mapping[str, Any], whole: float) -> dict[str, Any]:
 
 
 def _ahead(horizons: Mapping[str, Any], cell: str) -> dict[str, Any]:
-    return {f"{steps(k)} ahead": cells[cell] for k, cells in horizons.items()}
+    return {f"at {steps(k)}": cells[cell] for k, cells in horizons.items()}
 
 
 # -- the run ------------------------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def predicts(report: Mapping[str, Any]) -> Verdict:
     skill = (report.get("dynamics") or {}).get("skill")
     if not skill:
         return unknown("predicts", missing(report, "dynamics"))
-    return answer("predicts", {"skill": {f"{steps(k)} ahead": cell for k, cell in skill.items()}})
+    return answer("predicts", {"skill": {f"at {steps(k)}": cell for k, cell in skill.items()}})
 
 
 def knows(ranking: Mapping[str, Any], why: str = "") -> Verdict:
@@ -158,7 +158,7 @@ def dream(report: Mapping[str, Any] | None, exploit: Mapping[str, Any] | None) -
 
 def of_exploit(exploit: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> list[Verdict]:
     """Answer the questions of an exploit diagnostic."""
-    aligned, label = exploit["aligned"], "1 step ahead, along the final policy's own way"
+    aligned, label = exploit["aligned"], "at 1 step, along the final policy's own way"
     scores = {name: score["auroc"] for name, score in aligned["scores"].items() if name != "error"}
     known = answer("knows", {"rank": {label: exploit["knows"]}}, unit="start")
     return [left(exploit), known, foresees(scores, aligned["falls"]["starts"], "start"), dream(report, exploit), exploited(exploit)]
@@ -171,9 +171,8 @@ def left(exploit: Mapping[str, Any]) -> Verdict:
         return unknown("left", exploit["missing"].get("reference", "no row could be scored"))
     noticed = outside.get("disagreement")
     note = f"Its members disagree more than on held-out data in {at.quoted(noticed, percent)} of the rows" if noticed else ""
-    found = answer("left", {"outside": {"1 step ahead": outside["error"]}}, note, unit="start")
     words = {"good": "No", "middling": "A little", "bad": "Yes", "unknown": "Not known"}
-    return Verdict(found.question, found.tone, words[found.tone] + found.answer[found.answer.index(":") :], found.tones)
+    return answer("left", {"outside": {"at 1 step": outside["error"]}}, note, "start", words=words)
 
 
 def exploited(exploit: Mapping[str, Any]) -> Verdict:
@@ -282,7 +281,7 @@ def noise(kinds: Mapping[str, Any]) -> Verdict:
         horizon = max((k for k in known if int(k) <= 24), key=int, default=None)
         if horizon is None:
             continue
-        label = f"with {words} of {high}, {steps(horizon)} ahead"
+        label = f"under {words} of {high}, at {steps(horizon)}"
         cells[label] = last[horizon]["recalibrated_683"]
         grown = [
             f"{name} {first[horizon][name]['value']:.2g} to {last[horizon][name]['value']:.2g}"

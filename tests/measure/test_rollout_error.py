@@ -29,7 +29,6 @@ def test_known_drift_gives_known_errors() -> None:
     assert result["hold_last_error"] == pytest.approx({"1": 0.0, "8": 0.0, "24": 0.0}, abs=1e-6)
     assert result["by_field"]["joint_vel"]["8"] == pytest.approx(0.16, rel=1e-4)
     assert len(result["curve"]["model"]) == 24
-    std = known_world_model(1).normalizer.std[:3]
 
 
 def test_holding_the_last_row_is_off_by_one_step_of_a_ramp_after_one_step() -> None:

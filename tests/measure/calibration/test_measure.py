@@ -9,7 +9,7 @@ import torch
 from rwmu.errors import ConfigError, DataError
 from rwmu.files import json_ready
 from rwmu.measure.calibration import ranking, scale
-from rwmu.measure.calibration.measure import measure_calibration
+from rwmu.measure.calibration.measure import measure_calibration, near_dimensions
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import follow_stretches, kept_steps
 from rwmu.measure.windows import Selection, true_window
@@ -73,14 +73,24 @@ def test_a_horizon_that_no_episode_reaches_says_so(measured):
     text = measured["ranking"]["400"]["rank"]["text"]
     assert text == "not measured: 4 + 400 rows are needed, but the longest test episode has 60 (0 independent trajectories)"
     assert measured["scale"]["sampled"]["isotonic"]["400"]["crps"]["text"] == text
-    assert measured["verdict"]["by_horizon"]["400"] == "not known"
 
 
 def test_a_constant_disagreement_ranks_nothing(measured):
     # Members of the known model part by their drift alone, the same everywhere, up to rounding.
     row = measured["ranking"]["4"]["rank"]
     assert row["value"] is None or abs(row["value"]) < 0.5
-    assert measured["verdict"]["ranking"]["4"] is not True
+    assert verdicts.knows(measured["ranking"]).tones["at 4 steps"] != "good"
+
+
+def test_what_an_average_over_dimensions_hides_is_counted():
+    table = {
+        "columns": ["a", "b", "c"],
+        "4": {"coverage_683_raw": [0.7, 0.99, 0.6], "coverage_683_recalibrated": "not measured: x"},
+    }
+    found = near_dimensions(table, "4")
+    assert found["raw"] == {"near": 2, "of": 3, "worst": "b", "coverage": 0.99, "method": "raw"}
+    assert found["recalibrated"] is None
+    assert near_dimensions(table, "8") == {"raw": None, "recalibrated": None}
 
 
 def test_errors_of_a_dream_are_those_of_the_known_model():
