@@ -13,6 +13,7 @@ import numpy
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#6B7280"
 INK, PALE, LINE, BAND = "#1F2937", "#C3C8D0", "#9CA3AF", "#E5E7EB"
@@ -56,6 +57,15 @@ def log_steps(axis: Axes, horizons: Sequence[str]) -> None:
     axis.set_xticks([int(k) for k in horizons], list(horizons))
     axis.minorticks_off()
     axis.set_xlabel("steps ahead")
+
+
+def log_marks(axis: Axes) -> None:
+    """Mark logarithmic axes at a few of 1, 2 and 5 times powers of ten."""
+    for side in (axis.xaxis, axis.yaxis):
+        if side.get_scale() == "log":
+            side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=4))
+            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.minorticks_off()
 
 
 Cells = Sequence[Mapping[str, Any]]

@@ -186,7 +186,7 @@ def test_the_heat_map_says_which_recalibration() -> None:
     table: dict[str, Any] = {"columns": ["a"], "1": {"recalibrated_by": "conformal"}, "8": {"recalibrated_by": "conformal"}}
     assert recalibrated_by(table) == "recalibrated (conformal)"
     table["8"]["recalibrated_by"] = "per_horizon"
-    assert recalibrated_by(table) == "recalibrated:\nconformal at 1\none factor a step at 8"
+    assert recalibrated_by(table) == "recalibrated:\nconformal at 1\none a step at 8"
     assert recalibrated_by({"columns": ["a"], "1": {"recalibrated_by": None}}) == "not recalibrated"
 
 

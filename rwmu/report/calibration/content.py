@@ -169,8 +169,8 @@ def _noise(kind: Mapping[str, Any]) -> str:
 def _method(measured: Mapping[str, Any]) -> Sequence[str]:
     return (
         "One combination is judged, named beforehand: intervals of sampled trajectories, as they are, and recalibrated by the "
-        "first of conformal, one factor a step, isotonic and one constant that could be fitted. Others are listed as information: to "
-        "choose among them by the same test episodes would be to choose by the result.",
+        "first of conformal, one factor a step, isotonic and one constant that could be fitted. Others are listed as information: "
+        "to choose among them by the same test episodes would be to choose by the result.",
         "Disagreement and error are those of a dream that follows one member, as imagination does, along the recorded actions. The "
         f"disagreement is the {estimate_words(measured)}, one number a step. The noise estimate is the standard deviation that the "
         "members themselves expect, their mean and the largest of them: it ranks errors without any disagreement, so one member "

@@ -17,7 +17,7 @@ FORECASTS = {"sampled": "sampled trajectories", "propagated": "propagated means"
 METHODS: dict[str, tuple[dict[str, Any], str]] = {
     "raw": ({"color": INK, "linestyle": "-", "marker": "o"}, "as it is"),
     "constant": ({"color": ORANGE, "linestyle": "--", "marker": "s"}, "one constant"),
-    "per_horizon": ({"color": BLUE, "linestyle": "-.", "marker": "^"}, "one factor a step"),
+    "per_horizon": ({"color": BLUE, "linestyle": "-.", "marker": "^"}, "one a step"),
     "isotonic": ({"color": PURPLE, "linestyle": ":", "marker": "v"}, "isotonic"),
     "conformal": ({"color": GREEN, "linestyle": "-", "marker": "D"}, "conformal"),
 }
@@ -87,9 +87,12 @@ def disagreement_against_error(points: Mapping[str, Any], ranking: Mapping[str, 
         x, y = (numpy.maximum(table[name], 1e-6) for name in ("disagreement", "error"))
         if min(numpy.ptp(numpy.log(x)), numpy.ptp(numpy.log(y))) > 1e-9:
             arguments: dict[str, Any] = {"cmap": "Blues", "mincnt": 1, "linewidths": 0.1, "edgecolors": style.LINE}
-            axis.hexbin(x, y, gridsize=16, xscale="log", yscale="log", **arguments)
+            cells = axis.hexbin(x, y, gridsize=16, xscale="log", yscale="log", **arguments)
+            most = float(numpy.max(numpy.asarray(cells.get_array())))
+            cells.set_clim(-most / 2.0, most)  # one forecast alone is to be seen too
         else:
             axis.plot(x, y, ".", color=BLUE, alpha=0.5)
+        style.log_marks(axis)
         rank = ranking[k]["rank"]["value"]
         style.draw_title(axis, steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
     axes[0].set_ylabel("error made (standard deviations)")
