@@ -66,7 +66,6 @@ def measure_calibration(
     """Measure the uncertainty of a world model on test episodes, before and after recalibration on calibration episodes.
 
     The test episodes may be of another dataset of the same robot than the model was trained on (narrow training, broad test).
-    It takes half a minute of one core for a laptop model.
 
     Args:
         calibration: None, or without ids, where there is no calibration split: cells after recalibration then say so.
