@@ -22,6 +22,7 @@ from rwmu.errors import ConfigError, UserError
 from rwmu.measure.calibration.measure import measure_calibration
 from rwmu.measure.calibration.noise import NoiseTest
 from rwmu.report.calibration import report
+from rwmu.report.verdicts import said
 from rwmu.runs.command_line import mistakes_in_one_sentence
 
 
@@ -88,9 +89,8 @@ def run(arguments: Sequence[str]) -> None:
     if not Path(options.run).is_dir():
         raise ConfigError(f"There is no run folder {options.run}; give run=runs/<date>-<experiment>-seed<k>.")
     claim(options.folder)
-    written = report.write(analyse(options), options.folder)
-    for sentence in written["verdict"]["sentences"].values():
-        print(sentence)
+    answers = report.write(analyse(options), options.folder)
+    print("\n".join(said(answers)))
     print(f"Calibration: {options.folder / 'calibration.html'}")
 
 

@@ -71,7 +71,8 @@ def keep(name: str, folder: Path, results: Path) -> None:
         if (folder / f"{table}.csv").is_file():
             shutil.copyfile(folder / f"{table}.csv", results / name / f"{table}.csv")
     measured = json.loads((folder / "calibration.json").read_text())
-    write_json(results / name / VERDICT, measured["verdict"] | {"grouped_by": measured.get("grouped_by", FIELD)}, indent=1)
+    kept = {part: measured[part] for part in ("verdicts", "dimensions")} | {"grouped_by": measured.get("grouped_by", FIELD)}
+    write_json(results / name / VERDICT, kept, indent=1)
 
 
 def read(folder: Path) -> Cells:

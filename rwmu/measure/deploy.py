@@ -13,9 +13,10 @@ from tqdm import tqdm
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.interfaces import Actor
 from rwmu.measure.cache import DeploymentCache, deployment_key
+from rwmu.measure.cells import Cell, of_episodes
 from rwmu.measure.deployment import Deployment, StandingStill, deploy
 from rwmu.measure.dream_check import dream_of, dream_reality, level_starts
-from rwmu.measure.measure import merge
+from rwmu.measure.model import merge
 from rwmu.measure.settings import EvaluationSettings
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
@@ -115,11 +116,27 @@ def measure_deployment(deployments: Mapping[str, Deployment]) -> dict[str, Any]:
     known = (*OURS, *REFERENCES)
     section: dict[str, Any] = {name: deployments[name].summary() for name in known if name in deployments}
     section["behaviour"] = {name: run.summary() for name, run in deployments.items() if name not in known}
+    section["gain"] = _gains(deployments, section["behaviour"])
     figure_data: dict[str, Any] = {"lived_s": {name: run.lived_steps * run.step_dt for name, run in deployments.items()}}
     if "deterministic" in deployments:
         ours = deployments["deterministic"]
         figure_data["tracking"] = {"command": ours.command, "velocity": ours.velocity, "episode_s": ours.num_steps * ours.step_dt}
     return {"deployment": section, "figure_data": figure_data}
+
+
+def _gains(deployments: Mapping[str, Deployment], behaviour: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return how much more the policy earns an episode than its clone, and than the best of the policies that collected the data.
+
+    All had the same starts and commands, so their episodes are paired. An entry has its ``name``, its ``return`` and the ``gain``.
+    """
+    ours, found = deployments.get("deterministic"), {}
+    best = max(behaviour, key=lambda name: float(behaviour[name]["return"]), default=None)
+    for key, name in (("clone", "clone"), ("best", best)):
+        other = deployments.get(str(name))
+        if ours is not None and other is not None and len(other.returns) == len(ours.returns):
+            gain: Cell = of_episodes(ours.returns - other.returns)
+            found[key] = {"name": name, "return": float(other.returns.mean()), "gain": gain}
+    return found
 
 
 def measure_imagination(dream: Deployment, simulator: Deployment | None) -> dict[str, Any]:

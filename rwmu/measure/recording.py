@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rwmu.data.episodes import Episodes, concatenate
+from rwmu.data.episodes import Episodes
 from rwmu.interfaces import Actor
 from rwmu.records import Reward
 from rwmu.simulators.env import RobotEnv
@@ -122,13 +121,3 @@ def _cut(steps: list[dict[str, Tensor]], lengths: Tensor, name: str, task: Veloc
         attributes={"robot": robot.name, "layout": robot.state_layout.describe(), "step_dt": task.step_dt, "recipe": name},
     )
     return Recording(episodes, terms, tuple(task.weights), torch.arange(number))
-
-
-def join(recordings: Sequence[Recording]) -> Recording:
-    """Join recordings of the same task."""
-    return Recording(
-        concatenate([recording.episodes for recording in recordings]),
-        torch.cat([recording.terms for recording in recordings]),
-        recordings[0].names,
-        torch.cat([recording.environment for recording in recordings]),
-    )

@@ -16,10 +16,11 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.windows import require_long_enough, spaced_starts
 from rwmu.dynamics.unroll import Feedback, unroll
 from rwmu.dynamics.world_model import WorldModel
+from rwmu.measure.cells import Cell
 from rwmu.measure.windows import BATCH, true_window
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.estimates import epistemic
-from rwmu.uncertainty.resampling import resampled_totals, trajectory_sums
+from rwmu.uncertainty.resampling import bootstrap_sums, resampled_totals, trajectory_sums
 
 HORIZONS = (1, 8, 24, 100)
 
@@ -119,32 +120,90 @@ def rollout_error(
 
     Returns:
         ``normalized_error`` and ``hold_last_error`` (horizon -> number, over windows and dimensions), ``standard_error`` of the
-        first (over whole episodes), ``curve`` (both at every step up to the longest horizon), ``by_field`` (field -> horizon ->
-        normalised error), ``by_field_physical`` (the same in the field's unit), and how many windows and episodes that was.
+        first (over whole episodes), ``skill`` (horizon -> cell of the first over the second), ``curve`` (both at every step up to
+        the longest horizon), ``by_field`` (field -> horizon -> normalised error), and how many windows and episodes that was.
     """
     longest = max(horizons)
     starts = separate_starts(episodes, ids, world_model.history + longest, number, seed)
     forecast = open_loop(world_model, episodes, starts, longest, feedback)
     error, hold = forecast.squared_error(), forecast.hold_last_squared_error()
     layout = StateLayout.from_description(episodes.attributes["layout"])
-    physical = error * world_model.normalizer.std.square()
     return {
-        "feedback": feedback,
         "step_dt": float(episodes.attributes["step_dt"]),
         "windows": len(starts),
         "episodes": len(torch.unique(forecast.episode)),
         "normalized_error": {str(k): root_mean_square(error[k - 1]) for k in horizons},
         "standard_error": {str(k): standard_error(error[k - 1].mean(-1), forecast.episode, seed=seed) for k in horizons},
         "hold_last_error": {str(k): root_mean_square(hold[k - 1]) for k in horizons},
+        "skill": {str(k): _skill(error[k - 1], hold[k - 1], forecast.episode, seed) for k in horizons},
         "curve": {"model": error.double().mean((1, 2)).sqrt().tolist(), "hold_last": hold.double().mean((1, 2)).sqrt().tolist()},
         "by_field": _by_field(error, layout, horizons),
-        "by_field_physical": _by_field(physical, layout, horizons),
-        "units": {field.name: field.unit for field in layout.fields},
     }
+
+
+def _skill(error: Tensor, hold: Tensor, episode: Tensor, seed: int) -> Cell:
+    """Return the root mean square of ``error [B, D]`` over that of the forecast that nothing changes."""
+    sums = trajectory_sums(torch.stack([error.mean(-1), hold.mean(-1)], dim=1), episode)
+    return bootstrap_sums(lambda totals: (totals[:, 0] / totals[:, 1]).sqrt(), sums, seed=seed).plain()
 
 
 def _by_field(squared_error: Tensor, layout: StateLayout, horizons: Sequence[int]) -> dict[str, dict[str, float]]:
     return {
         field.name: {str(k): root_mean_square(layout.part(squared_error[k - 1], field.name)) for k in horizons}
         for field in layout.fields
+    }
+
+
+# -- one forecast, to be drawn ------------------------------------------------------------------------------------------------
+
+
+def example_columns(layout: StateLayout, joint_names: Sequence[str] = ()) -> dict[str, str]:
+    """Return the columns of the state that an example shows, and what they are called: of any robot.
+
+    Args:
+        joint_names: of the robot, ``[A]``; without them a joint is called by its number.
+    """
+    joints = layout["joint_pos"].stop - layout["joint_pos"].start
+    first, second = joints // 3, 2 * joints // 3
+    names = joint_names or [f"joint {place}" for place in range(joints)]
+    return {
+        "base_lin_vel[0]": "forward speed",
+        "base_lin_vel[1]": "sideways speed",
+        "base_ang_vel[2]": "yaw rate",
+        "projected_gravity[0]": "gravity x (pitch)",
+        f"joint_pos[{first}]": f"angle of {names[first]}",
+        f"joint_vel[{second}]": f"speed of {names[second]}",
+    }
+
+
+@torch.no_grad()
+def example_rollout(
+    world_model: WorldModel, episodes: Episodes, ids: Tensor, joint_names: Sequence[str] = (), horizon: int = 100, seed: int = 0
+) -> dict[str, Any]:
+    """Return one forecast beside the truth: the test window of median error (nobody picked it), every member on its own.
+
+    Returns:
+        ``time_s`` (0 at the last true row), ``forecast_from`` (index of the first forecast row), ``level``, and ``columns``:
+        name -> ``label``, ``unit``, ``truth [T]``, ``members [E][K]``, physical units.
+    """
+    history = world_model.history
+    starts = separate_starts(episodes, ids, history + horizon, 200, seed)
+    error = open_loop(world_model, episodes, starts, horizon).squared_error().mean((0, 2))
+    start = starts[error.argsort()[(len(starts) - 1) // 2]]
+    window, _ = true_window(world_model, episodes, start[None], history + horizon)
+    rollout = unroll(world_model.dynamics, window, history, feedback="mean")
+    members = world_model.normalizer.denormalize(rollout.feedback[:, :, 0])
+    truth = world_model.normalizer.denormalize(window.state[0, 0])
+    layout = StateLayout.from_description(episodes.attributes["layout"])
+    units = [field.unit for field in layout.fields for _ in range(field.size)]
+    names, step_dt = layout.names(), float(episodes.attributes["step_dt"])
+    return {
+        "level": episodes.levels[int(episodes.episode_of_row[start])],
+        "time_s": [step_dt * (row - history + 1) for row in range(history + horizon)],
+        "forecast_from": history,
+        "columns": {
+            name: {"label": label, "unit": units[i], "truth": truth[:, i].tolist(), "members": members[:, :, i].T.tolist()}
+            for name, label in example_columns(layout, joint_names).items()
+            for i in [names.index(name)]
+        },
     }

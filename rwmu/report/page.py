@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rwmu.files import write_bytes, write_text
-from rwmu.report.verdicts import Verdict
+from rwmu.report.questions import QUESTIONS, Verdict, table_of_rules
 from rwmu.report.wording import missing
 
 EMBED_LIMIT_BYTES = 10_000_000
@@ -30,7 +30,8 @@ p { margin: .5rem 0; } .soft, figcaption, small { color: var(--soft); font-size:
 .verdict strong { display: block; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .8rem .28rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: .28rem .8rem .28rem 0; border-bottom: 1px solid var(--line); text-align: right; }
+td { white-space: nowrap; } table.words td { white-space: normal; text-align: left; }
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 tr.ours td { font-weight: 600; }
 figure { margin: 1.2rem 0; } figure img, figure video { max-width: 100%; height: auto; } figure video { border-radius: 8px; }
@@ -57,6 +58,28 @@ def write(path: Path, title: str, body: str, images: Mapping[Path, bytes], table
     write_text(path, document(title, body))
 
 
+def body(
+    title: str, intro: str, verdicts: Sequence[Verdict], sections: Mapping[str, str], links: Mapping[str, str] | None = None
+) -> str:
+    """Return a page between ``<body>`` and ``</body>``: title, what it is about, answers, sections that are not empty, rules.
+
+    Args:
+        sections: heading -> HTML. links: words -> address of a file beside the page.
+    """
+    linked = ", ".join(f'<a href="{escape(address)}">{escape(words)}</a>' for words, address in (links or {}).items())
+    head = f"<h1>{escape(title)}</h1>{paragraph(intro, 'soft')}" + (f'<p class="soft">See also: {linked}</p>' if linked else "")
+    asked = [name for name, question in QUESTIONS.items() if question.text in {verdict.question for verdict in verdicts}]
+    rules = section("How the questions are judged", paragraph(_RULES), table(_RULE_COLUMNS, table_of_rules(asked), kind="words"))
+    return head + verdict_box(verdicts) + "".join(section(name, text) for name, text in sections.items() if text) + rules
+
+
+_RULE_COLUMNS = ("number", "good", "partly", "why")
+_RULES = (
+    "One rule a question, the same on every page. Brackets hold the 95 % interval from resampling whole independent episodes; "
+    "where there is none, nothing is judged. With fewer than 20 episodes an interval is too narrow to be taken at its word."
+)
+
+
 def verdict_box(verdicts: Sequence[Verdict]) -> str:
     """Return the box of answers at the top."""
     rows = (f'<div class="{v.tone}"><strong>{escape(v.question)}</strong>{escape(v.answer)}</div>' for v in verdicts)
@@ -73,14 +96,14 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], highlighted: Sequence[int] = ()) -> str:
-    """Return a table of plain text cells."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], highlighted: Sequence[int] = (), kind: str = "") -> str:
+    """Return a table of plain text cells; of sentences if ``kind`` is ``words``."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(
         f"<tr{' class=ours' if i in highlighted else ''}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
         for i, row in enumerate(rows)
     )
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="table"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def definitions(items: Mapping[str, Any]) -> str:

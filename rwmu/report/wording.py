@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from rwmu.report.thresholds import FEW_STARTS
-
-NO_WIDTH = "no width"
 
 
 def number(results: Mapping[str, Any], *path: str) -> float | None:
@@ -23,10 +19,18 @@ def number(results: Mapping[str, Any], *path: str) -> float | None:
 def shown(results: Mapping[str, Any], *path: str, digits: int = 2, scale: float = 1.0) -> str:
     """Return the number at ``path`` as text, a dash where there is none."""
     value = number(results, *path)
-    if value is None:
-        return "–"
+    return "–" if value is None else fixed(scale * value, digits)
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """Return a number with so many digits after the point, and a true minus sign."""
     # Adding zero turns a negative zero, left over by rounding, into a plain one.
-    return f"{round(scale * value, digits) + 0.0:.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def significant(value: float) -> str:
+    """Return a number in three digits."""
+    return f"{value:.3g}"
 
 
 def missing(results: Mapping[str, Any], part: str) -> str:
@@ -37,9 +41,13 @@ def missing(results: Mapping[str, Any], part: str) -> str:
 
 def percent(share: float) -> str:
     """Return a share as text, with as many digits as say something."""
-    if share == 0.0:
-        return "none"
-    return f"{100.0 * share:.0f} %" if share >= 0.1 else f"{100.0 * share:.2g} %"
+    digits = 0 if share == 0.0 or abs(share) >= 0.1 else 1 if abs(share) >= 0.01 else 2
+    return f"{fixed(100.0 * share, digits)} %"
+
+
+def signed_percent(share: float) -> str:
+    """Return a change as text."""
+    return f"{'+' if share > 0.0 else ''}{percent(share)}"
 
 
 def number_of(count: int, name: str) -> str:
@@ -47,74 +55,15 @@ def number_of(count: int, name: str) -> str:
     return f"{count} {name}{'' if count == 1 else 's'}"
 
 
-def steps(k: int | str, one: str = "1 step") -> str:
-    """Return a horizon in words; ``one`` is what a single step is called."""
-    return one if int(k) == 1 else f"{k} steps"
+def steps(k: int | str) -> str:
+    """Return a horizon in words."""
+    return number_of(int(k), "step")
 
 
 def listed(words: Iterable[str]) -> str:
     """Return words with commas, and "and" before the last."""
     every = list(words)
     return "".join(every) if len(every) < 2 else ", ".join(every[:-1]) + " and " + every[-1]
-
-
-# -- intervals ----------------------------------------------------------------------------------------------------------------
-
-
-def figure(interval: Mapping[str, Any], digits: int = 2) -> str:
-    """Return a plain interval within a sentence, or the reason why there is none."""
-    return _sentence(interval, lambda value: f"{value:.{digits}f}")
-
-
-def share(interval: Mapping[str, Any], whole: str = "") -> str:
-    """Return the interval of a share within a sentence; of none at all there is no interval worth the name.
-
-    Args:
-        whole: what it is a share of.
-    """
-    of = f" of {whole}" if whole else ""
-    if interval["value"] == 0.0:
-        return f"none{of} ({number_of(interval['trajectories'], 'start')})"
-    return _sentence(interval, end_of_share) + of
-
-
-def end_of_share(value: float) -> str:
-    """Return a share that ends an interval."""
-    return "0 %" if value == 0.0 else percent(value)
-
-
-def _sentence(interval: Mapping[str, Any], form: Callable[[float], str]) -> str:
-    if interval["value"] is None:
-        return f"not measured ({interval['reason']})"
-    value, starts = form(interval["value"]), number_of(interval["trajectories"], "start")
-    if interval["low"] is None:
-        return f"{value} (no interval: {interval['reason']}; {starts})"
-    low, high = form(interval["low"]), form(interval["high"])
-    return f"{value} [{low}, {high}] ({starts}{f', {NO_WIDTH}' if low == high else ''})"
-
-
-def falls(found: Mapping[str, int]) -> str:
-    """Return how many falls could be judged, and from how many starts: several policies may fall from one."""
-    if not found["judged"]:
-        return "no fall to judge"
-    return f"{number_of(found['judged'], 'fall')} from {number_of(found['starts'], 'start')}"
-
-
-def caution(starts: int, *texts: str) -> str:
-    """Return what to keep in mind with intervals over falls from so many starts, as sentences; empty where nothing is to be said.
-
-    Args:
-        texts: what is printed of these intervals.
-    """
-    said = []
-    if starts < FEW_STARTS:
-        said.append(
-            f"Caution: falls from {number_of(starts, 'start')} are few (below {FEW_STARTS}), so that intervals over them are "
-            "rough, and likely too narrow."
-        )
-    if any(NO_WIDTH in text for text in texts):
-        said.append(f"'{NO_WIDTH.capitalize()}': all resamples give the same to the digits shown, which is not certainty.")
-    return " ".join(said)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.imagination.fitting import fitted_estimate
 from rwmu.measure import deploy
-from rwmu.measure.measure import measure_dynamics, merge
+from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.report.run.report import build_report
+from rwmu.report.verdicts import said
 from rwmu.runs.experiment import Experiment
 from rwmu.runs.folder import RunFolder
 from rwmu.simulators.actors import policy_levels
@@ -37,9 +39,10 @@ def measure_model(experiment: Experiment, folder: RunFolder) -> None:
     """Measure the run's world model on test episodes."""
     data, evaluation = experiment.data_module, experiment.evaluation
     world_model = experiment.method.world_model(data, folder)
-    arguments = (data.episodes, data.splits["test"], evaluation.horizons, evaluation.num_windows)
-    names = experiment.task.robot.joint_names
-    folder.write_measured("dynamics", measure_dynamics(world_model, *arguments, joint_names=names))
+    _, estimate = fitted_estimate(experiment.penalty, folder.checkpoints)
+    arguments = (evaluation.horizons, evaluation.num_windows, experiment.task.robot.joint_names, estimate)
+    held_out = Selection(data.episodes, data.splits["test"])
+    folder.write_measured("dynamics", measure_dynamics(world_model, held_out, *arguments))
 
 
 def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: RunFolder) -> None:
@@ -89,7 +92,7 @@ def write_report(experiment: Experiment, folder: RunFolder) -> None:
         "provenance": json.loads(card.read_text()) if card.is_file() else None,
         **merge(*measured),
     }
-    build_report(results, folder.path)
+    print("\n".join(said(build_report(results, folder.path))))
 
 
 def policy_path(experiment: Experiment, folder: RunFolder) -> Path | None:

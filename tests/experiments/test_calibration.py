@@ -22,9 +22,11 @@ from rwmu.data.formats import hdf5
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
-from rwmu.report.calibration.content import body
-from rwmu.report.calibration.figures import FIGURES, estimate_words, recalibrated_by
-from rwmu.report.calibration.report import csv_tables
+from rwmu.report import verdicts
+from rwmu.report.calibration.content import body, estimate_words
+from rwmu.report.calibration.figures import FIGURES, recalibrated_by
+from rwmu.report.calibration.report import TABLES
+from rwmu.report.cells import csv_tables
 from rwmu.runs.configuration import compose_config
 from rwmu.runs.experiment import Experiment, build
 from tests.fakes import random_episodes
@@ -96,7 +98,7 @@ def test_the_page_is_self_contained_and_says_the_verdict_first(run: Path, result
     html = (run / "calibration" / "calibration.html").read_text()
     assert html.count("data:image/png;base64,") == len(FIGURES)
     assert "http" not in html.replace("http-equiv", "")
-    assert html.index("Usable as") < html.index("<figure>")
+    assert html.index(results["verdicts"][0]["question"]) < html.index("<figure>")
     assert "16 + 500 rows are needed" in html or "rows are needed, but the longest test episode has 90" in html
 
 
@@ -129,7 +131,7 @@ def test_without_the_simulator_it_says_so(run: Path, tmp_path: Path, monkeypatch
     calibration.main([f"run={run}", f"output={tmp_path / 'out'}", *SMALL, "horizons=[1]"])
     found = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert found["noise"]["simulated"]["missing"] == "The embedded simulator needs MuJoCo 4."
-    assert "not measured: The embedded simulator needs MuJoCo 4." in found["verdict"]["sentences"]["noise"]
+    assert "The embedded simulator needs MuJoCo 4." in found["verdicts"][-1]["answer"]
     assert "The embedded simulator needs MuJoCo 4." in (tmp_path / "out" / "calibration.html").read_text()
 
 
@@ -149,6 +151,11 @@ def cell(
     return {"value": value, "low": low, "high": high, "trajectories": number, "reason": why, "text": ""}
 
 
+def told(results: dict[str, Any]) -> str:
+    """Return the page without its figures."""
+    return body(results, {}, verdicts.of_calibration(results))
+
+
 FEW, RARE = "5 independent trajectories are needed", "104 of 300 resamples could not be measured"
 
 
@@ -156,20 +163,20 @@ def test_the_page_hides_no_missing_interval(results: dict[str, Any]) -> None:
     changed = json.loads(json.dumps(results))
     changed["heads"]["termination"]["recall"] = cell(0.0, number=12, why=RARE)
     changed["scale"]["sampled"]["raw"]["4"]["width_683"] = cell(22977.2, 1.5, 45005.5, 43)
-    page = body(changed, {})
+    page = told(changed)
     assert "<td>0 (12, no interval: too few cases)</td>" in page
     assert f"No interval: recall at termination: {RARE}." in page
     assert "&gt; 100 [1.5, &gt; 100] (43)" in page
     assert "beyond 100 standard deviations" in page
     assert "22977" not in page
-    assert "beyond 100 standard deviations" not in body(results, {})
+    assert "beyond 100 standard deviations" not in told(results)
 
 
 def test_the_disagreement_is_named_as_it_was_measured(results: dict[str, Any]) -> None:
-    assert "sum of the standard deviations" in body(results, {})
+    assert "sum of the standard deviations" in told(results)
     assert "largest distance between two members' means" in estimate_words({"estimate": "pairwise"})
     assert estimate_words({"estimate": "std, standardised"}).endswith("means, standardised")
-    other = body(results | {"estimate": "pairwise"}, {})
+    other = told(results | {"estimate": "pairwise"})
     assert "sum of the standard deviations" not in other
     assert "largest distance between two members" in other
     assert "what the penalty sees" not in other
@@ -192,7 +199,7 @@ def test_a_rerun_replaces_its_own_and_says_so(run: Path, results: dict[str, Any]
     printed = capsys.readouterr().out
     assert printed.startswith("Replacing the earlier analysis")
     assert printed.strip().splitlines()[-1].endswith("calibration.html")
-    assert "Usable as:" in printed
+    assert printed.count("?") >= 6, "an answer to every question"
     assert not stale.exists()
 
 
@@ -201,11 +208,11 @@ def test_one_member_and_no_calibration_split_are_said(tmp_path: Path, capsys: py
     run = make_run(tmp_path, members=1, fractions="{train:0.6,validation:0.1,test:0.3,calibration:0.0}")
     calibration.main([f"run={run}", *SMALL, "noise.simulator=false", "horizons=[1,4]"])
     printed = capsys.readouterr().out
-    assert "Ranking: not measured: one member" in printed
-    assert "Usable as: not a scale as it is (ranking not measured) at 1 and 4 steps ahead." in printed
-    assert "Scale after recalibration: not measured: there is no calibration split" in printed
+    assert "one member" in printed
+    assert "there is no calibration split" in printed
     found = json.loads((run / "calibration" / "calibration.json").read_text())
     assert found["calibration"] is None
+    assert [entry["tone"] for entry in found["verdicts"]][::2] == ["unknown"] * 3, "ranking, recalibrated scale, falls"
     html = (run / "calibration" / "calibration.html").read_text()
     assert "There is no calibration split" in html
     assert "one member" in html
@@ -314,10 +321,10 @@ def test_the_summary_keeps_the_tables_and_writes_them_between_the_marks(
 ) -> None:
     begin, end = marks("results", summarise.COMMAND)
     (tmp_path / "README.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-    folder = tmp_path / "analysis"
+    folder, kept = tmp_path / "analysis", {name: results[name] for name in ("verdicts", "dimensions")}
     folder.mkdir()
-    (folder / "calibration.json").write_text(json.dumps({"verdict": results["verdict"]}))
-    for name, table in csv_tables(results).items():
+    (folder / "calibration.json").write_text(json.dumps(kept))
+    for name, table in csv_tables(results, TABLES).items():
         (folder / f"{name}.csv").write_text(table)
     summarise.main([f"tiny={folder}"], here=tmp_path)
     text = (tmp_path / "README.md").read_text()
@@ -327,11 +334,11 @@ def test_the_summary_keeps_the_tables_and_writes_them_between_the_marks(
     rank = results["ranking"]["4"]["rank"]
     assert f"| tiny | 4 | 10 | {rank['value']:.2f} [{rank['low']:.2f}, {rank['high']:.2f}] |" in text
     assert "| tiny | 500 | 0 | – |" in text
-    found = results["verdict"]["dimensions"]["4"]["raw"]
+    found = results["dimensions"]["4"]["raw"]
     assert f"| {found['near']} of 45, {found['worst']} {100 * found['coverage']:.0f} % |" in text
     errors = results["diversity"]["effective_members"]
     assert f"[{errors['low']:.2f}, {errors['high']:.2f}] ({errors['trajectories']}) |" in text
-    (folder / "calibration.json").write_text(json.dumps({"verdict": results["verdict"], "grouped_by": "dimension"}))
+    (folder / "calibration.json").write_text(json.dumps(kept | {"grouped_by": "dimension"}))
     summarise.main([f"tiny_by_dimension={folder}"], here=tmp_path)
     tables = (tmp_path / "README.md").read_text().split("\n\n")
     having = ["| tiny_by_dimension |" in table or "tiny_by_dimension" in table.split("\n")[0] for table in tables]

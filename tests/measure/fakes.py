@@ -102,18 +102,19 @@ def deployment(num_episodes: int = 16, lived: float = 1.0, tracking: float = 0.8
 
 def results(num_members: int = 3) -> dict[str, Any]:
     """Return made-up results with every part."""
-    from rwmu.measure import deploy, dream_check, measure
+    from rwmu.measure import deploy, dream_check, model
     from rwmu.measure.dataset import dataset_statistics
+    from rwmu.measure.windows import Selection
     from tests.fakes import known_world_model, random_episodes
 
     episodes = random_episodes([160, 150, 140, 60], terminated=(1,))
     ids = torch.arange(4)
     ours, levels = deployment(), {"poor": deployment(lived=0.2, tracking=0.3), "expert": deployment(tracking=0.9)}
     everyone = {"deterministic": ours, "sampled": ours, "clone": ours, "standing_still": deployment(tracking=0.19), **levels}
-    return measure.merge(
+    return model.merge(
         {"experiment": "made_up", "seed": 3, "wall_clock_s": 61.5, "stages": {"data": 10.0, "dynamics": 51.5}},
         {"dataset": dataset_statistics(episodes), "provenance": {"commit": "0123abc", "versions": {"torch": "2.13"}}},
-        measure.measure_dynamics(known_world_model(num_members), episodes, ids),
+        model.measure_dynamics(known_world_model(num_members), Selection(episodes, ids)),
         deploy.measure_deployment(everyone),
         deploy.measure_imagination(deployment(tracking=0.85, seed=1), ours),
         {"dream_reality": dream_check.dream_reality({"poor": levels["poor"], "expert": ours}, everyone)},

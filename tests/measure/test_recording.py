@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rwmu.measure.deployment import StandingStill
-from rwmu.measure.recording import Recording, join, noisy, record
+from rwmu.measure.recording import Recording, noisy, record
 from tests.measure.exploit.worlds import TASK, WholeEnv
 
 
@@ -52,12 +52,6 @@ def test_a_used_environment_is_refused() -> None:
     env.step(torch.zeros(1, 12))
     with pytest.raises(ValueError, match="not been stepped"):
         record(env, StandingStill(12), "still")  # type: ignore[arg-type]
-
-
-def test_joined_recordings_share_trajectories_of_the_same_start() -> None:
-    joined = join([recorded(4, None), recorded(2, 3)])
-    assert joined.environment.tolist() == [0, 1, 0, 1]
-    assert joined.trajectory.tolist() == [0] * 5 + [1] * 7 + [0] * 3 + [1] * 4
 
 
 def test_noise_on_actions_is_the_same_at_every_scale_but_for_its_size() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
-from rwmu.measure.rollout_error import open_loop, rollout_error, separate_starts, standard_error
+from rwmu.measure.rollout_error import example_rollout, open_loop, rollout_error, separate_starts, standard_error
 from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
 
 DRIFT, SIZE = 0.01, 45
@@ -29,8 +29,6 @@ def test_known_drift_gives_known_errors() -> None:
     assert result["hold_last_error"] == pytest.approx({"1": 0.0, "8": 0.0, "24": 0.0}, abs=1e-6)
     assert result["by_field"]["joint_vel"]["8"] == pytest.approx(0.16, rel=1e-4)
     assert len(result["curve"]["model"]) == 24
-    std = known_world_model(1).normalizer.std[:3]
-    assert result["by_field_physical"]["base_lin_vel"]["8"] == pytest.approx(0.16 * float(std.square().mean().sqrt()), rel=1e-4)
 
 
 def test_holding_the_last_row_is_off_by_one_step_of_a_ramp_after_one_step() -> None:
@@ -102,3 +100,26 @@ def test_interval_resamples_whole_episodes() -> None:
     assert few == pytest.approx(float(values.std(unbiased=False)), rel=0.1)
     assert many < few / 5
     assert math.isnan(standard_error(error, torch.zeros(200, dtype=torch.int64)))
+
+
+def test_skill_is_the_error_over_that_of_holding_the_last_state() -> None:
+    episodes = random_episodes([60, 60, 60, 60, 60, 60])
+    result = rollout_error(known_world_model(2, history=4), episodes, torch.arange(6), (1, 4))
+    for k in ("1", "4"):
+        cell = result["skill"][k]
+        assert cell["value"] == pytest.approx(result["normalized_error"][k] / result["hold_last_error"][k], rel=1e-6)
+        assert cell["low"] <= cell["value"] <= cell["high"]
+        assert cell["trajectories"] == 6
+
+
+def test_example_shows_every_member_from_the_last_true_row_on() -> None:
+    episodes = random_episodes([80])
+    episodes.state[:] = 0.7
+    model = known_world_model(3, history=4, drift=0.01)
+    example = example_rollout(model, episodes, torch.arange(1), horizon=10)
+    assert example["time_s"][3] == 0.0
+    assert example["time_s"][-1] == pytest.approx(0.2)
+    column = example["columns"]["base_lin_vel[0]"]
+    assert (column["unit"], len(column["truth"]), len(column["members"])) == ("m/s", 14, 3)
+    std = float(model.normalizer.std[0])
+    assert column["members"][2][-1] == pytest.approx(0.7 + 10 * 0.03 * std, rel=1e-4)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from rwmu.measure.measure import measure_dynamics, merge
+from rwmu.measure.model import measure_dynamics
+from rwmu.measure.windows import Selection
 from rwmu.report import page
 from rwmu.report.run.report import STABLE_DEPLOYMENT, build_report
 from tests.fakes import known_world_model, random_episodes
@@ -93,11 +94,11 @@ def test_a_run_of_nothing_still_reports(tmp_path: Path) -> None:
 
 
 def test_one_member_is_told_that_it_cannot_know(tmp_path: Path) -> None:
-    part = measure_dynamics(known_world_model(1), random_episodes([160, 150]), torch.arange(2))
+    part = measure_dynamics(known_world_model(1), Selection(random_episodes([160, 150]), torch.arange(2)))
     build_report({"experiment": "alone", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)
     report, html = read(tmp_path)
-    assert report["dynamics"]["epistemic_correlation"]["spearman"]["1"] is None
-    assert "one member cannot disagree" in html
+    assert report["dynamics"]["ranking"]["1"]["rank"]["value"] is None
+    assert "one member" in html
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert drawn == {"error_by_horizon", "error_by_field", "rollout_against_truth"}
 
@@ -112,15 +113,10 @@ def test_a_part_without_the_others_reports_alone(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_horizons_that_no_test_episode_holds_are_null(tmp_path: Path) -> None:
-    part = measure_dynamics(known_world_model(2), random_episodes([40, 30]), torch.arange(2))
+    part = measure_dynamics(known_world_model(2), Selection(random_episodes([40, 30]), torch.arange(2)))
     build_report({"experiment": "short", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)
     errors = read(tmp_path)[0]["dynamics"]["normalized_error"]
     assert [k for k, error in errors.items() if error is None] == ["100"]
-
-
-def test_reasons_of_several_stages_are_kept() -> None:
-    joined = merge({"missing": {"video": "a"}}, {"dataset": {}, "missing": {"deployment": "b"}}, {"experiment": "e"})
-    assert joined["missing"] == {"video": "a", "deployment": "b"}
 
 
 @pytest.mark.usefixtures("undrawn")

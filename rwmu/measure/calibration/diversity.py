@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_sums, missing
-from rwmu.measure.calibration.one_step import OneStep
 from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.cells import Cell, from_sums, missing
+from rwmu.measure.one_step import OneStep
 from rwmu.uncertainty.functional import diversity
 from rwmu.uncertainty.resampling import places, trajectory_sums
 
@@ -21,7 +21,7 @@ def diversity_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, C
     mean = rows.prediction.mean.double()
     members, number, dims = mean.shape
     if members == 1:
-        return {name: missing(diversity.ONE_MEMBER, settings.level, places(rows.episode)[1]) for name in DIVERSITY}
+        return {name: missing(diversity.ONE_MEMBER, settings, places(rows.episode)[1]) for name in DIVERSITY}
     change, deviation = mean - rows.before.double(), mean - mean.mean(dim=0)
     error = mean - rows.truth.double()
     place, episodes = places(rows.episode)

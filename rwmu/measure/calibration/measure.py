@@ -8,22 +8,22 @@ for are there. Everything is normalised.
   is recalibrated together);
 - ``test``, ``calibration`` (None where there is none): ``data_hash``, ``episodes``, ``rows``, ``falls`` (episodes that end in one),
   ``stretches`` and ``long_stretches`` (how many were used), ``not_finite`` (steps left out);
-- ``ranking[horizon]``: cells at that step alone, so that depth is constant: ``rank`` and ``linear``, ``ause`` and ``ause_random``,
+- ``ranking[horizon]``: cells at that step alone, so that depth is constant: ``rank``, ``ause`` and ``ause_random``,
   ``aleatoric_rank`` and ``aleatoric_largest_rank`` (of the noise that the members expect, their mean and the largest: a single
   model has these too), ``error`` (median of the dreams' root mean square error), ``exploded`` (share of dreams whose error is
-  beyond 10); and over the steps 1..horizon ``overall``, ``within_step``, ``partial`` and ``step_counter``, each ``_rank`` and
-  ``_linear``;
+  beyond 10); and over the steps 1..horizon ``overall_rank``, ``within_step_rank``, ``partial_rank`` and ``step_counter_rank``;
 - ``scale[forecast][method][horizon]``: cells ``coverage_683``, ``coverage_95``, ``width_683``, ``width_95`` (whole width),
   ``informative`` (share of the 68.3 % intervals narrower than 2, the width of one who knows only the data's mean and spread),
   ``calibration_error``, ``miscalibration_area``, ``ence``, ``nll``, ``crps``; ``forecast`` is ``sampled`` (spread of sampled
   trajectories), ``propagated`` (of propagated means) or ``members`` (the members' own Gaussians, horizon 1 only); ``method`` is
   ``raw`` or one of ``settings.methods``;
-- to be drawn: ``reliability[forecast][method][horizon]`` (``expected`` and ``observed`` fractions),
-  ``coverage_by_step[forecast][method]`` (``steps``, ``coverage_683``, ``coverage_95``), ``sparsification[horizon]``, and
-  ``by_dimension`` (``columns``; by horizon ``rank``, ``coverage_683_raw``, ``coverage_683_recalibrated``, ``error`` and
+- to be drawn: ``reliability[forecast][method][horizon]`` (``expected`` and ``observed`` fractions), ``sparsification[horizon]``,
+  and ``by_dimension`` (``columns``; by horizon ``rank``, ``coverage_683_raw``, ``coverage_683_recalibrated``, ``error`` and
   ``recalibrated_by``); what was not measured is a sentence;
+- ``dimensions[horizon][raw | recalibrated]``: what an average over dimensions hides: ``near`` (how many are within ``NEAR`` of
+  68.3 %), ``of`` (all of them), ``worst`` (name), ``coverage`` (of the worst) and ``method``; None where not measured;
 - ``diversity``, ``heads[contact | termination]``, ``falls[score][steps]`` (AUROC of a fall within so many steps): cells, one step
-  ahead;
+  ahead; ``falls_judged``: of how many falls;
 - ``points[horizon]`` (of every stretch) and ``fall_rows`` (of all rows near a fall and some others): scores with their ``episode``.
   Two models measured on the same selection and settings have the same rows, so they can be paired;
 - ``recalibrations[forecast]``: a list by reach (short and long stretches), each with ``steps`` (of the forecast, in the order of a
@@ -32,8 +32,9 @@ for are there. Everything is normalised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -41,12 +42,12 @@ import torch
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import DataError
 from rwmu.measure.calibration import ranking, scale
-from rwmu.measure.calibration.cells import nothing
 from rwmu.measure.calibration.diversity import diversity_cells
-from rwmu.measure.calibration.one_step import OneStep, fall_cells, fall_rows, heads, predict_one_step
 from rwmu.measure.calibration.recalibrated import NOMINAL, PREFERRED, RAW, Fitted, Gaussians
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
+from rwmu.measure.cells import nothing
+from rwmu.measure.one_step import OneStep, fall_cells, fall_rows, falls_judged, heads, predict_one_step
 from rwmu.measure.windows import Selection, evenly
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
@@ -54,6 +55,7 @@ from rwmu.uncertainty.functional.ranking import correlation
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 
 MEMBERS = "members"
+NEAR = 0.1  # how far a dimension's coverage may be off to be counted as near; nothing is passed or failed by it
 NO_SPLIT = "there is no calibration split to fit it on: give data.fractions.calibration a share"
 _ROWS = 1000  # of the one-step pass that the members' Gaussians are judged on
 
@@ -64,7 +66,6 @@ def measure_calibration(
     """Measure the uncertainty of a world model on test episodes, before and after recalibration on calibration episodes.
 
     The test episodes may be of another dataset of the same robot than the model was trained on (narrow training, broad test).
-    It takes half a minute of one core for a laptop model.
 
     Args:
         calibration: None, or without ids, where there is no calibration split: cells after recalibration then say so.
@@ -102,12 +103,15 @@ def measure_calibration(
         cells, curve = scale.scale_at(_members(one_step), 0, fitted, settings)
         result["scale"].setdefault(MEMBERS, {})[method] = {"1": cells}
         result["reliability"].setdefault(MEMBERS, {})[method] = {"1": curve}
+    by_dimension = {"columns": layout.names()} | _by_dimension(world_model, reaches)
     return result | {
         "recalibrations": {forecast: _recalibrations(reaches, forecast, settings) for forecast in FORECASTS},
-        "by_dimension": {"columns": layout.names()} | _by_dimension(world_model, reaches),
+        "by_dimension": by_dimension,
+        "dimensions": {str(k): near_dimensions(by_dimension, str(k)) for k in settings.horizons},
         "diversity": diversity_cells(one_step, settings),
         "heads": heads(one_step, settings),
-        "falls": fall_cells(one_step, settings),
+        "falls": fall_cells(one_step, settings.estimate, settings),
+        "falls_judged": falls_judged(one_step),
         "fall_rows": fall_rows(one_step, settings.estimate),
     }
 
@@ -159,14 +163,11 @@ def _reaches(
     world_model: WorldModel, test: Selection, calibration: Selection | None, groups: Groups, settings: CalibrationSettings
 ) -> list[_Reach]:
     """Forecast and fit; the one constant is that of the short stretches, for the long ones too."""
-    short = tuple(k for k in settings.horizons if k <= settings.short)
-    long = tuple(k for k in settings.horizons if k > settings.short)
     followed = []
-    for horizons, number in ((short, settings.stretches), (long, settings.long_stretches)):
-        if horizons:
-            tested = follow_stretches(world_model, test, horizons, number, settings)
-            other = None if calibration is None else follow_stretches(world_model, calibration, horizons, number, settings)
-            followed.append((horizons, tested, other))
+    for horizons, number in settings.reaches():
+        tested = follow_stretches(world_model, test, horizons, number, settings)
+        other = None if calibration is None else follow_stretches(world_model, calibration, horizons, number, settings)
+        followed.append((horizons, tested, other))
     why = NO_SPLIT if all(other is None for _, _, other in followed) else "no calibration episode is long enough"
     reaches: list[_Reach] = []
     for horizons, tested, other in followed:
@@ -202,52 +203,35 @@ def _described(selection: Selection, stretches: Sequence[Stretches | None]) -> d
 
 
 def _ranking(world_model: WorldModel, test: Selection, reaches: Sequence[_Reach], settings: CalibrationSettings) -> dict[str, Any]:
-    cells: dict[str, Any] = {}
-    points: dict[str, Any] = {}
-    sparsification: dict[str, Any] = {}
-    for reach, horizon in [(part, k) for part in reaches for k in part.horizons]:
+    table: dict[str, dict[str, Any]] = {"ranking": {}, "points": {}, "sparsification": {}}
+    for reach, horizon in _each(reaches):
         key, found = str(horizon), reach.at(horizon)
         if found is None:
-            cells[key] = nothing(ranking.CELLS, _too_short(world_model, test, horizon), settings)
-        elif world_model.num_members == 1:
-            cells[key] = ranking.not_compared(found[0], horizon, ONE_MEMBER, settings)
-        else:
-            cells[key] = ranking.ranking_at(found[0], horizon, settings)
-            points[key] = ranking.points_at(found[0], horizon)
-            sparsification[key] = ranking.sparsification_at(found[0], horizon)
-    return {"ranking": cells, "points": points, "sparsification": sparsification}
+            table["ranking"][key] = nothing(ranking.CELLS, _too_short(world_model, test, horizon), settings)
+            continue
+        table["ranking"][key] = ranking.ranking_at(found[0], horizon, world_model.num_members, settings)
+        if world_model.num_members > 1:
+            table["points"][key] = ranking.points_at(found[0], horizon)
+            table["sparsification"][key] = ranking.sparsification_at(found[0], horizon)
+    return table
+
+
+def _each(reaches: Sequence[_Reach]) -> list[tuple[_Reach, int]]:
+    return [(reach, horizon) for reach in reaches for horizon in reach.horizons]
 
 
 def _scale(world_model: WorldModel, test: Selection, reaches: Sequence[_Reach], settings: CalibrationSettings) -> dict[str, Any]:
-    tables: dict[str, Any] = {
-        name: {forecast: {} for forecast in FORECASTS} for name in ("scale", "reliability", "coverage_by_step")
-    }
-    for forecast in FORECASTS:
-        for method in (RAW, *settings.methods):
-            cells, curves, by_step = (table[forecast].setdefault(method, {}) for table in tables.values())
-            by_step |= {"steps": [], "coverage_683": [], "coverage_95": []}
-            for reach in reaches:
-                fitted = reach.fitted[forecast][method]
-                if reach.test is not None:
-                    _add_steps(by_step, reach.test.steps, reach.test.gaussians(forecast), fitted)
-                for horizon in reach.horizons:
-                    found = reach.at(horizon)
-                    if found is None:
-                        cells[str(horizon)] = nothing(scale.CELLS, _too_short(world_model, test, horizon), settings)
-                        continue
-                    scaled = scale.scale_at(found[0].gaussians(forecast), found[1], fitted, settings)
-                    cells[str(horizon)], curves[str(horizon)] = scaled
+    tables: dict[str, Any] = {name: {forecast: {} for forecast in FORECASTS} for name in ("scale", "reliability")}
+    for forecast, method in product(FORECASTS, (RAW, *settings.methods)):
+        cells, curves = (table[forecast].setdefault(method, {}) for table in tables.values())
+        for reach, horizon in _each(reaches):
+            found = reach.at(horizon)
+            if found is None:
+                cells[str(horizon)] = nothing(scale.CELLS, _too_short(world_model, test, horizon), settings)
+                continue
+            scaled = scale.scale_at(found[0].gaussians(forecast), found[1], reach.fitted[forecast][method], settings)
+            cells[str(horizon)], curves[str(horizon)] = scaled
     return tables
-
-
-def _add_steps(curve: dict[str, list[Any]], steps: Sequence[int], tested: Gaussians, fitted: Fitted) -> None:
-    """Add the coverage at each kept step that is beyond those already there."""
-    for place, step in enumerate(steps):
-        if curve["steps"] and step <= curve["steps"][-1]:
-            continue
-        curve["steps"].append(step)
-        for name, level in zip(("coverage_683", "coverage_95"), NOMINAL, strict=True):
-            curve[name].append(scale.coverage_at(tested, place, fitted, level))
 
 
 def _recalibrations(reaches: Sequence[_Reach], forecast: str, settings: CalibrationSettings) -> list[dict[str, Any]]:
@@ -274,7 +258,7 @@ def _members(rows: OneStep) -> Gaussians:
 def _by_dimension(world_model: WorldModel, reaches: Sequence[_Reach]) -> dict[str, Any]:
     """Return ranking, coverage and error of each dimension at each horizon, to be drawn."""
     table: dict[str, Any] = {}
-    for reach, horizon in [(part, k) for part in reaches for k in part.horizons]:
+    for reach, horizon in _each(reaches):
         if found := reach.at(horizon):
             table[str(horizon)] = _dimensions_at(*found, reach.fitted[FORECASTS[0]], world_model.num_members)
     return table
@@ -295,3 +279,22 @@ def _dimensions_at(stretches: Stretches, place: int, fitted: dict[str, Fitted], 
         "coverage_683_recalibrated": recalibrated or "not measured: nothing could be fitted",
         "recalibrated_by": by,
     }
+
+
+def near_dimensions(table: Mapping[str, Any], horizon: str) -> dict[str, dict[str, Any] | None]:
+    """Return what an average over dimensions hides, see the head of this file."""
+    found: dict[str, dict[str, Any] | None] = {"raw": None, "recalibrated": None}
+    for kind in found:
+        row = table.get(horizon, {}).get(f"coverage_683_{kind}")
+        if not isinstance(row, list):
+            continue
+        off = [abs(entry - NOMINAL[0]) for entry in row]
+        worst = max(range(len(off)), key=off.__getitem__)
+        found[kind] = {
+            "near": sum(distance <= NEAR + 1e-12 for distance in off),
+            "of": len(row),
+            "worst": table["columns"][worst],
+            "coverage": row[worst],
+            "method": RAW if kind == "raw" else table[horizon]["recalibrated_by"],
+        }
+    return found

@@ -24,12 +24,12 @@ from rwmu.dynamics.unroll import warm_up
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.rehearsal import covering_starts
 from rwmu.interfaces import Actor
-from rwmu.measure.calibration.cells import median, nothing
-from rwmu.measure.calibration.ranking import errors_at, relation_at, rows_at
+from rwmu.measure.calibration.ranking import errors_at, rank_of, rows_at
 from rwmu.measure.calibration.recalibrated import RAW, Fitted
 from rwmu.measure.calibration.scale import scale_at
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import Stretches, all_finite, longest_forecast
+from rwmu.measure.cells import median, nothing
 from rwmu.measure.recording import noisy, record
 from rwmu.measure.windows import Selection, true_window
 from rwmu.records import Prediction, Window, follow
@@ -213,7 +213,7 @@ class NoiseTest:
             compared = nothing(("rank", "disagreement"), ONE_MEMBER, self.settings)
         else:
             compared = {
-                "rank": relation_at(disagreement, error, episode, self.settings),
+                "rank": rank_of(disagreement, error, episode, self.settings),
                 "disagreement": median(disagreement, episode, self.settings),
             }
         cells: dict[str, Any] = {name: (errors | compared)[name] for name in ("error", "rank", "exploded", "disagreement")}

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_weights, median, nothing, of_rows, share, shortened
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import Stretches
+from rwmu.measure.cells import Cell, from_weights, median, missing, nothing, of_rows, share, shortened
 from rwmu.uncertainty.functional import ranking, sparsification
 from rwmu.uncertainty.functional.ranking import weighted_correlation, weighted_partial, weighted_within_step
-from rwmu.uncertainty.metrics.ranking import REMOVED
+from rwmu.uncertainty.measure import Measure
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER, REMOVED
 
 EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
-ALEATORIC = {"aleatoric_rank": "mean", "aleatoric_largest_rank": "largest"}  # cell -> estimate
-AT_STEP = ("rank", "linear", "ause", "ause_random", *ALEATORIC, "error", "exploded")
-OVER_STEPS = ("overall", "within_step", "partial", "step_counter")
-CELLS = (*AT_STEP, *(f"{depth}_{relation}" for depth in OVER_STEPS for relation in ranking.RELATIONS))
-_RELATIONS: tuple[ranking.Relation, ...] = ("rank", "linear")
+OF_NOISE = {"aleatoric_rank": "mean", "aleatoric_largest_rank": "largest"}  # cell -> estimate
+OVER_STEPS = ("overall_rank", "within_step_rank", "partial_rank", "step_counter_rank")
+CELLS = ("rank", "ause", "ause_random", *OF_NOISE, "error", "exploded", *OVER_STEPS)
 _STEPS = 16  # of 1..horizon, evenly spaced, that stand for all
 
 
-def ranking_at(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
-    """Return every cell of ``CELLS``."""
+def ranking_at(stretches: Stretches, horizon: int, num_members: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return every cell of ``CELLS``; one member has errors and noise, but no disagreement to compare them with."""
+    alone = errors_at(stretches, horizon, settings)
     uncertainty, error, episode = rows_at(stretches, horizon)
+    for name, estimate in OF_NOISE.items():
+        noise = stretches.aleatoric[estimate][horizon - 1, stretches.valid[horizon - 1]].double()
+        alone[name] = rank_of(noise, error, episode, settings)
+    if num_members == 1:
+        return nothing(CELLS, ONE_MEMBER, settings) | alone
     valid = torch.ones_like(error, dtype=torch.bool)
 
     def area(order: sparsification.Order) -> Cell:
         return of_rows(lambda rows: sparsification.ause(uncertainty[rows], error[rows], valid[rows], order), episode, settings)
 
-    cells: dict[str, Cell] = {relation: relation_at(uncertainty, error, episode, settings, relation) for relation in _RELATIONS}
-    cells |= {"ause": area("uncertainty"), "ause_random": area("random")}
-    cells |= _of_noise(stretches, horizon, settings) | errors_at(stretches, horizon, settings)
-    return cells | _over_steps(stretches, horizon, settings)
+    cells = {"rank": rank_of(uncertainty, error, episode, settings), "ause": area("uncertainty"), "ause_random": area("random")}
+    return cells | alone | _over_steps(stretches, horizon, settings)
 
 
-def not_compared(stretches: Stretches, horizon: int, reason: str, settings: CalibrationSettings) -> dict[str, Cell]:
-    """Return the cells where there is an error, but no disagreement to compare it with (nor a step counter beside it)."""
-    return nothing(CELLS, reason, settings) | _of_noise(stretches, horizon, settings) | errors_at(stretches, horizon, settings)
+def shortly(stretches: Stretches, horizon: int, num_members: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the ``rank`` of the disagreement and that of the noise that the members expect, ``aleatoric_rank``, alone."""
+    uncertainty, error, episode = rows_at(stretches, horizon)
+    noise = stretches.aleatoric[OF_NOISE["aleatoric_rank"]][horizon - 1, stretches.valid[horizon - 1]].double()
+    rank = missing(ONE_MEMBER, settings) if num_members == 1 else rank_of(uncertainty, error, episode, settings)
+    return {"rank": rank, "aleatoric_rank": rank_of(noise, error, episode, settings)}
 
 
 def rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,20 +56,9 @@ def rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]
     return stretches.disagreement[horizon - 1, rows].double(), stretches.error[horizon - 1, rows].double(), stretches.episode[rows]
 
 
-def relation_at(
-    first: Tensor, second: Tensor, episode: Tensor, settings: CalibrationSettings, relation: ranking.Relation = "rank"
-) -> Cell:
-    """Return the correlation of two columns ``[B]``."""
-    whole = ranking.correlation(first, second, relation=relation)
-    return from_weights(whole, partial(weighted_correlation, first, second, relation=relation), episode, settings)
-
-
-def _of_noise(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
-    """Return the rank correlation with the error of the noise that the members expect, which one member does too."""
-    _, error, episode = rows_at(stretches, horizon)
-    rows = stretches.valid[horizon - 1]
-    expected = {name: stretches.aleatoric[estimate][horizon - 1, rows].double() for name, estimate in ALEATORIC.items()}
-    return {name: relation_at(noise, error, episode, settings) for name, noise in expected.items()}
+def rank_of(first: Tensor, second: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
+    """Return the rank correlation of two columns ``[B]``."""
+    return from_weights(ranking.correlation(first, second), partial(weighted_correlation, first, second), episode, settings)
 
 
 def errors_at(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
@@ -75,32 +71,27 @@ def errors_at(stretches: Stretches, horizon: int, settings: CalibrationSettings)
 def _over_steps(stretches: Stretches, horizon: int, settings: CalibrationSettings) -> dict[str, Cell]:
     steps = torch.linspace(1, horizon, min(horizon, _STEPS)).round().long()
     uncertainty, error = (tensor[steps - 1].double() for tensor in (stretches.disagreement, stretches.error))  # [K, B]
-    valid, episode = stretches.valid[steps - 1], stretches.episode
+    valid = stretches.valid[steps - 1]
     counter = steps[:, None].expand_as(error).double()
-    flat = uncertainty.flatten(), error.flatten(), counter.flatten()
-    cells = {}
-    for relation in _RELATIONS:
-        wholes = {
-            "overall": ranking.correlation(flat[0], flat[1], valid.flatten(), relation),
-            "within_step": ranking.within_step_correlation(uncertainty, error, valid, relation),
-            "partial": ranking.partial_correlation(*flat, valid.flatten(), relation),
-            "step_counter": ranking.correlation(flat[2], flat[1], valid.flatten(), relation),
-        }
-        if horizon == 1:
-            wholes["step_counter"] = wholes["step_counter"].missing("every row is of the same step")
+    first, second, step, counted = uncertainty.flatten(), error.flatten(), counter.flatten(), valid.flatten()
+    alone = ranking.correlation(step, second, counted)
+    wholes = (
+        ranking.correlation(first, second, counted),
+        ranking.within_step_correlation(uncertainty, error, valid),
+        ranking.partial_correlation(first, second, step, counted),
+        alone.missing("every row is of the same step") if horizon == 1 else alone,
+    )
+    drawn = (  # of resamples that draw each row [R, K, B] so often
+        lambda times: weighted_correlation(first, second, times.flatten(1)),
+        lambda times: weighted_within_step(uncertainty, error, times),
+        lambda times: weighted_partial(first, second, step, times.flatten(1)),
+        lambda times: weighted_correlation(step, second, times.flatten(1)),
+    )
 
-        def drawn(weights: Tensor, depth: str, relation: ranking.Relation) -> Tensor:
-            each = weights[:, None] * valid  # [R, K, B]
-            if depth == "within_step":
-                return weighted_within_step(uncertainty, error, each, relation)
-            if depth == "partial":
-                return weighted_partial(*flat, each.flatten(1), relation)
-            first = flat[2] if depth == "step_counter" else flat[0]
-            return weighted_correlation(first, flat[1], each.flatten(1), relation)
+    def cell(whole: Measure, of: Callable[[Tensor], Tensor]) -> Cell:
+        return from_weights(whole, lambda weights: of(weights[:, None] * valid), stretches.episode, settings)
 
-        for depth, whole in wholes.items():
-            cells[f"{depth}_{relation}"] = from_weights(whole, partial(drawn, depth=depth, relation=relation), episode, settings)
-    return cells
+    return {name: cell(whole, of) for name, whole, of in zip(OVER_STEPS, wholes, drawn, strict=True)}
 
 
 def points_at(stretches: Stretches, horizon: int) -> dict[str, list[float] | list[int]]:

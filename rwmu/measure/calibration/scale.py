@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.cells import Cell, from_sums, missing, nothing, share
 from rwmu.measure.calibration.recalibrated import LEVELS, NOMINAL, Fitted, Gaussians, half_widths
 from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.cells import Cell, from_sums, missing, nothing, share
 from rwmu.uncertainty.functional import calibration, scores
 from rwmu.uncertainty.resampling import places, trajectory_sums
 
@@ -54,25 +54,14 @@ def scale_at(
     return cells | curve_cells | density, curve
 
 
-def coverage_at(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> float | str:
-    """Return the fraction of truths within the interval of ``level``, all rows and dimensions, without an interval of its own."""
-    inside = _inside(forecasts, place, fitted, level)
-    return inside if isinstance(inside, str) else float(inside.mean())
-
-
 def coverage_by_dimension(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> list[float] | str:
-    """Return the same for each dimension by itself."""
-    inside = _inside(forecasts, place, fitted, level)
-    return inside if isinstance(inside, str) else list(inside.mean(dim=0).tolist())
-
-
-def _inside(forecasts: Gaussians, place: int, fitted: Fitted, level: float) -> Tensor | str:
-    """Return which truths lie within their interval, 0 or 1 ``[B', D]``, or why that cannot be said."""
+    """Return the fraction of truths within the interval of ``level``, of each dimension by itself, or why that cannot be said."""
     reason, rows = fitted.why_not(place, level), forecasts.valid[place]
     if reason or not bool(rows.any()):
         return f"not measured: {reason or NO_EPISODE}"
     error = (forecasts.truth - forecasts.mean)[place, rows].abs()
-    return (error <= fitted.half_width(forecasts.std[place, rows], place, level)).double()
+    inside = (error <= fitted.half_width(forecasts.std[place, rows], place, level)).double()
+    return list(inside.mean(dim=0).tolist())
 
 
 def _no_curve(reason: str) -> dict[str, Any]:
@@ -133,7 +122,7 @@ def _ence(variance: Tensor, squared_error: Tensor, episode: Tensor, settings: Ca
     flat = variance.flatten(), squared_error.flatten()
     whole = calibration.ence(*flat, torch.ones_like(flat[0], dtype=torch.bool), _BINS)
     if not bool(whole.available.all()):
-        return missing(whole.reason(), settings.level, places(episode)[1])
+        return missing(whole.reason(), settings, places(episode)[1])
     order, number = flat[0].argsort(stable=True), len(flat[0])
     bins = torch.empty_like(order).scatter_(0, order, torch.arange(number) * _BINS // number)
     place, episodes = places(episode)

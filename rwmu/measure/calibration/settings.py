@@ -54,3 +54,9 @@ class CalibrationSettings:
             raise ConfigError(f"horizons is {list(self.horizons)}, but must be ascending numbers of steps, each once.")
         for name in self.methods:
             choose("methods", name, METHODS)
+
+    def reaches(self) -> list[tuple[tuple[int, ...], int]]:
+        """Return the horizons that share stretches, and at most how many stretches: short ones, then long ones."""
+        short = tuple(k for k in self.horizons if k <= self.short)
+        long = tuple(k for k in self.horizons if k > self.short)
+        return [(horizons, number) for horizons, number in ((short, self.stretches), (long, self.long_stretches)) if horizons]

@@ -80,9 +80,17 @@ def all_finite(*values: Tensor) -> Tensor:
 
 
 def follow_stretches(
-    world_model: WorldModel, selection: Selection, horizons: Sequence[int], number: int, settings: CalibrationSettings
+    world_model: WorldModel,
+    selection: Selection,
+    horizons: Sequence[int],
+    number: int,
+    settings: CalibrationSettings,
+    spreads: bool = True,
 ) -> Stretches | None:
     """Forecast along stretches that do not overlap, the ends of episodes included.
+
+    Args:
+        spreads: of whole trajectories too, which cost most of the time.
 
     Returns:
         None where no episode allows the first of ``horizons``; else the kept steps reach as far as the episodes do.
@@ -97,13 +105,14 @@ def follow_stretches(
     window, _ = true_window(world_model, episodes, starts, history + horizon)
     kept = torch.tensor(steps) - 1
     truth = window.state[0, :, history:].transpose(0, 1)[kept]
-    arguments = (world_model.dynamics, window, history)
-    sampled = trajectory_spread(*arguments, samples=settings.samples, seed=settings.seed)
-    propagated = trajectory_spread(*arguments, samples=1, feedback="mean")
-    spreads = dict(zip(FORECASTS, (sampled, propagated), strict=True))
+    found: dict[str, Spread] = {}
+    if spreads:
+        arguments = (world_model.dynamics, window, history)
+        found["sampled"] = trajectory_spread(*arguments, samples=settings.samples, seed=settings.seed)
+        found["propagated"] = trajectory_spread(*arguments, samples=1, feedback="mean")
     disagreement, error = dream.disagreement(settings.estimate), dream.error.square().mean(dim=-1).sqrt()
     aleatoric = {name: dream.disagreement(estimate) for name, estimate in ALEATORIC.items()}
-    finite = all_finite(disagreement, error, *aleatoric.values(), *(part for s in spreads.values() for part in (s.mean, s.std)))
+    finite = all_finite(disagreement, error, *aleatoric.values(), *(part for s in found.values() for part in (s.mean, s.std)))
     std = torch.stack([member_std(dream.rollout.at(int(k))) for k in kept])
     return Stretches(
         steps=steps,
@@ -114,7 +123,7 @@ def follow_stretches(
         data_hash=dream.data_hash,
         member_std=std,
         dream_error=dream.error[kept],
-        spreads={name: Spread(spread.mean[kept], spread.std[kept], spread.paths) for name, spread in spreads.items()},
+        spreads={name: Spread(spread.mean[kept], spread.std[kept], spread.paths) for name, spread in found.items()},
         truth=truth,
         not_finite=int((dream.valid & ~finite).sum()),
         aleatoric={name: torch.where(finite, expected, 0.0) for name, expected in aleatoric.items()},

@@ -3,132 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy
 from matplotlib.figure import Figure
 
 from rwmu.report import style
-from rwmu.report.style import BLUE, GREEN, GREY, HORIZON_COLOURS, INK, ORANGE, PURPLE
-from rwmu.report.verdicts.calibration_words import WORDS
+from rwmu.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from rwmu.report.wording import steps
 
-METHOD_STYLES = {
-    "raw": (INK, "-", "o", "as it is"),
-    "constant": (ORANGE, "--", "s", "one constant"),
-    "per_horizon": (BLUE, "-.", "^", "one a step"),
-    "isotonic": (PURPLE, ":", "v", "isotonic"),
-    "conformal": (GREEN, "-", "D", "conformal"),
+FORECASTS = {"sampled": "sampled trajectories", "propagated": "propagated means"}
+METHODS: dict[str, tuple[dict[str, Any], str]] = {
+    "raw": ({"color": INK, "linestyle": "-", "marker": "o"}, "as it is"),
+    "constant": ({"color": ORANGE, "linestyle": "--", "marker": "s"}, "one constant"),
+    "per_horizon": ({"color": BLUE, "linestyle": "-.", "marker": "^"}, "one a step"),
+    "isotonic": ({"color": PURPLE, "linestyle": ":", "marker": "v"}, "isotonic"),
+    "conformal": ({"color": GREEN, "linestyle": "-", "marker": "D"}, "conformal"),
 }
-# What a name of rwmu.uncertainty.estimates (EPISTEMIC, NOISE) measures, in words.
-ESTIMATES = {
-    "std": "sum of the standard deviations of the members' means",
-    "variance": "sum of the variances of the members' means",
-    "largest": "largest standard deviation of the members' means",
-    "pairwise": "largest distance between two members' means",
-    "noise": "sum of the standard deviations that the members expect, their mean",
-    "noise_largest": "sum of the standard deviations that the members expect, the largest",
-}
-
-
-def estimate_words(measured: Mapping[str, Any]) -> str:
-    """Return in words what the disagreement is."""
-    name, _, weighted = str(measured["estimate"]).partition(", ")
-    return ESTIMATES.get(name, name) + (f", {weighted}" if weighted else "")
 
 
 def reliability(measured: Mapping[str, Any]) -> Figure | None:
     """Draw the reliability curves of every method, a panel a horizon, a row a forecast."""
-    curves = measured["reliability"]
-    forecasts = [name for name in WORDS if any(_drawable(curves[name]))]
-    reached = {k for name in forecasts for table in curves[name].values() for k in table}
-    horizons = [k for k in map(str, measured["horizons"]) if k in reached]
-    if not horizons:
+    curves, found = measured["reliability"], {}
+    for forecast, k in product(FORECASTS, map(str, measured["horizons"])):
+        lines = {method: table[k] for method, table in curves[forecast].items() if k in table}
+        if any(not isinstance(curve["observed"], str) for curve in lines.values()):
+            found[forecast, k] = lines
+    if not found:
         return None
-    rows, columns = len(forecasts), len(horizons)
-    figure, axes = style.new_figure(2.3 * columns + 0.6, 2.5 * rows + 0.7, rows, columns, sharex=True)
-    for index, axis in enumerate(axes):
-        forecast, k = forecasts[index // len(horizons)], horizons[index % len(horizons)]
+    columns = len({k for _, k in found})
+    figure, axes = style.panels(len(found), columns, 2.3, 2.5, (0.6, 0.7), sharex=True)
+    for index, (axis, ((forecast, k), lines)) in enumerate(zip(axes, found.items(), strict=True)):
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
-        for method, table in curves[forecast].items():
-            colour, line, _, label = METHOD_STYLES[method]
-            curve = table.get(k, {"observed": ""})
+        for method, curve in lines.items():
+            looks, label = METHODS[method]
             if not isinstance(curve["observed"], str):
-                axis.plot(curve["expected"], curve["observed"], line, color=colour, linewidth=1.6, label=label)
+                axis.plot(curve["expected"], curve["observed"], linewidth=1.6, label=label, **looks | {"marker": None})
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1)
         axis.set_aspect("equal")
         style.draw_title(axis, steps(k))
-        if index % len(horizons) == 0:
-            axis.set_ylabel(f"{WORDS[forecast]}\nfraction of truths inside", fontsize=9)
+        if index % columns == 0:
+            axis.set_ylabel(f"{FORECASTS[forecast]}\nfraction of truths inside", fontsize=9)
     figure.supxlabel("probability that the interval should hold", fontsize=10)
     style.shared_legend(figure, axes[0], "outside upper center", 5)
     return figure
 
 
-def _drawable(tables: Mapping[str, Mapping[str, Any]]) -> list[bool]:
-    return [not isinstance(curve["observed"], str) for table in tables.values() for curve in table.values()]
-
-
 def coverage_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
     """Draw the coverage of both intervals over the horizon, before and after each recalibration."""
-    tables, horizons = measured["coverage_by_step"], [str(k) for k in measured["horizons"]]
-    if not tables["sampled"]["raw"]["steps"]:
+    scale = measured["scale"]
+    horizons = [k for k, cells in scale["sampled"]["raw"].items() if cells["coverage_683"]["value"] is not None]
+    if not horizons:
         return None
-    figure, axes = style.new_figure(9.6, 6.2, 2, 2, sharex=True)
-    for index, axis in enumerate(axes):
-        forecast, name = list(WORDS)[index // 2], ("coverage_683", "coverage_95")[index % 2]
-        nominal = (68.3, 95.0)[index % 2]
+    figure, axes = style.panels(4, 2, 4.8, 2.8, sharex=True)
+    for axis, (forecast, name) in zip(axes, product(FORECASTS, ("coverage_683", "coverage_95")), strict=True):
+        nominal = 68.3 if name == "coverage_683" else 95.0
         axis.axhspan(nominal - 5.0, min(nominal + 5.0, 100.0), color=style.BAND, zorder=0)
-        axis.axhline(nominal, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)))
-        for method, table in tables[forecast].items():
-            colour, line, marker, label = METHOD_STYLES[method]
-            values = [numpy.nan if isinstance(entry, str) else 100.0 * entry for entry in table[name]]
-            axis.plot(table["steps"], values, line, color=colour, linewidth=1.3, label=label)
-            cells = measured["scale"][forecast][method]
-            known = [k for k in horizons if cells[k][name]["value"] is not None]
-            if known and method in ("raw", "conformal"):
-                y, error = style.interval_values([cells[k][name] for k in known])
-                points = [int(k) for k in known], 100.0 * y, 100.0 * error
-                axis.errorbar(*points, fmt=marker, color=colour, markersize=4, capsize=2)
+        style.reference(axis, nominal)
+        for shift, (method, table) in enumerate(scale[forecast].items()):
+            looks, label = METHODS[method]
+            x = [int(k) * 1.02 ** (shift - 2) for k in horizons]
+            style.draw_cells(axis, x, [table[k][name] for k in horizons], 100.0, label=label, **looks)
         style.log_steps(axis, horizons)
-        axis.set_xlabel("steps ahead" if index > 1 else "")
         axis.set_ylabel("truths inside (%)")
-        style.draw_title(axis, f"{WORDS[forecast]}: intervals of {nominal:g} %")
+        style.draw_title(axis, f"{FORECASTS[forecast]}: intervals of {nominal:g} %")
     style.shared_legend(figure, axes[0], "outside lower center", 5)
     return figure
 
 
-def disagreement_against_error(measured: Mapping[str, Any]) -> Figure | None:
-    """Draw where forecasts lie in the plane of disagreement and error, a panel a horizon; both axes logarithmic."""
-    points = {k: table for k, table in measured["points"].items() if len(table["error"]) > 1}
+def disagreement_against_error(points: Mapping[str, Any], ranking: Mapping[str, Any]) -> Figure | None:
+    """Draw where forecasts lie in the plane of disagreement and error, a panel a horizon; both axes logarithmic.
+
+    Args:
+        points: horizon -> ``disagreement`` and ``error``. ranking: horizon -> cells.
+    """
+    points = {k: table for k, table in points.items() if len(table["error"]) > 1}
     if not points:
         return None
-    figure, axes = style.new_figure(2.7 * len(points) + 0.5, 3.1, 1, len(points))
-    for index, (axis, (k, table)) in enumerate(zip(axes, points.items(), strict=True)):
-        x, y = (numpy.log10(numpy.maximum(table[name], 1e-6)) for name in ("disagreement", "error"))
-        if min(numpy.ptp(x), numpy.ptp(y)) > 1e-9:
-            axis.hexbin(x, y, gridsize=16, cmap="Blues", mincnt=1, linewidths=0.1, edgecolors=style.LINE)
+    figure, axes = style.panels(len(points), len(points), 2.7, 3.1)
+    for axis, (k, table) in zip(axes, points.items(), strict=True):
+        x, y = (numpy.maximum(table[name], 1e-6) for name in ("disagreement", "error"))
+        if min(numpy.ptp(numpy.log(x)), numpy.ptp(numpy.log(y))) > 1e-9:
+            arguments: dict[str, Any] = {"cmap": "Blues", "mincnt": 1, "linewidths": 0.1, "edgecolors": style.LINE}
+            cells = axis.hexbin(x, y, gridsize=16, xscale="log", yscale="log", **arguments)
+            most = float(numpy.max(numpy.asarray(cells.get_array())))
+            cells.set_clim(-most / 2.0, most)  # one forecast alone is to be seen too
         else:
             axis.plot(x, y, ".", color=BLUE, alpha=0.5)
-        rank = measured["ranking"][k]["rank"]["value"]
+        style.log_marks(axis)
+        rank = ranking[k]["rank"]["value"]
         style.draw_title(axis, steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
-        for set_ticks, low, high in ((axis.set_xticks, x.min(), x.max()), (axis.set_yticks, y.min(), y.max())):
-            powers = _powers(low, high)
-            set_ticks(powers, [f"{10.0**power:.3g}" if -3 <= power < 4 else f"$10^{{{power:g}}}$" for power in powers])
-        if index == 0:
-            axis.set_ylabel("error made (standard deviations)")
-    figure.supxlabel(f"disagreement ({estimate_words(measured)})", fontsize=10)
+    axes[0].set_ylabel("error made (standard deviations)")
+    figure.supxlabel("disagreement of the members", fontsize=10)
     return figure
-
-
-def _powers(low: float, high: float) -> list[float]:
-    """Return three or so powers of ten within, halves where there are too few."""
-    whole = [float(power) for power in range(int(numpy.ceil(low)), int(numpy.floor(high)) + 1)]
-    if len(whole) >= 2:
-        return whole[:: max(1, round(len(whole) / 4))]
-    halves = [float(numpy.log10(mark * 10.0**power)) for power in range(-7, 8) for mark in (1, 2, 5)]
-    return [power for power in halves if low <= power <= high][:4]
 
 
 def sparsification(measured: Mapping[str, Any]) -> Figure | None:
@@ -137,16 +106,15 @@ def sparsification(measured: Mapping[str, Any]) -> Figure | None:
     curves = {k: table for k, table in curves.items() if not isinstance(table["uncertainty"][0], str)}
     if not curves:
         return None
-    figure, axes = style.new_figure(2.5 * len(curves) + 0.5, 3.1, 1, len(curves), sharey=True)
-    for index, (axis, (k, table)) in enumerate(zip(axes, curves.items(), strict=True)):
+    figure, axes = style.panels(len(curves), len(curves), 2.5, 3.1, sharey=True)
+    for axis, (k, table) in zip(axes, curves.items(), strict=True):
         removed = [100.0 * part for part in table["removed"]]
         axis.axhline(100.0, color=GREY, linestyle="--", linewidth=1.2, label="at random")
         axis.plot(removed, [100.0 * part for part in table["uncertainty"]], color=BLUE, linewidth=2.0, label="most uncertain first")
         axis.plot(removed, [100.0 * part for part in table["oracle"]], ":", color=INK, linewidth=1.6, label="largest error first")
         axis.set_ylim(0.0, 108.0)
         style.draw_title(axis, steps(k))
-        if index == 0:
-            axis.set_ylabel("error left (%)")
+    axes[0].set_ylabel("error left (%)")
     figure.supxlabel("forecasts removed (%)", fontsize=10)
     style.shared_legend(figure, axes[0], "outside upper center", 3)
     return figure
@@ -175,23 +143,20 @@ def by_dimension(measured: Mapping[str, Any]) -> Figure | None:
         style.draw_title(axis, title)
         figure.colorbar(image, ax=axis, fraction=0.06, pad=0.02).ax.tick_params(labelsize=8)
         if numpy.isnan(grid).all():
-            axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
+            style.nothing_drawn(axis)
     figure.supxlabel("steps ahead", fontsize=10)
     return figure
 
 
 def recalibrated_by(table: Mapping[str, Any]) -> str:
     """Return by which recalibration the dimensions' coverage is, with the horizons where these differ."""
-    horizons: dict[str | None, list[str]] = {}
+    horizons: dict[str, list[str]] = {}
     for k, row in table.items():
-        if isinstance(row, Mapping):
-            horizons.setdefault(row["recalibrated_by"], []).append(k)
-    fitted = {METHOD_STYLES[by][3]: ks for by, ks in horizons.items() if by is not None}
-    if not fitted:
-        return "not recalibrated"
-    if len(fitted) == 1:
-        return f"recalibrated ({next(iter(fitted))})"
-    return "recalibrated:\n" + "\n".join(f"{label} at {', '.join(ks)}" for label, ks in fitted.items())
+        if isinstance(row, Mapping) and row["recalibrated_by"] is not None:
+            horizons.setdefault(METHODS[row["recalibrated_by"]][1], []).append(k)
+    if len(horizons) < 2:
+        return f"recalibrated ({next(iter(horizons))})" if horizons else "not recalibrated"
+    return "recalibrated:\n" + "\n".join(f"{label} at {', '.join(ks)}" for label, ks in horizons.items())
 
 
 def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
@@ -201,17 +166,18 @@ def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
     if not horizons:
         return None
     figure, (axis,) = style.new_figure(7.4, 3.8)
-    lines = (
-        ("rank", BLUE, "-", "o", "at that step alone"),
-        ("within_step_rank", GREEN, "--", "s", "within a step, mean over steps so far"),
-        ("overall_rank", ORANGE, "-.", "^", "over all steps so far"),
-        ("partial_rank", PURPLE, ":", "v", "the same, given the step"),
-        ("step_counter_rank", GREY, "-", "x", "the step counter's own"),
-    )
-    for shift, (name, colour, line, marker, label) in enumerate(lines):
-        x = numpy.array([int(k) for k in horizons]) * 1.03 ** (shift - 2)
-        y, error = style.interval_values([cells[k][name] for k in horizons])
-        axis.errorbar(x, y, error, fmt=marker, linestyle=line, color=colour, capsize=2, label=label)
+    lines = {
+        "rank": "at that step alone",
+        "aleatoric_rank": "of the noise expected, at that step",
+        "within_step_rank": "within a step, mean over steps so far",
+        "overall_rank": "over all steps so far",
+        "partial_rank": "the same, given the step",
+        "step_counter_rank": "the step counter's own",
+    }
+    for index, (name, label) in enumerate(lines.items()):
+        x = numpy.array([int(k) for k in horizons]) * 1.03 ** (index - 2)
+        looks = style.look(index) if name != "step_counter_rank" else {"color": GREY, "marker": "x"}
+        style.draw_cells(axis, x, [cells[k][name] for k in horizons], label=label, **looks)
     axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.03)
     style.log_steps(axis, horizons)
     axis.set_ylabel("rank correlation with the error")
@@ -220,52 +186,46 @@ def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
+_NOISES = {"given": "noise on what the model is given", "simulated": "noise on the actions in the simulator"}
+_OF_NOISE = {
+    "error": "error (standard deviations)",
+    "disagreement": "disagreement",
+    "rank": "rank correlation",
+    "coverage_683": "inside 68 %, as it is",
+    "recalibrated_683": "inside 68 %, recalibrated",
+}
+
+
 def noise(measured: Mapping[str, Any]) -> Figure | None:
     """Draw error, disagreement and coverage over the scale of the noise, a line a horizon, a row a kind of noise."""
     kinds = {name: part["scales"] for name, part in (measured.get("noise") or {}).items() if part.get("scales")}
     if not kinds:
         return None
-    titles = {"given": "noise on what the model is given", "simulated": "noise on the actions in the simulator"}
-    panels = (
-        ("error", "error (standard deviations)", True),
-        ("disagreement", "disagreement", True),
-        ("rank", "rank correlation", False),
-        ("coverage_683", "inside 68 %, as it is", False),
-        ("recalibrated_683", "inside 68 %, recalibrated", False),
-    )
-    figure, axes = style.new_figure(2.7 * len(panels), 2.7 * len(kinds) + 0.7, len(kinds), len(panels))
-    for index, axis in enumerate(axes):
-        kind, (name, title, logarithmic) = list(kinds)[index // len(panels)], panels[index % len(panels)]
-        _noise_panel(axis, kinds[kind], name)
-        drawn = [y for line in axis.get_lines() for y in numpy.asarray(line.get_ydata(), dtype=float).tolist() if y == y]
-        if logarithmic and drawn and min(drawn) > 0 and max(drawn) > 20 * min(drawn):
+    figure, axes = style.panels(len(_OF_NOISE) * len(kinds), len(_OF_NOISE), 2.7, 2.7, (0.0, 0.7))
+    for axis, (kind, name) in zip(axes, product(kinds, _OF_NOISE), strict=True):
+        scales = kinds[kind]
+        known = [table[k][name]["value"] for table in scales.values() for k in table if table[k][name]["value"] is not None]
+        for place, k in enumerate(next(iter(scales.values()))):
+            cells = [table[k][name] for table in scales.values()]
+            style.draw_cells(axis, [float(scale) for scale in scales], cells, label=steps(k), **style.look(place))
+        if name in ("error", "disagreement") and known and min(known) > 0 and max(known) > 20 * min(known):
             axis.set_yscale("log")
         if name.endswith("683"):
-            axis.axhline(0.683, color=GREY, linestyle=(0, (1, 2)), linewidth=1.0)
+            style.reference(axis, 0.683)
             axis.set_ylim(0, 1.03)
-        style.draw_title(axis, title)
-        if index % len(panels) == 0:
-            axis.set_ylabel(titles[kind], fontsize=9)
-        if not drawn:
-            axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", color=GREY)
-            axis.set_xticks([])
-            axis.set_yticks([])
+        style.draw_title(axis, _OF_NOISE[name])
+        if name == "error":
+            axis.set_ylabel(_NOISES[kind], fontsize=9)
+        if not known:
+            style.nothing_drawn(axis)
     figure.supxlabel("scale of the noise", fontsize=10)
     style.shared_legend(figure, axes[0], "outside upper center", 6)
     return figure
 
 
-def _noise_panel(axis: Any, scales: Mapping[str, Mapping[str, Any]], name: str) -> None:
-    x = [float(scale) for scale in scales]
-    for place, k in enumerate(next(iter(scales.values()))):
-        y, error = style.interval_values([scales[scale][k][name] for scale in scales])
-        look = {"marker": "os^vDx"[place % 6], "color": HORIZON_COLOURS[place % len(HORIZON_COLOURS)]}
-        axis.errorbar(x, y, error, markersize=4, linewidth=1.3, capsize=2, label=steps(k), **look)
-
-
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
     "ranking_by_horizon": ranking_by_horizon,
-    "disagreement_against_error": disagreement_against_error,
+    "disagreement_against_error": lambda measured: disagreement_against_error(measured["points"], measured["ranking"]),
     "sparsification": sparsification,
     "coverage_by_horizon": coverage_by_horizon,
     "reliability": reliability,
@@ -276,5 +236,4 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
 
 def draw(measured: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the PNG of every figure that there are data for."""
-    drawn = {name: make(measured) for name, make in FIGURES.items()}
-    return {name: style.png(figure) for name, figure in drawn.items() if figure is not None}
+    return style.pngs({name: make(measured) for name, make in FIGURES.items()})

@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rwmu.report import page
+from rwmu.report import cells, page
+from rwmu.report.questions import Verdict
 from rwmu.report.run.figures import NAMES
-from rwmu.report.verdicts.run import verdicts
 from rwmu.report.wording import number, number_of, shown
 
 
@@ -31,7 +31,8 @@ _DREAMT = ("return", "tracking", "yaw tracking", "falls", "lived")
 CAPTIONS = {
     "command_tracking": "Each dot is one command given to one robot: what was asked against what it did, its first second left "
     "out. On the dashed line the robot does exactly as told.",
-    "returns": "Return of this policy beside the policies that collected the data, its own dream (hatched) and doing nothing.",
+    "returns": "Return of this policy beside the policies that collected the data (deployed again, from the same starts), its own "
+    "dream (hatched) and doing nothing.",
     "survival": "How many robots are still on their feet as the episode goes on.",
     "dream_reality": "Reward of each policy, term by term: dot and diamond should coincide.",
     "error_by_horizon": "The further ahead, the larger the error; below the dashed line the model knows more than that nothing "
@@ -39,36 +40,40 @@ CAPTIONS = {
     "error_by_field": "Which parts of the state are hard to foresee.",
     "rollout_against_truth": "One forecast, that of median error, so that nobody picked it: shaded, what the model was shown; "
     "then every member goes on alone, with the robot's true actions.",
-    "uncertainty_against_error": "Each dot is one forecast: the members' disagreement against the error actually made.",
+    "uncertainty_against_error": "Where forecasts lie: the members' disagreement against the error actually made.",
     "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
-    "training_policy": "The policy learns in imagination; nothing here has seen the simulator.",
+    "training_policy": "The policy learns in imagination; nothing here has seen the simulator. A centred penalty takes off what is "
+    "typical of the data, so it may be a bonus.",
 }
+FEW_EPISODES = 20
+FALLS = {"5": "within 5 steps", "25": "within 25 steps"}
+HEADS = {"calibration_error": "calibration error", "recall": "recall", "precision": "precision", "base_rate": "base rate"}
+RANKS = {"rank": "disagreement", "aleatoric_rank": "noise that the members expect"}
 
 
-def body(report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path) -> str:
+def body(
+    report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path, verdicts: Sequence[Verdict], links: Mapping[str, str]
+) -> str:
     """Return the page between ``<body>`` and ``</body>``."""
-    minutes = shown(report, "wall_clock_s", digits=1, scale=1.0 / 60.0)
-    line = (
-        f"Seed {report.get('seed')}, {minutes} minutes in all. A policy learnt from logged data alone, inside a learnt model of "
-        "the robot."
-    )
+    episodes, robot = number(report, "deployment", "deterministic", "num_episodes"), (report.get("dataset") or {}).get("robot")
+    few = f"A SMOKE RUN of {episodes:.0f} episodes: too few to mean anything. " if episodes and episodes < FEW_EPISODES else ""
+    who = f"Seed {report.get('seed')}{f', robot {robot}' if robot else ''}"
+    minutes = shown(report, "wall_clock_s", scale=1.0 / 60.0, digits=1)
+    intro = f"{few}{who}, {minutes} minutes in all. A policy learnt from logged data alone, inside a learnt model of the robot."
     path = report.get("video")
     reason = (report.get("missing") or {}).get("video") or "this run has not rendered one."
-    video = page.video(run_dir / path if path else None, run_dir, reason, _VIDEO)
-    training = _figures(images, "training_dynamics", "training_policy")
     sections = {
-        "The robot": video,
+        "The robot": page.video(run_dir / path if path else None, run_dir, reason, _VIDEO),
         "In the simulator": _deployment(report, images),
         "Dream and reality": _dream(report, images),
         "The world model": _dynamics(report, images),
-        "Does the model know what it does not know?": _knowledge(report, images),
-        "Training": training or page.paragraph("This run has logged no training curves.", "absent"),
+        "Does the model know what it does not know?": _knowledge(report["dynamics"], images),
+        "Training": _figures(images, "training_dynamics", "training_policy")
+        or page.paragraph("This run has logged no training curves.", "absent"),
         "The data": _dataset(report),
         "The run": _run(report),
     }
-    heading = f"<h1>Run report: {escape(str(report.get('experiment')))}</h1>" + page.paragraph(line, "soft")
-    told = (page.section(title, text) for title, text in sections.items() if text)
-    return heading + page.verdict_box(verdicts(report)) + "".join(told)
+    return page.body(f"Run report: {report.get('experiment')}", intro, verdicts, sections, links)
 
 
 _VIDEO = "The final policy in the simulator, which it never touched during training."
@@ -81,7 +86,7 @@ def _figures(images: Mapping[str, bytes], *names: str) -> str:
 def _deployment(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
     deployment = report["deployment"]
     summaries = {words: deployment.get(name) or {} for name, words in NAMES.items()}
-    summaries |= {f"behaviour: {level}": summary or {} for level, summary in (deployment.get("behaviour") or {}).items()}
+    summaries |= {f"deployed again: {level}": summary or {} for level, summary in (deployment.get("behaviour") or {}).items()}
     summaries = {name: summary for name, summary in summaries.items() if number(summary, "return") is not None}
     if not summaries:
         return page.absent(report, "deployment")
@@ -149,44 +154,29 @@ def _dynamics(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
             f"{k} ({step_dt * int(k):g} s)",
             f"{shown(dynamics, 'normalized_error', k, digits=3)} ± {shown(dynamics, 'standard_error', k, digits=3)}",
             shown(dynamics, "hold_last_error", k, digits=3),
+            cells.cell((dynamics.get("skill") or {}).get(k)),
         ]
         for k in dynamics["normalized_error"]
     ]
-    table = page.table(("steps ahead", "model", "hold last"), rows)
-    figures = _figures(images, "error_by_horizon", "error_by_field", "rollout_against_truth")
-    return page.paragraph(intro) + table + figures + _falls(dynamics)
+    table = page.table(("steps ahead", "model", "hold last", "model / hold last"), rows)
+    return page.paragraph(intro) + table + _figures(images, "error_by_horizon", "error_by_field", "rollout_against_truth")
 
 
-def _falls(dynamics: Mapping[str, Any]) -> str:
-    head, ahead = dynamics.get("termination_head"), dynamics.get("falls_foreseen")
-    if not head:
+def _knowledge(dynamics: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
+    if not dynamics.get("ranking"):
         return ""
-    text = (
-        f"Falls: the test episodes have {shown(head, 'falls', digits=0)} that can be judged. One step ahead, the termination head "
-        f"gives them a probability of {shown(head, 'recall_sampled')} on average (at a threshold of 0.5: recall "
-        f"{shown(head, 'recall')}, precision {shown(head, 'precision')}) and expects {shown(head, 'expected_falls', digits=1)} "
-        "falls in all."
-    )
-    if ahead and number(ahead, "falls_forecast") is not None:
-        text += (
-            f" Forecast {shown(ahead, 'horizon', digits=0)} steps ahead with the true actions, {shown(ahead, 'falls_forecast')} of "
-            f"the falls and {shown(ahead, 'others_forecast')} of the other windows end in a fall."
-        )
-    return page.paragraph(text)
-
-
-def _knowledge(report: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
-    correlation = report["dynamics"].get("epistemic_correlation") or {}
-    ranks = correlation.get("spearman") or {}
-    if (number(report, "dynamics", "num_members") or 0) < 2 or not ranks:
-        return page.paragraph("There is no ensemble to ask: one member cannot disagree with itself.", "absent")
     intro = (
-        "Where the members disagree, the model should err more: the penalty keeps the policy away from there. Correlations are "
-        "taken at a fixed number of steps ahead, so that both merely growing with time does not count."
+        "Where the members disagree, the model should err more: the penalty keeps the policy away from there. Rank correlations "
+        "with the error, at a fixed number of steps ahead, so that both merely growing with time does not count."
     )
-    rows = [[k, shown(correlation, "spearman", k), shown(correlation, "pearson", k)] for k in ranks]
-    table = page.table(("steps ahead", "rank correlation", "linear correlation"), rows)
-    return page.paragraph(intro) + table + _figures(images, "uncertainty_against_error")
+    tells = (
+        f"How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance), one step ahead, from "
+        f"{number_of(dynamics['falls_judged'], 'fall')}; the bare tilt needs no model. Below it, what the heads find."
+    )
+    falls = {name.replace("_", " "): table for name, table in dynamics["falls"].items()}
+    ranked = cells.table(dynamics["ranking"], RANKS, "steps ahead") + _figures(images, "uncertainty_against_error")
+    heads = cells.table(dynamics["heads"], HEADS, "head")
+    return page.paragraph(intro) + ranked + page.paragraph(tells) + cells.table(falls, FALLS, "score") + heads
 
 
 def _dataset(report: Mapping[str, Any]) -> str:
@@ -204,7 +194,7 @@ def _dataset(report: Mapping[str, Any]) -> str:
         ]
         for name, part in {"all": dataset, **(dataset.get("levels") or {})}.items()
     ]
-    header = ("collected by", "episodes", "transitions", "end in a fall", "return an episode", "return per 20 s")
+    header = ("collected by", "episodes", "transitions", "end in a fall", "return an episode, as collected", "return per 20 s")
     content_hash = f"<p class=soft>Content hash <code>{escape(str(dataset.get('hash')))}</code></p>"
     return page.table(header, rows) + _audit(report.get("audit")) + content_hash
 
@@ -216,19 +206,17 @@ def _audit(findings: Sequence[Mapping[str, Any]] | None) -> str:
     if not findings:
         return page.paragraph("The audit before training found nothing to say.")
     rows = [[finding["severity"], finding["name"].replace("_", " "), finding["sentence"]] for finding in findings]
-    return page.paragraph("What the audit before training had to say:") + page.table(("", "about", "finding"), rows)
+    return page.paragraph("What the audit before training had to say:") + page.table(("", "about", "finding"), rows, kind="words")
 
 
 def _run(report: Mapping[str, Any]) -> str:
     stages, provenance = report.get("stages") or {}, report.get("provenance")
     table = page.table(("stage", "wall clock"), [[name, f"{shown(stages, name, digits=0)} s"] for name in stages]) if stages else ""
-    known = provenance if isinstance(provenance, Mapping) else None
-    return table + ("" if known is None else page.definitions({key: _plain(value) for key, value in known.items()}))
+    known = provenance if isinstance(provenance, Mapping) else {}
+    return table + page.definitions({key: _plain(value) for key, value in known.items()})
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items() if item is not None)
-    if isinstance(value, (list, tuple)):
-        return " ".join(str(item) for item in value)
-    return str(value)
+    return " ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)

@@ -9,9 +9,10 @@ import numpy
 from matplotlib.figure import Figure
 
 from rwmu.report import style
+from rwmu.report.calibration.figures import disagreement_against_error
 from rwmu.report.run import curves
 from rwmu.report.run.curves import Curve
-from rwmu.report.style import BLUE, GREEN, GREY, HORIZON_COLOURS, INK, LINE, ORANGE, PALE, PURPLE, RED, SKY
+from rwmu.report.style import BLUE, GREY, INK, ORANGE, PALE, RED
 from rwmu.report.wording import number
 from rwmu.report.wording import steps as words
 
@@ -36,7 +37,7 @@ def error_by_horizon(
         axis.annotate(f"{error:.2f}", (int(k), error), xytext=(5, -12), textcoords="offset points", fontsize=9, color=BLUE)
     style.log_steps(axis, list(normalized_error))
     axis.set_ylim(bottom=0.0)
-    axis.set_xlabel("steps forecast without seeing the robot (0.02 s each)")
+    axis.set_xlabel("steps forecast without seeing the robot")
     axis.set_ylabel("error (standard deviations)")
     style.draw_title(axis, "Forecast error on test episodes")
     style.draw_legend(axis, loc="upper left")
@@ -50,7 +51,7 @@ def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
     width = 0.8 / len(horizons)
     for i, k in enumerate(horizons):
         position = numpy.arange(len(fields)) + (i - (len(horizons) - 1) / 2) * width
-        colour = HORIZON_COLOURS[i % len(HORIZON_COLOURS)]
+        colour = style.COLOURS[i % len(style.COLOURS)]
         axis.bar(position, [by_field[name][k] for name in fields], width * 0.92, color=colour, label=words(k))
     axis.set_xticks(range(len(fields)), [name.replace("_", "\n", 1).replace("_", " ") for name in fields])
     axis.grid(False, axis="x")
@@ -63,41 +64,19 @@ def error_by_field(by_field: Mapping[str, Mapping[str, float]]) -> Figure:
 def rollout_against_truth(example: Mapping[str, Any]) -> Figure:
     """Draw one forecast of every member over the truth, a panel a column."""
     columns = example["columns"]
-    rows = (len(columns) + 1) // 2
-    figure, axes = style.new_figure(9.6, 1.9 * rows + 0.5, rows, 2, sharex=True)
-    time = numpy.array(example["time_s"])
-    start = int(example["forecast_from"])
-    for axis, column in zip(axes, columns.values(), strict=False):
+    figure, axes = style.panels(len(columns), 2, 4.8, 1.9, sharex=True)
+    time, start = numpy.array(example["time_s"]), int(example["forecast_from"])
+    for axis, column in zip(axes, columns.values(), strict=True):
         members = numpy.array(column["members"])
         axis.axvspan(time[0], time[start - 1], color="#F3F4F6", zorder=0)
-        if len(members) > 1:
-            low, high = members.min(0), members.max(0)
-            axis.fill_between(time[start:], low, high, color=ORANGE, alpha=0.25, linewidth=0, label="members' range")
+        style.draw_band(axis, time[start:], members.min(0), members.max(0), ORANGE, "members' range")
         for i, member in enumerate(members):
             axis.plot(time[start:], member, color=ORANGE, linewidth=0.9, label="members" if i == 0 else None)
         axis.plot(time, column["truth"], color=INK, linewidth=1.4, label="truth")
         unit = "" if column["unit"] == "1" else f" ({column['unit']})"
         style.draw_title(axis, f"{column['label']}{unit}")
-    for axis in axes[len(columns) :]:
-        axis.set_visible(False)
-    for axis in axes[-2:]:
-        axis.set_xlabel("time since the last row shown to the model (s)")
-    style.shared_legend(figure, axes[0], "outside lower center", 3)
-    return figure
-
-
-def uncertainty_against_error(points: Mapping[str, Mapping[str, Sequence[float]]], spearman: Mapping[str, float | None]) -> Figure:
-    """Scatter the members' disagreement against the error made, a panel a horizon."""
-    figure, axes = style.new_figure(2.6 * len(points) + 0.4, 3.0, 1, len(points))
-    for i, (axis, (k, pairs)) in enumerate(zip(axes, points.items(), strict=True)):
-        axis.plot(pairs["epistemic"], pairs["error"], ".", color=BLUE, alpha=0.45, markersize=5)
-        value = spearman.get(k)
-        style.draw_title(axis, words(k) + ("" if value is None or value != value else f"\nrank correlation {value:.2f}"))
-        axis.set_ylim(bottom=0.0)
-        axis.locator_params(nbins=4)
-        if i == 0:
-            axis.set_ylabel("error made (standard deviations)")
-    figure.supxlabel("members' disagreement (what the penalty sees)", fontsize=10)
+    figure.supxlabel("time since the last row shown to the model (s)", fontsize=10)
+    style.shared_legend(figure, axes[0], "outside upper center", 3)
     return figure
 
 
@@ -130,27 +109,20 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
     """
     colours = {"ours": BLUE, "behaviour": GREY, "reference": PALE, "imagined": ORANGE}
     figure, (axis,) = style.new_figure(7.6, 0.36 * len(rows) + 1.1)
-    place = numpy.arange(len(rows))[::-1]
-    values = [row["return"] for row in rows]
-    errors = [row["standard_error"] or 0.0 for row in rows]
-    bars = axis.barh(place, values, 0.66, color=[colours[row["kind"]] for row in rows])
-    axis.errorbar(values, place, xerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
-    for bar, row in zip(bars, rows, strict=True):
+    lengths = [(row["name"], row["return"], row["standard_error"] or 0.0) for row in rows]
+    bars = style.draw_bars(axis, lengths, [colours[row["kind"]] for row in rows])
+    for i, (bar, row, (_, value, error)) in enumerate(zip(bars, rows, lengths, strict=True)):
         if row["kind"] == "imagined":
             bar.set_hatch("///")
             bar.set_edgecolor("white")
-    for y, value, error in zip(place, values, errors, strict=True):
-        at = (max(value + error, 0.0), y)
+        at = (max(value + error, 0.0), len(rows) - 1 - i)
         axis.annotate(f"{value:.1f}", at, xytext=(5, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
     if dataset_average is not None:
         label = f"dataset, average per 20 s: {dataset_average:.1f}"
         axis.axvline(dataset_average, color=RED, linestyle="--", linewidth=1.3, label=label)
         style.draw_legend(axis, loc="upper right", bbox_to_anchor=(1.0, -0.1 - 0.35 / len(rows)))
-    axis.set_yticks(place, [row["name"] for row in rows])
-    axis.grid(False, axis="y")
-    axis.axvline(0.0, color=LINE, linewidth=0.8)
     axis.margins(x=0.1)
-    axis.set_xlabel("return of a 20 s episode")
+    axis.set_xlabel("return of an episode")
     style.draw_title(axis, "Return, with standard errors over episodes")
     return figure
 
@@ -158,12 +130,10 @@ def return_bars(rows: Sequence[Mapping[str, Any]], dataset_average: float | None
 def survival(lived_s: Mapping[str, Sequence[float]], episode_length_s: float) -> Figure:
     """Draw the fraction of robots that have not fallen, over the time of an episode, a line a policy."""
     figure, (axis,) = style.new_figure(7.2, 3.2)
-    colours = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
     time = numpy.linspace(0.0, episode_length_s * (1.0 - 1e-6), 400)
     for i, (name, lived) in enumerate(lived_s.items()):
         standing = (numpy.array(lived)[None, :] > time[:, None]).mean(1)
-        line, width = ("-", "--", "-.", ":")[i % 4], 2.4 if i == 0 else 1.6
-        axis.plot(time, 100.0 * standing, line, color=colours[i % 6], linewidth=width, label=name)
+        axis.plot(time, 100.0 * standing, linewidth=2.4 if i == 0 else 1.6, label=name, **style.look(i) | {"marker": None})
     axis.set_ylim(-3.0, 103.0)
     axis.set_xlabel("time (s)")
     axis.set_ylabel("robots not yet fallen (%)")
@@ -174,28 +144,18 @@ def survival(lived_s: Mapping[str, Sequence[float]], episode_length_s: float) ->
 
 def dream_reality(levels: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw each policy's reward per second, term by term, in the simulator and in the dream."""
-    shown = [
-        name for name in next(iter(levels.values()))["terms"] if any(_sides(row, name) != (0.0, 0.0) for row in levels.values())
-    ]
-    columns = min(4, len(levels))
-    rows = -(-len(levels) // columns)
-    figure, axes = style.new_figure(
-        2.2 * columns + 1.6, (0.24 * len(shown) + 0.8) * rows + 0.5, rows, columns, sharey=True, sharex=True
-    )
+    shown = [name for name in next(iter(levels.values()))["terms"] if any(any(_sides(row, name)) for row in levels.values())]
+    figure, axes = style.panels(len(levels), 4, 2.2, 0.24 * len(shown) + 0.8, (1.6, 0.5), sharey=True, sharex=True)
     place = numpy.arange(len(shown))[::-1]
-    for axis, (level, row) in zip(axes, levels.items(), strict=False):
+    for axis, (level, row) in zip(axes, levels.items(), strict=True):
         real, imagined = zip(*(_sides(row, name) for name in shown), strict=True)
         axis.hlines(place, real, imagined, color=PALE, linewidth=2.0)
         axis.plot(real, place, "o", color=BLUE, markersize=5.5, label="simulator")
         axis.plot(imagined, place, "D", markerfacecolor="none", markeredgecolor=RED, markersize=5.5, label="dream")
-        axis.axvline(0.0, color=LINE, linewidth=0.8)
+        axis.axvline(0.0, color=style.LINE, linewidth=0.8)
         axis.set_yticks(place, [style.term_name(name) for name in shown])
         axis.tick_params(labelsize=8.5)
         style.draw_title(axis, level)
-    for axis in axes[len(levels) :]:
-        axis.set_visible(False)
-    for axis in axes[max(0, len(levels) - columns) : len(levels)]:
-        axis.tick_params(labelbottom=True)
     figure.supxlabel("weighted reward per second of life", fontsize=10)
     style.shared_legend(figure, axes[0], "outside upper right", 2)
     return figure
@@ -212,18 +172,14 @@ def training_curves(panels: Mapping[str, Mapping[str, Curve]], step_label: str) 
     Args:
         panels: title -> label of a line -> (steps, values).
     """
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = style.new_figure(3.4 * columns, 2.5 * rows + 0.2, rows, columns)
-    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+    figure, axes = style.panels(len(panels), 3, 3.4, 2.5, (0.0, 0.2))
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         for i, (label, (steps, values)) in enumerate(lines.items()):
-            axis.plot(steps, values, ("-", "--", ":")[i % 3], color=(BLUE, ORANGE, GREEN)[i % 3], linewidth=1.6, label=label)
+            axis.plot(steps, values, linewidth=1.6, label=label, **style.look(i) | {"marker": None})
         if len(lines) > 1:
             style.draw_legend(axis)
         axis.set_xlabel(step_label)
         style.draw_title(axis, title)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
     return figure
 
 
@@ -235,7 +191,7 @@ def return_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     entries = [(NAMES[name], deployment.get(name), "ours") for name in ("deterministic", "sampled")]
     if number(report, "imagination", "gap", "return") is not None:
         entries.append(("this policy, in the dream", report["imagination"], "imagined"))
-    entries += [(f"behaviour: {level}", behaviour[level], "behaviour") for level in best_first]
+    entries += [(f"deployed again: {level}", behaviour[level], "behaviour") for level in best_first]
     entries += [(NAMES[name], deployment.get(name), "reference") for name in ("clone", "standing_still")]
     return [
         {"name": name, "return": value, "standard_error": number(summary or {}, "standard_error", "return"), "kind": kind}
@@ -258,8 +214,7 @@ def survival_lines(figure_data: Mapping[str, Any]) -> dict[str, list[float]]:
 def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapping[str, Curve]) -> dict[str, bytes]:
     """Return the PNG of every figure that there are data for."""
     dynamics, tracking = report["dynamics"], figure_data.get("tracking")
-    members, levels = dynamics.get("num_members") or 0, (report.get("dream_reality") or {}).get("levels")
-    drawn: dict[str, Figure] = {}
+    levels, drawn = (report.get("dream_reality") or {}).get("levels"), dict[str, Figure | None]()
     if dynamics.get("curve"):
         errors = {k: error for k, error in dynamics["normalized_error"].items() if error is not None}
         drawn["error_by_horizon"] = error_by_horizon(dynamics["curve"], errors, dynamics.get("standard_error") or {})
@@ -267,9 +222,8 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["error_by_field"] = error_by_field(dynamics["by_field"])
     if figure_data.get("example_rollout"):
         drawn["rollout_against_truth"] = rollout_against_truth(figure_data["example_rollout"])
-    if figure_data.get("uncertainty_points") and members > 1:
-        ranks = dynamics["epistemic_correlation"]["spearman"]
-        drawn["uncertainty_against_error"] = uncertainty_against_error(figure_data["uncertainty_points"], ranks)
+    if (dynamics.get("num_members") or 0) > 1 and (points := figure_data.get("uncertainty_points")):
+        drawn["uncertainty_against_error"] = disagreement_against_error(points, dynamics["ranking"])
     if tracking:
         correlation = report["deployment"]["deterministic"]["command_correlation"]
         drawn["command_tracking"] = command_tracking(tracking["command"], tracking["velocity"], correlation)
@@ -285,4 +239,4 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
     ):
         if panels := curves.panels(logged, wanted):
             drawn[name] = training_curves(panels, label)
-    return {name: style.png(figure) for name, figure in drawn.items()}
+    return style.pngs(drawn)

@@ -1,42 +1,66 @@
 """Write a run's report: ``report.json`` with stable keys, the figures, and ``report.html`` that explains itself.
 
-Results are one mapping, put together from :mod:`rwmu.measure.measure` and what the run knows:
+Results are one mapping, put together from :mod:`rwmu.measure.model`, :mod:`rwmu.measure.deploy` and what the run knows:
 
 - ``experiment``, ``seed``, ``wall_clock_s``, ``stages`` (name -> s), ``provenance`` (anything plain);
-- ``dataset`` (:func:`rwmu.measure.dataset.dataset_statistics`), ``dynamics``, ``deployment``, ``imagination``
-  (:mod:`rwmu.measure.measure`), ``dream_reality`` (:func:`rwmu.measure.dream_check.dream_reality`);
+- ``dataset`` (:func:`rwmu.measure.dataset.dataset_statistics`), ``dynamics``, ``deployment``, ``imagination``, ``dream_reality``
+  (:func:`rwmu.measure.dream_check.dream_reality`);
 - ``video``: a path, or None; ``missing``: part -> a sentence on why it is absent;
 - ``figure_data``: what only figures need; kept in ``figure_data.json``, not in the report.
 
-Any part may be absent: the report says so. The stable keys are always there, null where nothing was measured.
+Any part may be absent: the report says so. The stable keys are always there, null where nothing was measured. An exploit diagnostic
+that lies in the run's folder has its say among the answers, ``verdicts``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rwmu.files import json_ready, write_json
 from rwmu.measure.rollout_error import HORIZONS
-from rwmu.report import page
+from rwmu.report import page, verdicts
+from rwmu.report.questions import Verdict
 from rwmu.report.run import content, curves, figures
 
 STABLE_DEPLOYMENT = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction", "episode_length_s")
+EXPLOIT = Path("diagnostics") / "exploit.json"
+_LINKS = {
+    "settings": "config.yaml",
+    "world model": "checkpoints/dynamics.pt",
+    "policy": "checkpoints/policy.pt",
+    "is its uncertainty calibrated?": "calibration/calibration.html",
+    "was the model exploited?": "diagnostics/exploit.html",
+}
 
 
-def build_report(results: Mapping[str, Any], run_dir: Path | str) -> None:
-    """Write ``report.json``, ``figure_data.json``, ``figures/*.png`` and ``report.html`` into ``run_dir``."""
+def build_report(results: Mapping[str, Any], run_dir: Path | str) -> list[Verdict]:
+    """Write ``report.json``, ``figure_data.json``, ``figures/*.png`` and ``report.html`` into ``run_dir``; returns the answers."""
     run_dir = Path(run_dir)
     plain = json_ready(results)
     figure_data = plain.pop("figure_data", None) or {}
     report = with_stable_keys(plain)
-    write_json(run_dir / "report.json", report)
+    answers = verdicts.of_run(report, read(run_dir / EXPLOIT))
+    write_json(run_dir / "report.json", {**report, "verdicts": [asdict(answer) for answer in answers]})
     write_json(run_dir / "figure_data.json", figure_data, indent=None)
     images = figures.draw(report, figure_data, curves.read_curves(run_dir))
-    body = content.body(report, images, run_dir)
+    links = {words: address for words, address in _LINKS.items() if (run_dir / address).is_file()}
+    body = content.body(report, images, run_dir, answers, links)
     pngs = {run_dir / "figures" / f"{name}.png": png for name, png in images.items()}
     page.write(run_dir / "report.html", f"rwmu: {report['experiment']}", body, pngs)
+    return answers
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return the results of another page of the run; None where it has not been made, or by another version."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if ("verdicts" in found and not found["verdicts"]) or "tones" in found["verdicts"][0] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def with_stable_keys(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import torch
 from rwmu.errors import ConfigError, DataError
 from rwmu.files import json_ready
 from rwmu.measure.calibration import ranking, scale
-from rwmu.measure.calibration.measure import measure_calibration
+from rwmu.measure.calibration.measure import measure_calibration, near_dimensions
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import follow_stretches, kept_steps
 from rwmu.measure.windows import Selection, true_window
-from rwmu.report.verdicts.calibration import judge
+from rwmu.report import verdicts
 from rwmu.uncertainty.estimates import uncertainty_estimate
 from rwmu.uncertainty.recalibration import recalibration_from_dict
 from tests.fakes import known_world_model, random_episodes
@@ -29,13 +29,14 @@ def selections(terminated=(1, 3, 7), episodes=None):
 
 
 def judged(*arguments):
+    """Return what was measured, and question -> verdict."""
     found = measure_calibration(*arguments)
-    return found | {"verdict": judge(found)}
+    return found, dict(zip(("knows", "scale", "recalibrated", "known_world", "falls"), verdicts.of_calibration(found), strict=True))
 
 
 @pytest.fixture(scope="module")
 def measured():
-    return judged(known_world_model(3), *selections(), SETTINGS)
+    return measure_calibration(known_world_model(3), *selections(), SETTINGS)
 
 
 def test_everything_promised_is_there_and_is_plain(measured):
@@ -48,15 +49,12 @@ def test_everything_promised_is_there_and_is_plain(measured):
         for table in measured["scale"][forecast].values():
             assert sorted(table, key=int) == horizons
             assert all(set(cells) == set(scale.CELLS) for cells in table.values())
-        steps = measured["coverage_by_step"][forecast]["raw"]["steps"]
-        assert steps == sorted(set(steps))
-        assert {1, 4, 12} <= set(steps)
     assert list(measured["scale"]["members"]["raw"]) == ["1"]
     assert measured["test"]["episodes"] == 10
     assert measured["test"]["falls"] == 3
     assert measured["calibration"]["episodes"] == 20
     assert len(measured["by_dimension"]["columns"]) == len(measured["by_dimension"]["4"]["error"]) == 45
-    assert set(measured["falls"]) == {"disagreement", "noise_estimate", "termination_head"}
+    assert set(measured["falls"]) == {"disagreement", "noise_estimate", "termination_head", "tilt"}
 
 
 def test_recalibration_by_dimension_is_fitted_to_each_and_said(measured):
@@ -75,14 +73,24 @@ def test_a_horizon_that_no_episode_reaches_says_so(measured):
     text = measured["ranking"]["400"]["rank"]["text"]
     assert text == "not measured: 4 + 400 rows are needed, but the longest test episode has 60 (0 independent trajectories)"
     assert measured["scale"]["sampled"]["isotonic"]["400"]["crps"]["text"] == text
-    assert measured["verdict"]["by_horizon"]["400"] == "not known"
 
 
 def test_a_constant_disagreement_ranks_nothing(measured):
     # Members of the known model part by their drift alone, the same everywhere, up to rounding.
     row = measured["ranking"]["4"]["rank"]
     assert row["value"] is None or abs(row["value"]) < 0.5
-    assert measured["verdict"]["ranking"]["4"] is not True
+    assert verdicts.knows(measured["ranking"]).tones["at 4 steps"] != "good"
+
+
+def test_what_an_average_over_dimensions_hides_is_counted():
+    table = {
+        "columns": ["a", "b", "c"],
+        "4": {"coverage_683_raw": [0.7, 0.99, 0.6], "coverage_683_recalibrated": "not measured: x"},
+    }
+    found = near_dimensions(table, "4")
+    assert found["raw"] == {"near": 2, "of": 3, "worst": "b", "coverage": 0.99, "method": "raw"}
+    assert found["recalibrated"] is None
+    assert near_dimensions(table, "8") == {"raw": None, "recalibrated": None}
 
 
 def test_errors_of_a_dream_are_those_of_the_known_model():
@@ -103,11 +111,12 @@ def test_errors_of_a_dream_are_those_of_the_known_model():
 def test_without_a_calibration_split_only_the_raw_scale_is_measured():
     test, calibration = selections()
     for none in (None, Selection(calibration.episodes, torch.arange(0))):
-        found = judged(known_world_model(3), test, none, FAST)
+        found, answers = judged(known_world_model(3), test, none, FAST)
         assert found["calibration"] is None
         assert found["scale"]["sampled"]["raw"]["4"]["coverage_683"]["value"] is not None
         assert "there is no calibration split" in found["scale"]["sampled"]["constant"]["4"]["coverage_683"]["text"]
-        assert found["verdict"]["scale_recalibrated"] == {"1": None, "4": None}
+        assert answers["recalibrated"].tone == "unknown"
+        assert "calibration split" in answers["recalibrated"].answer
 
 
 def test_recalibrations_are_handed_on_with_their_steps(measured):
@@ -135,18 +144,19 @@ def test_the_noise_that_members_expect_is_ranked_too_and_of_one_member_as_well()
     selection, _ = selections()
     stretches = follow_stretches(model, selection, (1, 4), 60, SETTINGS)
     stretches = replace(stretches, aleatoric={"mean": stretches.error * 2.0, "largest": -stretches.error})
-    cells = ranking.not_compared(stretches, 4, "one member", SETTINGS)
+    cells = ranking.ranking_at(stretches, 4, 1, SETTINGS)
     assert cells["rank"]["value"] is None
     assert cells["aleatoric_rank"]["value"] == pytest.approx(1.0)
     assert cells["aleatoric_largest_rank"]["value"] == pytest.approx(-1.0)
 
 
 def test_one_member_has_no_disagreement_not_zero():
-    found = judged(known_world_model(1), *selections(), FAST)
+    found, answers = judged(known_world_model(1), *selections(), FAST)
     assert "one member" in found["ranking"]["4"]["within_step_rank"]["text"]
     assert found["ranking"]["4"]["error"]["value"] is not None
     assert "one member" in found["falls"]["disagreement"]["5"]["text"]
-    assert "one member" in found["verdict"]["sentences"]["ranking"]
+    assert answers["knows"].tone == answers["falls"].tone == "unknown"
+    assert "one member" in answers["knows"].answer
     assert "one member" in found["by_dimension"]["4"]["rank"]
     assert found["points"] == {}
     assert found["scale"]["sampled"]["raw"]["4"]["coverage_683"]["value"] is not None
@@ -154,12 +164,12 @@ def test_one_member_has_no_disagreement_not_zero():
 
 def test_no_fall_and_few_trajectories_are_said():
     few = random_episodes([40, 30])
-    found = judged(known_world_model(3), *selections(episodes=few), FAST)
-    assert found["falls"]["disagreement"]["10"]["reason"] == "no test episode ends in a fall"
+    found, answers = judged(known_world_model(3), *selections(episodes=few), FAST)
+    assert found["falls"]["disagreement"]["10"]["value"] is None
     cell = found["scale"]["sampled"]["raw"]["1"]["coverage_683"]
     assert cell["value"] is not None
     assert "5 independent trajectories are needed" in cell["text"]
-    assert found["verdict"]["scale_raw"]["1"] is None  # a number, but too few to judge it by
+    assert answers["scale"].tone == "unknown", "a number, but too few to judge it by"
 
 
 def test_episodes_of_another_robot_are_refused():

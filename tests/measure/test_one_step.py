@@ -1,13 +1,14 @@
 """Heads, foresight of falls and diversity: numbers worked by hand, or from the package's own metrics."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from rwmu.measure.calibration.diversity import diversity_cells
-from rwmu.measure.calibration.one_step import WITHIN, OneStep, fall_cells, fall_rows, foresight, head_cells, predict_one_step
 from rwmu.measure.calibration.settings import CalibrationSettings
+from rwmu.measure.one_step import WITHIN, OneStep, fall_cells, fall_rows, falls_judged, foresight, head_cells, predict_one_step
 from rwmu.measure.windows import Selection
 from rwmu.records import Prediction
 from rwmu.uncertainty.estimates import epistemic
@@ -34,6 +35,8 @@ def one_step(members=3, number=200, episodes=10, falls=(0, 4), seed=0):
         contact=(torch.rand(number, 2, generator=generator) > 0.5).float(),
         termination=(fallen & (countdown == 1)).float()[:, None],
         episode=episode,
+        row=torch.arange(number),
+        tilt=before[:, 0],
         steps=torch.where(fallen, countdown, -1),
     )
 
@@ -45,6 +48,9 @@ def test_every_row_after_a_history_is_predicted_once_and_knows_its_fall():
     assert rows.episode.tolist() == [0] * 26 + [2] * 17
     assert rows.steps.tolist() == [-1] * 26 + list(range(17, 0, -1))
     assert rows.termination[:, 0].tolist() == [0.0] * 42 + [1.0]
+    assert falls_judged(rows) == 1
+    assert rows.row.tolist() == [*range(4, 30), *range(37, 54)]
+    assert torch.equal(rows.tilt, episodes.state[rows.row - 1, 8]), "z of the gravity direction, where it stands in the state"
     normal = known_world_model(2).normalizer.normalize(episodes.state)
     torch.testing.assert_close(rows.truth[:26], normal[4:30])
     torch.testing.assert_close(rows.before[26:], normal[33 + 3 : 33 + 20])
@@ -89,7 +95,7 @@ def test_a_head_without_positive_rows_has_no_recall():
 def test_foresight_of_falls_is_the_area_under_the_curve(within):
     rows = one_step(falls=(0, 2, 4, 5))
     score = torch.randn(200, generator=torch.Generator().manual_seed(3)).mul(2).round() + (rows.steps > 0)  # with ties
-    cell = foresight(score, rows.steps, rows.episode, within, SETTINGS)
+    cell = foresight(score, rows.steps, rows.episode, SETTINGS)[str(within)]
     if within == 25:  # every row of a fallen episode of 20 rows counts
         assert cell["trajectories"] == 10
     assert cell["value"] == pytest.approx(float(fall_foresight(score, rows.steps, within)), abs=1e-6)
@@ -97,11 +103,9 @@ def test_foresight_of_falls_is_the_area_under_the_curve(within):
 
 
 def test_no_fall_and_one_member_are_said_plainly():
-    cells = fall_cells(one_step(falls=()), SETTINGS)
-    assert {cell["text"] for cell in cells["disagreement"].values()} == {
-        "not measured: no test episode ends in a fall (10 independent trajectories)"
-    }
-    cells = fall_cells(one_step(members=1), SETTINGS)
+    cells = fall_cells(one_step(falls=()), epistemic, SETTINGS)
+    assert {(cell["value"], cell["trajectories"]) for cell in cells["disagreement"].values()} == {(None, 10)}
+    cells = fall_cells(one_step(members=1), epistemic, SETTINGS)
     assert all("one member" in cell["text"] for cell in cells["disagreement"].values())
     assert cells["termination_head"]["5"]["value"] is not None
     assert cells["noise_estimate"]["5"]["value"] == pytest.approx(0.5), "the same noise everywhere"
@@ -112,7 +116,7 @@ def test_noise_that_grows_before_falls_foresees_them_of_one_member_too():
     rows = one_step(members=1)
     near = ((rows.steps >= 1) & (rows.steps <= 5)).float()
     rows = replace(rows, prediction=replace(rows.prediction, log_std=rows.prediction.log_std + near[None, :, None]))
-    assert fall_cells(rows, SETTINGS)["noise_estimate"]["5"]["value"] == pytest.approx(1.0)
+    assert fall_cells(rows, epistemic, SETTINGS)["noise_estimate"]["5"]["value"] == pytest.approx(1.0)
 
 
 def test_rows_to_pair_two_models_hold_every_row_before_a_fall():
@@ -135,3 +139,16 @@ def test_diversity_is_that_of_the_metrics():
         assert cells[name]["low"] <= cells[name]["value"] <= cells[name]["high"]
     # Independent errors of std 0.2 differ by 0.2 sqrt(2).
     assert cells["disagreement"]["value"] == pytest.approx(0.2 * 2**0.5, rel=0.1)
+
+
+def test_scores_of_known_members_are_those_worked_by_hand():
+    # Members add 0.1 and 0.2 to each of 45 columns of a state that stays as it is.
+    episodes = random_episodes([30])
+    episodes.state[:] = episodes.state[0].clone()
+    model = known_world_model(2, 4, drift=0.1, termination_logit=math.log(0.2 / 0.8))
+    rows = predict_one_step(model, Selection(episodes, torch.tensor([0])))
+    scores = rows.scores(epistemic)
+    # The unbiased std of two numbers 0.1 apart is 0.1 / sqrt(2).
+    torch.testing.assert_close(scores["disagreement"], torch.full((26,), 45 * 0.1 / math.sqrt(2.0)), atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(rows.error(), torch.full((26,), math.sqrt((0.01 + 0.04) / 2.0)), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(scores["termination_head"], torch.full((26,), 0.2))

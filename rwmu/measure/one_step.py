@@ -1,0 +1,165 @@
+"""What a model says of each row of true episodes one step ahead, and whether that is right: the heads, the foresight of falls.
+
+A score belongs to the row *from* which is forecast: all that it rests on is known there, but the error, which the next row shows.
+So a fall is foreseen 1 step before it, and the fallen row itself, from which nothing follows, has no score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rwmu.dynamics.unroll import predict_rows
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.imagination.rehearsal import covering_starts
+from rwmu.measure.cells import Cell, Resampling, from_sums, nothing, share, shortened
+from rwmu.measure.windows import BATCH, Selection, evenly, true_window
+from rwmu.records import Prediction
+from rwmu.robots.layout import StateLayout
+from rwmu.uncertainty.estimates import Estimate, aleatoric
+from rwmu.uncertainty.functional import falls
+from rwmu.uncertainty.functional.calibration import binned_error, probability_bins
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
+from rwmu.uncertainty.resampling import places, trajectory_sums
+
+WITHIN = (1, 5, 10, 25)  # steps before a fall
+NO_FALL = "there is no fall with a scored row before it"
+_CHUNK = 16  # rows predicted, teacher-forced, after each history
+_BINS = 15  # of the heads' calibration error
+_OTHERS = 1500  # rows far from falls that are handed on
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """Teacher-forced predictions of N rows, normalised.
+
+    Attributes:
+        prediction: of the rows, ``[E, N, .]``. before, truth: ``[N, D]``, the row before and the row itself.
+        contact: ``[N, C]``, termination: ``[N, 1]``, true flags.
+        episode, row: ``[N]`` int64, of the dataset. tilt: ``[N]``, z of the gravity direction in the row before; -1 upright.
+        steps: ``[N]``, steps from the row before to the fall that ends the episode, -1 where none does.
+        data_hash: of the dataset.
+    """
+
+    prediction: Prediction
+    before: Tensor
+    truth: Tensor
+    contact: Tensor
+    termination: Tensor
+    episode: Tensor
+    row: Tensor
+    tilt: Tensor
+    steps: Tensor
+    data_hash: str = ""
+
+    def error(self) -> Tensor:
+        """Return the root mean square error over dimensions and members, each of which imagination may follow, ``[N]``."""
+        return (self.prediction.mean - self.truth).square().mean((0, 2)).sqrt()
+
+    def scores(self, estimate: Estimate) -> dict[str, Tensor]:
+        """Return what may foretell a fall, ``[N]`` each; the tilt needs no model, and is what the others must beat."""
+        return {
+            "disagreement": estimate(self.prediction),
+            "noise_estimate": aleatoric(self.prediction),
+            "termination_head": self.prediction.termination.sigmoid().mean(dim=0)[:, 0],
+            "tilt": self.tilt,
+        }
+
+
+@torch.no_grad()
+def predict_one_step(world_model: WorldModel, selection: Selection, number: int | None = None) -> OneStep:
+    """Predict rows of the episodes from the true rows before them, at least H of these, in at most ``number`` windows."""
+    episodes, history = selection.episodes, world_model.history
+    # Evenly chosen, so that rows before falls stay as rare as they are.
+    starts = covering_starts(episodes.lengths, selection.ids, history, _CHUNK, number)
+    predictions: list[Prediction] = []
+    columns: list[tuple[Tensor, ...]] = []
+    for batch in torch.split(starts, BATCH):
+        window, within = true_window(world_model, episodes, batch, history + _CHUNK)
+        counts = within[:, history:]
+        predicted = predict_rows(world_model.dynamics, window, history)  # [E, B, chunk, .]
+        predictions.append(predicted.map(lambda tensor, counts=counts: tensor[:, counts]))
+        rows = batch[:, None] + torch.arange(history, history + _CHUNK)
+        columns.append((window.state[0, :, history - 1 : -1][counts], window.state[0, :, history:][counts], rows[counts]))
+    before, truth, row = (torch.cat(parts) for parts in zip(*columns, strict=True))
+    episode = episodes.episode_of_row[row]
+    last = (episodes.offsets + episodes.lengths - 1)[episode]
+    layout = StateLayout.from_description(episodes.attributes["layout"])
+    names = ("mean", "log_std", "contact", "termination")
+    return OneStep(
+        prediction=Prediction(*(torch.cat([getattr(part, name) for part in predictions], dim=1) for name in names)),
+        before=before,
+        truth=truth,
+        contact=episodes.contact[row].float(),
+        termination=episodes.termination[row].float().unsqueeze(-1),
+        episode=episode,
+        row=row,
+        tilt=layout.part(episodes.state[row - 1], "projected_gravity")[:, 2],
+        steps=torch.where(episodes.termination[last], last - row + 1, falls.NO_FALL),
+        data_hash=episodes.content_hash(),
+    )
+
+
+# -- heads ------------------------------------------------------------------------------------------------------------------
+
+
+def head_cells(probability: Tensor, truth: Tensor, episode: Tensor, how: Resampling) -> dict[str, Cell]:
+    """Return ``calibration_error``, ``recall``, ``precision`` (threshold 0.5) and ``base_rate`` of heads ``[N, C]``, pooled."""
+    probability, truth = probability.double(), truth.double()
+    found = (probability >= 0.5).double()
+    hits = (found * truth).sum(dim=1)
+    ones = torch.full_like(hits, truth.shape[1])
+    by_row = probability_bins(probability, truth, torch.ones_like(truth, dtype=torch.bool), _BINS)  # [3, N, bins]
+    bins = trajectory_sums(by_row.movedim(0, 1).flatten(1), episode)
+    return {
+        "calibration_error": from_sums(lambda total: binned_error(total.reshape(-1, 3, _BINS).movedim(1, 0)), bins, how),
+        "recall": share(hits, truth.sum(dim=1), episode, how, "no positive row, so nothing to be found"),
+        "precision": share(hits, found.sum(dim=1), episode, how, "never predicted, so no prediction to be right"),
+        "base_rate": share(truth.sum(dim=1), ones, episode, how),
+    }
+
+
+def heads(rows: OneStep, how: Resampling) -> dict[str, dict[str, Cell]]:
+    """Judge the contact and the termination head by the mean probability of the members."""
+    logits = {"contact": rows.prediction.contact, "termination": rows.prediction.termination}
+    truths = {"contact": rows.contact, "termination": rows.termination}
+    return {name: head_cells(logits[name].sigmoid().mean(dim=0), truths[name], rows.episode, how) for name in logits}
+
+
+# -- falls ------------------------------------------------------------------------------------------------------------------
+
+
+def foresight(score: Tensor, steps: Tensor, episode: Tensor, how: Resampling) -> dict[str, Cell]:
+    """Return the AUROC of ``score [N]`` for a fall within each of ``WITHIN`` steps.
+
+    Args:
+        steps: ``[N]`` before a fall. episode: ``[N]``, which independent episode (or start) each row is of.
+    """
+    if not bool((steps >= 0).any()):
+        return nothing(map(str, WITHIN), NO_FALL, how, places(episode)[1])
+    settings = (how.level, how.resamples, how.seed)
+    return {str(within): falls.foresight(score, steps, episode, within, *settings).plain() for within in WITHIN}
+
+
+def fall_cells(rows: OneStep, estimate: Estimate, how: Resampling) -> dict[str, dict[str, Cell]]:
+    """Return the foresight of falls of each score: the disagreement, the expected noise, the termination head, the bare tilt."""
+    table = {name: foresight(score, rows.steps, rows.episode, how) for name, score in rows.scores(estimate).items()}
+    if rows.prediction.num_members == 1:
+        table["disagreement"] = nothing(table["disagreement"], ONE_MEMBER, how, places(rows.episode)[1])
+    return table
+
+
+def falls_judged(rows: OneStep, within: int = 5) -> int:
+    """Return how many falls have a row at most so many steps before them that was scored."""
+    return len(torch.unique(rows.episode[(rows.steps >= 1) & (rows.steps <= within)]))
+
+
+def fall_rows(rows: OneStep, estimate: Estimate) -> dict[str, Any]:
+    """Return every row within 25 steps of a fall and some others, to pair two models by episode."""
+    near = (rows.steps >= 0) & (rows.steps <= max(WITHIN))
+    chosen = torch.cat([near.nonzero()[:, 0], evenly((~near).nonzero()[:, 0], _OTHERS)]).sort().values
+    table: dict[str, Any] = {name: shortened(score[chosen]) for name, score in rows.scores(estimate).items()}
+    return table | {"steps": rows.steps[chosen].tolist(), "episode": rows.episode[chosen].tolist()}
