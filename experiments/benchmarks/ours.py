@@ -1,12 +1,14 @@
-"""What the benchmark measures of this project: the same two steps as in plain.py, by ``rwmu.dynamics``."""
+"""What the benchmark measures of this project: the same two steps as in plain.py, and the package's own, by ``rwmu.dynamics``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest import mock
 
 import torch
 
 from experiments.benchmarks.plain import LARGEST_NORM, LEARNING_RATE, WEIGHT_DECAY, Kind, Sizes, random_rows
+from rwmu.dynamics import recurrent_rollout
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule, clip_gradient_norm_per_member
@@ -46,6 +48,47 @@ def loss_settings(sizes: Sizes) -> LossSettings:
         feedback="sample",
         history_burn_in=0,
     )
+
+
+LAPTOP = Sizes(hidden=128, layers=1, history=16)  # of ``scale=laptop``; the forecast grows up to 32
+
+
+def default_step(kind: Kind, sizes: Sizes, batch: int, at_once: bool, device: str = "cpu") -> Callable[[], None]:
+    """Return a function that trains on one batch as the package does by default: every member on windows of its own.
+
+    Args:
+        at_once: whether the forecast is the one operation of ``rwmu.dynamics.mean_forecast``, or a loop under automatic
+            differentiation.
+    """
+    model = ENSEMBLES[kind](
+        sizes.state,
+        sizes.action,
+        sizes.contact,
+        sizes.members,
+        hidden_size=sizes.hidden,
+        num_layers=sizes.layers,
+        head_hidden_size=sizes.head,
+        side_head_hidden_size=sizes.head // 2,
+    ).to(device)
+    weights = {"state": 1.0, "history": 0.5, "bound": 0.0, "contact": 20.0, "termination": 20.0}
+    module = DynamicsModule(
+        model, LossSettings(history=sizes.history, weights=weights, history_burn_in=sizes.history // 4), max_steps=1
+    )
+    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign, assignment]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    own = [random_rows(sizes, batch, device, seed) for seed in range(sizes.members)]
+    rows = Batch(Window(*(torch.stack(tensors) for tensors in zip(*own, strict=True))))
+
+    def step() -> None:
+        module.gradients(rows, Noise())
+        clip_gradient_norm_per_member(model, LARGEST_NORM, sizes.members)
+        optimizer.step()
+
+    def step_by_loop() -> None:
+        with mock.patch.object(recurrent_rollout, "_base_to_unroll", return_value=None):
+            step()
+
+    return step if at_once else step_by_loop
 
 
 def training_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu") -> Callable[[], None]:

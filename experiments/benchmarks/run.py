@@ -1,8 +1,9 @@
 """Measure training and imagination of both ensembles against a plain implementation, and the speed of the embedded simulator.
 
     python -m experiments.benchmarks.run dynamics      # dynamics.json and the README's table; twenty minutes on one core
+    python -m experiments.benchmarks.run forecast      # forecast.json and its table; a minute
     python -m experiments.benchmarks.run simulator     # simulator.json
-    python -m experiments.benchmarks.run summarise     # the README's table of dynamics.json
+    python -m experiments.benchmarks.run summarise     # the README's tables of both
 
 Every figure comes with its operations and its fraction of the fastest matrix product measured in the same run, at the same threads
 and precision. The file is written anew after every figure, so an interrupted run keeps what it has.
@@ -15,7 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -44,6 +45,7 @@ AIMS = {("training", "shared", "256"): 3.5, ("training", "shared", "1024"): 3.5,
 AIMS |= {("training", "independent", amount): 1.05 for amount in ("256", "1024")}
 AIMS |= {("imagination", "shared", amount): 1.35 for amount in ("1024", "4096")}
 AIMS |= {("imagination", "independent", amount): 1.8 for amount in ("1024", "4096")}
+WAYS = ("loop", "at_once")  # of making a forecast
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,37 @@ def measure_time(phase: str, kind: Kind, plan: Plan, amount: int, device: str, p
         figures[name] = {"seconds": seconds, "cpu_seconds": timing.quartiles(times[name].cpu), "flop": flops}
         figures[name]["fraction_of_gemm_peak"] = flops / seconds["median"] / peak
     return figures | {"plain_over_ours": timing.ratio(times["plain"].clock, times["ours"].clock)}
+
+
+def measure_forecasts(sizes: Sizes, batch: int, forecasts: tuple[int, ...], rounds: tuple[int, int]) -> dict[str, Any]:
+    """Time the package's default training step with the forecast as one operation and as a loop, in turns."""
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "versions": {name: versions()[name] for name in ("python", "torch", "rwmu")},
+        "commit": commit(),
+        "changed_since_commit": bool(difference()),
+        "training": {},
+    }
+    for kind, forecast in product(KINDS, forecasts):
+        steps = {name: ours.default_step(kind, replace(sizes, forecast=forecast), batch, name == "at_once") for name in WAYS}
+        times = timing.interleave(steps, rounds)
+        cell: dict[str, Any] = {name: timing.quartiles(times[name].clock) for name in WAYS}
+        cell |= {"rounds": len(times["loop"].cpu), "loop_over_at_once": timing.ratio(times["loop"].cpu, times["at_once"].cpu)}
+        results["training"].setdefault(kind, {})[str(forecast)] = cell
+    return results
+
+
+def forecast_table(results: Mapping[str, Any]) -> list[str]:
+    """Return one row a cell of forecast.json."""
+
+    def rows() -> Iterator[list[str]]:
+        for kind, cells in results["training"].items():
+            for steps, cell in cells.items():
+                faster = cell["loop_over_at_once"]
+                times = f"{faster['median']:.2f} ({faster['lower_quartile']:.2f}-{faster['upper_quartile']:.2f})"
+                yield [kind, steps, *(f"{1000 * cell[name]['median']:.0f}" for name in WAYS), times]
+
+    return markdown(["ensemble", "forecast", "loop, ms", "one operation, ms", "times faster (quartiles)"], rows())
 
 
 def measure_memory(phase: str, kind: Kind, plan: Plan, amount: int, device: str) -> dict[str, Any]:
@@ -131,9 +164,11 @@ def table(results: Mapping[str, Any]) -> list[str]:
 
 
 def summarise() -> None:
-    """Write the table of dynamics.json into README.md beside it."""
-    lines, readme = table(json.loads((HERE / "dynamics.json").read_text())), HERE / "README.md"
-    write_text(readme, with_part(readme.read_text(), "results", COMMAND, lines))
+    """Write the tables of dynamics.json and forecast.json into README.md beside them."""
+    readme = HERE / "README.md"
+    for part, name, lines in (("results", "dynamics", table), ("forecast", "forecast", forecast_table)):
+        found = json.loads((HERE / f"{name}.json").read_text())
+        write_text(readme, with_part(readme.read_text(), part, COMMAND, lines(found)))
 
 
 # -- the simulator ----------------------------------------------------------------------------------------------------------------
@@ -170,7 +205,7 @@ def simulator() -> dict[str, int]:
 def main(command_line: list[str] | None = None) -> None:
     """Measure what the command line names, or write the table of what has been measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("dynamics", "simulator", "summarise"))
+    parser.add_argument("what", choices=("dynamics", "forecast", "simulator", "summarise"))
     parser.add_argument("--output", type=Path, help="instead of the committed file")
     parser.add_argument("--quick", action="store_true", help="a few seconds at toy sizes, to see that everything works")
     parser.add_argument("--device", default="cpu")
@@ -183,6 +218,10 @@ def main(command_line: list[str] | None = None) -> None:
         write_json(given.output or HERE / "simulator.json", {"control_steps_per_cpu_second": simulator()}, indent=1)
     elif given.what == "dynamics":
         measure(QUICK if given.quick else FULL, given.output or HERE / "dynamics.json", given.device)
+    elif given.what == "forecast":
+        quick = replace(TOY, layers=1), 4, (2,), (2, 2)
+        found = measure_forecasts(*(quick if given.quick else (ours.LAPTOP, 32, (8, 32), (7, 15))))
+        write_json(given.output or HERE / "forecast.json", found)
     if given.what != "simulator" and given.output is None:
         summarise()
 

@@ -52,14 +52,10 @@ class SequenceGRU(torch.autograd.Function):
             projected = flat.view(groups, -1, rows, 3 * width)
             for t in range(chunk.start, chunk.stop):
                 of_input = projected[:, t - chunk.start]
-                gates = torch.bmm(hidden, recurrence)
-                gates[..., : 2 * width].add_(of_input[..., : 2 * width]).sigmoid_()
-                recurrent_n = gates[..., 2 * width :].add_(bias_n)
-                candidate = torch.addcmul(of_input[..., 2 * width :], gates[..., :width], recurrent_n)
-                fast_tanh(candidate, out=candidate)
-                hidden = torch.lerp(candidate, hidden, gates[..., width : 2 * width], out=outputs[:, t])
+                cell = advance_cell(of_input, hidden, recurrence, bias_n, outputs[:, t])
+                hidden = outputs[:, t]
                 if keep:
-                    kept += (gates, candidate)
+                    kept += cell
         if last == steps:
             return outputs, hidden.clone(), outputs.new_empty(groups, 0), *kept
         return outputs[:, steps - last :].contiguous(), hidden.clone(), outputs, *kept
@@ -91,8 +87,8 @@ class SequenceGRU(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], last: int, keep: bool, *tensors: Tensor) -> tuple[Any, Any]:  # noqa: D102
-        outputs = SequenceGRU.apply(last, keep, *_fold_members(info.batch_size, in_dims[2:], tensors))  # type: ignore[no-untyped-call]
-        return _unfold_members(info.batch_size, outputs), (0,) * len(outputs)
+        outputs = SequenceGRU.apply(last, keep, *fold_members(info.batch_size, in_dims[2:], tensors))  # type: ignore[no-untyped-call]
+        return unfold_members(info.batch_size, outputs), (0,) * len(outputs)
 
 
 class _SequenceGRUGradient(torch.autograd.Function):
@@ -133,7 +129,7 @@ class _SequenceGRUGradient(torch.autograd.Function):
                     grad_hidden = torch.add(grad_hidden, grad_outputs[:, t - unseen], out=out)
                 previous = outputs[:, t - 1] if t else initial
                 before = grads[:, t - chunk.start]
-                through = _cell_gradient(grad_hidden, previous, kept[2 * t], kept[2 * t + 1], before)
+                through = cell_gradient(grad_hidden, previous, kept[2 * t], kept[2 * t + 1], before)
                 if t or need_hidden:
                     grad_hidden = torch.baddbmm(through, before[..., width:], weight_hh)
             flat = grads.flatten(1, 2)
@@ -163,12 +159,32 @@ class _SequenceGRUGradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        folded = _fold_members(info.batch_size, in_dims[2:], arguments[2:])
+        folded = fold_members(info.batch_size, in_dims[2:], arguments[2:])
         gradients = _SequenceGRUGradient.apply(*arguments[:2], *folded)  # type: ignore[no-untyped-call]
-        return _unfold_members(info.batch_size, gradients), (0,) * 6
+        return unfold_members(info.batch_size, gradients), (0,) * 6
 
 
-def _cell_gradient(grad_hidden: Tensor, previous: Tensor, gates: Tensor, candidate: Tensor, out: Tensor) -> Tensor:
+def advance_cell(of_input: Tensor, hidden: Tensor, recurrence: Tensor, bias_n: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    """Write the hidden state ``[N, W]`` of every group that follows ``hidden`` to ``out``.
+
+    Args:
+        of_input: ``[G, N, 3W]``, the projected input with the biases that can be added up. recurrence: ``W_h^T [G, W, 3W]``.
+        bias_n: ``[G, 1, W]``, of the recurrent part of n.
+
+    Returns:
+        What :func:`cell_gradient` needs: the gates r, z and the recurrent part of n, side by side ``[G, N, 3W]``; n ``[G, N, W]``.
+    """
+    width = hidden.shape[-1]
+    gates = torch.bmm(hidden, recurrence)
+    gates[..., : 2 * width].add_(of_input[..., : 2 * width]).sigmoid_()
+    recurrent_n = gates[..., 2 * width :].add_(bias_n)
+    candidate = torch.addcmul(of_input[..., 2 * width :], gates[..., :width], recurrent_n)
+    fast_tanh(candidate, out=candidate)
+    torch.lerp(candidate, hidden, gates[..., width : 2 * width], out=out)
+    return gates, candidate
+
+
+def cell_gradient(grad_hidden: Tensor, previous: Tensor, gates: Tensor, candidate: Tensor, out: Tensor) -> Tensor:
     """Write the gradients of one step's pre-activations (n, r, z, recurrent n) to ``out [G, N, 4W]``.
 
     Returns:
@@ -201,7 +217,7 @@ def _previous(initial: Tensor, outputs: Tensor, chunk: slice) -> Tensor:
     return torch.cat([initial[:, None], outputs[:, : chunk.stop - 1]], dim=1).flatten(1, 2)
 
 
-def _fold_members(members: int, in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
+def fold_members(members: int, in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
     """Bring the axis of ``vmap`` to the front of every ``[G, ...]`` and merge it with the groups."""
     moved = [
         tensor.expand(members, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
@@ -210,5 +226,6 @@ def _fold_members(members: int, in_dims: tuple[int | None, ...], tensors: tuple[
     return [tensor.flatten(0, 1) for tensor in moved]
 
 
-def _unfold_members(members: int, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def unfold_members(members: int, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Undo :func:`fold_members`."""
     return tuple(torch.unflatten(tensor, 0, (members, -1)) for tensor in tensors)

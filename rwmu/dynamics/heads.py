@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -54,14 +56,7 @@ class MemberMLP(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Apply each member's perceptron to its features, or all to the same ones."""
-        members = self.weight_hidden.shape[0]
-        if features.shape[0] < members:
-            # Common features: one matrix product with all members' weights side by side.
-            flat = functional.linear(features[0], self.weight_hidden.flatten(0, 1), self.bias_hidden.flatten())
-            hidden = functional.relu(torch.unflatten(flat, 1, (members, -1)).transpose(0, 1))
-        else:
-            hidden = functional.relu(affine(features, self.weight_hidden, self.bias_hidden))
-        return affine(hidden, self.weight_output, self.bias_output)
+        return side_by_side([self], features)[0]
 
     def followed(self, features: Tensor, followed: Followed) -> Tensor:
         """Apply to each row only the perceptron of the member that it follows: ``[E or 1, B, F] -> [1, B, O]``."""
@@ -73,6 +68,24 @@ class MemberMLP(nn.Module):
             hidden = functional.relu(torch.addmm(self.bias_hidden[member], own, self.weight_hidden[member].T))
             outputs.append(torch.addmm(self.bias_output[member], hidden, self.weight_output[member].T))
         return torch.cat(outputs)[followed.inverse].unsqueeze(0)
+
+
+def side_by_side(heads: Sequence[MemberMLP], features: Tensor) -> list[Tensor]:
+    """Apply perceptrons that read the same features ``[E or 1, N, F]``: one matrix product for all their hidden layers."""
+    if not heads:
+        return []
+    weights: list[Tensor] = [head.weight_hidden for head in heads]
+    biases: list[Tensor] = [head.bias_hidden for head in heads]
+    weight, bias = (parts[0] if len(heads) == 1 else torch.cat(parts, dim=1) for parts in (weights, biases))
+    members = weight.shape[0]
+    if features.shape[0] < members:
+        # Common features: one matrix product with all members' weights side by side.
+        flat = functional.linear(features[0], weight.flatten(0, 1), bias.flatten())
+        hidden = functional.relu(torch.unflatten(flat, 1, (members, -1)).transpose(0, 1))
+    else:
+        hidden = functional.relu(affine(features, weight, bias))
+    parts = torch.split(hidden, [part.shape[1] for part in weights], dim=-1)
+    return [affine(part, head.weight_output, head.bias_output) for head, part in zip(heads, parts, strict=True)]
 
 
 class Prior(nn.Module):
@@ -141,8 +154,12 @@ class StateHead(nn.Module):
 
     def predict_spread(self, features: Tensor) -> Tensor:
         """Return the log standard deviation alone."""
+        return self.bound(self.log_std(features))
+
+    def bound(self, log_std: Tensor) -> Tensor:
+        """Keep what the perceptron of the log standard deviation returns between the bounds."""
         low = self.min_log_std
-        return softly_between(self.log_std(features), low, low + self.log_delta_log_std.exp())
+        return softly_between(log_std, low, low + self.log_delta_log_std.exp())
 
     def predict_mean(self, features: Tensor, inputs: Tensor, state: Tensor) -> Tensor:
         """Return the mean alone."""

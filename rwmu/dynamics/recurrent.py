@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rwmu.dynamics.generators import member_generators
 from rwmu.dynamics.gru import GRU
-from rwmu.dynamics.heads import MemberMLP, Prior, StateHead, check_bounds
+from rwmu.dynamics.heads import MemberMLP, Prior, StateHead, check_bounds, side_by_side
 from rwmu.dynamics.losses import LossSettings, member_losses
 from rwmu.dynamics.recurrent_rollout import Features, RecurrentCarry, encode, forecast, predict, predict_for_loss
 from rwmu.dynamics.unroll import Feedback
@@ -221,21 +221,31 @@ class RecurrentEnsemble(nn.Module):
         mean, log_std = self.state_head(features.state, features.inputs, state)
         return mean, log_std
 
-    def predict_spread(self, features: Features) -> Tensor:
-        """Return the log standard deviation ``[E, N, D]`` alone."""
-        return self.state_head.predict_spread(features.state)
+    def predict_beside(self, features: Features, spread: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Predict all but the mean.
 
-    def predict_side(self, side: Tensor, followed: Followed | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return contact logits ``[E, N, C]``, termination logits ``[E, N, 1]`` and any extension ``[E, N, X]``.
+        Returns:
+            The log standard deviation ``[E, N, D]`` (``[E, N, 0]`` without ``spread``), contact logits ``[E, N, C]``, termination
+            logits ``[E, N, 1]`` and any extension ``[E, N, X]``.
+        """
+        log_std = [self.state_head.log_std] if spread else []
+        side = [self.contact_head, self.termination_head, *([] if self.extension_head is None else [self.extension_head])]
+        if features.auxiliary is None:
+            outputs = side_by_side([*log_std, *side], features.state)
+        else:
+            outputs = [*side_by_side(log_std, features.state), *side_by_side(side, features.auxiliary)]
+        if spread:
+            outputs[0] = self.state_head.bound(outputs[0])
+        else:
+            outputs.insert(0, outputs[0].new_empty(*outputs[0].shape[:-1], 0))
+        found, contact, termination, *extension = outputs
+        return found, contact, termination, extension[0] if extension else None
+
+    def predict_followed(self, side: Tensor, followed: Followed) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return contact logits ``[1, N, C]``, termination logits ``[1, N, 1]`` and any extension of the member each row follows.
 
         Args:
             side: ``Features.side``, ``[M', N, F]``.
-            followed: evaluate only the member that each row follows, and return ``[1, N, .]``.
         """
-
-        def apply(head: MemberMLP) -> Tensor:
-            outputs: Tensor = head(side) if followed is None else head.followed(side, followed)
-            return outputs
-
-        extension = None if self.extension_head is None else apply(self.extension_head)
-        return apply(self.contact_head), apply(self.termination_head), extension
+        extension = None if self.extension_head is None else self.extension_head.followed(side, followed)
+        return self.contact_head.followed(side, followed), self.termination_head.followed(side, followed), extension

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from rwmu.dynamics.gru import GRU
 from rwmu.dynamics.losses import LossSettings, split_taught
+from rwmu.dynamics.mean_forecast import MeanForecast
 from rwmu.dynamics.unroll import Feedback, feed_back
 from rwmu.records import Batch, Carry, Followed, Noise, Prediction, Rollout, TensorRecord, Window, gather
 
@@ -91,8 +94,12 @@ def predict(
     model: RecurrentEnsemble, features: Features, state: Tensor, followed: Followed | None = None, spread: bool = True
 ) -> Prediction:
     """Apply all heads to the features of ``state [M, N, D]``; with ``followed``, those of contact and termination to one member."""
+    if followed is None:
+        return Prediction(
+            model.state_head.predict_mean(features.state, features.inputs, state), *model.predict_beside(features, spread)
+        )
     mean, log_std = model.predict_state(features, state, spread)
-    return Prediction(mean, log_std, *model.predict_side(features.side, followed))
+    return Prediction(mean, log_std, *model.predict_followed(features.side, followed))
 
 
 def encode(
@@ -129,33 +136,106 @@ def forecast(
         side: ``[M', B, K - 1, F]``, features of a separate auxiliary base that has read the truth (training); None lets it read
             what is fed back.
     """
+    base = _base_to_unroll(model, history, feedback, side)
+    if base is None:
+        steps = _steps_by_loop(model, history, action, feedback, noise, member, side)
+    else:
+        steps = _steps_of_means(model, base, history, action, side)
+    features, count = steps.features, steps.mean.shape[0]
+    spread, contact, termination, extension = model.predict_beside(features, spread=steps.log_std is None)
+
+    def by_step(outputs: Tensor) -> Tensor:  # [E, K * B, .] -> [K, E, B, .]
+        return torch.unflatten(outputs, 1, (count, -1)).transpose(0, 1)
+
+    log_std = by_step(spread) if steps.log_std is None else steps.log_std
+    further = None if extension is None else by_step(extension)
+    return Rollout(steps.mean, log_std, by_step(contact), by_step(termination), steps.feedback, further)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a forecast feeds back, and what the heads beside it read.
+
+    Attributes:
+        mean: ``[K, E, B, D]``. feedback: ``[K, M, B, D]``.
+        log_std: ``[K, E, B, D]``, or None where it is not fed back and was left for later.
+        features: of all steps, ``[M', K * B, .]``.
+    """
+
+    mean: Tensor
+    feedback: Tensor
+    log_std: Tensor | None
+    features: Features
+
+
+def _base_to_unroll(model: RecurrentEnsemble, history: History, feedback: Feedback, side: Tensor | None) -> GRU | None:
+    """Return the base, if :class:`MeanForecast` covers a forecast: with gradient, one GRU layer, no other base and no prior."""
+    base = model.state_base
+    alone = history.carry.auxiliary is None or side is not None
+    if not (torch.is_grad_enabled() and feedback == "mean" and alone and model.state_head.prior is None):
+        return None
+    return base if isinstance(base, GRU) and base.num_layers == 1 else None
+
+
+def _steps_of_means(model: RecurrentEnsemble, base: GRU, history: History, action: Tensor, side: Tensor | None) -> Steps:
+    """Feed every member's own mean back, all steps in one operation."""
+    last = history.features.map(lambda tensor: tensor[:, :, -1:])
+    actions = torch.cat([last.inputs[..., model.state_dim :], action], dim=2).transpose(1, 2)  # [M, K, B, A]
+
+    def of_members(tensor: Tensor) -> Tensor:
+        return tensor.expand(model.num_members, *tensor.shape[1:])
+
+    head, skipped = model.state_head.mean, 0 if model.skip else last.inputs.shape[-1]
+    weights = base.weight_ih[0], base.weight_hh[0], base.bias_ih[0], base.bias_hh[0]
+    weight_units = functional.pad(head.weight_hidden, (0, skipped)) if skipped else head.weight_hidden
+    means, features, *_ = MeanForecast.apply(  # type: ignore[no-untyped-call]
+        True,
+        *map(of_members, (history.state[:, :, -1], history.carry.state[0], actions, *weights)),
+        weight_units,
+        head.bias_hidden,
+        head.weight_output,
+        head.bias_output,
+    )
+    flat = features.flatten(1, 2)
+    inputs = flat[..., flat.shape[-1] - last.inputs.shape[-1] :]
+    auxiliary = None
+    if last.auxiliary is not None and side is not None:
+        auxiliary = torch.cat([last.auxiliary, side], dim=2).transpose(1, 2).flatten(1, 2)
+    state = flat[..., : flat.shape[-1] - skipped]
+    mean = means.transpose(0, 1)
+    return Steps(mean, mean, None, Features(state, inputs, auxiliary))
+
+
+def _steps_by_loop(
+    model: RecurrentEnsemble,
+    history: History,
+    action: Tensor,
+    feedback: Feedback,
+    noise: Tensor | None,
+    member: Tensor | None,
+    side: Tensor | None,
+) -> Steps:
+    """Feed back whatever is wanted, one step after the other."""
     features, state = history.features.map(lambda tensor: tensor[:, :, -1]), history.state[:, :, -1]
     carry = history.carry if side is None else RecurrentCarry(history.carry.state)
     sampling = feedback == "sample"
-    means, log_stds, fed, sides, states = [], [], [], [features.side], [features]
+    means, log_stds, fed, read = [], [], [], [features]
     for k in range(action.shape[2] + 1):
         if k:
             features, carry = model.advance(state, action[:, :, k - 1], carry)
-            sides.append(features.side if side is None else side[:, :, k - 1])
-            states.append(features)
+            read.append(features if side is None else replace(features, auxiliary=side[:, :, k - 1]))
         mean, log_std = model.predict_state(features, state, spread=sampling)
         state = feed_back(mean, log_std, feedback, None if noise is None else noise[k], member)
         means.append(mean)
         log_stds.append(log_std)
         fed.append(state)
-    rows = means[0].shape[1]
-    stacked = _stack(sides).flatten(1, 2)  # [M', K * B, F]
-    contact, termination, extension = model.predict_side(stacked)
 
-    def by_step(outputs: Tensor) -> Tensor:  # [E, K * B, .] -> [K, E, B, .]
-        return torch.unflatten(outputs, 1, (len(means), rows)).transpose(0, 1)
+    def stacked(name: str) -> Tensor | None:
+        parts = [getattr(features, name) for features in read]
+        return None if parts[0] is None else _stack(parts).flatten(1, 2)
 
-    if not sampling:
-        at_once = Features(*(_stack([getattr(part, name) for part in states]).flatten(1, 2) for name in ("state", "inputs")))
-        log_stds = list(by_step(model.predict_spread(at_once)))
-    side_outputs = by_step(contact), by_step(termination)
-    further = None if extension is None else by_step(extension)
-    return Rollout(torch.stack(means), torch.stack(log_stds), *side_outputs, torch.stack(fed), further)
+    every = Features(*map(stacked, ("state", "inputs", "auxiliary")))  # type: ignore[arg-type]
+    return Steps(torch.stack(means), torch.stack(fed), torch.stack(log_stds) if sampling else None, every)
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from experiments.benchmarks import plain, run, timing
+from experiments.benchmarks import ours, plain, run, timing
 from experiments.benchmarks.plain import KINDS, Kind, Sizes
 from tests.experiments import SlowingMachine
 
@@ -40,6 +42,25 @@ def assert_complete(cell: dict[str, Any], peak: float) -> None:
     assert cell["memory"]["plain_over_ours_peak"] > 0
 
 
+def test_both_ways_of_a_forecast_are_timed_in_pairs(tmp_path: Path) -> None:
+    output = tmp_path / "forecast.json"
+    run.main(["forecast", "--quick", "--output", str(output)])
+    results = json.loads(output.read_text())
+    assert set(results["training"]) == set(KINDS)
+    for cell in (cells["2"] for cells in results["training"].values()):
+        assert cell["rounds"] == 2
+        assert 0 < cell["loop_over_at_once"]["median"] < math.inf
+    assert len(run.forecast_table(results)) == 2 + 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_ways_of_a_forecast_take_the_same_step(kind: Kind) -> None:
+    """Nearly: the operation asks for no gradient of the actions, so it is not the loop under another name."""
+    sizes = replace(TINY, layers=1)
+    loop, at_once = (timing.count_flops(ours.default_step(kind, sizes, 4, way)) for way in (False, True))
+    assert 0.8 * loop < at_once < loop
+
+
 def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -62,6 +83,9 @@ def test_a_missing_accelerator_is_named(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_pages_table_is_that_of_the_committed_figures() -> None:
     lines = run.table(json.loads((run.HERE / "dynamics.json").read_text()))
     assert len(lines) == 2 + 2 * 3 + 2 * 2
+    assert "\n".join(lines) in (run.HERE / "README.md").read_text()
+    lines = run.forecast_table(json.loads((run.HERE / "forecast.json").read_text()))
+    assert len(lines) == 2 + 2 * 2
     assert "\n".join(lines) in (run.HERE / "README.md").read_text()
 
 
