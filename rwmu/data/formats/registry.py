@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
+from rwmu.files import replacing
 from rwmu.robots.robot import Robot
 
 
@@ -88,3 +90,13 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist; give the path of one that does in data.path.")
     return path
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a neighbour to be written, which takes the name ``path`` once it is whole; one sentence where it cannot be."""
+    try:
+        with replacing(path) as partial:
+            yield partial
+    except OSError as error:
+        raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
