@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one sentence that names the cause and the mend."""
+"""Errors that a user can mend: one sentence that names the cause and the mend; and how a small command tells it."""
 
 from __future__ import annotations
 

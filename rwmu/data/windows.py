@@ -34,10 +34,24 @@ def spaced_starts(lengths: Tensor, ids: Tensor, length: int, number: int | None 
     spare = lengths[ids] - counts * length
     phase = (torch.rand(len(ids), generator=generator, dtype=torch.float64) * (spare + 1)).long()
     first = offsets[ids] + phase - length * (counts.cumsum(0) - counts)
-    starts = torch.repeat_interleave(first, counts) + length * torch.arange(int(counts.sum()))
-    if number is not None and number < len(starts):
-        starts = starts[(torch.arange(number) * len(starts)) // number]
-    return starts
+    return evenly(torch.repeat_interleave(first, counts) + length * torch.arange(int(counts.sum())), number)
+
+
+def evenly(starts: Tensor, number: int | None) -> Tensor:
+    """Return at most ``number`` of the starts, spread evenly; None for all."""
+    return starts if number is None or number >= len(starts) else starts[(torch.arange(number) * len(starts)) // number]
+
+
+def padded(episodes: Episodes, starts: Tensor, length: int) -> tuple[Window, Tensor]:
+    """Return rows from ``starts [B]`` on as windows ``[1, B, length, .]``, physical units, and which are the episode's.
+
+    Beyond an episode's end its last row is repeated, and must not count: False in the ``[B, length]`` bool.
+    """
+    last = (episodes.offsets + episodes.lengths - 1)[episodes.episode_of_row[starts]].unsqueeze(-1)
+    rows = starts.unsqueeze(-1) + torch.arange(length)
+    within, rows = rows <= last, torch.minimum(rows, last)
+    flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)
+    return Window(episodes.state[rows], episodes.action[rows], *flags).map(lambda tensor: tensor.unsqueeze(0)), within
 
 
 def gather_rows(rows: Tensor, starts: Tensor, length: int) -> Tensor:
