@@ -1,4 +1,12 @@
-"""Errors that a user can mend: one sentence that names the cause and the mend."""
+"""Errors that a user can mend: one sentence that names the cause and the mend; and how a small command tells it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class UserError(Exception):
@@ -23,3 +31,28 @@ class TrainingError(UserError):
 
 class MissingExtraError(UserError):
     """Report an optional dependency that is not installed, with the line that installs it."""
+
+
+@contextmanager
+def told_in_one_sentence() -> Iterator[None]:
+    """Leave with one sentence and status 2 where a user's mistake ends what is done within."""
+    try:
+        yield
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def convert_command(convert: Callable[..., str], description: str, **options: Any) -> None:
+    """Convert the two paths on the command line, and print what ``convert(source, target, **options)`` returns.
+
+    Args:
+        options: name -> default of what else the command line may give.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("source")
+    parser.add_argument("target", help="where the other form is to be written")
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help="default: %(default)s")
+    with told_in_one_sentence():
+        print(convert(**vars(parser.parse_args())))

@@ -14,6 +14,8 @@ from typing import Any
 import numpy
 import torch
 
+from rwmu.errors import CheckpointError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -51,6 +53,24 @@ def write_torch(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as ``torch.save`` does."""
     with replacing(path) as partial:
         torch.save(content, partial)
+
+
+def read_torch(path: Path, what: str, example: str) -> Mapping[str, Any]:
+    """Read a file of tensors and plain values; code in it is never run (``weights_only``).
+
+    Args:
+        what, example: how errors call it, and what they say to give.
+
+    Raises:
+        CheckpointError: one sentence.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no {what} at {path}; give the path of {example}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as a {what} ({type(error).__name__}); it may be truncated.") from error
+    return content if isinstance(content, Mapping) else {}
 
 
 def copy_file(source: Path, path: Path) -> None:

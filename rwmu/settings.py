@@ -61,7 +61,7 @@ def settings(group: str) -> Callable[[type[T]], type[T]]:
 
     def decorate(cls: type[T]) -> type[T]:
         made: Any = dataclass(frozen=True, config=_STRICT)(cls)
-        made.__init__ = _in_one_sentence(made.__init__, group)
+        made.__init__ = _in_one_sentence(made.__init__, group, tuple(signature(made).parameters))
         return made  # type: ignore[no-any-return]
 
     return decorate
@@ -80,7 +80,7 @@ def checked(group: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a constructor: its arguments are checked against their annotations, as :func:`settings` checks fields."""
 
     def decorate(constructor: Callable[..., Any]) -> Callable[..., Any]:
-        return _in_one_sentence(validate_call(config=_STRICT)(constructor), group)
+        return _in_one_sentence(validate_call(config=_STRICT)(constructor), group, tuple(signature(constructor).parameters))
 
     return decorate
 
@@ -107,9 +107,7 @@ def choose(what: str, word: str, known: Iterable[str]) -> None:
         raise ConfigError(f"{what} has '{word}'{close_match(word, names) or ';'} Choose from: {', '.join(names)}.")
 
 
-def _in_one_sentence(constructor: Callable[..., Any], group: str) -> Callable[..., Any]:
-    arguments = tuple(signature(constructor).parameters)
-
+def _in_one_sentence(constructor: Callable[..., Any], group: str, arguments: tuple[str, ...]) -> Callable[..., Any]:
     @wraps(constructor)
     def construct(*values: Any, **named: Any) -> Any:
         try:

@@ -37,6 +37,9 @@ def test_the_wheel_holds_configurations_assets_and_notices(wheel: Path) -> None:
         "rwmu/configs/train.yaml",
         "rwmu/configs/experiment/rwm_base.yaml",
         "rwmu/robots/assets/anymal_d/policies/expert.npz",
+        "rwmu/robots/assets/anymal_d/bodies.xml",
+        "rwmu/robots/assets/model.xml",
+        "rwmu/data/audit/sentences.yaml",
     } <= names
     assert {name.rsplit("/", 1)[-1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert not [name for name in names if name.split("/")[0] not in ("rwmu",) and ".dist-info" not in name]

@@ -34,18 +34,15 @@ class BootstrapWindows(IterableDataset[Batch]):
 
     A member's resample of the episodes is drawn once, with replacement, from ``(seed, member)``; so are its windows, so that they
     do not depend on the number of members. Episodes that come in a later round are resampled by themselves, so that a member keeps
-    its resample of those before. Where windows are common, a shared base reads each history once for all members. Only episodes of
-    at least H + K rows take part. Falls are rare, and a model that is to foresee them must see them: hence ``endings``.
+    its resample of those before. Only episodes of at least H + K rows take part. Falls are rare, and a model that is to foresee
+    them must see them: hence ``endings``.
 
     Args:
         episodes: all of them, in physical units.
         rounds: the training episodes, ascending ids (int64), a tensor for each round in which they came: one for offline data.
-        normalizer: applied to the states.
-        settings: of windows and batches.
-        num_members: E.
-        seed: of the resamples and of the batches.
+        normalizer: applied to the states. extension_normalizer: to the extension, if there is one; None leaves it as it is.
+        settings: of windows and batches. num_members: E. seed: of the resamples and of the batches.
         mirrors: augmentation beside the identity; each window is drawn as it is or in one of these mirrors, all equally likely.
-        extension_normalizer: applied to the extension, if the data have one; None leaves it as it is.
         device: where the rows lie and the batches are made.
         batches_per_epoch: how many an iteration yields; None for no end. A number lets Lightning resume exactly (without one it
             fetches one batch ahead, which a resumed run then skips).
@@ -69,43 +66,36 @@ class BootstrapWindows(IterableDataset[Batch]):
         require_long_enough(episodes.lengths, torch.cat(list(rounds)), length)
         rounds = [ids[episodes.lengths[ids] >= length] for ids in rounds]
         train = episodes.select(torch.cat(rounds))
-        self.settings, self.batches_per_epoch, self._members = settings, batches_per_epoch, range(num_members)
-        self._terminated = train.termination[train.offsets + train.lengths - 1]
-        self._lengths = train.lengths
-        resamples = self._resamples([len(ids) for ids in rounds], seed)
-        self.member_episodes = [torch.cat(rounds)[resample] for resample in resamples]
-        self._samplers, self._generators = self._streams(resamples, seed)
-        if settings.bootstrap == "weights":
-            self._weights = _episode_weights(resamples, train.lengths, length)
-            self._episode_of_row = train.episode_of_row
+        self.settings, self.batches_per_epoch = settings, batches_per_epoch
+        self._terminated, self._lengths = train.termination[train.offsets + train.lengths - 1], train.lengths
         self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
-        self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors)]
-        if train.extension is not None:
-            extension = train.extension if extension_normalizer is None else extension_normalizer.normalize(train.extension)
-            self._tables.append(extension.to(device))
+        resamples = self._resamples([len(ids) for ids in rounds], num_members, seed)
+        self.member_episodes = [torch.cat(rounds)[resample] for resample in resamples]
+        own = settings.bootstrap in ("episodes", "windows")
+        sources = resamples if own else [torch.arange(len(train.lengths))]
+        self._samplers = [WindowSampler(train.lengths, source, length, self._terminated) for source in sources]
+        self._generators = [_generator(seed, member, "windows") for member in range(len(sources))]
+        if settings.bootstrap == "in_batch":
+            self._generators += [_generator(seed, member, "rows") for member in range(num_members)]
+        if settings.bootstrap == "weights":
+            self._weights, self._episode_of_row = _episode_weights(resamples, train.lengths, length), train.episode_of_row
+        self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors, extension_normalizer)]
 
-    def _resamples(self, sizes: Sequence[int], seed: int) -> list[Tensor]:
+    def _resamples(self, sizes: Sequence[int], num_members: int, seed: int) -> list[Tensor]:
         """Return the episodes of each member, places among the training episodes, of which ``sizes`` came in each round."""
         if self.settings.bootstrap not in ("episodes", "weights"):
-            return [torch.arange(sum(sizes)) for _ in self._members]
+            return [torch.arange(sum(sizes))] * num_members
         firsts = list(accumulate((0, *sizes[:-1])))
         numbered = list(zip(range(len(sizes)), firsts, sizes, strict=True))
-        return [torch.cat([first + _resample(size, seed, m, number) for number, first, size in numbered]) for m in self._members]
-
-    def _streams(self, resamples: Sequence[Tensor], seed: int) -> tuple[list[WindowSampler], list[torch.Generator]]:
-        """Return where windows are drawn from, and the generators that draw them and (in_batch) their rows."""
-        bootstrap, length = self.settings.bootstrap, self.settings.train_rows
-        sources = list(resamples) if bootstrap in ("episodes", "windows") else [torch.arange(len(self._lengths))]
-        samplers = [WindowSampler(self._lengths, source, length, self._terminated) for source in sources]
-        generators = [_generator(seed, member, "windows") for member in range(len(sources))]
-        rows = [_generator(seed, member, "rows") for member in self._members] if bootstrap == "in_batch" else []
-        return samplers, generators + rows
+        return [
+            torch.cat([first + _resample(size, seed, member, number) for number, first, size in numbered])
+            for member in range(num_members)
+        ]
 
     def termination_odds_ratio(self, scored_rows: float) -> float:
         """Return how many times as often a scored row of a batch is a termination as a row of the training episodes.
 
-        A termination fits only one place of a window, which makes it rare; ``endings`` make it frequent. A head trained on these
-        batches is off by this factor in the odds.
+        A termination fits only one place of a window, but ``endings`` make it frequent: a head's odds are off by this factor.
 
         Args:
             scored_rows: rows of a window that the termination head is scored on, in units of its last row's weight.
@@ -129,8 +119,7 @@ class BootstrapWindows(IterableDataset[Batch]):
 
     def batch(self) -> Batch:
         """Draw the next batch."""
-        sources = zip(self._samplers, self._generators, strict=False)
-        starts = torch.stack([self._draw(sampler, generator) for sampler, generator in sources])
+        starts = torch.stack([self._draw(*source) for source in zip(self._samplers, self._generators, strict=False)])
         device = self._tables[0].device
         tables = [gather_rows(table, starts.to(device), self.settings.train_rows) for table in self._tables]
         window = Window(*(table.float() for table in tables))
@@ -171,21 +160,21 @@ def require_mirrorable(episodes: Episodes, mirrors: Sequence[object]) -> None:
         raise ConfigError("The data have an extension, whose mirror image nobody knows; give data.mirrors=[].")
 
 
-def _tables(episodes: Episodes, normalizer: Normalizer, mirrors: Sequence[Mirror]) -> list[Tensor]:
-    """Return state, action, contact and termination rows: as they are, then once more a mirror; states mirrored, then normalised.
+def _tables(episodes: Episodes, normalizer: Normalizer, mirrors: Sequence[Mirror], of_extension: Normalizer | None) -> list[Tensor]:
+    """Return state, action, contact, termination and any extension: rows as they are, then once more a mirror; states normalised.
 
     Mirroring in advance costs memory (260 bytes a row and mirror) and makes a batch nothing but copies of whole windows.
     """
     states = [episodes.state, *(mirror.state(episodes.state) for mirror in mirrors)]
-    actions = [episodes.action, *(mirror.action(episodes.action) for mirror in mirrors)]
-    contacts = [episodes.contact, *(mirror.contact(episodes.contact) for mirror in mirrors)]
-    terminations = [episodes.termination.unsqueeze(-1)] * (1 + len(mirrors))
-    return [
+    tables = [
         torch.cat([normalizer.normalize(state) for state in states]),
-        torch.cat(actions),
-        torch.cat(contacts),
-        torch.cat(terminations),
+        torch.cat([episodes.action, *(mirror.action(episodes.action) for mirror in mirrors)]),
+        torch.cat([episodes.contact, *(mirror.contact(episodes.contact) for mirror in mirrors)]),
+        episodes.termination.repeat(1 + len(mirrors)).unsqueeze(-1),
     ]
+    if episodes.extension is not None:
+        tables.append(episodes.extension if of_extension is None else of_extension.normalize(episodes.extension))
+    return tables
 
 
 def _episode_weights(resamples: list[Tensor], lengths: Tensor, window: int) -> Tensor:

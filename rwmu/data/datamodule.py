@@ -33,12 +33,9 @@ class OfflineDataModule(LightningDataModule):
     """Serve training batches ``[E or 1, B, H + K, ·]`` without end and one fixed validation batch ``[B, H + K', ·]``.
 
     Args:
-        episodes: the data, in physical units.
-        robot: whose they are.
+        episodes: the data, in physical units, of ``robot``.
         settings: of the windows and splits.
-        seed: of the resamples and the batches.
-        num_members: E.
-        batches_per_epoch: see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
+        seed, num_members, batches_per_epoch: see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
         normalizer: one to be used instead of fitting one on the training episodes.
 
     Attributes:
@@ -71,7 +68,14 @@ class OfflineDataModule(LightningDataModule):
         self.splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
         for split, length in (("train", settings.train_rows), ("validation", settings.validation_rows)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
-        _report_short(episodes.lengths, settings.train_rows)
+        short = int((episodes.lengths < settings.train_rows).sum())
+        if short:
+            _log.info(
+                "%d of %d episodes are shorter than the %d rows of a training window.",
+                short,
+                len(episodes.lengths),
+                settings.train_rows,
+            )
         self.normalizer = normalizer or self._fit_normalizer()
         self.extension_normalizer = self._fit_extension()
         self._first_of_round: list[int] = []  # the first episode of every later round
@@ -81,10 +85,9 @@ class OfflineDataModule(LightningDataModule):
     def extend(self, episodes: Episodes, normalizer: NormalizerPolicy = "keep") -> None:
         """Add a round of new episodes, as an online algorithm collects them.
 
-        Every split gets its share of all episodes; none that there were moves, so that old test episodes stay test episodes. A
-        member keeps its resample of the old episodes and draws one of the new; its stream of windows goes on where it was. All of
-        that follows from the seeds and the rounds so far: a resumed run adds the same rounds in the same order and then loads the
-        stream's state.
+        Every split gets its share of all episodes; none that there were moves. A member keeps its resample of the old episodes and
+        draws one of the new; its stream of windows goes on where it was. All of that follows from the seeds and the rounds so far:
+        a resumed run adds the same rounds in the same order and then loads the stream's state.
 
         Args:
             episodes: new ones of the same robot.
@@ -95,10 +98,10 @@ class OfflineDataModule(LightningDataModule):
         """
         choose("The normaliser's policy", normalizer, ("keep", "refit"))
         audit(episodes, self.robot)
-        first, joined = self.episodes.num_episodes, concatenate([self.episodes, episodes])
+        joined = concatenate([self.episodes, episodes])
         self.splits = extend_splits(self.splits, self.settings.fractions, self.settings.seed, episodes.levels)
+        self._first_of_round.append(self.episodes.num_episodes)
         self.episodes = joined
-        self._first_of_round.append(first)
         if normalizer == "refit":
             self.normalizer, self.extension_normalizer = self._fit_normalizer(), self._fit_extension()
         if self._train is not None:
@@ -176,9 +179,3 @@ class OfflineDataModule(LightningDataModule):
         self._saved_stream = state_dict or None
         if self._train is not None and state_dict:
             self._train.load_state_dict(state_dict)
-
-
-def _report_short(lengths: Tensor, length: int) -> None:
-    short = int((lengths < length).sum())
-    if short:
-        _log.info("%d of %d episodes have fewer than %d rows and give no training window.", short, len(lengths), length)

@@ -37,17 +37,12 @@ class Episodes:
     R rows in all, N episodes. Row 0 of every episode holds the state after the reset, action 0 and reward 0.
 
     Attributes:
-        state: ``[R, D]`` float32, physical units.
-        action: ``[R, A]`` float32, the action that produced the state of the same row.
-        contact: ``[R, C]`` bool.
+        state: ``[R, D]`` float32, physical units. action: ``[R, A]`` float32. contact: ``[R, C]`` bool.
         termination: ``[R]`` bool, whether the episode terminated on reaching the row; a time-out is no termination.
-        command: ``[R, 3]`` float32, in force when the action of the *next* row was chosen.
-        reward: ``[R]`` float32, received on reaching the row.
-        lengths: ``[N]`` int64, rows of each episode.
+        command: ``[R, 3]`` float32. reward: ``[R]`` float32.
+        lengths: ``[N]`` int64, rows of each episode. seeds: ``[N]`` int64.
         levels: N names of the policy that acted; ``mixed`` where it was switched.
-        seeds: ``[N]`` int64.
-        attributes: of the whole set, JSON-able: ``robot`` (name), ``layout`` (``StateLayout.describe()``), ``step_dt``, ``seed``,
-            ``command_line`` ...
+        attributes: of the whole set, JSON-able: ``robot`` (name), ``layout`` (``StateLayout.describe()``), ``step_dt`` ...
         extension: ``[R, X]`` float32, other privileged quantities that are to be predicted but not fed back, or None.
     """
 
@@ -64,19 +59,17 @@ class Episodes:
     extension: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in (*self.row_arrays, "lengths", "seeds"):
-            dtype = _DTYPES[name]
-            if getattr(self, name).dtype != dtype:
-                raise DataError(f"The episodes' '{name}' is of {getattr(self, name).dtype}, but {dtype} was expected.")
+        num_rows, num_episodes = int(self.lengths.sum()), len(self.lengths)
+        sizes = dict.fromkeys(self.row_arrays, num_rows) | dict.fromkeys(("lengths", "levels", "seeds"), num_episodes)
+        for name, size in sizes.items():
+            array: Any = getattr(self, name)
+            dtype = getattr(array, "dtype", None)
+            if dtype != _DTYPES.get(name):
+                raise DataError(f"The episodes' '{name}' is of {dtype}, but {_DTYPES[name]} was expected.")
+            if len(array) != size:
+                raise DataError(f"{num_episodes} episodes of {num_rows} rows need {size} of '{name}', but there are {len(array)}.")
         if self.extension is not None and (self.extension.ndim != 2 or not self.extension.shape[1]):
             raise DataError(f"The episodes' 'extension' has shape {tuple(self.extension.shape)}, but needs rows and columns.")
-        for name in self.row_arrays:
-            rows = len(getattr(self, name))
-            if rows != int(self.lengths.sum()):
-                raise DataError(f"The episodes' lengths add up to {int(self.lengths.sum())} rows, but '{name}' has {rows}.")
-        for name in ("levels", "seeds"):
-            if len(getattr(self, name)) != len(self.lengths):
-                raise DataError(f"There are {len(self.lengths)} episodes, but '{name}' has {len(getattr(self, name))} entries.")
         if len(self.lengths) and int(self.lengths.min()) < 1:
             raise DataError(f"Episode {int(self.lengths.argmin())} has no rows.")
         for name in ("action", "reward", "termination"):
@@ -178,13 +171,10 @@ def concatenate(parts: Sequence[Episodes]) -> Episodes:
     """Join sets of episodes of the same robot; the attributes are those of the first."""
     if not parts:
         raise DataError("There are no episodes to join.")
-    for key in ("robot", "layout", "step_dt"):
-        values = [part.attributes.get(key) for part in parts]
+    for key in ("robot", "layout", "step_dt", EXTENSION):
+        values = [part.extension_dim if key == EXTENSION else part.attributes.get(key) for part in parts]
         if any(value != values[0] for value in values):
             raise DataError(f"Sets of episodes that differ in '{key}' cannot be joined: {values}.")
-    sizes = [part.extension_dim for part in parts]
-    if any(size != sizes[0] for size in sizes):
-        raise DataError(f"Sets of episodes whose extensions have different columns cannot be joined: {sizes}.")
     return Episodes(
         **{name: torch.cat([getattr(part, name) for part in parts]) for name in (*parts[0].row_arrays, "lengths", "seeds")},
         levels=[level for part in parts for level in part.levels],

@@ -14,12 +14,7 @@ from rwmu.robots.robot import Robot
 
 
 class UnfitDataError(DataError):
-    """Report data that can be read, but not used.
-
-    Args:
-        check: short name of what was violated.
-        sentence: what and where, and the mend.
-    """
+    """Report data that can be read, but not used: the short name ``check`` of what was violated, and a sentence."""
 
     def __init__(self, check: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -27,13 +22,7 @@ class UnfitDataError(DataError):
 
 
 def audit(episodes: Episodes, robot: Robot | None = None, source: str = "The data") -> None:
-    """Raise :class:`UnfitDataError` with one sentence if the episodes cannot be used (for ``robot``, if one is given).
-
-    Args:
-        episodes: as read or collected.
-        robot: what the run expects; None accepts any robot that the data describe themselves.
-        source: how the sentence names the data.
-    """
+    """Raise :class:`UnfitDataError` if the episodes cannot be used (for ``robot``, if one is given); it names them ``source``."""
     if episodes.num_episodes == 0:
         raise UnfitDataError("empty", f"{source} holds no episode.")
     layout = _check_attributes(episodes, source)
@@ -76,12 +65,10 @@ def _check_robot(episodes: Episodes, layout: StateLayout, robot: Robot, source: 
 
 
 def _check_finite(episodes: Episodes, layout: StateLayout, source: str) -> None:
-    for array in (name for name in episodes.row_arrays if getattr(episodes, name).is_floating_point()):
+    for array in episodes.row_arrays:
         values: Tensor = getattr(episodes, array)
-        # A sum is not finite if any addend is not: cheaper than a mask of every value, and exact when it is finite.
-        if torch.isfinite(values.sum(dtype=torch.float64)):
-            continue
-        bad = ~torch.isfinite(values)
+        # A sum is not finite if any addend is not: cheaper than a mask of every value.
+        bad = torch.zeros(0) if torch.isfinite(values.sum(dtype=torch.float64)) else ~torch.isfinite(values)
         if not bad.any():
             continue
         row, *column = (int(i) for i in bad.nonzero()[0])

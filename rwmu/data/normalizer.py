@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Self
 
 import torch
@@ -33,9 +35,9 @@ class Normalizer(nn.Module):
             raise DataError(
                 f"A normaliser needs as many names ({len(self.names)}) and deviations ({len(std)}) as means ({len(mean)})."
             )
-        for column, (centre, deviation) in enumerate(zip(mean.tolist(), std.tolist(), strict=True)):
-            if not (abs(centre) < float("inf") and 0.0 < deviation < float("inf")):
-                raise DataError(f"The normaliser has mean {centre} and deviation {deviation} in column {self.names[column]}.")
+        for name, centre, deviation in zip(self.names, mean.tolist(), std.tolist(), strict=True):
+            if not (math.isfinite(centre) and math.isfinite(deviation) and deviation > 0.0):
+                raise DataError(f"The normaliser has mean {centre} and deviation {deviation} in column {name}.")
         self.register_buffer("mean", mean.detach().clone().float())
         self.register_buffer("std", std.detach().clone().float())
 
@@ -82,10 +84,9 @@ class Normalizer(nn.Module):
 
     def assert_matches(self, other: Normalizer) -> None:
         """Raise :class:`CheckpointError`, naming what differs, unless ``other`` scales states as this one does."""
-        if self.names != other.names:
-            pairs = zip(self.names + [None] * len(other.names), other.names + [None] * len(self.names), strict=True)
-            mine, theirs = next((a, b) for a, b in pairs if a != b)
-            raise CheckpointError(f"Two normalisers differ in their columns: one has '{mine}' where the other has '{theirs}'.")
+        for mine, theirs in zip_longest(self.names, other.names):
+            if mine != theirs:
+                raise CheckpointError(f"Two normalisers differ in their columns: one has '{mine}' where the other has '{theirs}'.")
         for what in ("mean", "std"):
             mine_values, their_values = getattr(self, what).cpu(), getattr(other, what).cpu()
             # Deviations set the scale: means of a symmetric robot are close to zero and differ by rounding between machines.

@@ -23,19 +23,16 @@ def begin_alike(episodes: Episodes, ids: Tensor, others: Episodes, other_ids: Te
         ``[N]`` bool.
     """
     sizes, other_sizes = episodes.lengths.clamp(max=rows), others.lengths.clamp(max=rows)
-    begun: dict[int, set[bytes]] = {n: set() for n in sizes[ids].tolist()}  # rows -> what the others begin with
-    ended: dict[int, set[bytes]] = {n: set() for n in other_sizes[other_ids].tolist() if n < rows}  # what those are that end there
+    own_sizes = set(sizes[ids].tolist())
+    begun: dict[tuple[int, int], set[bytes]] = {}  # rows of the other and rows compared -> what the others begin with
     for index in other_ids.tolist():
         size = int(other_sizes[index])
-        for length in (n for n in begun if n <= size):
-            begun[length].add(beginning(others, index, length))
-        if size in ended:
-            ended[size].add(beginning(others, index, size))
+        for length in {min(size, own) for own in own_sizes}:
+            begun.setdefault((size, length), set()).add(beginning(others, index, length))
 
     def found(index: int) -> bool:
-        size = int(sizes[index])
-        candidates = [(size, begun[size]), *((n, names) for n, names in ended.items() if n < size)]
-        return any(beginning(episodes, index, n) in names for n, names in candidates)
+        own = int(sizes[index])
+        return any(beginning(episodes, index, n) in names for (size, n), names in begun.items() if n == min(own, size))
 
     return torch.tensor([found(index) for index in ids.tolist()], dtype=torch.bool)
 

@@ -31,11 +31,7 @@ def contact_times(episodes: Episodes, task: VelocityTask) -> TaskMemory:
 
 
 def recall(episodes: Episodes, task: VelocityTask, times: TaskMemory, rows: Tensor) -> TaskMemory:
-    """Return all that the task remembers on having reached ``rows`` (``[S]`` int64); the command is that of the next action.
-
-    Args:
-        times: of :func:`contact_times` of these episodes.
-    """
+    """Return all that the task remembers on reaching ``rows [S]``, given :func:`contact_times`; the command is the next one."""
     memory = times.take(rows)
     memory.command = episodes.command[rows]
     memory.last_action = episodes.action[rows]

@@ -20,19 +20,15 @@ class DataSettings:
 
     Attributes:
         recipe: of the mixture that is collected where there is no file; None for somebody's own data.
-        num_transitions: to be collected.
+        num_transitions: to be collected. path: of the file.
         seed: of the collection, of the splits and of the windows cut for measuring, so that runs of different seeds share them.
-        path: of the file.
         fractions: share of the episodes of the splits train, validation, test and calibration.
-        history: H, rows of ground truth.
-        forecast: K, rows predicted in training.
+        history: H, rows of ground truth. forecast: K, rows predicted in training.
         batch_size: B, windows a member.
         mirrors: names of ``robot.mirrors`` used as augmentation of the dynamics data.
         bootstrap: how the members' data differ, see :class:`~rwmu.data.bootstrap.BootstrapWindows`.
-        beginnings: fraction of each batch that starts at an episode's first row.
-        endings: fraction of each batch that ends in a termination.
-        validation_horizon: K', rows predicted in validation.
-        validation_windows: at most so many.
+        beginnings, endings: fraction of each batch that starts at an episode's first row, or ends in a termination.
+        validation_horizon: K', rows predicted in validation. validation_windows: at most so many.
     """
 
     recipe: str | None = None
@@ -52,9 +48,8 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         for name in ("train", "validation"):
-            share = self.fractions.get(name, 0.0)
-            if not share > 0.0:
-                raise ConfigError(f"data.fractions.{name} is {share}; give it a share above 0, for the split is needed.")
+            if not self.fractions.get(name, 0.0) > 0.0:
+                raise ConfigError(f"data.fractions.{name} must be above 0, for the split is needed; give it a share.")
         if self.beginnings + self.endings > 1.0:
             raise ConfigError(f"data.beginnings + data.endings is {self.beginnings + self.endings:g}, but must be at most 1.")
 

@@ -33,13 +33,9 @@ def obtain(
     one, since writers give a file its name last.
 
     Args:
-        path: of the file, in a format of :mod:`rwmu.data.formats`.
+        path: of the file, in a format of :mod:`rwmu.data.formats`. robot: whose data are expected.
         collect: writes the file; None if there must be one already.
-        robot: whose data are expected.
         expected: attributes that the data must have, such as the recipe and the seed of their collection.
-
-    Raises:
-        DataError: one sentence.
     """
     path = Path(path)
     if collect is not None and not path.exists() and holds_collected(path):
@@ -49,15 +45,15 @@ def obtain(
     report = episodes.attributes.get("import_report")
     if isinstance(report, Mapping):
         _log.info("%s is a table, split at %d unmarked seams into %d episodes.", path, report["num_seams"], episodes.num_episodes)
-    differing = [(key, wanted) for key, wanted in (expected or {}).items() if episodes.attributes.get(key) != wanted]
-    if differing and "recipe" not in episodes.attributes:
-        raise DataError(
-            f"The data file {path} was not collected here, but this run asks for a recipe; give data.recipe=null to use it."
-        )
-    for key, wanted in differing:
+    for key, wanted in (expected or {}).items():
         found = episodes.attributes.get(key)
-        raise DataError(
-            f"The data file {path} was collected with {key} = {found!r}, but this run asks for {wanted!r}; give another data.path, "
-            "or delete the file to have it collected again."
-        )
+        if found != wanted and "recipe" not in episodes.attributes:
+            raise DataError(
+                f"The data file {path} was not collected here, but a recipe is asked for; give data.recipe=null to use it."
+            )
+        if found != wanted:
+            raise DataError(
+                f"The data file {path} was collected with {key} = {found!r}, but this run asks for {wanted!r}; give another "
+                "data.path, or delete the file to have it collected again."
+            )
     return episodes

@@ -19,9 +19,7 @@ def split_episodes(
     """Return the sorted episode ids (int64) of each named split; together they are all episodes, each once.
 
     Args:
-        num_episodes: N.
         fractions: name -> share of the episodes; they add up to 1. A share of 0 gives an empty split on purpose.
-        seed: of the draw.
         levels: the policy level of each episode; every split then gets its share of every level.
 
     Raises:
@@ -45,11 +43,7 @@ def extend_splits(
 ) -> dict[str, Tensor]:
     """Return the splits with new episodes, numbered on from those that there are, which stay where they are.
 
-    Each split gets so many of the new ones that its part of all comes as near to its share as it can.
-
-    Args:
-        splits: of the episodes so far. fractions, seed: as in :func:`split_episodes`.
-        levels: of the new episodes.
+    Each split gets so many of the new ones (whose ``levels`` are given) that its part of all comes as near to its share as it can.
     """
     old = sum(len(ids) for ids in splits.values())
     missing = {name: max(share * (old + len(levels)) - len(splits[name]), 0.0) for name, share in fractions.items()}

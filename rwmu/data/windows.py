@@ -11,11 +11,10 @@ from rwmu.records import Window
 
 
 def window_starts(lengths: Tensor, ids: Tensor, length: int) -> Tensor:
-    """Return every row at which a window of ``length`` rows fits into one of the episodes ``ids``, int64.
+    """Return every row at which a window of ``length`` rows fits into one of the episodes ``ids`` (int64, repeats allowed), int64.
 
     Args:
         lengths: ``[N]`` rows of *all* episodes, in the order of the flat tensors.
-        ids: int64; an episode that comes twice gives its windows twice.
     """
     offsets = lengths.cumsum(0) - lengths
     counts = (lengths[ids] - length + 1).clamp(min=0)
@@ -35,10 +34,24 @@ def spaced_starts(lengths: Tensor, ids: Tensor, length: int, number: int | None 
     spare = lengths[ids] - counts * length
     phase = (torch.rand(len(ids), generator=generator, dtype=torch.float64) * (spare + 1)).long()
     first = offsets[ids] + phase - length * (counts.cumsum(0) - counts)
-    starts = torch.repeat_interleave(first, counts) + length * torch.arange(int(counts.sum()))
-    if number is not None and number < len(starts):
-        starts = starts[(torch.arange(number) * len(starts)) // number]
-    return starts
+    return evenly(torch.repeat_interleave(first, counts) + length * torch.arange(int(counts.sum())), number)
+
+
+def evenly(starts: Tensor, number: int | None) -> Tensor:
+    """Return at most ``number`` of the starts, spread evenly; None for all."""
+    return starts if number is None or number >= len(starts) else starts[(torch.arange(number) * len(starts)) // number]
+
+
+def padded(episodes: Episodes, starts: Tensor, length: int) -> tuple[Window, Tensor]:
+    """Return rows from ``starts [B]`` on as windows ``[1, B, length, .]``, physical units, and which are the episode's.
+
+    Beyond an episode's end its last row is repeated, and must not count: False in the ``[B, length]`` bool.
+    """
+    last = (episodes.offsets + episodes.lengths - 1)[episodes.episode_of_row[starts]].unsqueeze(-1)
+    rows = starts.unsqueeze(-1) + torch.arange(length)
+    within, rows = rows <= last, torch.minimum(rows, last)
+    flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)
+    return Window(episodes.state[rows], episodes.action[rows], *flags).map(lambda tensor: tensor.unsqueeze(0)), within
 
 
 def gather_rows(rows: Tensor, starts: Tensor, length: int) -> Tensor:
@@ -67,14 +80,12 @@ def gather(episodes: Episodes, starts: Tensor, length: int) -> Window:
 class WindowSampler:
     """Draw windows uniformly from some episodes, without listing them all.
 
-    Uniform draws hit an episode's first row rarely, and its last row, which is the only one that can be a fall, as rarely: callers
-    may ask for a fraction of each.
+    Uniform draws rarely hit an episode's first row, or its last, which alone can be a fall: callers may ask for a fraction of each.
 
     Args:
-        lengths: ``[N]`` rows of all episodes.
+        lengths: ``[N]`` rows of all episodes. terminated: ``[N]`` bool, those that end in a termination; None for none.
         ids: int64, the episodes to draw from; one that comes twice counts twice.
         length: rows of a window.
-        terminated: ``[N]`` bool, the episodes that end in a termination; None for none.
 
     Raises:
         DataError: if none of the episodes is long enough.
@@ -101,12 +112,11 @@ class WindowSampler:
         starts = draws + self._shift[torch.searchsorted(self._last, draws, right=True)]
         first = round(beginnings * number)
         last = min(round(endings * number), number - first) if len(self._endings) else 0
-        parts = [starts[first : number - last]]
         if first:
-            parts.insert(0, self._beginnings[torch.randint(len(self._beginnings), (first,), generator=generator)])
+            starts[:first] = self._beginnings[torch.randint(len(self._beginnings), (first,), generator=generator)]
         if last:
-            parts.append(self._endings[torch.randint(len(self._endings), (last,), generator=generator)])
-        return torch.cat(parts)
+            starts[number - last :] = self._endings[torch.randint(len(self._endings), (last,), generator=generator)]
+        return starts
 
 
 def require_long_enough(lengths: Tensor, ids: Tensor, length: int, what: str = "training") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -89,24 +88,6 @@ def check_finite(window: Window) -> None:
         if tensor is not None and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             place = (~tensor.isfinite()).nonzero()[0].tolist()
             raise DataError(f"{name} has the value {float(tensor[tuple(place)])} at {place} (member, window, row, column).")
-
-
-def read_checkpoint(path: Path, what: str, example: str) -> Mapping[str, Any]:
-    """Read a file of tensors and plain values; code in it is never run (``weights_only``).
-
-    Args:
-        what, example: how errors call it, and what they say to give.
-
-    Raises:
-        CheckpointError: one sentence.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"There is no {what} at {path}; give the path of {example}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} cannot be read as a {what} ({type(error).__name__}); it may be truncated.") from error
-    return content if isinstance(content, Mapping) else {}
 
 
 def check_sizes(architecture: Mapping[str, Any], found: Mapping[str, Any], source: str) -> None:

@@ -12,9 +12,7 @@ They say nothing of the normaliser, the history and the data. The published conf
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,11 @@ import torch
 from torch import Tensor
 
 from rwmu.data.normalizer import Normalizer
-from rwmu.dynamics.checks import read_checkpoint
 from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
-from rwmu.errors import CheckpointError, UserError
-from rwmu.files import write_torch
+from rwmu.errors import CheckpointError, convert_command
+from rwmu.files import read_torch, write_torch
 from rwmu.robots import PUBLISHED, robot_named
 from rwmu.robots.robot import Robot
 
@@ -95,7 +92,7 @@ def load_published(path: Path) -> SharedEnsemble:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    return read_checkpoint(path, "checkpoint", "a model_*.pt or of a dynamics.pt")
+    return read_torch(path, "checkpoint", "a model_*.pt or of a dynamics.pt")
 
 
 def _check_tensors(weights: Mapping[str, Any]) -> None:
@@ -258,18 +255,7 @@ def convert(source: str | Path, target: str | Path, history: int = HISTORY) -> s
 
 def main() -> None:
     """Convert the two paths on the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rwmu.dynamics.published", description="Convert a published world model, or back."
-    )
-    parser.add_argument("source", help="a published checkpoint, or a dynamics.pt")
-    parser.add_argument("target", help="where the other form is to be written")
-    parser.add_argument("--history", type=int, default=HISTORY, help=f"rows that it was trained with (default {HISTORY})")
-    options = parser.parse_args()
-    try:
-        print(convert(options.source, options.target, options.history))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    convert_command(convert, "Convert a published world model to a dynamics.pt, or back.", history=HISTORY)
 
 
 if __name__ == "__main__":

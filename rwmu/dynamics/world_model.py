@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rwmu.data.normalizer import Normalizer
-from rwmu.dynamics.checks import check_sizes, check_state_dict, read_checkpoint
+from rwmu.dynamics.checks import check_sizes, check_state_dict
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.rssm import RSSMEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.transformer import TransformerEnsemble
 from rwmu.dynamics.unroll import Feedback, unroll, warm_up
 from rwmu.errors import CheckpointError, ConfigError, DataError
-from rwmu.files import write_torch
+from rwmu.files import read_torch, write_torch
 from rwmu.interfaces import FollowsMembers
 from rwmu.records import Carry, Followed, Prediction, Window
 from rwmu.robots.robot import Robot
@@ -262,7 +262,7 @@ class WorldModel:
         Raises:
             CheckpointError: one sentence.
         """
-        content = read_checkpoint(path, "world model", "a dynamics.pt that a run has written")
+        content = read_torch(path, "world model", "a dynamics.pt that a run has written")
         if (found := content.get("format", "none")) != FORMAT:
             raise CheckpointError(f"{path} is not a world model of format {FORMAT} (found: {found}).")
         check_sizes(content["architecture"], content["state_dict"], str(path))

@@ -35,16 +35,12 @@ class KnownRegion:
 class BoundaryPenalty(MopoPenalty):
     """End episodes that leave the known region.
 
-    Without ``kappa`` they are **truncated**: cut short as if timed out, so that the value function stands for what would follow
-    (rsl-rl's PPO takes the value of the state before the step, which is known ground, for that of the state after it).
+    Without ``kappa`` they are **truncated**: cut short as if timed out, so that the value function stands for what would follow.
     With it they are **halted**, as in MOReL (arXiv:2005.05951, Definition 1): the step into the unknown is paid -kappa and the
-    episode terminates. MOReL's absorbing state pays -kappa at every later step too; as that is a constant, it is a terminal reward
-    of -kappa / (1 - discount) there, and is given as such here.
+    episode terminates. (MOReL's absorbing state pays -kappa at every later step too: a terminal reward of -kappa / (1 - discount).)
 
     Args:
-        step_dt: duration of a control step, s.
-        threshold: greatest disagreement of the known region, a quantile of that on the calibration split, say; infinity, the
-            default, ends nothing.
+        threshold: greatest disagreement of the known region; infinity, the default, ends nothing.
         kappa: terminal penalty, a sum and not a rate; None to truncate. It must outweigh what a policy could still have earned, or
             leaving the known region is attractive.
         weight, typical, estimate, dimension_weights: as :class:`~rwmu.imagination.penalty.MopoPenalty`, within the known region.

@@ -101,14 +101,7 @@ class PenaltyRecipe:
             )
 
     def check_episodes(self, lengths: Tensor, history: int) -> None:
-        """Refuse a calibration split that is too small for the method, before anything is trained.
-
-        Args:
-            lengths: rows of each of its episodes. history: H.
-
-        Raises:
-            DataError: with both numbers.
-        """
+        """Refuse a calibration split (``lengths`` of its episodes) that is too small for the method, before anything is trained."""
         needed = 1 if self._method is None else needed_trajectories(self._method, self.level)
         found = int((lengths > history).sum())
         if self.needs_calibration and found < needed:

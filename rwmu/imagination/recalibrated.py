@@ -20,12 +20,9 @@ class RecalibratedPenalty:
     (:class:`~rwmu.imagination.penalty.MopoPenalty`) cannot know.
 
     Args:
-        weight: lambda; 0 gives exactly zero.
-        step_dt: duration of a control step, s.
-        recalibration: of G disagreements, fitted by :class:`rwmu.imagination.fitting.PenaltyFit`; None before it is fitted.
-        sizes: dimensions of each of the G groups; None before it is fitted.
-        typical: ``[K]``, expected error that costs nothing at each step since the history, for the same reason as MOPO's; later
-            steps are treated as the last; None for nothing.
+        weight: lambda; 0 gives exactly zero. step_dt: duration of a control step, s.
+        recalibration, sizes: of G disagreements, and dimensions of each of these groups; None before they are fitted.
+        typical: ``[K]``, expected error that costs nothing at each step since the history; later steps are treated as the last.
         estimate, dimension_weights: of the disagreement, as :class:`~rwmu.imagination.penalty.MopoPenalty`.
     """
 

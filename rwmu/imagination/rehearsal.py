@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
+from rwmu.data.windows import evenly, padded
 from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import DataError
-from rwmu.records import Rollout, Window
+from rwmu.records import Rollout
 from rwmu.uncertainty.estimates import Estimate, member_std
 
 
@@ -59,10 +60,7 @@ def covering_starts(lengths: Tensor, ids: Tensor, history: int, length: int, num
     """
     counts = ((lengths[ids] - history - 1) // length + 1).clamp(min=0)
     within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    starts = (lengths.cumsum(0) - lengths)[ids].repeat_interleave(counts) + length * within
-    if number is not None and number < len(starts):
-        starts = starts[(torch.arange(number) * len(starts)) // number]
-    return starts
+    return evenly((lengths.cumsum(0) - lengths)[ids].repeat_interleave(counts) + length * within, number)
 
 
 @torch.no_grad()
@@ -85,15 +83,9 @@ def rehearse(world_model: WorldModel, episodes: Episodes, ids: Tensor, horizon: 
             f"None of the {len(ids)} episodes of the calibration split has more than the {history} rows of a history; collect "
             "longer episodes, or give data.fractions.calibration a larger share."
         )
-    episode = episodes.episode_of_row[starts]
-    last = (episodes.offsets + episodes.lengths - 1)[episode]
-    rows = starts[:, None] + torch.arange(history + horizon)
-    valid = rows[:, history:] <= last[:, None]
-    rows = torch.minimum(rows, last[:, None])  # beyond the end the last row is repeated, and nothing there counts
-    state = world_model.normalizer.normalize(episodes.state[rows])
-    flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)
-    window = Window(state, episodes.action[rows], *flags).map(lambda tensor: tensor.unsqueeze(0))
+    window, within = padded(episodes, starts, history + horizon)
+    window = replace(window, state=world_model.normalizer.normalize(window.state))
     member = torch.arange(len(starts)) % world_model.num_members
     rollout = unroll(world_model.dynamics, window, history, "member", member=member)
-    error = (rollout.feedback[:, 0] - state[:, history:].transpose(0, 1)).abs()
-    return Rehearsal(rollout, error, valid.T, episode, episodes.content_hash())
+    error = (rollout.feedback[:, 0] - window.state[0, :, history:].transpose(0, 1)).abs()
+    return Rehearsal(rollout, error, within[:, history:].T, episodes.episode_of_row[starts], episodes.content_hash())

@@ -40,12 +40,10 @@ def trajectory_spread(
     """Roll every member out on its own and return what all trajectories say of each step together, ``[K, B, D]``.
 
     Args:
-        window: ``[1, B, H + K, .]``, normalised; the first H rows and all actions are used.
-        history: H.
+        window: ``[1, B, H + K, .]``, normalised; the first H (``history``) rows and all actions are used.
         samples: S trajectories a member.
         feedback: ``sample`` feeds back each trajectory's own draw; ``mean`` propagates each member's mean, which makes one
             trajectory a member and leaves out the noise that piles up.
-        seed: of the members' streams of noise.
 
     Raises:
         ConfigError: ``samples`` or ``feedback`` make no sense. DataError: the window does not fit.

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rwmu.data.windows import evenly
 from rwmu.dynamics.unroll import predict_rows
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.rehearsal import covering_starts
 from rwmu.measure.cells import Cell, Resampling, from_sums, nothing, share, shortened
-from rwmu.measure.windows import BATCH, Selection, evenly, true_window
+from rwmu.measure.windows import BATCH, Selection, true_window
 from rwmu.records import Prediction
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.estimates import Estimate, aleatoric

@@ -57,12 +57,7 @@ def require_known(episodes: Episodes) -> None:
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """N pairs to be cloned.
-
-    Attributes:
-        state, command, last_action: ``[N, D]``, ``[N, 3]``, ``[N, A]``, what was seen.
-        action: ``[N, A]``, what was answered.
-    """
+    """N pairs to be cloned: what was seen, ``[N, D]``, ``[N, 3]`` and ``[N, A]``, and what was answered, ``[N, A]``."""
 
     state: Tensor
     command: Tensor

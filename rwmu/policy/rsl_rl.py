@@ -21,7 +21,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.files import write_torch
+from rwmu.files import read_torch, write_torch
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.robots.robot import Robot
 from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber
@@ -211,15 +211,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def read_policy_file(path: Path, origin: str) -> dict[str, Any]:
     """Read a file that should hold a policy of either form; ``origin`` says where one comes from, if there is none."""
-    if not path.is_file():
-        raise CheckpointError(f"There is no policy checkpoint at {path}: give the path of a model_*.pt {origin}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a policy checkpoint ({type(error).__name__}); it may be truncated."
-        ) from error
-    return dict(content) if isinstance(content, Mapping) else {}
+    return dict(read_torch(path, "policy checkpoint", f"a model_*.pt {origin}"))
 
 
 def load_checkpoint(path: Path, ppo: PPO) -> int:

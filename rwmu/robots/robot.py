@@ -28,8 +28,7 @@ class Motors:
     """The joints' position controllers and what limits them; each a number for all joints, or one a joint.
 
     Attributes:
-        stiffness, damping: gains, N m/rad and N m s/rad.
-        effort_limit: largest torque, N m.
+        stiffness, damping: gains, N m/rad and N m s/rad. effort_limit: largest torque, N m.
         armature: rotor inertia seen at the joint, kg m^2.
         saturation_torque: torque at standstill before the effort limit cuts it, N m.
         velocity_limit: speed at which no torque is left, rad/s; between the two, torque falls linearly, as a DC motor's does.
@@ -45,13 +44,7 @@ class Motors:
 
 @dataclass(frozen=True)
 class ContactGroups:
-    """Geoms of the model whose contact with the ground means something.
-
-    Attributes:
-        feet: are to touch the ground, one after another.
-        undesired: are not to touch it.
-        terminating: end the episode.
-    """
+    """Geoms of the model whose contact with the ground means something: feet are to touch it, terminating ones end the episode."""
 
     feet: tuple[str, ...]
     undesired: tuple[str, ...]
@@ -62,22 +55,24 @@ class ContactGroups:
         """Return all of them in the order of the model's sensors."""
         return (*self.terminating, *self.undesired, *self.feet)
 
+    @property
+    def observed(self) -> dict[str, tuple[str, ...]]:
+        """Return the columns of the contacts by field."""
+        return {"undesired": self.undesired, "foot": self.feet}
+
 
 @dataclass(frozen=True)
 class Robot:
     """What tasks, simulators and data need to know of a robot.
 
     Attributes:
-        name: identifies the robot in datasets and checkpoints.
-        joint_names: A names of the model's joints.
+        name: identifies the robot in datasets and checkpoints. joint_names: A names of the model's joints.
         joint_axes: what each joint turns about where the robot stands at zero angles: ``roll`` (forwards), ``pitch`` (to the left)
             or ``yaw`` (upwards); mirror images follow from it.
         state_layout: columns of the state by name.
         default_joint_pos: ``[A]``, rad.
         joint_lower, joint_upper: ``[A]``, soft limits relative to the default posture, rad; infinite where none are imposed.
         action_scale: ``[A]``; joint target = default + action_scale * action, rad.
-        motors: gains and limits.
-        contacts: geoms whose ground contact counts.
         reflections: mirror (``left_right``, ``front_back``) -> the parts of names that change places, as ``{"LF": "RF"}``. Only
             those under which the robot is its own image, or nearly: data and policies are mirrored by them.
         base_height: of the base where an episode starts, m.
@@ -119,14 +114,12 @@ class Robot:
     @cached_property
     def contact_layout(self) -> StateLayout:
         """Return the columns of the contacts: the undesired ones, then the feet."""
-        groups = {"undesired": self.contacts.undesired, "foot": self.contacts.feet}
-        return StateLayout(Field(name, len(geoms), "0/1") for name, geoms in groups.items())
+        return StateLayout(Field(name, len(geoms), "0/1") for name, geoms in self.contacts.observed.items())
 
     @cached_property
     def mirrors(self) -> dict[str, Mirror]:
         """Return the robot's symmetry group by name, the identity first."""
-        contacts = {"undesired": self.contacts.undesired, "foot": self.contacts.feet}
-        return mirrors_of(self.reflections, self.joint_names, self.joint_axes, contacts, self.state_layout)
+        return mirrors_of(self.reflections, self.joint_names, self.joint_axes, self.contacts.observed, self.state_layout)
 
     @property
     def policies(self) -> Path:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError
-from rwmu.robots.layout import Field, StateLayout
+from rwmu.robots.layout import StateLayout
 from rwmu.settings import choose
 
 # A vector keeps the components in the plane. A pseudovector (angular velocity, rotation of a joint) keeps the other one.
@@ -24,12 +25,7 @@ AXES = ("roll", "pitch", "yaw")
 
 @dataclass(frozen=True)
 class SignedPermutation:
-    """Map x to sign * x[..., index].
-
-    Attributes:
-        index: ``[X]`` int64, where each output column comes from.
-        sign: ``[X]``, 1 or -1.
-    """
+    """Map x to sign * x[..., index]: ``[X]`` int64, where each output column comes from, and ``[X]``, 1 or -1."""
 
     index: Tensor
     sign: Tensor
@@ -65,14 +61,24 @@ class Mirror:
         name: ``identity``, ``left_right``, ``front_back`` or ``both``.
         action: the map of anything with one column a joint.
         fields: the maps of other fields by name, ``command`` among them.
-        state: the map of the robot's state. contact: of its contacts.
+        state_layout: of the robot's state. contacts: names of the fields of its contacts.
     """
 
     name: str
     action: SignedPermutation
     fields: Mapping[str, SignedPermutation]
-    state: SignedPermutation
-    contact: SignedPermutation
+    state_layout: StateLayout
+    contacts: tuple[str, ...]
+
+    @cached_property
+    def state(self) -> SignedPermutation:
+        """Return the map of the robot's state ``[..., D]``."""
+        return self.of(self.state_layout)
+
+    @cached_property
+    def contact(self) -> SignedPermutation:
+        """Return the map of its contacts ``[..., C]``."""
+        return SignedPermutation.concatenate([self.fields[name] for name in self.contacts])
 
     @property
     def command(self) -> SignedPermutation:
@@ -85,17 +91,11 @@ class Mirror:
         Raises:
             ConfigError: a field has an unknown name and another size than there are joints.
         """
-        return _of(layout, self.action, self.fields)
-
-
-def _of(layout: StateLayout, joints: SignedPermutation, fields: Mapping[str, SignedPermutation]) -> SignedPermutation:
-    def of_field(field: Field) -> SignedPermutation:
-        image = fields.get(field.name, joints)
-        if len(image.index) != field.size:
-            raise ConfigError(f"Nobody knows the mirror image of the field '{field.name}' of {field.size} columns.")
-        return image
-
-    return SignedPermutation.concatenate([of_field(field) for field in layout.fields])
+        images = {field: self.fields.get(field.name, self.action) for field in layout.fields}
+        for field, image in images.items():
+            if len(image.index) != field.size:
+                raise ConfigError(f"Nobody knows the mirror image of the field '{field.name}' of {field.size} columns.")
+        return SignedPermutation.concatenate(list(images.values()))
 
 
 def mirrors_of(
@@ -112,32 +112,20 @@ def mirrors_of(
             places. What has none of these parts lies in the plane and is its own image.
         joints: names. axes: ``roll``, ``pitch`` or ``yaw`` of each, the same for a joint and its image.
         contacts: field -> names of its columns.
-        state_layout: of the robot.
     """
-
-    def built(name: str, joint: SignedPermutation, fields: Mapping[str, SignedPermutation]) -> Mirror:
-        of_contacts = SignedPermutation.concatenate([fields[group] for group in contacts])
-        return Mirror(name, joint, fields, _of(state_layout, joint, fields), of_contacts)
-
-    def reflected(name: str) -> Mirror:
-        choose("The robot's reflections", name, _VECTOR)
-        pseudovector, swaps = _PSEUDOVECTOR[name], reflections[name]
-        signs = torch.tensor([pseudovector[AXES.index(axis)] for axis in axes])
-        fields = _motions(name) | {
-            group: SignedPermutation(_images(geoms, swaps), torch.ones(len(geoms))) for group, geoms in contacts.items()
-        }
-        return built(name, SignedPermutation(_images(joints, swaps), signs), fields)
-
-    found = [reflected(name) for name in reflections]
     sizes = {"base_lin_vel": 3, "base_ang_vel": 3, "projected_gravity": 3, "command": 3}
     sizes |= {group: len(geoms) for group, geoms in contacts.items()}
     same = {name: SignedPermutation.identity(size) for name, size in sizes.items()}
-    group = [built("identity", SignedPermutation.identity(len(joints)), same), *found]
-    if len(found) == 2:
-        first, second = found
-        fields = {name: second.fields[name].after(first.fields[name]) for name in sizes}
-        group.append(built("both", second.action.after(first.action), fields))
-    return {mirror.name: mirror for mirror in group}
+    group = {"identity": (SignedPermutation.identity(len(joints)), same)}
+    for name, swaps in reflections.items():
+        choose("The robot's reflections", name, _VECTOR)
+        signs = torch.tensor([_PSEUDOVECTOR[name][AXES.index(axis)] for axis in axes])
+        touched = {field: SignedPermutation(_images(geoms, swaps), torch.ones(len(geoms))) for field, geoms in contacts.items()}
+        group[name] = SignedPermutation(_images(joints, swaps), signs), _motions(name) | touched
+    if len(reflections) == 2:
+        (first, first_fields), (second, second_fields) = (group[name] for name in reflections)
+        group["both"] = second.after(first), {name: second_fields[name].after(first_fields[name]) for name in sizes}
+    return {name: Mirror(name, action, fields, state_layout, tuple(contacts)) for name, (action, fields) in group.items()}
 
 
 def _motions(name: str) -> dict[str, SignedPermutation]:

@@ -60,12 +60,8 @@ def new_files() -> str:
     """Return the files of code and configuration that no commit has yet, as differences; empty where there are none."""
     names = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/rwmu", ":/configs").splitlines()
     root = Path(_git("rev-parse", "--show-toplevel"))
-    shown = (f"new file: {name}\n" + _indented((root / name).read_text(encoding="utf-8", errors="replace")) for name in names)
-    return "\n".join(shown)
-
-
-def _indented(text: str) -> str:
-    return "".join(f"+{line}\n" for line in text.splitlines())
+    texts = {name: (root / name).read_text(encoding="utf-8", errors="replace") for name in names}
+    return "\n".join(f"new file: {name}\n" + "".join(f"+{line}\n" for line in text.splitlines()) for name, text in texts.items())
 
 
 def versions() -> dict[str, str | None]:
@@ -96,11 +92,9 @@ def _version(name: str) -> str | None:
 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    lines = information.read_text().splitlines() if information.is_file() else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:

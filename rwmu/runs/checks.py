@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rwmu.data.windows import require_long_enough
@@ -31,24 +30,21 @@ def check_experiment(experiment: Experiment) -> None:
     if "deployment" in experiment.stages:
         experiment.make_env(num_envs=1, seed=0)
     for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors or ())):
-        _check_mirrors(key, names, list(robot.mirrors))
+        for name in names:
+            choose(key, name, robot.mirrors)
 
 
 def _check_stages(experiment: Experiment) -> None:
-    checkpoints = {"dynamics": experiment.trainer.checkpoint, "policy": experiment.policy.checkpoint}
-    keys = {"dynamics": "trainer.checkpoint", "policy": "policy.checkpoint"}
-    for stage, user in (("dynamics", "policy"), ("policy", "deployment")):
-        given, key = checkpoints[stage], keys[stage]
+    dynamics, policy = experiment.trainer.checkpoint, experiment.policy.checkpoint
+    for stage, user, key, given in (
+        ("dynamics", "policy", "trainer.checkpoint", dynamics),
+        ("policy", "deployment", "policy.checkpoint", policy),
+    ):
         if given is not None and not Path(given).is_file():
             raise CheckpointError(f"There is no checkpoint at {given}; mend {key}, or leave it out to train anew.")
-        taken_over = user == "policy" and checkpoints["policy"] is not None
+        taken_over = user == "policy" and policy is not None
         if user in experiment.stages and stage not in experiment.stages and given is None and not taken_over:
             raise ConfigError(f"The stage {user} needs the result of {stage}: add it to stages, or give {key}=PATH.")
-
-
-def _check_mirrors(key: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        choose(key, name, known)
 
 
 def check_data(experiment: Experiment) -> None:

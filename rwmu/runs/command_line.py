@@ -28,20 +28,8 @@ STATUS_INTERRUPTED = 130
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 
 # Hydra's flags that take a value of their own.
-_VALUED_FLAGS = {
-    "--cfg",
-    "--config-name",
-    "--config-dir",
-    "--config-path",
-    "--info",
-    "--package",
-    "-c",
-    "-cn",
-    "-cd",
-    "-cp",
-    "-i",
-    "-p",
-}
+_LONG = ("--cfg", "--config-name", "--config-dir", "--config-path", "--info", "--package")
+_VALUED_FLAGS = (*_LONG, "-c", "-cn", "-cd", "-cp", "-i", "-p")
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
@@ -91,23 +79,12 @@ def mistakes_in_one_sentence() -> Iterator[None]:
 
 def settings(arguments: list[str]) -> list[str]:
     """Return the arguments that are overrides, not Hydra's flags and not their values."""
-    found, value_follows = [], False
-    for argument in arguments:
-        if value_follows:
-            value_follows = False
-        elif argument.startswith("-"):
-            value_follows = argument in _VALUED_FLAGS
-        else:
-            found.append(argument)
-    return found
+    before = ["", *arguments]
+    return [word for word, last in zip(arguments, before, strict=False) if not word.startswith("-") and last not in _VALUED_FLAGS]
 
 
 def own_directory(arguments: list[str]) -> Path | None:
-    """Return the user's own folder of configurations (``--config-dir``), or None.
-
-    Raises:
-        ConfigError: there is no such folder.
-    """
+    """Return the user's own folder of configurations (``--config-dir``), which must be there, or None."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
     own: Path | None = parser.parse_known_args(arguments)[0].config_dir

@@ -37,11 +37,7 @@ def config_directory() -> Path:
 
 
 def groups(directory: Path, own: Path | None = None) -> dict[str, list[str]]:
-    """Return the options of every configuration group, by group; a leading underscore marks what options share.
-
-    Args:
-        own: a folder of the user's, whose options join those of the groups that there are.
-    """
+    """Return the options of every group, those of the user's ``own`` folder too; a leading underscore marks what options share."""
 
     def options(folder: Path) -> set[str]:
         return {file.stem for file in folder.glob("[!_]*.yaml")}
@@ -51,11 +47,7 @@ def groups(directory: Path, own: Path | None = None) -> dict[str, list[str]]:
 
 
 def compose_config(config_name: str, overrides: Sequence[str] = (), own: Path | None = None) -> DictConfig:
-    """Return the configuration ``config_name`` with overrides, within a Hydra job or outside of any.
-
-    Args:
-        own: a folder of the user's with further options; within a job, Hydra knows of it.
-    """
+    """Return the configuration ``config_name`` with overrides, outside of a Hydra job with options of the user's ``own`` folder."""
     if GlobalHydra.instance().is_initialized():
         return compose(config_name, overrides=list(overrides))
     added = [] if own is None else [f"hydra.searchpath=['file://{own.resolve()}']"]
@@ -101,7 +93,6 @@ def check_overrides(config_name: str, arguments: Sequence[str], options: Mapping
     """Refuse an unknown group, option or key among command-line overrides, naming the close match.
 
     Args:
-        config_name: the entry point's primary configuration.
         arguments: ``key=value``, ``group=option`` or ``+experiment=name``.
         options: the options of every group. own: see :func:`compose_config`.
     """
@@ -146,8 +137,6 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
     What values may be is said by the objects that are built of them.
 
     Args:
-        config: the composed configuration.
-        config_name: the entry point's primary configuration.
         choices: the chosen option of every group; keys must exist without the overlays' help.
     """
     selection = [

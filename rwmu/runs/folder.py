@@ -23,10 +23,15 @@ class RunFolder:
 
     Args:
         path: an existing folder; :meth:`create` and :meth:`resume` make one.
+
+    Attributes:
+        checkpoints, logs: folders. world_model, policy: where these lie, or will. progress: whether bars are shown.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.progress = path, True
+        self.checkpoints, self.logs = path / "checkpoints", path / "logs"
+        self.world_model, self.policy = self.checkpoints / "dynamics.pt", self.checkpoints / "policy.pt"
         self._stages: tuple[str, ...] = ()
         self._makers: dict[str, Callable[..., Any]] = {}
 
@@ -71,28 +76,8 @@ class RunFolder:
     # -- the workplace of an algorithm ----------------------------------------------------------------------------------------
 
     def serve(self, stages: Sequence[str], loggers: Mapping[str, Callable[..., Any]], progress: bool) -> None:
-        """Say what is to be done here, where metrics go (name -> maker of a logger of Lightning's), and whether bars are shown."""
+        """Say what is to be done here, and where metrics go (name -> maker of a logger of Lightning's)."""
         self._stages, self._makers, self.progress = tuple(stages), dict(loggers), progress
-
-    @property
-    def checkpoints(self) -> Path:
-        """Return the folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def world_model(self) -> Path:
-        """Return where the world model lies, or will."""
-        return self.checkpoints / "dynamics.pt"
-
-    @property
-    def policy(self) -> Path:
-        """Return where the policy lies, or will."""
-        return self.checkpoints / "policy.pt"
-
-    @property
-    def logs(self) -> Path:
-        """Return the folder of the logs."""
-        return self.path / "logs"
 
     def loggers(self, stage: str) -> list[Any]:
         """Return the stage's own loggers, each in a folder of its own."""
@@ -111,7 +96,12 @@ class RunFolder:
             yield
             done = True
         finally:
-            self._record(_key(step, round), time.perf_counter() - start, done)
+            stage, progress = _key(step, round), self._progress()
+            seconds = progress["seconds"].get(stage, 0.0) + time.perf_counter() - start
+            progress["seconds"][stage] = float(f"{seconds:.3f}")
+            if done and stage not in progress["finished"]:
+                progress["finished"].append(stage)
+            write_json(self.path / "stages.json", progress)
 
     # -- what there is --------------------------------------------------------------------------------------------------------
 
@@ -137,13 +127,6 @@ class RunFolder:
     def finished(self) -> list[str]:
         """Return the stages that are finished."""
         return list(self._progress()["finished"])
-
-    def _record(self, stage: str, seconds: float, finished: bool) -> None:
-        progress = self._progress()
-        progress["seconds"][stage] = round(progress["seconds"].get(stage, 0.0) + seconds, 3)
-        if finished and stage not in progress["finished"]:
-            progress["finished"].append(stage)
-        write_json(self.path / "stages.json", progress)
 
     def _progress(self) -> dict[str, Any]:
         file = self.path / "stages.json"

@@ -122,13 +122,7 @@ class ExactActor:
 
 @dataclass(frozen=True)
 class PolicyLevels:
-    """The behaviour policies of rising quality, and what each reached in the simulator.
-
-    Attributes:
-        robot: whose they are.
-        table: one entry a level, worst first: ``name`` and measured figures.
-        actors: name -> what returns the policy.
-    """
+    """A robot's behaviour policies of rising quality: what each reached (``name`` and figures, worst first), and what loads it."""
 
     robot: str
     table: tuple[dict[str, Any], ...]

@@ -77,12 +77,7 @@ class Behaviour(Protocol):
 
 
 class Alone:
-    """One policy acts everywhere, all the time.
-
-    Args:
-        actor: observations to actions.
-        level: the name of its episodes.
-    """
+    """One policy acts everywhere, all the time; ``level`` is the name of its episodes."""
 
     def __init__(self, actor: Actor, level: str = "policy") -> None:
         self._actor, self._level = actor, level
@@ -104,15 +99,7 @@ class Alone:
 
 
 class Mixture:
-    """Who acts in each environment, and how noisily.
-
-    Args:
-        recipe: of the mixture.
-        levels: the policies.
-        num_envs: environments.
-        step_dt: s.
-        random: draws.
-    """
+    """Who acts in each environment, and how noisily: the policies ``levels`` that the recipe names."""
 
     def __init__(self, recipe: Recipe, levels: PolicyLevels, num_envs: int, step_dt: float, random: RandomStreams) -> None:
         self._recipe, self._step_dt, self._random = recipe, step_dt, random
@@ -122,13 +109,9 @@ class Mixture:
         self._cumulative = np.cumsum(shares / shares.sum())
         burst = recipe.burst_levels if recipe.falls > 0.0 else ()
         self._burst_levels = np.array([self.names.index(name) for name in burst], dtype=np.int64)
-        self.level = np.zeros(num_envs, dtype=np.int64)
-        self.switched = np.zeros(num_envs, dtype=bool)
-        self._scale = np.zeros(num_envs)
-        self._switches = np.zeros(num_envs, dtype=bool)
-        self._bursts = np.zeros(num_envs, dtype=bool)
-        self._burst_scale = np.zeros(num_envs)
-        self._all = np.arange(num_envs)
+        self.level, self._all = np.zeros(num_envs, dtype=np.int64), np.arange(num_envs)
+        self.switched, self._switches, self._bursts = (np.zeros(num_envs, dtype=bool) for _ in range(3))
+        self._scale, self._burst_scale = np.zeros(num_envs), np.zeros(num_envs)
 
     def begin(self, envs: Indices, tick: int) -> None:
         """Draw what the new episodes of ``envs`` are."""

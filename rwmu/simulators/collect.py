@@ -54,17 +54,11 @@ class _Recorder:
     @classmethod
     def empty(cls, num_steps: int, env: RobotEnv) -> _Recorder:
         """Allocate the rows of ``num_steps`` steps."""
-        shape, robot = (num_steps, env.num_envs), env.task.robot
-        return cls(
-            {
-                "state": torch.empty(*shape, robot.state_layout.size),
-                "action": torch.empty(*shape, robot.num_joints),
-                "contact": torch.empty(*shape, robot.contact_layout.size, dtype=torch.bool),
-                "termination": torch.empty(*shape, dtype=torch.bool),
-                "command": torch.empty(*shape, 3),
-                "reward": torch.empty(*shape),
-            }
-        )
+        rows, robot = torch.empty(num_steps, env.num_envs), env.task.robot
+        sizes = {"state": robot.state_layout.size, "action": robot.num_joints, "command": 3}
+        columns = {name: torch.empty(*rows.shape, size) for name, size in sizes.items()}
+        flags = {"contact": torch.empty(*rows.shape, robot.contact_layout.size, dtype=torch.bool), "termination": rows.bool()}
+        return cls(columns | flags | {"reward": rows})
 
     def episodes(self, attributes: dict[str, Any]) -> Episodes:
         """Join the rows of all episodes that have at least one step, in the order of their start."""
@@ -92,13 +86,7 @@ class _Recorder:
 
 
 class Collector:
-    """Collect episodes in the environments of ``env``, again and again if need be.
-
-    Args:
-        env: fresh, with ``auto_reset``.
-        seed: of what names the episodes.
-        progress: show a progress bar.
-    """
+    """Collect episodes in fresh environments with ``auto_reset``, again and again if need be; ``seed`` names the episodes."""
 
     def __init__(self, env: RobotEnv, seed: int = 0, progress: bool = False) -> None:
         self.env, self._progress = env, progress
@@ -156,10 +144,10 @@ class Collector:
         action = behaviour.act(env.get_observations()["policy"], self._tick + step)
         command = env.memory.command.float().clone()
         _, reward, done, _ = env.step(action)
-        columns["state"][step], columns["contact"][step] = env.final_state, env.final_contact
-        columns["action"][step], columns["reward"][step] = action, reward
-        columns["termination"][step] = env.terminated
-        columns["command"][step] = torch.where(done[:, None], command, env.memory.command.float())
+        command = torch.where(done[:, None], command, env.memory.command.float())
+        reached = {"state": env.final_state, "contact": env.final_contact, "termination": env.terminated}
+        for name, rows in (reached | {"action": action, "reward": reward, "command": command}).items():
+            columns[name][step] = rows
         ended = done.nonzero()[:, 0].cpu().numpy()
         if len(ended):
             for index in ended.tolist():
@@ -183,12 +171,9 @@ def collect_dataset(
     """Collect at least ``num_transitions`` transitions of behaviour policies.
 
     Args:
-        make_env: makes the simulator.
         task: whose commands and observation noise the policies see, and whose reward is recorded.
         recipe: a name of :data:`~rwmu.simulators.behaviour.RECIPES`, or a mixture of one's own.
         num_transitions: how many; the environments (at most 256, fewer for few transitions) take equally many steps.
-        seed: of everything.
-        progress: show a progress bar.
         policies: folder of behaviour policies; None for the robot's.
 
     Raises:
@@ -201,9 +186,5 @@ def collect_dataset(
     num_envs = max(1, min(MAX_ENVS, num_transitions // task.max_episode_steps))
     behaviour = Mixture(mixture, levels, num_envs, task.step_dt, RandomStreams(seed))
     collector = Collector(make_env(task, num_envs, seed=seed), seed, progress)
-    attributes = {
-        "seed": seed,
-        "recipe": recipe if isinstance(recipe, str) else "custom",
-        "num_transitions": num_transitions,
-    }
-    return collector.collect(behaviour, num_transitions, attributes)
+    named = recipe if isinstance(recipe, str) else "custom"
+    return collector.collect(behaviour, num_transitions, {"seed": seed, "recipe": named, "num_transitions": num_transitions})

@@ -28,16 +28,13 @@ class RobotEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
     What it does follows from its arguments and its seed. Environment ``i`` does the same whatever B is.
 
     Attributes:
-        task: commands, observation, reward and termination.
         num_envs: B. num_actions: A. device: where its tensors are.
         max_episode_length: time-out, steps. episode_length_buf: ``[B]`` int64, steps of the running episodes.
-        state: ``[B, D]`` physical units, the rows from which the next actions start (after any reset).
-        contact: ``[B, C]`` bool, their contacts.
+        state, contact: ``[B, D]`` physical units and ``[B, C]`` bool, from which the next actions start (after any reset).
         final_state, final_contact: the rows that the latest step reached, before any reset.
         terminated: ``[B]`` bool, whose episode the latest step ended badly.
         diverged: ``[B]`` bool, for whom the latest step was none: the row that it reached means nothing.
-        memory: of the task. Writing to ``memory.command`` changes the command.
-        last_reward: of the latest step, every term.
+        memory: of the task. Writing to ``memory.command`` changes the command. last_reward: of the latest step, every term.
     """
 
     task: VelocityTask
@@ -54,11 +51,6 @@ class RobotEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
     diverged: Tensor
     memory: TaskMemory
     last_reward: Reward
-
-    @property
-    def unwrapped(self) -> RobotEnv:
-        """Return the environment itself, as rsl-rl's wrappers do."""
-        return self
 
     @abstractmethod
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:
@@ -99,12 +91,7 @@ class MakeEnv(Protocol):
     def __call__(
         self, task: VelocityTask, num_envs: int, *, seed: int = 0, device: Device = "cpu", auto_reset: bool = True
     ) -> RobotEnv:
-        """Return ``num_envs`` environments.
-
-        Args:
-            device: where their tensors are to be.
-            auto_reset: start a new episode where one has ended, within the same step.
-        """
+        """Return environments with their tensors on ``device``; ``auto_reset`` starts a new episode where one has ended."""
         ...
 
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.files import json_ready
-from rwmu.interfaces import Device
 from rwmu.records import Reward
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.settings import NotNegative, Pair, Positive, checked, settings
@@ -38,9 +37,8 @@ class StartState:
     """How an episode starts; every draw is uniform.
 
     Attributes:
-        base_speed: half-width of the six base velocities, m/s and rad/s.
+        base_speed: half-width of the six base velocities, m/s and rad/s. base_height: m; None for the robot's.
         joint_scale: range of the factor on the default joint angles.
-        base_height: m; None for the robot's.
     """
 
     base_speed: NotNegative = 0.5
@@ -67,17 +65,12 @@ class MujocoEnv(RobotEnv):
     A diverged simulation repeats its last row and terminates.
 
     Args:
-        task: commands, observation, reward and termination; its robot brings the model.
-        num_envs: parallel environments.
-        seed: of every draw.
-        device: the CPU; there is no other.
-        auto_reset: start a new episode where one has ended, within the same step.
+        task, num_envs, seed, device, auto_reset: see :class:`~rwmu.simulators.env.MakeEnv`; the only device is the CPU.
         num_threads: CPU threads of the simulation; they change nothing but the time it takes.
         model: gains and limits other than the robot's, friction and solver settings.
         envelope: ``motors`` lets torque fall with speed as the motors' does, at every physics substep; ``none`` leaves the effort
             limits alone.
-        start: how episodes start.
-        push: random pushes, off by default.
+        start, push: how episodes start, and random pushes, off by default.
         random_start: let the first episodes begin at random ages, so that time-outs do not come all at once.
 
     Attributes:
@@ -101,16 +94,15 @@ class MujocoEnv(RobotEnv):
     ) -> None:
         self.model, self.envelope = model or ModelSettings(), envelope
         self.start, self.push = start or StartState(), push or Push()
+        if torch.device(device).type != "cpu":
+            raise ConfigError(f"The embedded simulator runs on the CPU, not on {device}.")
         self.task, self.auto_reset = task, auto_reset
-        self.num_envs, self.num_actions, self.device = num_envs, task.num_actions, _cpu(device)
+        self.num_envs, self.num_actions, self.device = num_envs, task.num_actions, torch.device("cpu")
         self.max_episode_length = task.max_episode_steps
         self.cfg = {"simulator": "mujoco", "seed": seed, "num_envs": num_envs}
         substeps = _substeps(task.step_dt, self.model.timestep)
         self.physics = Physics(task.robot, num_envs, num_threads, self.model, envelope == "motors", substeps)
-        self._sensors = _sensor_columns(task)
-        self._random = RandomStreams(seed)
-        self._tick = 0
-        self._all = np.arange(num_envs)
+        self._random, self._tick, self._all = RandomStreams(seed), 0, np.arange(num_envs)
         self._default_joint_pos = task.robot.default_joint_pos.double().numpy()
         self._action_scale = task.robot.action_scale.double().numpy()
         self.memory = task.start(num_envs, dtype=torch.float64)
@@ -189,8 +181,9 @@ class MujocoEnv(RobotEnv):
     def _read(self, sensors: NDArray[np.bool_]) -> None:
         """Read state and contacts after a step, from contacts ``[CONTACT_HISTORY, B, G]``."""
         diverged = self.physics.diverged()
-        terminating, undesired, feet = self._sensors
-        contact = np.concatenate([sensors[:, :, undesired].any(0), sensors[-1][:, feet]], 1)
+        groups = self.task.robot.contacts
+        terminating, undesired, feet = np.split(sensors, np.cumsum([len(groups.terminating), len(groups.undesired)]), axis=-1)
+        contact = np.concatenate([undesired.any(0), feet[-1]], 1)
         state = self._physical_state()
         if diverged.any():
             bad = torch.from_numpy(diverged)
@@ -198,7 +191,7 @@ class MujocoEnv(RobotEnv):
             contact[diverged] = self.contact.numpy()[diverged]
             self.num_diverged += int(diverged.sum())
         self.state, self.contact = state, torch.from_numpy(contact)
-        ended = self.task.terminate(state, torch.from_numpy(sensors[:, :, terminating].any((0, 2))))
+        ended = self.task.terminate(state, torch.from_numpy(terminating.any((0, 2))))
         self.diverged = torch.from_numpy(diverged)
         self.terminated = ended | self.diverged
 
@@ -239,14 +232,12 @@ class MujocoEnv(RobotEnv):
 
     def _begin(self, envs: NDArray[np.int64]) -> None:
         """Start a new episode in these environments."""
-        count = len(envs)
         draws = 2.0 * self._uniform("start", envs, 7 + self.num_actions) - 1.0
-        pose = np.zeros((count, 7))
+        pose = np.zeros((len(envs), 7))
         height = self.start.base_height
         pose[:, 2] = self.task.robot.base_height if height is None else height
         half_yaw = 0.5 * math.pi * draws[:, 0]
-        pose[:, 3] = [math.cos(angle) for angle in half_yaw]
-        pose[:, 6] = [math.sin(angle) for angle in half_yaw]
+        pose[:, 3], pose[:, 6] = [math.cos(angle) for angle in half_yaw], [math.sin(angle) for angle in half_yaw]
         low, high = self.start.joint_scale
         scale = 0.5 * (low + high) + 0.5 * (high - low) * draws[:, 7:]
         self.physics.place(envs, pose, self.start.base_speed * draws[:, 1:7], self._default_joint_pos * scale)
@@ -262,17 +253,11 @@ class MujocoEnv(RobotEnv):
     def _episode_log(self, ended: Tensor) -> dict[str, float]:
         """Summarise the episodes that just ended: weighted terms a second of a full episode, as Isaac Lab logs them."""
         mean = self._episode_terms[:, ended].mean(1) / self.max_episode_length
-        names = self.last_reward.terms
-        log = {f"/episode_reward/{name}": self.task.weights[name] * float(value) for name, value in zip(names, mean, strict=True)}
+        means = zip(self.last_reward.terms, mean.tolist(), strict=True)
+        log = {f"/episode_reward/{name}": self.task.weights[name] * value for name, value in means}
         log["/episode/terminated"] = float(self.terminated[ended].double().mean())
         log["/episode/length_s"] = float(self.episode_length_buf[ended].double().mean()) * self.task.step_dt
         return log
-
-
-def _cpu(device: Device) -> torch.device:
-    if torch.device(device).type != "cpu":
-        raise ConfigError(f"The embedded simulator runs on the CPU, not on {device}.")
-    return torch.device("cpu")
 
 
 def _substeps(step_dt: float, timestep: float) -> int:
@@ -283,10 +268,3 @@ def _substeps(step_dt: float, timestep: float) -> int:
             f"A control step of {step_dt} s must be a whole number (at least {CONTACT_HISTORY}) of physics steps of {timestep} s."
         )
     return substeps
-
-
-def _sensor_columns(task: VelocityTask) -> tuple[slice, slice, slice]:
-    """Return the columns of the terminating geoms, the undesired ones and the feet among the model's contact sensors."""
-    groups = task.robot.contacts
-    first, second = len(groups.terminating), len(groups.terminating) + len(groups.undesired)
-    return slice(0, first), slice(first, second), slice(second, None)

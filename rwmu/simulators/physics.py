@@ -27,28 +27,18 @@ def import_mujoco() -> Any:
         raise MissingExtraError(
             "The embedded simulator needs MuJoCo 4; install it with: pip install '.[mujoco]' in rwmu's folder"
         ) from None
-    mujoco.MjLogConfig.set(_silent(mujoco))
+    silent = mujoco.MjLogConfig.get()  # divergence is counted and reported by the caller
+    silent.logto_file = silent.logto_console = False
+    mujoco.MjLogConfig.set(silent)
     return mujoco
-
-
-def _silent(mujoco: Any) -> Any:
-    """Return a log configuration that writes no file and prints nothing: divergence is counted and reported by the caller."""
-    config = mujoco.MjLogConfig.get()
-    config.logto_file = False
-    config.logto_console = False
-    return config
 
 
 class Physics:
     """Batched simulation of one robot.
 
     Args:
-        robot: brings the model.
-        num_envs: simulations.
-        num_threads: threads that share them; results do not depend on it.
-        settings: of the model.
+        num_threads: that share the simulations; results do not depend on it. substeps: physics steps a control step.
         envelope: let torque fall with speed as the motors' does, before every physics substep; else effort limits alone.
-        substeps: physics steps a control step.
 
     Attributes:
         torque: ``[B, A]`` joint torques of the last substep, N m.

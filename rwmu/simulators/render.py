@@ -65,9 +65,7 @@ def save_video(
     """Draw poses ``[T, 7 + A]`` to an animated GIF; return its path, or None (and log why) where nothing can be drawn.
 
     Args:
-        robot: whose poses they are.
-        step_dt: time between two poses, s.
-        frames_per_s: of the video; poses in between are left out.
+        step_dt: time between two poses, s. frames_per_s: of the video; poses in between are left out.
         size: width and height, pixels.
     """
     path = Path(path)

@@ -8,17 +8,18 @@ from dataclasses import replace
 import torch
 
 from rwmu.data.audit import AuditSettings, Finding, examine
-from rwmu.data.audit.context import Context
+from rwmu.data.audit.findings import Findings
+from rwmu.data.audit.view import View
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.formats import csv
 from rwmu.data.replay import replay
 from rwmu.robots.anymal_d import STATE_LAYOUT
+from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import OBSERVATION_NOISE, VelocityTask
 from tests.data import walking
 from tests.data.walking import ROBOT, STEP_DT, walking_episodes
 
 Plant = Callable[[Episodes], Episodes]
-CONTEXT = Context(ROBOT)
 
 
 def sound_episodes(number: int = 80, length: int = 60) -> Episodes:
@@ -32,6 +33,17 @@ def sound_episodes(number: int = 80, length: int = 60) -> Episodes:
     reward = torch.zeros(episodes.num_rows)
     reward[led_to] = replay(episodes, VelocityTask(ROBOT), led_to.nonzero().squeeze(-1)).total.float()
     return replace(episodes, reward=reward)
+
+
+def view(episodes: Episodes, robot: Robot = ROBOT, task: VelocityTask | None = None) -> View:
+    return View(episodes, robot, AuditSettings(task=task))
+
+
+def said(
+    check: Callable[[View], Findings], episodes: Episodes, robot: Robot = ROBOT, task: VelocityTask | None = None
+) -> list[Finding]:
+    """Return what one check finds."""
+    return list(check(view(episodes, robot, task)))
 
 
 def found(episodes: Episodes, settings: AuditSettings | None = None) -> dict[str, Finding]:

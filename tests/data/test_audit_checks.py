@@ -10,11 +10,9 @@ import torch
 
 from rwmu.data.audit import AuditSettings, Finding, audit, brief, examine, require_sound
 from rwmu.data.audit.actions import LAGS, action_lag, regressed_rows, unexplained
-from rwmu.data.audit.context import Context
-from rwmu.data.audit.copies import row_hashes
-from rwmu.data.audit.coverage import cell_share
 from rwmu.data.audit.findings import table
-from rwmu.data.audit.kinematics import motion_scale
+from rwmu.data.audit.motion import motion_scale
+from rwmu.data.audit.recording import cell_share, row_hashes
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
@@ -22,7 +20,7 @@ from rwmu.robots.anymal_d import STATE_LAYOUT
 from rwmu.robots.layout import Field, StateLayout
 from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
-from tests.data.planted import CONTEXT, constant_gravity, found, shifted, sound_episodes, with_state
+from tests.data.planted import constant_gravity, found, said, shifted, sound_episodes, view, with_state
 from tests.data.walking import ROBOT, STEP_DT, walking_episode
 
 
@@ -101,7 +99,7 @@ def test_hashes_are_of_bits() -> None:
 
 @pytest.mark.parametrize("lag", LAGS)
 def test_the_lag_of_the_simulated_robot_is_found(lag: int, simulated: Episodes) -> None:
-    findings = {finding.name: finding for finding in action_lag(shifted(lag)(simulated), CONTEXT)}
+    findings = {finding.name: finding for finding in said(action_lag, shifted(lag)(simulated))}
     if lag == 0:
         assert not findings
     else:
@@ -112,7 +110,7 @@ def test_the_lag_of_the_simulated_robot_is_found(lag: int, simulated: Episodes) 
 def test_without_torques_velocities_tell_the_lag() -> None:
     """A velocity that follows the action by hand: v' = 0.9 v + a of the same row, so nothing is left unexplained at lag 0."""
     layout = StateLayout([Field("joint_pos", 1, "rad"), Field("joint_vel", 1, "rad/s")])
-    context = Context(replace(ROBOT, state_layout=layout))
+    robot = replace(ROBOT, state_layout=layout)
     action = torch.randn(700, 1, generator=torch.Generator().manual_seed(0))
     action[0] = 0.0
     velocity = torch.zeros(700, 1)
@@ -120,19 +118,19 @@ def test_without_torques_velocities_tell_the_lag() -> None:
         velocity[row] = 0.9 * velocity[row - 1] + action[row]
     template = walking_episode(700, seed=0)
     episodes = replace(template, state=torch.cat([0.02 * velocity.cumsum(0), velocity], dim=-1), action=action)
-    rows = regressed_rows(episodes)
+    rows = regressed_rows(view(episodes, robot))
     assert (int(rows.min()), int(rows.max())) == (5, 695)
-    target, by_lag = unexplained(episodes, context, rows)
+    target, by_lag = unexplained(view(episodes, robot), rows)
     assert target == "joint_vel"
     assert by_lag[0] < 1e-6
     assert all(by_lag[lag] > 0.9 for lag in LAGS if lag), "white noise tells nothing of its neighbours"
     for lag in (-1, 1):
-        (finding,) = action_lag(shifted(lag)(episodes), context)
+        (finding,) = said(action_lag, shifted(lag)(episodes), robot)
         assert finding.numbers["best_lag"] == lag
 
 
 def test_too_few_rows_for_a_lag_are_said(sound: Episodes) -> None:
-    (finding,) = action_lag(sound.select(torch.arange(5)), CONTEXT)
+    (finding,) = said(action_lag, sound.select(torch.arange(5)))
     assert (finding.name, finding.severity, finding.numbers) == ("action_lag_unknown", "note", {"rows": 5 * (60 - 9)})
 
 
@@ -142,19 +140,19 @@ def test_too_few_rows_for_a_lag_are_said(sound: Episodes) -> None:
 def test_factors_of_motion_by_hand() -> None:
     """Moved 2, 2, 4 where 1, 2, 2 was told: (2 + 4 + 8) / (1 + 4 + 4) and (4 + 4 + 16) / 14."""
     layout = StateLayout([Field("joint_pos", 1, "rad"), Field("joint_vel", 1, "rad/s")])
-    context = Context(replace(ROBOT, state_layout=layout))
+    robot = replace(ROBOT, state_layout=layout)
     state = torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 3.0], [8.0, 1.0], [5.0, 0.0]])
     still = torch.zeros(5, ROBOT.num_joints)
     template = replace(walking_episode(5, seed=0), action=still)
     episodes = replace(template, state=state, lengths=torch.tensor([4, 1]), levels=["a", "b"], seeds=torch.tensor([0, 1]))
-    low, high = motion_scale(episodes, context, 1.0)
+    low, high = motion_scale(view(episodes, robot), 1.0)
     assert (low, high) == pytest.approx((14 / 9, 24 / 14))
 
 
 @pytest.mark.parametrize(("truth", "moved"), [(0.02, None), (0.025, 1.25), (1.0 / 60.0, 0.83)])
 def test_a_step_a_quarter_off_is_told_by_the_joints(truth: float, moved: float | None, sound: Episodes) -> None:
     """Data of 50 Hz are said to have another step: joints move by 0.02 s of their velocities, and 1 % for a swing's curve."""
-    (low, high) = motion_scale(sound, CONTEXT, truth)
+    (low, high) = motion_scale(view(sound), truth)
     assert low <= high
     findings = found(replace(sound, attributes={**sound.attributes, "step_dt": truth}))
     assert ("step_dt" in findings) == (moved is not None)

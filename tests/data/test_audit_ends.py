@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rwmu.data.audit.ends import time_outs, unmarked_falls
+from rwmu.data.audit.recording import time_outs, unmarked_falls
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
-from tests.data.planted import CONTEXT, found
+from tests.data.planted import found, said
 from tests.data.walking import walking_episodes
 
 
@@ -40,9 +40,9 @@ def test_time_outs_marked_as_terminations_are_found(sound: Episodes) -> None:
 def test_falls_of_all_lengths_and_few_episodes_are_no_time_outs(sound: Episodes) -> None:
     """Data of falls alone, and nine episodes, of which no regularity can be told."""
     falls = walking_episodes([50 + i for i in range(20)], falling=range(20))
-    assert time_outs(falls, CONTEXT) == []
-    assert time_outs(terminated(sound, torch.arange(80)).select(torch.arange(9)), CONTEXT) == []
-    assert time_outs(terminated(sound, torch.arange(70)), CONTEXT) == [], "those that do not terminate have run out of time"
+    assert said(time_outs, falls) == []
+    assert said(time_outs, terminated(sound, torch.arange(80)).select(torch.arange(9))) == []
+    assert said(time_outs, terminated(sound, torch.arange(70))) == [], "those that do not terminate have run out of time"
 
 
 def test_unmarked_falls_are_found_and_named(sound: Episodes) -> None:
@@ -55,15 +55,15 @@ def test_unmarked_falls_are_found_and_named(sound: Episodes) -> None:
 
 def test_a_recording_that_stops_amid_falls_leaves_a_few(sound: Episodes) -> None:
     tilted = fallen(sound, torch.arange(0, 80, 2))
-    assert unmarked_falls(terminated(tilted, torch.arange(0, 72, 2)), CONTEXT) == [], "4 of 40"
-    assert unmarked_falls(terminated(tilted, torch.arange(0, 70, 2)), CONTEXT), "5 of 40"
-    assert unmarked_falls(fallen(terminated(sound, torch.arange(0)), torch.arange(2)), CONTEXT) == [], "two may be chance"
+    assert said(unmarked_falls, terminated(tilted, torch.arange(0, 72, 2))) == [], "4 of 40"
+    assert said(unmarked_falls, terminated(tilted, torch.arange(0, 70, 2))), "5 of 40"
+    assert said(unmarked_falls, fallen(terminated(sound, torch.arange(0)), torch.arange(2))) == [], "two may be chance"
 
 
 def test_a_gravity_that_points_up_is_said_once(sound: Episodes) -> None:
     state = sound.state.clone()
     state[:, STATE_LAYOUT["projected_gravity"]] *= -1.0
-    assert unmarked_falls(replace(sound, state=state), CONTEXT) == []
+    assert said(unmarked_falls, replace(sound, state=state)) == []
 
 
 @pytest.mark.parametrize("plant", [lambda contact: contact.roll(4, dims=-1), torch.logical_not])

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from rwmu.data.audit import examine
-from rwmu.data.audit.kinematics import base_axes, correlations
-from rwmu.data.audit.motors import action_scale, best_lags, joint_order, laws, odd_episodes
+from rwmu.data.audit.actions import action_scale, best_lags, joint_order, laws, odd_episodes
+from rwmu.data.audit.motion import base_axes, correlations
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
 from rwmu.robots.layout import StateLayout
-from tests.data.planted import CONTEXT, Plant, found, noisy, shifted, sound_episodes, with_state
+from tests.data.planted import Plant, found, noisy, said, shifted, sound_episodes, view, with_state
 from tests.data.walking import ROBOT, STEP_DT
 
 # LF_HAA, LF_HFE, LF_KFE, LH_HAA ... of columns that are sorted by type
@@ -100,7 +100,7 @@ def test_half_of_the_episodes_in_other_rows_are_found(lag: int, clean: Episodes)
     finding = found(episodes)["action_lag_of_episodes"]
     assert finding.numbers["lag"] == lag
     assert finding.numbers["count"] == clean.num_episodes // 2
-    ids, best = best_lags(episodes, CONTEXT)
+    ids, best = best_lags(view(episodes))
     assert best.tolist() == [lag if i % 2 else 0 for i in ids.tolist()]
 
 
@@ -119,10 +119,10 @@ def test_noise_and_limits_raise_no_suspicion(change: Callable[[Episodes], Episod
 
 def test_few_rows_and_layouts_without_torques_are_not_judged(simulated: Episodes) -> None:
     few = sorted_by_leg("action")(simulated).select(torch.arange(4))
-    assert joint_order(few, CONTEXT) == action_scale(few, CONTEXT) == []
-    assert odd_episodes(few.select(torch.arange(1)), CONTEXT) == []
-    assert len(best_lags(sound_episodes(5, 48), CONTEXT)[0]) == 0, "39 rows of each, but for those beside its ends"
-    assert len(best_lags(sound_episodes(5, 49), CONTEXT)[0]) == 5
+    assert said(joint_order, few) == said(action_scale, few) == []
+    assert said(odd_episodes, few.select(torch.arange(1))) == []
+    assert len(best_lags(view(sound_episodes(5, 48)))[0]) == 0, "39 rows of each, but for those beside its ends"
+    assert len(best_lags(view(sound_episodes(5, 49)))[0]) == 5
     layout = StateLayout([field for field in STATE_LAYOUT.fields if field.name != "joint_torque"])
     robot = replace(ROBOT, state_layout=layout)
     attributes = {**simulated.attributes, "layout": layout.describe()}
@@ -143,10 +143,10 @@ def test_a_motors_law_by_hand() -> None:
     rows = torch.ones(600, dtype=torch.bool)
     rows[template.offsets] = False
     episodes, own = replace(template, state=state, action=action), torch.arange(12)
-    unexplained, weights = laws(episodes, CONTEXT, rows.nonzero().squeeze(-1), own, own)
+    unexplained, weights = laws(view(episodes), rows.nonzero().squeeze(-1), own, own)
     assert weights.tolist() == [pytest.approx([3.0, -40.0, -2.0, 20.0], rel=1e-4)] * 12
     assert float(unexplained.max()) < 1e-8
-    other, _ = laws(episodes, CONTEXT, rows.nonzero().squeeze(-1), own, own.roll(1))
+    other, _ = laws(view(episodes), rows.nonzero().squeeze(-1), own, own.roll(1))
     assert other.tolist() == pytest.approx([400.0 / 2004.0] * 12, rel=0.35), "another's action leaves its own part of the variance"
 
 
@@ -188,7 +188,7 @@ def base(gravity: Tensor, rate: Tensor) -> Episodes:
 
 def test_rates_of_another_frame_fit_in_no_order() -> None:
     gravity, rate = rolling()
-    assert base_axes(base(gravity, rate), CONTEXT) == []
+    assert said(base_axes, base(gravity, rate)) == []
     angle = 0.5 * STEP_DT * torch.arange(len(rate))  # the heading changes, so that the world's axes are not the base's
     turned = torch.stack(
         [
@@ -198,19 +198,19 @@ def test_rates_of_another_frame_fit_in_no_order() -> None:
         ],
         dim=-1,
     )
-    (finding,) = base_axes(base(gravity, turned), CONTEXT)
+    (finding,) = said(base_axes, base(gravity, turned))
     assert finding.numbers["best_correlation"] < 0.7, "in no order"
 
 
 def test_robots_that_hardly_turn_noise_and_few_rows_are_not_judged(simulated: Episodes) -> None:
     gravity, rate = rolling()
     still = torch.tensor([0.0, 0.0, -1.0]) + 0.005 * gravity
-    assert base_axes(base(still, -0.005 * rate), CONTEXT) == []
+    assert said(base_axes, base(still, -0.005 * rate)) == []
     noise = torch.randn(rate.shape, generator=torch.Generator().manual_seed(0))
-    assert base_axes(base(gravity, rate + 10.0 * noise), CONTEXT) == [], "right, but drowned"
-    assert base_axes(base(gravity + noise, rate), CONTEXT) == []
-    assert base_axes(base(gravity, -rate).select(torch.tensor([0, 0])), CONTEXT), "which shows that it is looked at"
-    assert base_axes(base(gravity[:400], -rate[:400]), CONTEXT) == []
+    assert said(base_axes, base(gravity, rate + 10.0 * noise)) == [], "right, but drowned"
+    assert said(base_axes, base(gravity + noise, rate)) == []
+    assert said(base_axes, base(gravity, -rate).select(torch.tensor([0, 0]))), "which shows that it is looked at"
+    assert said(base_axes, base(gravity[:400], -rate[:400])) == []
     assert "base_axes" not in found(noisy(simulated))
 
 

@@ -8,24 +8,16 @@ import pytest
 import torch
 
 from rwmu.data.audit import AuditSettings, Finding
-from rwmu.data.audit.context import Context
 from rwmu.data.audit.rewards import agreement, agrees, excerpt, rewards, shares
 from rwmu.data.episodes import Episodes
 from rwmu.data.replay import replay
 from rwmu.tasks.rewards import ISAAC_LAB
 from rwmu.tasks.terms import varied
 from rwmu.tasks.velocity import VelocityTask
-from tests.data.planted import Plant, found, noisy, sound_episodes
+from tests.data.planted import Plant, found, noisy, said, sound_episodes
 from tests.data.walking import ROBOT
 
 TASK = VelocityTask(ROBOT)
-
-
-def with_task(task: VelocityTask) -> Context:
-    return Context(ROBOT, AuditSettings(task=task))
-
-
-WITH_TASK = with_task(TASK)
 
 
 def moved(array: str, rows: int) -> Plant:
@@ -62,7 +54,7 @@ def test_rewards_of_the_simulator_are_reproduced(simulated: Episodes) -> None:
     paid = replay(simulated, TASK, rows).total
     assert float((paid - simulated.reward[rows]).abs().max()) < 2e-8
     assert float(simulated.reward[rows].std()) > 1e-3
-    assert rewards(simulated, WITH_TASK) == []
+    assert said(rewards, simulated, task=TASK) == []
 
 
 @pytest.mark.parametrize(
@@ -78,14 +70,14 @@ def test_rewards_of_the_simulator_are_reproduced(simulated: Episodes) -> None:
     ],
 )
 def test_rewards_that_are_not_the_tasks_are_found(plant: Plant, words: str, simulated: Episodes) -> None:
-    finding = only(rewards(plant(simulated), WITH_TASK))
+    finding = only(said(rewards, plant(simulated), task=TASK))
     assert finding.name == "reward_mismatch"
     assert words in finding.sentence
 
 
 @pytest.mark.parametrize("plant", [inverted, moved("contact", 10)])
 def test_contacts_that_rewards_do_not_follow_are_found(plant: Plant, simulated: Episodes) -> None:
-    assert "contact" in only(rewards(plant(simulated), WITH_TASK)).sentence
+    assert "contact" in only(said(rewards, plant(simulated), task=TASK)).sentence
 
 
 def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None:
@@ -96,8 +88,8 @@ def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None
     reward = torch.zeros(simulated.num_rows)
     reward[rows] = replay(simulated, task, rows.nonzero().squeeze(-1)).total.float()
     episodes = replace(simulated, reward=reward)
-    assert rewards(episodes, with_task(task)) == []
-    finding = only(rewards(moved("contact", 10)(episodes), with_task(task)))
+    assert said(rewards, episodes, task=task) == []
+    finding = only(said(rewards, moved("contact", 10)(episodes), task=task))
     assert finding.name == "reward_contacts"
     assert finding.numbers["correlation"] > 0.95
     assert abs(finding.numbers["feet_air_time"]) < 0.3
@@ -107,7 +99,7 @@ def test_contacts_whose_part_is_small_are_found_too(simulated: Episodes) -> None
 
 
 def test_noise_of_the_sensors_is_no_other_reward(simulated: Episodes) -> None:
-    assert rewards(noisy(simulated), WITH_TASK) == []
+    assert said(rewards, noisy(simulated), task=TASK) == []
 
 
 def test_noise_twice_as_strong_is_seen_through_by_means(simulated: Episodes) -> None:
@@ -116,16 +108,16 @@ def test_noise_twice_as_strong_is_seen_through_by_means(simulated: Episodes) -> 
     rows[simulated.offsets] = False
     paid = replay(episodes, TASK, rows.nonzero().squeeze(-1)).total
     assert agreement(paid, episodes.reward[rows])[0] < 0.97
-    assert rewards(episodes, WITH_TASK) == []
+    assert said(rewards, episodes, task=TASK) == []
 
 
 @pytest.mark.parametrize("unknown", ["reward", "command"])
 def test_unknown_rewards_and_other_steps_are_not_judged(unknown: str, simulated: Episodes) -> None:
     wrong = multiplied("reward", -1.0)(simulated)
-    assert rewards(replace(wrong, attributes={**wrong.attributes, "unknown": [unknown]}), WITH_TASK) == []
-    assert rewards(replace(wrong, attributes={**wrong.attributes, "step_dt": 0.01}), WITH_TASK) == []
-    assert rewards(wrong.select(torch.arange(3)), WITH_TASK) == [], "too few rows"
-    assert rewards(replace(wrong, reward=torch.zeros(wrong.num_rows)), WITH_TASK) == [], "said elsewhere"
+    assert said(rewards, replace(wrong, attributes={**wrong.attributes, "unknown": [unknown]}), task=TASK) == []
+    assert said(rewards, replace(wrong, attributes={**wrong.attributes, "step_dt": 0.01}), task=TASK) == []
+    assert said(rewards, wrong.select(torch.arange(3)), task=TASK) == [], "too few rows"
+    assert said(rewards, replace(wrong, reward=torch.zeros(wrong.num_rows)), task=TASK) == [], "said elsewhere"
 
 
 def test_examine_asks_only_with_a_task_and_where_states_and_actions_are_sound() -> None:

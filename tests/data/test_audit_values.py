@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from rwmu.data.audit import examine
-from rwmu.data.audit.outliers import outliers, typical, without_outliers
-from rwmu.data.audit.stuck import stuck_columns
+from rwmu.data.audit.values import outliers, stuck_columns, typical, without_outliers
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
-from tests.data.planted import CONTEXT, found, scaled, sound_episodes
+from tests.data.planted import found, said, scaled, sound_episodes, view
 from tests.data.walking import ROBOT
 
 Z = STATE_LAYOUT["projected_gravity"].stop - 1
@@ -48,7 +47,7 @@ def test_coarse_values_are_no_stuck_sensor(change: object) -> None:
     assert callable(change)
     episodes = change(sound_episodes(5, 400))
     assert repeats(episodes) > 50
-    assert stuck_columns(episodes, CONTEXT) == []
+    assert said(stuck_columns, episodes) == []
 
 
 def test_a_robot_that_stands_is_no_stuck_sensor() -> None:
@@ -57,7 +56,7 @@ def test_a_robot_that_stands_is_no_stuck_sensor() -> None:
     state = episodes.state.clone()
     state[900:1000] = state[900] + 1e-3 * (state[900:1000] - state[900])
     state[901:1000, 5] = state[901, 5]
-    assert stuck_columns(replace(episodes, state=state), CONTEXT) == []
+    assert said(stuck_columns, replace(episodes, state=state)) == []
 
 
 @pytest.mark.parametrize("column", [0, Z, STATE_LAYOUT["joint_torque"].start + 7])
@@ -68,7 +67,7 @@ def test_a_sensor_that_hung_is_found(column: int, first: int, rows: int) -> None
     state = episodes.state.clone()
     start = 400 + first
     state[start : start + rows, column] = state[start, column]
-    (finding,) = stuck_columns(replace(episodes, state=state), CONTEXT)
+    (finding,) = said(stuck_columns, replace(episodes, state=state))
     assert finding.severity == "warning"
     assert finding.numbers["columns"] == [STATE_LAYOUT.names()[column]]
     assert finding.numbers["longest_rows"] == [rows]
@@ -79,7 +78,7 @@ def test_a_hung_sensor_of_rounded_data_is_found() -> None:
     episodes = rounded(sound_episodes(5, 400))
     state = episodes.state.clone()
     state[500:560, 36] = state[500, 36]
-    (finding,) = stuck_columns(replace(episodes, state=state), CONTEXT)
+    (finding,) = said(stuck_columns, replace(episodes, state=state))
     assert "row 100 of episode 1" in finding.sentence
 
 
@@ -113,14 +112,14 @@ def test_absurd_values_are_found_and_spoil_no_other_check(
 
 def test_the_episodes_come_back_without_them(sound: Episodes) -> None:
     episodes = with_values(sound, "state", 0, slice(190, 192), 1e4)
-    (finding,), tame = outliers(episodes, CONTEXT), without_outliers(episodes, CONTEXT)
+    (finding,), tame = said(outliers, episodes), without_outliers(view(episodes))
     assert finding.numbers["columns"] == [{"column": "base_lin_vel[0]", "value": 1e4, "row": 190, "count": 2}]
     median = sound.state[:, 0].median()
     assert tame.state[190:192, 0].tolist() == pytest.approx([float(median)] * 2, abs=0.01)
     kept = torch.ones(sound.num_rows, dtype=torch.bool)
     kept[190:192] = False
     assert torch.equal(tame.state[kept], sound.state[kept])
-    assert without_outliers(sound, CONTEXT) is sound
+    assert without_outliers(view(sound)) is sound
 
 
 def test_an_extension_is_looked_at_too(sound: Episodes) -> None:
@@ -138,7 +137,7 @@ def test_a_fall_of_a_robot_that_stands_is_no_outlier(sound: Episodes) -> None:
     state = 1e-3 * sound.state
     state[:, STATE_LAYOUT["projected_gravity"]] = torch.tensor([0.0, 0.0, -1.0])
     state[100:110] = sound.state[100:110]
-    assert outliers(replace(sound, state=state), CONTEXT) == []
+    assert said(outliers, replace(sound, state=state)) == []
 
 
 @pytest.mark.parametrize("name", ["joint_pos", "joint_vel", "joint_torque"])

@@ -70,9 +70,9 @@ def test_the_hash_names_the_content_and_not_its_origin() -> None:
 
 def test_rows_must_match_the_lengths() -> None:
     episodes = numbered_episodes([4, 4])
-    with pytest.raises(DataError, match="add up to 7 rows, but 'state' has 8"):
+    with pytest.raises(DataError, match="7 of 'state', but there are 8"):
         replace(episodes, lengths=torch.tensor([4, 3]))
-    with pytest.raises(DataError, match="There are 2 episodes, but 'levels' has 1"):
+    with pytest.raises(DataError, match="2 of 'levels', but there are 1"):
         replace(episodes, levels=["level0"])
     with pytest.raises(DataError, match="Episode 1 has no rows"):
         replace(episodes, lengths=torch.tensor([8, 0]))

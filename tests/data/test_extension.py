@@ -77,7 +77,7 @@ def test_extensions_that_cannot_be_are_refused() -> None:
     assert "float64" in unfit(torch.zeros(5, 2).double())
     assert "(5,)" in unfit(torch.zeros(5))
     assert "(5, 0)" in unfit(torch.zeros(5, 0))
-    assert "has 4" in unfit(torch.zeros(4, 2))
+    assert "there are 4" in unfit(torch.zeros(4, 2))
     assert "extension[1] of episode 0, row 3" in unfit(
         torch.zeros(5, 2).index_put((torch.tensor(3), torch.tensor(1)), torch.tensor(torch.nan))
     )

@@ -198,7 +198,7 @@ def refusal(content: dict[str, Any]) -> str:
 def test_unknown_keys_are_named() -> None:
     assert "the key 'actor_obs_normalizer._mean'" in refusal(weights() | {"actor_obs_normalizer._mean": torch.zeros(1, 48)})
     assert "the key 'memory_a.rnn.weight_ih_l0'" in refusal(weights() | {"memory_a.rnn.weight_ih_l0": torch.zeros(4, 4)})
-    assert "a layer 'actor.1'" in refusal(weights() | {"actor.1.weight": torch.zeros(20, 20)})
+    assert "the key 'actor.1.weight'" in refusal(weights() | {"actor.1.weight": torch.zeros(20, 20)})
 
 
 @pytest.mark.parametrize("key", ["actor.0.weight", "actor.2.bias", "critic.2.weight", "critic.4.bias"])
@@ -218,8 +218,8 @@ def test_one_deviation_is_expected() -> None:
 @pytest.mark.parametrize(
     ("key", "shape", "sentence"),
     [
-        ("actor.2.weight", (16, 21), "[16, 21] under the key 'actor.2.weight', but [outputs, 20] was expected"),
-        ("actor.0.weight", (20,), "[20] under the key 'actor.0.weight', but [outputs, inputs] was expected"),
+        ("actor.2.weight", (16, 21), "[16, 21] under the key 'actor.2.weight', but [16, 20] was expected"),
+        ("actor.0.weight", (20,), "[20] under the key 'actor.0.weight', but [20, inputs] was expected"),
         ("critic.0.bias", (3,), "[3] under the key 'critic.0.bias', but [16] was expected"),
         ("std", (11,), "[11] under the key 'std', but [12] was expected"),
     ],
@@ -229,7 +229,7 @@ def test_shapes_that_do_not_fit_are_named(key: str, shape: tuple[int, ...], sent
 
 
 def test_a_critic_of_several_values_is_refused() -> None:
-    assert "a critic with 2 outputs" in refusal(
+    assert "but [1, 20] was expected" in refusal(
         weights() | {"critic.4.weight": torch.zeros(2, 20), "critic.4.bias": torch.zeros(2)}
     )
 

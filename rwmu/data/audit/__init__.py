@@ -4,8 +4,8 @@
 """
 
 from rwmu.data.audit.checks import examine
-from rwmu.data.audit.context import AuditSettings
 from rwmu.data.audit.findings import Finding, brief, require_sound
+from rwmu.data.audit.view import AuditSettings
 from rwmu.data.fitness import UnfitDataError, audit
 
 __all__ = ["AuditSettings", "Finding", "UnfitDataError", "audit", "brief", "examine", "require_sound"]

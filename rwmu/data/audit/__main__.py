@@ -7,44 +7,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 
 from rwmu.data import formats
 from rwmu.data.audit.checks import examine, unfit
-from rwmu.data.audit.context import AuditSettings
-from rwmu.data.audit.findings import Finding, count, of_severity, table
+from rwmu.data.audit.findings import Finding, count, finding, of_severity, table
+from rwmu.data.audit.view import AuditSettings
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError
 from rwmu.data.normalizer import Normalizer
-from rwmu.errors import CheckpointError, ConfigError, DataError, UserError
-from rwmu.files import write_json
+from rwmu.errors import CheckpointError, ConfigError, DataError, told_in_one_sentence
+from rwmu.files import read_torch, write_json
 from rwmu.robots import robot_at, robot_named
 from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 
-STATUS_ERRORS = 1
-STATUS_UNREADABLE = 2
-
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Read a ``dynamics.pt`` for what it says of its data; the model is not built and no code of the file runs.
-
-    Returns:
-        At least ``normalizer``, ``robot`` (its name) and ``data_hash`` (empty where the data are not known).
-    """
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {path}; give the path of a dynamics.pt that a run has written.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be truncated.") from error
-    if not isinstance(content, Mapping) or not {"normalizer", "robot", "data_hash"} <= set(content):
+    """Read a ``dynamics.pt`` for what it says of its data: ``normalizer``, ``robot`` and ``data_hash`` (empty if not known)."""
+    content = read_torch(path, "checkpoint", "a dynamics.pt that a run has written")
+    if not {"normalizer", "robot", "data_hash"} <= set(content):
         raise CheckpointError(f"{path} holds no normaliser; give a dynamics.pt (rwmu.dynamics.published makes one of others).")
     return content
 
@@ -52,16 +38,11 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 def checkpoint_findings(checkpoint: Mapping[str, Any], episodes: Episodes, robot: Robot) -> list[Finding]:
     """Say whether a checkpoint was trained on another robot or on other data; the fit of its normaliser is a check of its own."""
     if checkpoint["robot"] != robot.name:
-        sentence = (
-            f"The checkpoint is of the robot '{checkpoint['robot']}', but the data are of '{robot.name}'; give one of the same."
-        )
-        return [Finding("checkpoint_robot", "error", sentence)]
+        return [finding("checkpoint_robot", words={"theirs": checkpoint["robot"], "ours": robot.name}, severity="error")]
     if checkpoint["data_hash"] == episodes.content_hash():
         return []
-    sentence = f"The checkpoint was trained on other data (hash {checkpoint['data_hash'][:12]}) than these."
-    if not checkpoint["data_hash"]:
-        sentence = "It is not known what data the checkpoint was trained on."
-    return [Finding("checkpoint_data", "note", sentence)]
+    key = "checkpoint_data" if checkpoint["data_hash"] else "checkpoint_data.unknown"
+    return [finding(key, words={"hash": checkpoint["data_hash"][:12]}, severity="note")]
 
 
 def find_robot(wanted: str | None, episodes: Episodes) -> Robot:
@@ -81,9 +62,8 @@ def find_robot(wanted: str | None, episodes: Episodes) -> Robot:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the findings and leave with the status that they deserve."""
-    options = _parser().parse_args(arguments)
-    episodes = None
-    try:
+    options, episodes = _parser().parse_args(arguments), None
+    with told_in_one_sentence():
         if options.json is not None:
             _refuse_to_overwrite(options.json)
         checkpoint = None if options.checkpoint is None else read_checkpoint(options.checkpoint)
@@ -94,21 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             findings = unfit(error)
         if options.json is not None:
             _write(options.json, options.path, episodes, findings)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(STATUS_UNREADABLE) from None
     size = "" if episodes is None else f", {episodes.num_rows} rows in {episodes.num_episodes} episodes"
     print(f"{options.path}{size}: {count(findings)}.")
     if findings:
         print(f"\n{table(findings)}")
-    raise SystemExit(STATUS_ERRORS if of_severity(findings, "error") else 0)
+    raise SystemExit(1 if of_severity(findings, "error") else 0)
 
 
 def _examine(episodes: Episodes, options: argparse.Namespace, checkpoint: Mapping[str, Any] | None) -> list[Finding]:
     robot = find_robot(options.robot, episodes)
     settings = AuditSettings(
-        window=options.window,
-        command_range=tuple(options.command_range),
+        options.window,
+        tuple(options.command_range),
         normalizer=None if checkpoint is None else Normalizer.from_dict(checkpoint["normalizer"]),
         step_dt=options.step_dt,
         task=VelocityTask(robot, step_dt=options.step_dt),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rwmu.data.audit import actions, columns, copies, coverage, ends, kinematics, motors, outliers, rewards, stuck, units
-from rwmu.data.audit.context import AuditSettings, Context
-from rwmu.data.audit.findings import Finding, Severity
+from rwmu.data.audit import actions, motion, recording, values
+from rwmu.data.audit.findings import Finding, Findings, finding
+from rwmu.data.audit.rewards import rewards
+from rwmu.data.audit.view import AuditSettings, View
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.robots.robot import Robot
@@ -15,7 +16,7 @@ from rwmu.robots.robot import Robot
 JOINTS = {"joint_pos", "joint_vel"}
 MOTORS = JOINTS | {"joint_torque"}
 TURNS = {"projected_gravity", "base_ang_vel"}
-# Findings that explain what later checks would find.
+# Findings that explain what later checks would find: of gravity and rates, and of whatever rewards depend on.
 NOT_TURNING = ("units_base_ang_vel", "units_projected_gravity")
 SPOILT_STATES = ("step_dt", "units_", "joint", "action", "base_axes", "absolute_joint_pos")
 
@@ -25,63 +26,50 @@ class Check:
     """One check.
 
     Attributes:
-        name: of what it looks at.
-        gravest: severity of its findings at the most.
         find: what is to be said of the episodes.
-        fields: without which of the state it cannot look; limbs: the same of the contacts.
+        fields: of state and contacts, without which it cannot look.
         raw: whether it looks at the episodes as they are, or without absurd values, one of which would spoil any regression.
         unless: beginnings of the names of errors and warnings so far that explain what it would find.
         explains: names of findings so far that what it finds explains.
     """
 
-    name: str
-    gravest: Severity
-    find: Callable[[Episodes, Context], list[Finding]]
+    find: Callable[[View], Findings]
     fields: Set[str] = frozenset()
-    limbs: Set[str] = frozenset()
-    raw: bool = True
+    raw: bool = False
     unless: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()
 
 
 CHECKS = (
-    Check("constant columns", "error", columns.constant_columns),
-    Check("stuck sensors", "warning", stuck.stuck_columns),
-    Check("absurd values", "warning", outliers.outliers),
-    Check("step", "error", kinematics.step),
-    Check("missing joints", "note", kinematics.missing_joints),
-    Check("joint motion", "warning", kinematics.joint_motion, JOINTS, raw=False),
-    Check("action lag", "warning", actions.action_lag, JOINTS, raw=False),
-    Check(
-        "odd episodes",
-        "warning",
-        motors.odd_episodes,
-        MOTORS,
-        raw=False,
-        unless=("units_joint", "action_lag"),
-        explains=("actions_explain_nothing",),
-    ),
-    Check("order of motors", "warning", motors.joint_order, MOTORS, raw=False, unless=("units_joint", "action")),
-    Check("action scale", "warning", motors.action_scale, MOTORS, raw=False, unless=("units_joint", "action", "joint_order")),
-    Check("sizes", "warning", units.sizes, raw=False),
-    Check("speed", "warning", units.speed, {"base_lin_vel"}, raw=False),
-    Check("gravity", "error", units.gravity, {"projected_gravity"}, raw=False),
-    Check("rate of turning", "warning", kinematics.turning, TURNS, raw=False, unless=NOT_TURNING),
-    Check("axes of the base", "warning", kinematics.base_axes, TURNS, raw=False, unless=NOT_TURNING),
-    Check("posture", "warning", units.posture, {"joint_pos"}, raw=False),
-    Check("copies", "warning", copies.copies),
-    Check("terminations", "warning", ends.terminations),
-    Check("time-outs", "warning", ends.time_outs),
-    Check("falls", "warning", ends.unmarked_falls, {"projected_gravity"}),
-    Check("flags of contacts", "warning", columns.contacts),
-    Check("order of contacts", "warning", columns.contact_order, limbs={"foot"}),
-    Check("known rewards", "warning", columns.rewards_known),
-    Check("rewards", "warning", rewards.rewards, MOTORS | TURNS | {"base_lin_vel"}, {"foot"}, False, SPOILT_STATES),
-    Check("commands", "warning", coverage.commands),
-    Check("short episodes", "error", coverage.short_episodes),
-    Check("few episodes", "warning", coverage.few_episodes),
-    Check("normaliser", "error", columns.normalizer_mismatch),
-    Check("import of a table", "warning", ends.import_report),
+    Check(values.constant_columns, raw=True),
+    Check(values.stuck_columns, raw=True),
+    Check(values.outliers, raw=True),
+    Check(motion.step),
+    Check(motion.missing_joints),
+    Check(motion.joint_motion, JOINTS),
+    Check(actions.action_lag, JOINTS),
+    Check(actions.odd_episodes, MOTORS, unless=("units_joint", "action_lag"), explains=("actions_explain_nothing",)),
+    Check(actions.joint_order, MOTORS, unless=("units_joint", "action")),
+    Check(actions.action_scale, MOTORS, unless=("units_joint", "action", "joint_order")),
+    Check(values.sizes),
+    Check(values.speed, {"base_lin_vel"}),
+    Check(values.gravity, {"projected_gravity"}),
+    Check(motion.turning, TURNS, unless=NOT_TURNING),
+    Check(motion.base_axes, TURNS, unless=NOT_TURNING),
+    Check(values.posture, {"joint_pos"}),
+    Check(recording.copies, raw=True),
+    Check(recording.terminations),
+    Check(recording.time_outs),
+    Check(recording.unmarked_falls, {"projected_gravity"}, raw=True),
+    Check(recording.contacts),
+    Check(recording.contact_order, {"foot"}),
+    Check(recording.rewards_known),
+    Check(rewards, MOTORS | TURNS | {"base_lin_vel", "foot"}, unless=SPOILT_STATES),
+    Check(recording.commands, raw=True),
+    Check(recording.short_episodes),
+    Check(recording.few_episodes),
+    Check(values.normalizer_mismatch, raw=True),
+    Check(recording.import_report),
 )
 
 
@@ -97,16 +85,14 @@ def examine(episodes: Episodes, robot: Robot, settings: AuditSettings | None = N
         audit(episodes, robot, source)
     except UnfitDataError as error:
         return unfit(error)
-    context = Context(robot, settings or AuditSettings())
-    tame = outliers.without_outliers(episodes, context)
+    raw = View(episodes, robot, settings or AuditSettings())
+    tame = replace(raw, episodes=values.without_outliers(raw))
     findings: list[Finding] = []
     for check in CHECKS:
         grave = [finding.name for finding in findings if finding.severity != "note"]
-        if any(name.startswith(beginning) for name in grave for beginning in check.unless):
+        if not raw.fields >= check.fields or any(name.startswith(check.unless) for name in grave):
             continue
-        if not (context.fields >= check.fields and context.limbs >= check.limbs):
-            continue
-        found, said = check.find(episodes if check.raw else tame, context), {finding.name for finding in findings}
+        found, said = list(check.find(raw if check.raw else tame)), {finding.name for finding in findings}
         findings = [finding for finding in findings if not (found and finding.name in check.explains)]
         findings += [finding for finding in found if finding.name not in said]
     return findings
@@ -114,5 +100,4 @@ def examine(episodes: Episodes, robot: Robot, settings: AuditSettings | None = N
 
 def unfit(error: UnfitDataError) -> list[Finding]:
     """Return what is to be said of data that cannot be used."""
-    waiting = "The other checks wait until the error is mended."
-    return [Finding(error.check, "error", str(error)), Finding("not_checked", "note", waiting)]
+    return [Finding(error.check, "error", str(error)), finding("not_checked", severity="note")]

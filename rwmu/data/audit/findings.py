@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from typing import Any, Literal
+
+import yaml
 
 from rwmu.errors import DataError
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-_TEXT_WIDTH = 100
+SENTENCES: Mapping[str, str] = yaml.safe_load((files(__package__) / "sentences.yaml").read_text(encoding="utf-8"))
+NOTHING: Mapping[str, Any] = {}
+_TEXT_WIDTH, _LISTED = 100, 4
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,19 @@ class Finding:
         return asdict(self)
 
 
-def warning(name: str, sentence: str, **numbers: Any) -> Finding:
-    """Return a finding of the commonest severity."""
-    return Finding(name, "warning", sentence, numbers)
+Findings = Iterator[Finding]
+
+
+def finding(
+    key: str, numbers: Mapping[str, Any] = NOTHING, words: Mapping[str, Any] = NOTHING, severity: Severity = "warning"
+) -> Finding:
+    """Return a finding whose sentence is filled in from what was measured, and from ``words`` that are no measurement.
+
+    Args:
+        key: of ``sentences.yaml``, the finding's name before any dot.
+    """
+    told = {name: listed(value) if isinstance(value, list) else value for name, value in {**numbers, **words}.items()}
+    return Finding(key.partition(".")[0], severity, SENTENCES[key].format(**told), dict(numbers))
 
 
 def of_severity(findings: Sequence[Finding], severity: Severity) -> list[Finding]:
@@ -77,7 +92,7 @@ def count(findings: Sequence[Finding]) -> str:
     return ", ".join(f"{number} {severity}{'' if number == 1 else 's'}" for severity, number in numbers.items())
 
 
-def listed(items: Sequence[Any], limit: int = 4) -> str:
+def listed(items: Sequence[Any], limit: int = _LISTED) -> str:
     """Return a few of the items, and how many there are beyond."""
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(str(item) for item in items[:limit]) + more

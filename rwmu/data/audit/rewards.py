@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rwmu.data.audit.context import Context, rows_within, step_of
-from rwmu.data.audit.findings import Finding, warning
+from rwmu.data.audit.findings import Findings, finding
+from rwmu.data.audit.view import View
 from rwmu.data.episodes import Episodes
 from rwmu.data.replay import replay
 from rwmu.records import Reward
@@ -22,36 +22,37 @@ _CONTACT_TERMS = ("feet_air_time", "undesired_contacts")
 _TELLING_TERMS = ("track_lin_vel_xy_exp", "track_ang_vel_z_exp", *_CONTACT_TERMS)  # noise of the sensors does not drown these
 
 
-def rewards(episodes: Episodes, context: Context) -> list[Finding]:
+def rewards(view: View) -> Findings:
     """Replay the task over some episodes and compare what it pays with the rewards of the data.
 
     Clean data of the simulator agree to 2e-8. Where states are as noisy as the task's observations, correlations are 0.967 to
     0.993 (recipes 'mixed' and 'random', and robots that only walk or stand); twice as noisy, they fall to 0.87, but means over ten
     rows still agree. Nothing is said where rewards or commands are unknown, or where the task is of other layouts or another step.
     """
-    task, step_dt = context.settings.task, step_of(episodes)
-    if task is None or step_dt is None or abs(step_dt / task.step_dt - 1.0) > 1e-3 or {"reward", "command"} & episodes.unknown:
-        return []
-    if (context.layout, context.robot.contact_layout) != (task.robot.state_layout, task.robot.contact_layout):
-        return []
-    some = excerpt(episodes)
-    rows = rows_within(some, before=2, behind=1)  # whose reward a replay can know
-    if len(rows) < _FEWEST_ROWS or float(some.reward[rows].std()) == 0.0:
-        return []
-    paid, recorded = replay(some, task, rows), some.reward[rows].double()
+    task, robot, step_dt = view.settings.task, view.robot, view.step_dt
+    if task is None or step_dt is None or abs(step_dt / task.step_dt - 1.0) > 1e-3:
+        return
+    layouts = (robot.state_layout, robot.contact_layout)
+    if {"reward", "command"} & view.episodes.unknown or layouts != (task.robot.state_layout, task.robot.contact_layout):
+        return
+    view = replace(view, episodes=excerpt(view.episodes))
+    rows = view.rows_within(before=2, behind=1)  # whose reward a replay can know
+    recorded = view.episodes.reward[rows].double()
+    if len(rows) < _FEWEST_ROWS or float(recorded.std()) == 0.0:
+        return
+    paid = replay(view.episodes, task, rows)
     correlation, slope = agreement(paid.total, recorded)
     numbers = {"correlation": correlation, "slope": slope, "rows": len(rows)}
-    fitting = "" if agrees(paid.total, recorded) else _what_fits(some, context, task, rows, paid)
-    if not fitting and (agrees(paid.total, recorded) or agrees(means(paid.total), means(recorded))):
-        return _contacts(paid, recorded, task, numbers)
-    off = _off(paid, recorded, task, _TELLING_TERMS)
-    if not fitting and off:
-        fitting = f"; it holds {_listed(off)} what this task's does"
-    sentence = (
-        f"The reward of the data is not that of this task (replayed over {len(rows)} rows: correlation {correlation:.2f}, slope "
-        f"{slope:.3g}){fitting}; mend or recompute it, or name it in the attribute 'unknown' if it is another task's."
+    in_rows, in_means = agrees(paid.total, recorded), agrees(means(paid.total), means(recorded))
+    fitting = "" if in_rows else _what_fits(view, task, rows, paid)
+    name, terms = (
+        ("reward_mismatch", _TELLING_TERMS) if fitting or not (in_rows or in_means) else ("reward_contacts", _CONTACT_TERMS)
     )
-    return [warning("reward_mismatch", sentence, **numbers, **off)]
+    off = _off(paid, recorded, task, terms)
+    held = " and ".join(f"{term} {value:.2f} times" for term, value in off.items())
+    if name == "reward_mismatch" or off:
+        fitting = fitting or (f"; it holds {held} what this task's does" if off else "")
+        yield finding(name, numbers | off, {"fitting": fitting, "held": held})
 
 
 def excerpt(episodes: Episodes) -> Episodes:
@@ -59,9 +60,9 @@ def excerpt(episodes: Episodes) -> Episodes:
     lengths = episodes.lengths.clamp(max=_LONGEST)
     number = max(1, min(episodes.num_episodes, int(_MOST_ROWS / float(lengths.double().mean()))))
     some = episodes.select(torch.linspace(0, episodes.num_episodes - 1, number).round().long())
-    lengths = some.lengths.clamp(max=_LONGEST)
     kept = torch.arange(some.num_rows) - some.offsets[some.episode_of_row] < _LONGEST
-    return replace(some, **{name: getattr(some, name)[kept] for name in some.row_arrays}, lengths=lengths)
+    rows = {name: getattr(some, name)[kept] for name in some.row_arrays}
+    return replace(some, **rows, lengths=some.lengths.clamp(max=_LONGEST))
 
 
 def agreement(paid: Tensor, recorded: Tensor) -> tuple[float, float]:
@@ -82,42 +83,28 @@ def means(series: Tensor) -> Tensor:
     return series[: len(series) // _BLOCK * _BLOCK].view(-1, _BLOCK).mean(-1)
 
 
-def _what_fits(episodes: Episodes, context: Context, task: VelocityTask, rows: Tensor, paid: Reward) -> str:
+def _what_fits(view: View, task: VelocityTask, rows: Tensor, paid: Reward) -> str:
     """Return in words under which change of the data the two agree, nothing where none is found."""
-    recorded = episodes.reward
-    together, slope = agreement(paid.total, recorded[rows])
+    episodes = view.episodes
+    recorded = episodes.reward[rows]
+    together, slope = agreement(paid.total, recorded)
     if abs(together) >= _CORRELATION:
         return f": it is {slope:.3g} times what the task pays"
     for shift, words in ((1, "late"), (-1, "early")):
-        if agreement(paid.total, recorded[rows + shift])[0] >= _CORRELATION:
+        if agreement(paid.total, episodes.reward[rows + shift])[0] >= _CORRELATION:
             return f": it fits if rewards stand one row too {words}"
-    feet, others = context.feet_and_others(episodes)
-    swapped = torch.empty_like(episodes.contact)
-    if feet.shape == others.shape:
-        at_feet = torch.zeros(swapped.shape[-1], dtype=torch.bool)
-        at_feet[context.robot.contact_layout["foot"]] = True
-        swapped[:, at_feet], swapped[:, ~at_feet] = others, feet
-    for array, values, words in (
-        ("command", -episodes.command, "commands have the other sign"),
-        ("contact", swapped, "feet and other limbs are exchanged in the contacts"),
-        ("contact", ~episodes.contact, "contacts are inverted"),
-    ):
-        changed = replace(episodes, **{array: values})  # type: ignore[arg-type]
-        if agreement(replay(changed, task, rows).total, recorded[rows])[0] >= _CORRELATION:
+    swapped = episodes.contact.clone()
+    if 2 * int(view.feet.sum()) == len(view.feet):
+        swapped[:, view.feet], swapped[:, ~view.feet] = episodes.contact[:, ~view.feet], episodes.contact[:, view.feet]
+    changes = {
+        "commands have the other sign": {"command": -episodes.command},
+        "feet and other limbs are exchanged in the contacts": {"contact": swapped},
+        "contacts are inverted": {"contact": ~episodes.contact},
+    }
+    for words, change in changes.items():
+        if agreement(replay(replace(episodes, **change), task, rows).total, recorded)[0] >= _CORRELATION:  # type: ignore[arg-type]
             return f": it fits if {words}"
     return ""
-
-
-def _contacts(paid: Reward, recorded: Tensor, task: VelocityTask, numbers: dict[str, float]) -> list[Finding]:
-    """Find contacts that do not go with rewards that otherwise agree: the terms of contacts are small beside the others."""
-    off = _off(paid, recorded, task, _CONTACT_TERMS)
-    if not off:
-        return []
-    sentence = (
-        f"The reward of the data does not follow from their contacts as this task's does (it holds {_listed(off)} what it should; "
-        "all else agrees): check the contacts, their order and rows."
-    )
-    return [warning("reward_contacts", sentence, **numbers, **off)]
 
 
 def _off(paid: Reward, recorded: Tensor, task: VelocityTask, names: tuple[str, ...]) -> dict[str, float]:
@@ -126,10 +113,6 @@ def _off(paid: Reward, recorded: Tensor, task: VelocityTask, names: tuple[str, .
     factor, deviation = shares(torch.stack(list(terms.values()), dim=-1), recorded)
     found = zip(terms, factor.tolist(), deviation.tolist(), strict=True)
     return {name: value for name, value, error in found if name in names and abs(value - 1.0) > max(_OFF, _DEVIATIONS * error)}
-
-
-def _listed(off: dict[str, float]) -> str:
-    return " and ".join(f"{name} {value:.2f} times" for name, value in off.items())
 
 
 def shares(terms: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,7 +124,7 @@ def shares(terms: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     inverse = torch.linalg.pinv(known.T @ known, hermitian=True)
     weights = inverse @ (known.T @ total)
     variance = (total - known @ weights).square().mean()
-    factor, deviation = torch.ones(terms.shape[-1], dtype=terms.dtype), torch.zeros(terms.shape[-1], dtype=terms.dtype)
+    factor, deviation = torch.ones_like(terms[0]), torch.zeros_like(terms[0])
     factor[varying] = (weights / scale)[:-1]
     deviation[varying] = ((variance * inverse.diagonal()).clamp(min=0.0).sqrt() / scale)[:-1]
     return factor, deviation

@@ -11,9 +11,8 @@ What the table leaves open, and what is done about it:
 - **Where episodes end.** The released file is ten episodes of 1000 rows behind one another, and its termination column is zero
   throughout: windows cut across its seams would teach a model that a walking robot may vanish and reappear elsewhere.
   :func:`~rwmu.data.seams.find_seams` finds them in the joints, the file is split there, and the audit says so.
-- **Commands and rewards.** There are none. :class:`~rwmu.data.episodes.Episodes` has a place for them, which holds zeros, and the
-  attribute ``unknown`` names what is not known: ``["command", "reward", "seeds"]``. The dynamics and the imagination use neither; a
-  behaviour clone, which needs commands, cannot be made of these data, and returns of these data mean nothing.
+- **Commands and rewards.** There are none, so these hold zeros, and the attribute ``unknown`` names them. Dynamics and imagination
+  use neither; a behaviour clone cannot be made of these data, and their returns mean nothing.
 - **The action of an episode's first row** produced nothing that is known; it is zero in ``Episodes``, and no window uses it.
 - **Terminations in the first row of an episode**, as a simulator writes them that resets before it observes, belong to a state
   that the file does not hold; they are dropped, and the audit says so.
@@ -23,10 +22,8 @@ What the table leaves open, and what is done about it:
 
 from __future__ import annotations
 
-import argparse
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +33,9 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
-from rwmu.data.formats.registry import Format, existing, format_of
+from rwmu.data.formats.registry import Format, existing, format_of, writing
 from rwmu.data.seams import find_seams
-from rwmu.errors import DataError, UserError
-from rwmu.files import replacing
+from rwmu.errors import DataError, convert_command
 from rwmu.robots import PUBLISHED, robot_named
 from rwmu.robots.robot import Robot
 
@@ -50,16 +46,11 @@ _KEPT = 100  # seams that the report names
 _CHUNK_ROWS = 4096  # written at once
 
 
-# -- import ---------------------------------------------------------------------------------------------------------------
-
-
 def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> Episodes:
     """Read a table and split it into episodes; the audit tells what the attribute ``import_report`` holds.
 
     Args:
-        path: of the CSV file.
-        robot: gives the columns; that of the published datasets by default.
-        step_dt: seconds between rows.
+        robot: gives the columns; that of the published datasets by default. step_dt: seconds between rows.
 
     Raises:
         DataError: one sentence that names line and column, for a file that is missing, empty, or not such a table.
@@ -107,38 +98,23 @@ def split_table(table: Tensor, robot: Robot, step_dt: float) -> Episodes:
         lengths=torch.diff(first, append=torch.tensor([len(table)])),
         levels=["unknown"] * len(first),
         seeds=torch.zeros(len(first), dtype=torch.int64),
-        attributes={
-            "robot": robot.name,
-            "layout": layout.describe(),
-            "step_dt": step_dt,
-            "unknown": list(UNKNOWN),
-            "import_report": report,
-        },
+        attributes={"robot": robot.name, "layout": layout.describe(), "step_dt": step_dt, "unknown": list(UNKNOWN)}
+        | {"import_report": report},
     )
 
 
-# -- export ---------------------------------------------------------------------------------------------------------------
-
-
 def save(episodes: Episodes, path: str | Path) -> None:
-    """Write ``episodes`` as a table, whole or not at all.
+    """Write ``episodes`` as a table, whole or not at all; every float32 with nine digits, which name it exactly.
 
-    Every float32 is written with nine digits, which name it exactly. Commands, rewards, extensions, levels, seeds and the places
-    where episodes end without a termination are lost; :func:`load` finds the last again where the joints jump.
-
-    Raises:
-        DataError: if the file cannot be written.
+    Commands, rewards, extensions, levels, seeds and the places where episodes end without a termination are lost; :func:`load`
+    finds the last again where the joints jump.
     """
-    path = Path(path)
     numbers = torch.cat([episodes.state, episodes.action], dim=-1)
     flags = torch.cat([episodes.contact, episodes.termination.unsqueeze(-1)], dim=-1).int()
     line = ",".join(["%.9g"] * numbers.shape[-1] + ["%d"] * flags.shape[-1]) + "\n"
-    try:
-        with replacing(path) as partial, partial.open("w", encoding="ascii") as file:
-            for values, bits in zip(torch.split(numbers, _CHUNK_ROWS), torch.split(flags, _CHUNK_ROWS), strict=True):
-                file.writelines(line % (*v, *b) for v, b in zip(values.tolist(), bits.tolist(), strict=True))
-    except OSError as error:
-        raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
+    with writing(Path(path)) as partial, partial.open("w", encoding="ascii") as file:
+        for values, bits in zip(torch.split(numbers, _CHUNK_ROWS), torch.split(flags, _CHUNK_ROWS), strict=True):
+            file.writelines(line % (*v, *b) for v, b in zip(values.tolist(), bits.tolist(), strict=True))
 
 
 # -- reading --------------------------------------------------------------------------------------------------------------
@@ -166,68 +142,48 @@ def _read(path: Path, robot: Robot) -> NDArray[np.float32]:
         raise DataError(f"The data file {path} is empty; give a CSV file with at least one row.")
     if table.shape[1] != len(names):
         _explain(path, names, robot)
-    _check_values(table, path, names, len(names) - robot.contact_layout.size - 1)
+    no_flag = (table != 0.0) & (table != 1.0)
+    no_flag[:, : robot.state_layout.size + robot.num_joints] = False
+    _refuse("non_finite", ~np.isfinite(table), "a finite number is expected; remove these rows", table, path, names)
+    _refuse("flags", no_flag, "0 or 1 is expected; check the order of its columns", table, path, names)
     return table
 
 
-def _explain(path: Path, names: Sequence[str], robot: Robot) -> None:
+def _refuse(check: str, wrong: NDArray[np.bool_], wanted: str, table: NDArray[np.float32], path: Path, names: list[str]) -> None:
+    """Refuse a table that is wrong somewhere, naming the first line and column."""
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        line = next(line for i, (line, _) in enumerate(_rows(path)) if i == row)
+        found = f"the value {table[row, column]:g} in line {line}, column {names[column]}, where {wanted}"
+        raise UnfitDataError(check, f"The data file {path} has {found} ({wrong.sum()} such values in all).")
+
+
+def _explain(path: Path, names: list[str], robot: Robot) -> None:
     """Raise :class:`DataError` for the first line that is no row of ``names``; numpy counts rows, and names no column."""
+    for line, cells in _rows(path):
+        if len(cells) != len(names):
+            sizes = f"{robot.state_layout.size} state + {robot.num_joints} action + {robot.contact_layout.size} contact"
+            raise DataError(
+                f"The data file {path} must have {len(names)} columns ({sizes} + 1 termination, for the robot '{robot.name}'), but "
+                f"line {line} has {len(cells)}."
+            )
+        for name, cell in zip(names, cells, strict=True):
+            try:
+                float("no number" if "_" in cell else cell)
+            except ValueError:
+                found = f"{cell.strip()[:20]!r} in line {line}, column {name}"
+                sentence = (
+                    f"The data file {path} has {found}, where a number is expected; there is no header, and no cell is empty."
+                )
+                raise DataError(sentence) from None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number (from 1) and cells of every line that is not blank."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for line, text in enumerate(file, start=1):
-            if not text.strip("\r\n"):
-                continue
-            cells = text.strip("\r\n").split(",")
-            if len(cells) != len(names):
-                sizes = (robot.state_layout.size, robot.num_joints, robot.contact_layout.size)
-                raise DataError(
-                    f"The data file {path} must have {len(names)} columns ({sizes[0]} state + {sizes[1]} action + {sizes[2]} "
-                    f"contact + 1 termination, for the robot '{robot.name}'), but line {line} has {len(cells)}."
-                )
-            for name, cell in zip(names, cells, strict=True):
-                if not _is_number(cell):
-                    raise DataError(
-                        f"The data file {path} has {cell.strip()[:20]!r} in line {line}, column {name}, where a number is "
-                        "expected; the table has no header and no empty cells."
-                    )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
-def _check_values(table: NDArray[np.float32], path: Path, names: Sequence[str], num_numbers: int) -> None:
-    """Refuse values that are not finite, and flags (the columns from ``num_numbers`` on) that are neither 0 nor 1."""
-    # A sum is not finite if any addend is not: no mask of the whole table where all is well.
-    with np.errstate(invalid="ignore"):
-        finite = np.isfinite(table.sum(dtype=np.float64))
-    if not finite:
-        bad = np.argwhere(~np.isfinite(table))
-        row, column = bad[0]
-        raise UnfitDataError(
-            "non_finite",
-            f"The data file {path} has the value {table[row, column]} in line {_line(path, row)}, column {names[column]} "
-            f"({len(bad)} such values in all); remove these rows.",
-        )
-    flags = table[:, num_numbers:]
-    odd = np.argwhere((flags != 0.0) & (flags != 1.0))
-    if len(odd):
-        row, column = odd[0][0], odd[0][1] + num_numbers
-        raise UnfitDataError(
-            "flags",
-            f"The data file {path} has the value {table[row, column]:g} in line {_line(path, row)}, column {names[column]}, where "
-            "0 or 1 is expected; check the order of its columns.",
-        )
-
-
-def _line(path: Path, row: int) -> int:
-    """Return the line (from 1) of the row (from 0): blank lines are no rows."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        lines = (line for line, text in enumerate(file, start=1) if text.strip("\r\n"))
-        return next(line for i, line in enumerate(lines) if i == row)
+            if text.strip("\r\n"):
+                yield line, text.strip("\r\n").split(",")
 
 
 FORMAT = Format("published table", (".csv",), load, save, lost="commands, rewards, levels, seeds, extensions and time-outs")
@@ -236,39 +192,26 @@ FORMAT = Format("published table", (".csv",), load, save, lost="commands, reward
 # -- command --------------------------------------------------------------------------------------------------------------
 
 
-def convert(source: str | Path, target: str | Path, robot: Robot | None = None) -> list[str]:
-    """Convert a file to the format that the target's ending names; returns what is to be said about it.
-
-    Raises:
-        DataError: for one format, a target that is there, or data that cannot be read or written.
-    """
+def convert(source: str | Path, target: str | Path, robot: str | None = None) -> str:
+    """Convert a file, of the ``robot`` of that name, to the format of the target's ending; returns what is to be said about it."""
     given, wanted = format_of(source), format_of(target)
     if Path(target).exists():
         raise DataError(f"{target} is there already; give another path.")
     if given.name == wanted.name or wanted.write is None:
         raise DataError(f"Convert a .csv file to an .h5 file or back, not '{source}' to '{target}'.")
-    episodes = given.read(Path(source), robot)
+    episodes = given.read(Path(source), None if robot is None else robot_named(robot))
     wanted.write(episodes, Path(target))
     lost = f"; {wanted.lost} are not" if wanted.lost else ""
-    said = [f"{target}: {episodes.num_rows} rows of {episodes.num_episodes} episodes are written{lost}."]
+    said = f"{target}: {episodes.num_rows} rows of {episodes.num_episodes} episodes are written{lost}."
     report = episodes.attributes.get("import_report")
-    if given.name == FORMAT.name and report is not None:
-        said.append(f"Split at {report['num_seams']} unmarked seams, the first hundred in rows {report['seams']} (0 is the first).")
-    return said
+    if given.name != FORMAT.name or report is None:
+        return said
+    return f"{said}\nSplit at {report['num_seams']} unmarked seams, the first hundred in rows {report['seams']} (0 is the first)."
 
 
 def main() -> None:
     """Convert the two paths on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m rwmu.data.formats.csv", description="Convert a table to HDF5, or back.")
-    parser.add_argument("source", help="a table (.csv), or a dataset (.h5)")
-    parser.add_argument("target", help="where the other form is to be written")
-    parser.add_argument("--robot", default=PUBLISHED, help="whose columns a table has (default: %(default)s)")
-    options = parser.parse_args()
-    try:
-        print("\n".join(convert(options.source, options.target, robot_named(options.robot))))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+    convert_command(convert, "Convert a table (.csv) to a dataset (.h5), or back.", robot=PUBLISHED)
 
 
 if __name__ == "__main__":

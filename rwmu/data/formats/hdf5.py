@@ -1,8 +1,7 @@
 """Write and read episodes as HDF5 in the layout of Minari, the Farama Foundation's standard for offline data.
 
-Why this format: an episode has T + 1 observations and T actions, so the file itself leaves no doubt about action time:
-``actions[t]`` was chosen at ``observations[t]`` and led to ``observations[t + 1]``. A flat table of rows leaves a reader to guess
-whether an action stands beside the state before it or after it. HDF5 is also self-describing, typed, read lazily and everywhere.
+An episode has T + 1 observations and T actions, so the file leaves no doubt about action time: ``actions[t]`` was chosen at
+``observations[t]`` and led to ``observations[t + 1]``.
 
 ::
 
@@ -33,9 +32,8 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
-from rwmu.data.formats.registry import Format, existing
+from rwmu.data.formats.registry import Format, existing, writing
 from rwmu.errors import DataError
-from rwmu.files import replacing
 from rwmu.robots.robot import Robot
 
 _FOR_OLD_READERS = ("v110", "v110")  # h5py's "latest" writes what earlier versions of HDF5 cannot read
@@ -53,25 +51,16 @@ _EXTENSION = {"infos/extension": ("extension", True)}
 
 
 def save(episodes: Episodes, path: str | Path) -> None:
-    """Write ``episodes`` to ``path``: whole or not at all, for a partial file never gets the name.
-
-    Raises:
-        DataError: if the folder cannot be written to.
-    """
-    path, episodes = Path(path), _with_bare_first_rows(episodes)
-    try:
-        with replacing(path) as partial, h5py.File(partial, "w", libver=_FOR_OLD_READERS) as file:
-            _write(episodes, file)
-    except OSError as error:
-        raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
+    """Write ``episodes`` to ``path``: whole or not at all, for a partial file never gets the name."""
+    with writing(Path(path)) as partial, h5py.File(partial, "w", libver=_FOR_OLD_READERS) as file:
+        _write(_as_read(episodes), file)
 
 
 def load(path: str | Path, robot: Robot | None = None) -> Episodes:
     """Read the episodes of a file written by :func:`save` and check them, against ``robot`` if one is given.
 
     Raises:
-        DataError: one sentence on why the file cannot be read, or its data are unfit (see
-            :func:`rwmu.data.fitness.audit`).
+        DataError: one sentence on why the file cannot be read, or its data are unfit (:func:`rwmu.data.fitness.audit`).
     """
     path = existing(Path(path))
     try:
@@ -114,17 +103,12 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _with_bare_first_rows(episodes: Episodes) -> Episodes:
+def _as_read(episodes: Episodes) -> Episodes:
     """Give first rows, which the file does not hold, the zeros that they are read as: -0 (of negated rewards) is another hash."""
-    bare = [array for array, with_first in _DATASETS.values() if not with_first and getattr(episodes, array).is_floating_point()]
-    changed = {}
-    for array in bare:
-        values = getattr(episodes, array)
-        first = values[episodes.offsets]
-        if bool(((first == 0.0) & first.signbit()).any()):
-            changed[array] = values.clone()
-            changed[array][episodes.offsets] += 0.0
-    return replace(episodes, **changed) if changed else episodes
+    bare = {"action": episodes.action.clone(), "reward": episodes.reward.clone()}
+    for values in bare.values():
+        values[episodes.offsets] = 0.0
+    return replace(episodes, **bare)  # type: ignore[arg-type]
 
 
 def _write(episodes: Episodes, file: h5py.File) -> None:
@@ -166,7 +150,8 @@ def _read(file: h5py.File, path: Path) -> Episodes:
 def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any], with_first: bool, path: Path) -> Tensor:
     """Join one dataset of all episodes, with a row of zeros in front of each where the file has none."""
     columns = groups[0][name].shape[1:] if groups else ()
-    rows = np.zeros((int(lengths.sum()), *columns), dtype=_dtype(name))
+    flags = name in ("terminations", "infos/contact")
+    rows = np.zeros((int(lengths.sum()), *columns), dtype=np.bool_ if flags else np.float32)
     end = 0
     for i, (group, length) in enumerate(zip(groups, lengths.tolist(), strict=True)):
         begin, end = end + (0 if with_first else 1), end + length
@@ -175,28 +160,16 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
         if dataset.shape != (end - begin, *columns):
             wanted, found = (end - begin, *columns), tuple(dataset.shape)
             raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}.")
-        if rows.dtype == np.bool_ and dataset.dtype != np.bool_:  # HDF5 would take any byte for a truth value
-            rows[begin:end] = _flags(group[name][...], f"{name} of episode {i}", path)
+        if flags and dataset.dtype != np.bool_:  # HDF5 would take any byte for a truth value
+            values = group[name][...]
+            odd = np.argwhere((values != 0) & (values != 1))
+            if len(odd):
+                where = f"{values[tuple(odd[0])]:g} in {name} of episode {i}, row {odd[0][0]}"
+                raise UnfitDataError("flags", f"The data file {path} has the value {where}, where 0 or 1 is expected; write flags.")
+            rows[begin:end] = values
         else:
             dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, rows[begin:end])
     return torch.from_numpy(rows)
-
-
-def _flags(values: np.ndarray[Any, Any], where: str, path: Path) -> np.ndarray[Any, Any]:
-    """Return numbers that are all 0 or 1 as truth values."""
-    odd = np.argwhere((values != 0) & (values != 1))
-    if len(odd):
-        found = values[tuple(odd[0])]
-        raise UnfitDataError(
-            "flags",
-            f"The data file {path} has the value {found:g} in {where}, row {odd[0][0]}, where 0 or 1 is expected; "
-            "write contacts and terminations as flags.",
-        )
-    return values.astype(np.bool_)
-
-
-def _dtype(name: str) -> type[np.generic]:
-    return np.bool_ if name in ("terminations", "infos/contact") else np.float32
 
 
 FORMAT = Format("HDF5", (".h5", ".hdf5"), load, save, recognises=_is_hdf5)

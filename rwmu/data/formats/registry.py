@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import DataError
+from rwmu.files import replacing
 from rwmu.robots.robot import Robot
 
 
@@ -55,14 +57,15 @@ def format_of(path: str | Path) -> Format:
     Raises:
         DataError: none is known.
     """
-    path = Path(path)
-    every = _known()
-    by_suffix = [known for known in every if path.suffix.lower() in known.suffixes]
-    by_content = [known for known in every if known.recognises is not None and path.exists() and known.recognises(path)]
-    both = [known for known in by_suffix if known in by_content]
-    for found in (both, by_suffix, by_content):
-        if found:
-            return found[0]
+    path, every = Path(path), _known()
+
+    def fit(known: Format) -> int:
+        by_content = known.recognises is not None and path.exists() and known.recognises(path)
+        return 2 * (path.suffix.lower() in known.suffixes) + by_content
+
+    best = max(every, key=fit)
+    if fit(best):
+        return best
     known_ones = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in every)
     what = "is a folder" if path.is_dir() else f"ends in '{path.suffix}'"
     raise DataError(f"The data file {path} {what}, and is of no known format; there are {known_ones}.")
@@ -88,3 +91,13 @@ def existing(path: Path) -> Path:
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist; give the path of one that does in data.path.")
     return path
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a neighbour to be written, which takes the name ``path`` once it is whole; one sentence where it cannot be."""
+    try:
+        with replacing(path) as partial:
+            yield partial
+    except OSError as error:
+        raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error

@@ -39,6 +39,7 @@ from typing import Any
 
 import torch
 
+from rwmu.data.windows import evenly
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import DataError
 from rwmu.measure.calibration import ranking, scale
@@ -48,7 +49,7 @@ from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
 from rwmu.measure.cells import nothing
 from rwmu.measure.one_step import OneStep, fall_cells, fall_rows, falls_judged, heads, predict_one_step
-from rwmu.measure.windows import Selection, evenly
+from rwmu.measure.windows import Selection
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
 from rwmu.uncertainty.functional.ranking import correlation

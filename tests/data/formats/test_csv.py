@@ -222,14 +222,14 @@ def test_a_header_is_named_as_such(path: Path) -> None:
 
 @pytest.mark.parametrize(("cell", "value"), [("nan", "nan"), ("inf", "inf"), ("-inf", "-inf"), ("1e39", "inf")])
 def test_values_that_are_not_finite_are_named(cell: str, value: str, path: Path) -> None:
-    with pytest.raises(DataError, match=rf"the value {value} in line 3, column action\[11\] \(1 such values in all\)") as error:
+    with pytest.raises(DataError, match=rf"the value {value} in line 3, column action\[11\].*1 such values") as error:
         csv.load(altered(path, 3, 56, cell))
     one_sentence(error)
 
 
 def test_opposite_infinities_do_not_hide_each_other(path: Path) -> None:
     altered(altered(path, 3, 0, "inf"), 4, 1, "-inf")
-    with pytest.raises(DataError, match=r"the value inf in line 3, column base_lin_vel\[0\] \(2 such values"):
+    with pytest.raises(DataError, match=r"the value inf in line 3, column base_lin_vel\[0\].*2 such values"):
         csv.load(path)
 
 
