@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
-
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -49,6 +46,8 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
 
 def write_torch(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as ``torch.save`` does."""
+    import torch  # only here: whoever writes no weights starts seconds earlier
+
     with replacing(path) as partial:
         torch.save(content, partial)
 
@@ -65,9 +64,7 @@ def json_ready(value: Any) -> Any:
         return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_ready(item) for item in value]
-    if isinstance(value, torch.Tensor):
-        return json_ready(value.detach().cpu().tolist())
-    if isinstance(value, (numpy.ndarray, numpy.generic)):
+    if hasattr(value, "tolist"):  # a tensor, an array, or a number of one
         return json_ready(value.tolist())
     if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
         return value

@@ -22,9 +22,10 @@ from rwmu.runs.configuration import (
     compose_config,
     config_directory,
     groups,
+    instantiate,
     leaves,
 )
-from rwmu.runs.experiment import Experiment, build, instantiate
+from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.exploit import Exploit
 from rwmu.settings import close_match
 

@@ -12,15 +12,15 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.runs.folder import RunFolder
-from tests.conftest import Command
+from tests.conftest import Command, Trained
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture
-def fitted(workplace: Path, command: Command, smoke: list[str]) -> Path:
+def fitted(trained: Trained) -> Path:
     """Return the folder of a run that has data and a world model."""
-    outcome = command("train", "+experiment=rwm_base", *smoke, "stages=[data,dynamics]")
-    assert outcome.status == 0, outcome.err
-    return (workplace / "runs" / "latest").resolve()
+    return trained("+experiment=rwm_base", "stages=[data,dynamics]")
 
 
 def test_a_given_world_model_stays_the_runs_own_whatever_becomes_of_the_file(
