@@ -37,7 +37,7 @@ Trained = Callable[..., Path]
 
 
 def no_mode(*_: object, **__: object) -> None:
-    """Leave a sweep to the flag -m alone; else Hydra composes every configuration twice to see whether ``hydra.mode`` asks for one."""
+    """Leave sweeps to the flag -m: Hydra composes each configuration once more to see whether ``hydra.mode`` asks for one."""
 
 
 @pytest.fixture
