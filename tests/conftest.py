@@ -11,14 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
-
-from rwmu.runs.configuration import compose_config
-from rwmu.runs.experiment import Experiment, build
-from rwmu.runs.training import train
 
 torch.set_num_threads(1)
 
@@ -107,8 +103,13 @@ def smoke(shared_data: Path) -> list[str]:
     ]
 
 
-def built(overrides: Sequence[str]) -> tuple[Experiment, str]:
+def built(overrides: Sequence[str]) -> tuple[Any, str]:
     """Return the objects that the command train makes of overrides, and their configuration's text, without its checks."""
+    from omegaconf import OmegaConf
+
+    from rwmu.runs.configuration import compose_config  # not for every test of a single room: Lightning takes seconds
+    from rwmu.runs.experiment import build
+
     config = compose_config("train", overrides)
     return build(config), OmegaConf.to_yaml(config, resolve=True)
 
@@ -119,6 +120,7 @@ def trained(shared: Path, workplace: Path, smoke: list[str]) -> Trained:
 
     The copy is ``runs/latest`` of the workplace.
     """
+    from rwmu.runs.training import train
 
     def copy(*settings: str) -> Path:
         kept = shared / hashlib.sha256(" ".join(settings).encode()).hexdigest()[:12]
