@@ -5,14 +5,16 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from rwmu.errors import DataError
-from rwmu.measure.dataset import dataset_statistics
 from rwmu.runs.command_line import command
-from rwmu.runs.experiment import build
 
 
 @command("collect")
 def main(config: DictConfig) -> None:
     """Collect one dataset and say what it is."""
+    # What computes is imported once the settings have been checked: torch and Lightning take seconds.
+    from rwmu.measure.dataset import dataset_statistics
+    from rwmu.runs.experiment import build
+
     experiment = build(config)
     experiment.machine.set_up()
     path = experiment.data_path

@@ -12,15 +12,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from rwmu.runs.command_line import command
-from rwmu.runs.evaluation import measure_deployment, measure_model, policy_path, write_report
-from rwmu.runs.experiment import instantiate
-from rwmu.runs.exploit import Exploit
-from rwmu.runs.opening import note_data, open_finished
+from rwmu.runs.configuration import instantiate
 
 
 @command("evaluate")
 def main(config: DictConfig) -> None:
     """Repeat the measuring of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
+    # What computes is imported once the settings have been checked: torch and Lightning take seconds.
+    from rwmu.runs.evaluation import measure_deployment, measure_model, policy_path, write_report
+    from rwmu.runs.exploit import Exploit
+    from rwmu.runs.opening import note_data, open_finished
+
     diagnostic = instantiate(config.diagnostics)
     experiment, folder = open_finished(Path(config.run))
     changes = {str(name): value for name, value in config.evaluation.items() if value is not None}

@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
-
 from rwmu.errors import CheckpointError
 
 
@@ -51,6 +48,8 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
 
 def write_torch(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as ``torch.save`` does."""
+    import torch  # only here: whoever writes no weights starts seconds earlier
+
     with replacing(path) as partial:
         torch.save(content, partial)
 
@@ -64,6 +63,8 @@ def read_torch(path: Path, what: str, example: str) -> Mapping[str, Any]:
     Raises:
         CheckpointError: one sentence.
     """
+    import torch  # only here, see above
+
     if not path.is_file():
         raise CheckpointError(f"There is no {what} at {path}; give the path of {example}.")
     try:
@@ -85,9 +86,7 @@ def json_ready(value: Any) -> Any:
         return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_ready(item) for item in value]
-    if isinstance(value, torch.Tensor):
-        return json_ready(value.detach().cpu().tolist())
-    if isinstance(value, (numpy.ndarray, numpy.generic)):
+    if hasattr(value, "tolist"):  # a tensor, an array, or a number of one
         return json_ready(value.tolist())
     if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
         return value

@@ -6,15 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, ListConfig
 
 from rwmu.errors import ConfigError
-from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.command_line import command
-from rwmu.runs.evaluation import policy_path
-from rwmu.runs.opening import open_finished
-from rwmu.simulators.render import TOUR, film, save_video
 
 
 def one_command(given: Any) -> tuple[float, float, float]:
@@ -28,6 +23,14 @@ def one_command(given: Any) -> tuple[float, float, float]:
 @command("play")
 def main(config: DictConfig) -> None:
     """Let the policy walk and write what it looked like."""
+    # What computes is imported once the settings have been checked: torch and Lightning take seconds.
+    import torch
+
+    from rwmu.policy.rsl_rl import load_actor
+    from rwmu.runs.evaluation import policy_path
+    from rwmu.runs.opening import open_finished
+    from rwmu.simulators.render import TOUR, film, save_video
+
     torch.set_num_threads(1)
     commands = TOUR if config.command is None else [one_command(config.command)]
     experiment, folder = open_finished(Path(config.run))

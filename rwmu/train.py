@@ -9,43 +9,21 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from rwmu.runs.command_line import STATUS_INTERRUPTED, command, stop
-from rwmu.runs.evaluation import evaluate
-from rwmu.runs.experiment import Experiment
-from rwmu.runs.folder import RunFolder
-from rwmu.runs.opening import open_folder, prepare_data, settle
+from rwmu.runs.command_line import command
 
 
 @command("train")
 def main(config: DictConfig) -> None:
     """Build the objects of one configuration, and do what they are for: configuration stops here."""
+    # What computes is imported once the settings have been checked: torch and Lightning take seconds.
+    from rwmu.runs.experiment import Experiment
+    from rwmu.runs.opening import settle
+    from rwmu.runs.training import train
+
     settle(config)
     experiment: Experiment = hydra.utils.instantiate(config, _convert_="all")
     text = OmegaConf.to_yaml(config, resolve=True)
     train(experiment, text)
-
-
-def train(experiment: Experiment, configuration: str) -> None:
-    """Run an algorithm in a folder of its own, and measure what it made."""
-    folder = open_folder(experiment, configuration)
-    experiment.machine.set_up()
-    print(f"Run folder: {folder.path}", flush=True)
-    try:
-        with folder.held():
-            if any(folder.begins(stage) for stage in experiment.stages if stage != "report"):
-                experiment.method.run(prepare_data(experiment, folder), folder)
-            evaluate(experiment, folder)
-    except KeyboardInterrupt:
-        stop(f"Interrupted; go on with: python -m rwmu.train resume={folder.path}", STATUS_INTERRUPTED)
-    print_summary(folder)
-
-
-def print_summary(folder: RunFolder) -> None:
-    """Print how long each stage took and where the report is."""
-    for stage, seconds in folder.seconds().items():
-        print(f"{stage:>12}: {seconds:7.1f} s")
-    if (folder.path / "report.html").is_file():
-        print(f"Report: {folder.path / 'report.html'}")
 
 
 if __name__ == "__main__":

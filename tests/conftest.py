@@ -1,11 +1,17 @@
-"""What every test shares: one thread, and the commands of the package called as a user calls them."""
+"""What every test shares: one thread, the commands called as a user calls them, and data and runs that are made once."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import importlib
-from collections.abc import Callable, Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +29,11 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+Trained = Callable[..., Path]
+
+
+def no_mode(*_: object, **__: object) -> None:
+    """Leave sweeps to the flag -m: Hydra composes each configuration once more to see whether ``hydra.mode`` asks for one."""
 
 
 @pytest.fixture
@@ -31,6 +42,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def run(name: str, *arguments: str) -> Outcome:
         module = importlib.import_module(f"rwmu.{name}")
+        monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", no_mode)
         monkeypatch.setattr("sys.argv", [f"rwmu/{name}.py", *arguments])
         capsys.readouterr()
         status = 0
@@ -45,9 +57,30 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture(scope="session")
-def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which the smoke dataset, once collected, serves every test."""
-    return tmp_path_factory.mktemp("shared")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of this session have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep the other processes waiting that want to make the same."""
+    with path.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    """Return the folder of the smoke dataset: collected once, and only read by every test."""
+    with held(shared / "smoke"):
+        if not (shared / "smoke.h5").is_file():
+            experiment, _ = built(["scale=smoke", f"data.path={shared}/smoke.h5", "machine.progress=false"])
+            assert experiment.episodes.num_rows > 9000
+    return shared
 
 
 @pytest.fixture
@@ -63,8 +96,49 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 @pytest.fixture
 def smoke(shared_data: Path) -> list[str]:
-    """Return overrides that shrink a run, on data that all tests share."""
-    return ["scale=smoke", f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}", "machine.progress=false"]
+    """Return overrides that shrink a run, on data that all tests share, without a video, which takes seconds to draw."""
+    return [
+        *("scale=smoke", "machine.progress=false", "evaluation.video_s=null"),
+        *(f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}"),
+    ]
+
+
+def built(overrides: Sequence[str]) -> tuple[Any, str]:
+    """Return the objects that the command train makes of overrides, and their configuration's text, without its checks."""
+    from omegaconf import OmegaConf
+
+    from rwmu.runs.configuration import compose_config  # not for every test of a single room: Lightning takes seconds
+    from rwmu.runs.experiment import build
+
+    config = compose_config("train", overrides)
+    return build(config), OmegaConf.to_yaml(config, resolve=True)
+
+
+@pytest.fixture
+def trained(shared: Path, workplace: Path, smoke: list[str]) -> Trained:
+    """Return a function that gives the folder of a finished run of some settings: trained once, and a copy for every test.
+
+    The copy is ``runs/latest`` of the workplace.
+    """
+    from rwmu.runs.training import train
+
+    def copy(*settings: str) -> Path:
+        kept = shared / hashlib.sha256(" ".join(settings).encode()).hexdigest()[:12]
+        runs, name = workplace / "runs", kept / "name"
+        with held(kept):
+            if not name.is_file():
+                train(*built([*smoke, *settings]))
+                run = (runs / "latest").resolve()
+                shutil.copytree(run, kept / run.name)
+                name.write_text(run.name)  # last: what is there is whole
+                return run
+        run = runs / name.read_text()
+        shutil.copytree(kept / run.name, run)
+        (runs / "latest").unlink(missing_ok=True)
+        (runs / "latest").symlink_to(run.name)
+        return run.resolve()
+
+    return copy
 
 
 @pytest.fixture

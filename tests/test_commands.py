@@ -16,17 +16,21 @@ from omegaconf import OmegaConf
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.imagination.env import ImaginedEnv
 from rwmu.runs.folder import RunFolder
-from tests.conftest import Command
+from tests.conftest import Command, Trained
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+STAGES = "stages=[data,dynamics,policy]"
 
 
 @pytest.fixture
-def finished(workplace: Path, command: Command, smoke: list[str]) -> Path:
+def finished(trained: Trained) -> Path:
     """Return the folder of a run whose world model and policy are trained."""
-    outcome = command("train", "+experiment=rwm_base", *smoke, "stages=[data,dynamics,policy]")
-    assert outcome.status == 0, outcome.err
-    return (workplace / "runs" / "latest").resolve()
+    return trained("+experiment=rwm_base", STAGES)
+
+
+def policy_of(run: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(run / "checkpoints/policy.pt", weights_only=True)["actor_state_dict"]
+    return weights
 
 
 def fails(outcome: Any, *words: str) -> None:
@@ -40,10 +44,25 @@ def fails(outcome: Any, *words: str) -> None:
 # -- the whole loop -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("experiment", ["rwm_base", "mopo_ensemble5", "mopo_shared5", "rwmu_published"])
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("experiment", ["rwm_base", "mopo_shared5", "rwmu_published"])
 def test_an_experiment_goes_from_data_to_report(experiment: str, workplace: Path, command: Command, smoke: list[str]) -> None:
     outcome = command("train", f"+experiment={experiment}", *smoke, "seed=3")
     assert outcome.status == 0, outcome.err
+    check_a_whole_run(workplace, experiment)
+
+
+def test_a_report_has_its_figures_and_its_video(workplace: Path, command: Command, smoke: list[str]) -> None:
+    outcome = command("train", "+experiment=mopo_ensemble5", *smoke, "seed=3", "evaluation.video_s=0.1")
+    assert outcome.status == 0, outcome.err
+    check_a_whole_run(workplace, "mopo_ensemble5")
+    run = workplace / "runs" / "latest"
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(list((run / "figures").glob("*.png"))) == 10
+    assert (run / "video.gif").is_file() == ("data:image/gif;base64," in page)
+
+
+def check_a_whole_run(workplace: Path, experiment: str) -> None:
     (run,) = (path for path in (workplace / "runs").iterdir() if not path.is_symlink())
     assert run.name.endswith(f"{experiment}-seed3")
     assert (workplace / "runs" / "latest").resolve() == run
@@ -76,18 +95,19 @@ def test_an_experiment_goes_from_data_to_report(experiment: str, workplace: Path
     assert {path.name for path in workplace.iterdir()} == {"runs"}, "a run leaves nothing but its folder"
 
 
-def test_the_same_seed_gives_the_same_run(workplace: Path, command: Command, smoke: list[str]) -> None:
+def test_the_same_seed_gives_the_same_run(workplace: Path, command: Command, smoke: list[str], trained: Trained) -> None:
     arguments = ("+experiment=mopo_ensemble5", *smoke, "stages=[dynamics,policy]")
-    policies = []
-    for seed in (0, 0, 1):
+    first = policy_of(trained("+experiment=mopo_ensemble5", STAGES))
+    again, other = {}, {}
+    for seed, policy in enumerate((again, other)):
         assert command("train", *arguments, f"seed={seed}").status == 0
-        policies.append(torch.load(workplace / "runs/latest/checkpoints/policy.pt", weights_only=True)["actor_state_dict"])
-    first, again, other = policies
+        policy |= policy_of(workplace / "runs/latest")
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
     assert len([path for path in (workplace / "runs").iterdir() if not path.is_symlink()]) == 3, "no run overwrites another"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_stages_alone_reuse_checkpoints(finished: Path, command: Command, smoke: list[str]) -> None:
     given = [f"trainer.checkpoint={finished}/checkpoints/dynamics.pt", f"policy.checkpoint={finished}/checkpoints/policy.pt"]
     alone = command("train", "+experiment=rwm_base", *smoke, "seed=7", "stages=[policy,deployment,report]", *given)
@@ -95,10 +115,11 @@ def test_stages_alone_reuse_checkpoints(finished: Path, command: Command, smoke:
     run = finished.parent / "latest"
     assert not (run / "logs" / "csv").exists(), "nothing is trained where everything is given"
     assert json.loads((run / "report.json").read_text())["imagination"]["return"] is not None
-    same = [torch.load(path / "checkpoints" / "policy.pt", weights_only=True)["actor_state_dict"] for path in (run, finished)]
-    assert all(torch.equal(same[0][name], same[1][name]) for name in same[0])
+    taken, given_policy = policy_of(run), policy_of(finished)
+    assert all(torch.equal(taken[name], given_policy[name]) for name in given_policy)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_evaluate_and_play_use_a_finished_run(finished: Path, command: Command) -> None:
     evaluated = command("evaluate", "evaluation.num_envs=4", "evaluation.seed=5")
     assert evaluated.status == 0, evaluated.err
@@ -126,39 +147,41 @@ def test_wandb_works_offline_without_a_login(
 # -- interruption -------------------------------------------------------------------------------------------------------------
 
 
-def policy_of(run: Path) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = torch.load(run / "checkpoints/policy.pt", weights_only=True)["actor_state_dict"]
-    return weights
-
-
-@pytest.mark.parametrize("where", ["dynamics", "policy"])
-def test_an_interrupted_run_goes_on_to_the_same_end(
-    where: str, workplace: Path, command: Command, smoke: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ("+experiment=mopo_ensemble5", *smoke, "stages=[data,dynamics,policy]")
-    assert command("train", *arguments).status == 0
-    whole = policy_of((workplace / "runs/latest").resolve())
-
-    owner, name = {"dynamics": (DynamicsModule, "training_step"), "policy": (ImaginedEnv, "step")}[where]
+def interrupted(patch: pytest.MonkeyPatch, owner: type, name: str, at: int) -> None:
+    """Let somebody press Ctrl-C as a method is called for the ``at``-th time."""
     original, calls = getattr(owner, name), [0]
 
-    def interrupted(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
-        if calls[0] == {"dynamics": 8, "policy": 20}[where]:  # after the first checkpoint, before the end
+        if calls[0] == at:
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupted)
-        stopped = command("train", *arguments)
-    assert stopped.status == 130
-    assert "resume=" in stopped.err, "the user is told how to go on"
-    run = (workplace / "runs/latest").resolve()
-    assert not (run / "checkpoints/policy.pt").exists()
+    patch.setattr(owner, name, call)
 
-    resumed = command("train", "resume=runs/latest")
+
+def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_end(
+    workplace: Path, command: Command, smoke: list[str], trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = "+experiment=mopo_ensemble5"
+    whole = policy_of(trained(experiment, STAGES))
+    arguments = [experiment, *smoke, STAGES]
+    folders = set()
+    for owner, name, at in ((DynamicsModule, "training_step", 8), (ImaginedEnv, "step", 20)):  # after the first checkpoint
+        with monkeypatch.context() as patch:
+            interrupted(patch, owner, name, at)
+            stopped = command("train", *arguments)
+        assert stopped.status == 130
+        assert "resume=" in stopped.err, "the user is told how to go on"
+        run = (workplace / "runs/latest").resolve()
+        assert (run / "checkpoints/dynamics.pt").exists() == (owner is ImaginedEnv)
+        assert not (run / "checkpoints/policy.pt").exists()
+        folders.add(run)
+        arguments = ["resume=runs/latest"]
+
+    resumed = command("train", *arguments)
     assert resumed.status == 0, resumed.err
-    assert (workplace / "runs/latest").resolve() == run, "resuming makes no new folder"
+    assert folders == {(workplace / "runs/latest").resolve()}, "resuming makes no new folder"
     parts = policy_of(run)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
@@ -234,13 +257,11 @@ def test_data_are_not_overwritten(workplace: Path, command: Command, smoke: list
 
 
 def test_data_of_other_settings_are_refused(workplace: Path, command: Command, smoke: list[str]) -> None:
-    assert command("train", *smoke, "stages=[data]").status == 0
     fails(command("train", *smoke, "stages=[data]", "simulator.model.friction=0.3"), "settings")
     fails(command("train", *smoke, "stages=[data]", "data.seed=5"), "seed")
 
 
 def test_somebodys_own_data_are_taken_as_they_are(workplace: Path, command: Command, smoke: list[str]) -> None:
-    assert command("train", *smoke, "stages=[data]").status == 0
     own = command("train", *smoke, "stages=[data]", "data.recipe=null", "simulator.model.friction=0.3", "data.seed=5")
     assert own.status == 0, own.err
     fails(command("train", "scale=smoke", "stages=[data]", "data.recipe=null", "data.path=none.h5"), "none.h5")
@@ -273,3 +294,10 @@ def test_a_fresh_process_tells_a_mistake_in_one_sentence(workplace: Path) -> Non
     assert done.stderr.strip().splitlines() == [done.stderr.strip()]
     assert "did you mean 'mopo_ensemble5'?" in done.stderr
     assert done.stdout == ""
+
+
+def test_what_tells_a_mistake_and_what_draws_a_picture_import_no_torch() -> None:
+    modules = ("train", "collect", "evaluate", "play", "simulators.draw")
+    program = f"import sys, {', '.join(f'rwmu.{module}' for module in modules)}; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import hydra
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.algorithms.mopo_ppo import MopoPpo
@@ -22,9 +25,10 @@ from rwmu.runs.configuration import (
     compose_config,
     config_directory,
     groups,
+    instantiate,
     leaves,
 )
-from rwmu.runs.experiment import Experiment, build, instantiate
+from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.exploit import Exploit
 from rwmu.settings import close_match
 
@@ -33,6 +37,12 @@ OF_OTHERS = ("experiment", "diagnostics")  # groups that are no part of every ru
 EVERY_OPTION = [f"{group}={option}" for group, names in OPTIONS.items() if group not in OF_OTHERS for option in names]
 EXPERIMENTS = [f"+experiment={name}" for name in OPTIONS["experiment"]]
 COMMANDS = ["train", "collect", "evaluate", "play"]
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    """Return a configuration of the command train, which nobody changes."""
+    return compose_config("train", overrides)
 
 
 def choices(**changed: str) -> dict[str, str | None]:
@@ -50,7 +60,7 @@ def targets(node: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("override", EVERY_OPTION + EXPERIMENTS)
 def test_every_option_composes_without_unknown_keys_or_values(override: str) -> None:
-    config = compose_config("train", [override])
+    config = composed(override)
     group, option = override.lstrip("+").split("=")
     check_config(config, "train", choices(**{group: option}) if group in OVERLAYS else {group: option})
 
@@ -70,7 +80,7 @@ def test_every_diagnostic_composes(option: str) -> None:
 @pytest.mark.parametrize("override", EVERY_OPTION)
 def test_every_value_in_the_files_is_an_argument(override: str) -> None:
     """What stands beside a ``_target_`` is what the target takes: nothing is taken away on the way, nothing is left over."""
-    plain = OmegaConf.to_container(compose_config("train", [override]), resolve=True)
+    plain = OmegaConf.to_container(composed(override), resolve=True)
     del plain["_target_"]  # type: ignore[union-attr]  # whose identity is computed
     for node in targets(plain):
         parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
@@ -92,8 +102,15 @@ def test_every_experiment_is_built(experiment: str) -> None:
 
 
 def begin(*overrides: str, **chosen: str) -> Experiment:
-    """Check a configuration as a run does before it makes its folder."""
-    config = compose_config("train", overrides)
+    """Check a configuration as a run does before it makes its folder.
+
+    Values are laid over a configuration that is composed once, as Hydra lays them; options of groups are composed.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = [override for override in parsed if override.key_or_group not in OPTIONS and not override.is_add()]
+    config = copy.deepcopy(composed(*(str(override.input_line) for override in parsed if override not in values)))
+    for override in values:
+        OmegaConf.update(config, override.key_or_group, override.value())
     check_config(config, "train", choices(**chosen))
     experiment = build(config)
     check_experiment(experiment)

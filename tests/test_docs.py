@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +95,11 @@ def composed(config_name: str, overrides: Sequence[str], own: Path | None = None
     searched = [] if own is None else [f"hydra.searchpath=['file://{own}']"]
     with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3"):
         return compose(config_name, overrides=[*overrides, *searched])
+
+
+@cache
+def default() -> DictConfig:
+    return composed("train", [])
 
 
 def ends(overrides: Sequence[str]) -> list[list[str]]:
@@ -185,7 +191,7 @@ def _is_module(parts: Sequence[str]) -> bool:
 
 @pytest.mark.parametrize("page", TODAY, ids=name_of)
 def test_named_settings_are_there(page: Path) -> None:
-    config = composed("train", [])
+    config = default()
     own_groups = "|".join(str(key) for key in config if OmegaConf.is_dict(config[key]))
     named = [span.partition("=")[0] for span in spans(page) if re.fullmatch(rf"({own_groups})\.[\w.]+(?<!\.pt)(=\S+)?", span)]
     assert not [key for key in named if OmegaConf.select(config, key, default="absent") == "absent"]

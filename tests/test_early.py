@@ -10,7 +10,8 @@ import pytest
 
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.runs.command_line import explain
-from tests.conftest import Command
+from tests.conftest import Command, Trained
+from tests.test_commands import STAGES
 
 
 @pytest.mark.parametrize(
@@ -31,15 +32,14 @@ def test_before_the_world_model_is_trained(
 
     monkeypatch.setattr(DynamicsModule, "training_step", refuse)
     (workplace / "other.pt").write_bytes(b"no policy")
-    assert command("train", "+experiment=rwm_base", *smoke, "stages=[data]").status == 0
     outcome = command("train", "+experiment=rwm_base", *smoke, "data.recipe=null", setting)
     assert outcome.status == 2, outcome.err
     assert words in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
 
 
-def test_values_of_a_new_measurement_are_checked(workplace: Path, command: Command, smoke: list[str]) -> None:
-    assert command("train", "+experiment=rwm_base", *smoke, "stages=[data]").status == 0
+def test_values_of_a_new_measurement_are_checked(trained: Trained, command: Command) -> None:
+    trained("+experiment=rwm_base", STAGES)
     for setting, words in (("seed=abc", "whole number"), ("num_envs=2.5", "whole number"), ("num_envs=0", "at least 1")):
         outcome = command("evaluate", f"evaluation.{setting}")
         assert outcome.status == 2

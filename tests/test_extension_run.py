@@ -17,10 +17,8 @@ WEIGHED = "trainer.loss.weights.extension=1.0"
 
 
 @pytest.fixture
-def extended(workplace: Path, command: Command, smoke: list[str], shared_data: Path) -> list[str]:
+def extended(workplace: Path, smoke: list[str], shared_data: Path) -> list[str]:
     """Return the overrides for the smoke data with an extension of two columns: body height in cm, say, and a mass in kg."""
-    if not (shared_data / "smoke.h5").is_file():
-        assert command("train", *smoke, "stages=[data]").status == 0
     episodes = hdf5.load(shared_data / "smoke.h5")
     extension = torch.stack([100.0 + 5.0 * episodes.state[:, 0], 30.0 - episodes.state[:, 1]], dim=1)
     hdf5.save(replace(episodes, extension=extension), workplace / "extended.h5")

@@ -123,6 +123,7 @@ def table(workplace: Path) -> list[str]:
     return ["scale=smoke", "machine.progress=false", f"data.path={workplace}/published.csv"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_ten_episodes_of_a_table_are_split_as_asked_and_go_through_to_the_report(
     workplace: Path, table: list[str], command: Command
 ) -> None:

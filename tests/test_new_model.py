@@ -14,6 +14,8 @@ from rwmu.runs.folder import RunFolder
 from tests.conftest import Command
 from tests.linear_model import LinearEnsemble
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 YAML = """
 _target_: tests.linear_model.LinearEnsemble
 _partial_: true

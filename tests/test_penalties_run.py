@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.runs.configuration import config_directory, groups
 from rwmu.uncertainty.recalibration import METHODS, recalibration_from_dict
-from tests.conftest import Command
+from tests.conftest import Command, Trained
 
 PENALTIES = groups(config_directory())["penalty"]
 STAGES = "stages=[data,dynamics,policy]"
@@ -35,10 +36,22 @@ def fitted(workplace: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture
+def train(trained: Trained, command: Command, smoke: list[str]) -> Callable[..., None]:
+    """Return a function that trains a policy with a penalty, in a world model that all penalties of as many members share."""
+
+    def run(*settings: str) -> None:
+        members = [setting for setting in settings if setting.startswith("dynamics.num_members")]
+        model = trained(*SMALL, *members, "penalty=none", "stages=[data,dynamics]") / "checkpoints" / "dynamics.pt"
+        outcome = command("train", *smoke, *SMALL, *settings, f"trainer.checkpoint={model}", "stages=[policy]")
+        assert outcome.status == 0, outcome.err
+
+    return run
+
+
 @pytest.mark.parametrize("name", PENALTIES)
-def test_every_penalty_trains_a_policy(name: str, workplace: Path, smoke: list[str], command: Command) -> None:
-    outcome = command("train", *smoke, *SMALL, f"penalty={name}", STAGES)
-    assert outcome.status == 0, outcome.err
+def test_every_penalty_trains_a_policy(name: str, workplace: Path, train: Callable[..., None]) -> None:
+    train(f"penalty={name}")
     assert (workplace / "runs/latest/checkpoints/policy.pt").is_file()
     expected = {
         "none": set(),
@@ -51,9 +64,8 @@ def test_every_penalty_trains_a_policy(name: str, workplace: Path, smoke: list[s
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_choice_trains_a_policy(name: str, workplace: Path, smoke: list[str], command: Command) -> None:
-    outcome = command("train", *smoke, *SMALL, *VARIANTS[name], STAGES)
-    assert outcome.status == 0, outcome.err
+def test_every_choice_trains_a_policy(name: str, workplace: Path, train: Callable[..., None]) -> None:
+    train(*VARIANTS[name])
     found = fitted(workplace)
     if "recalibrated" in name:
         recalibration = recalibration_from_dict(found["recalibration"])

@@ -22,6 +22,7 @@ def small(shared_data: Path) -> list[str]:
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_robot_is_collected_fitted_dreamt_of_deployed_and_reported(
     command: Command, small: list[str], workplace: Path, shared_data: Path
 ) -> None:

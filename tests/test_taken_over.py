@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats import hdf5
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.runs.folder import RunFolder
-from tests.conftest import Command
+from tests.conftest import Command, Trained
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture
-def fitted(workplace: Path, command: Command, smoke: list[str]) -> Path:
+def fitted(trained: Trained) -> Path:
     """Return the folder of a run that has data and a world model."""
-    outcome = command("train", "+experiment=rwm_base", *smoke, "stages=[data,dynamics]")
-    assert outcome.status == 0, outcome.err
-    return (workplace / "runs" / "latest").resolve()
+    return trained("+experiment=rwm_base", "stages=[data,dynamics]")
 
 
 def test_a_given_world_model_stays_the_runs_own_whatever_becomes_of_the_file(
@@ -42,17 +43,17 @@ def in_reverse(episodes: Episodes) -> Episodes:
 
 def test_a_run_does_not_go_on_with_other_data_than_it_began_with(fitted: Path, command: Command) -> None:
     config = RunFolder(fitted).config()
-    data = Path(config.data.path)
-    whole = data.read_bytes()
+    whole, data = Path(config.data.path).read_bytes(), fitted.parent / "own.h5"
+    data.write_bytes(whole)
+    config.data.path = str(data)
+    OmegaConf.save(config, fitted / "config.yaml")
     (fitted / "stages.json").write_text('{"finished": ["data"], "seconds": {}}')  # as if interrupted while it trained
-    try:
-        hdf5.save(in_reverse(hdf5.load(data, anymal_d())), data)
-        outcome = command("train", f"resume={fitted}")
-    finally:
-        data.write_bytes(whole)
+    hdf5.save(in_reverse(hdf5.load(data, anymal_d())), data)
+    outcome = command("train", f"resume={fitted}")
     assert outcome.status == 2
     assert "holds other data" in outcome.err
     assert "bring those back" in outcome.err
+    data.write_bytes(whole)
     assert command("train", f"resume={fitted}").status == 0
 
 

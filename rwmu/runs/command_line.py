@@ -18,8 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from rwmu.errors import ConfigError, UserError
-from rwmu.runs.configuration import check_config, check_overrides, config_directory, groups
-from rwmu.runs.experiment import mistake
+from rwmu.runs.configuration import check_config, check_overrides, config_directory, groups, mistake
 
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130

@@ -9,15 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 import rwmu
-from rwmu.errors import ConfigError
+from rwmu.errors import ConfigError, UserError
 from rwmu.settings import close_match
 
 # Groups that lay values over the others; they may set existing keys only.
@@ -101,7 +102,7 @@ def check_overrides(config_name: str, arguments: Sequence[str], options: Mapping
     for override in chosen:
         _check_option(override, options)
     selection = [o.input_line or "" for o in chosen if not o.is_sweep_override() and not o.is_delete()]
-    known = _nodes(leaves(_plain(compose_config(config_name, selection, own))))
+    known = _nodes(_known(config_name, tuple(selection)) if own is None else _keys(config_name, selection, own))
     for override in parsed:
         key = override.key_or_group
         added = override.is_add() and key.startswith(tuple(f"{mapping}." for mapping in OPEN))
@@ -126,9 +127,14 @@ def _check_option(override: Override, options: Mapping[str, list[str]]) -> None:
         raise ConfigError(f"Every run has a {group} already: write {group}={sweep[0]}, without the plus sign.")
 
 
+def _keys(config_name: str, selection: Sequence[str], own: Path | None = None) -> dict[str, Any]:
+    return leaves(_plain(compose_config(config_name, selection, own)))
+
+
 @cache
 def _known(config_name: str, selection: tuple[str, ...]) -> dict[str, Any]:
-    return leaves(_plain(compose_config(config_name, selection)))
+    """Return the keys of the shipped files, which nobody changes while a process runs."""
+    return _keys(config_name, selection)
 
 
 def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
@@ -148,3 +154,30 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
         added = key.startswith(tuple(f"{mapping}." for mapping in OPEN))
         if key not in known and not added and not (key in parents and not value):  # a mapping may be null, or empty
             raise ConfigError(f"The configuration has no key '{key}'{close_match(key, known) or '.'}")
+
+
+def instantiate(node: Any) -> Any:
+    """Build what a configuration node describes; a mistake in it is told in one sentence.
+
+    Raises:
+        ConfigError: an argument that the target does not take, or a target that is not there.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        told = mistake(error)
+        if told is None:
+            raise
+        raise told from None
+
+
+def mistake(error: InstantiationException) -> UserError | None:
+    """Return what a user can mend where an object could not be built, or None where the defect is ours."""
+    cause = error.__cause__
+    if isinstance(cause, UserError):
+        return cause
+    words, _, key = str(error).rpartition("full_key: ")
+    if cause is None or isinstance(cause, TypeError | ImportError | AttributeError):
+        place = f"{key.strip()}: " if words else ""
+        return ConfigError(f"{place}{' '.join(str(cause or words or error).split())}.")
+    return None

@@ -14,8 +14,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-import hydra
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from torch import nn
 
@@ -30,12 +28,13 @@ from rwmu.data.sources import holds_collected, obtain
 from rwmu.dynamics.fit import Fitter
 from rwmu.dynamics.training import TrainerSettings
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.errors import ConfigError, DataError, UserError
+from rwmu.errors import ConfigError, DataError
 from rwmu.files import json_ready
 from rwmu.imagination.rules import DreamRules
 from rwmu.measure.settings import EvaluationSettings
 from rwmu.numerics import Machine
 from rwmu.policy.learn import PolicySettings
+from rwmu.runs.configuration import instantiate
 from rwmu.settings import Seed, settings
 from rwmu.simulators.collect import collect_dataset
 from rwmu.tasks.velocity import VelocityTask
@@ -183,30 +182,3 @@ def build(config: DictConfig) -> Experiment:
     """
     experiment: Experiment = instantiate(config)
     return experiment
-
-
-def instantiate(node: Any) -> Any:
-    """Build what a configuration node describes; a mistake in it is told in one sentence.
-
-    Raises:
-        ConfigError: an argument that the target does not take, or a target that is not there.
-    """
-    try:
-        return hydra.utils.instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        told = mistake(error)
-        if told is None:
-            raise
-        raise told from None
-
-
-def mistake(error: InstantiationException) -> UserError | None:
-    """Return what a user can mend where an object could not be built, or None where the defect is ours."""
-    cause = error.__cause__
-    if isinstance(cause, UserError):
-        return cause
-    words, _, key = str(error).rpartition("full_key: ")
-    if cause is None or isinstance(cause, TypeError | ImportError | AttributeError):
-        place = f"{key.strip()}: " if words else ""
-        return ConfigError(f"{place}{' '.join(str(cause or words or error).split())}.")
-    return None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rwmu.files import replacing
-from rwmu.simulators.physics import import_mujoco
+from rwmu.simulators.extra import import_mujoco
 
 
 def _frames(mujoco: Any, stored: Mapping[str, NDArray[Any]]) -> list[Image.Image]:

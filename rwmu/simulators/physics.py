@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from rwmu.errors import ConfigError, MissingExtraError
+from rwmu.errors import ConfigError
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.robots.robot import Robot
+from rwmu.simulators.extra import import_mujoco
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 CONTACT_FORCE_N = 1.0  # Isaac Lab's threshold
 MAX_SPEED = 200.0  # m/s or rad/s; a simulation beyond it has diverged
-
-
-def import_mujoco() -> Any:
-    """Import MuJoCo, or say how to install it."""
-    try:
-        import mujoco
-        import mujoco.batch
-    except ImportError:
-        raise MissingExtraError(
-            "The embedded simulator needs MuJoCo 4; install it with: pip install '.[mujoco]' in rwmu's folder"
-        ) from None
-    silent = mujoco.MjLogConfig.get()  # divergence is counted and reported by the caller
-    silent.logto_file = silent.logto_console = False
-    mujoco.MjLogConfig.set(silent)
-    return mujoco
 
 
 class Physics:

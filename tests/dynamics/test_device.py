@@ -79,8 +79,14 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=0.0, atol=0.0, msg=name)
 
 
-@pytest.mark.parametrize("bootstrap", get_args(Bootstrap))
-@pytest.mark.parametrize(("kind", "one_by_one"), [("shared", False), ("independent", False), ("independent", True)])
+@pytest.mark.parametrize(
+    ("kind", "one_by_one", "bootstrap"),
+    [
+        *(("shared", False, bootstrap) for bootstrap in ("in_batch", "weights")),
+        *(("independent", False, bootstrap) for bootstrap in ("none", "episodes")),
+        *(("independent", True, bootstrap) for bootstrap in ("in_batch", "weights", "windows")),
+    ],
+)
 def test_training_is_that_of_the_cpu(kind: str, one_by_one: bool, bootstrap: str) -> None:
     expected = train("cpu", kind, bootstrap, one_by_one)
     with pretended_device() as device:

@@ -26,8 +26,13 @@ def randn(*shape, grad=False, seed=0):
     return torch.randn(*shape, dtype=torch.double, generator=generator, requires_grad=grad)
 
 
-@pytest.mark.parametrize(("of_input", "of_hidden"), [(True, True), (True, False), (False, True), (False, False)])
-@pytest.mark.parametrize(("steps", "last"), [(1, 1), (3, 3), (3, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("of_input", "of_hidden", "steps", "last"),
+    [
+        *((True, True, *steps) for steps in ((1, 1), (3, 3), (3, 1), (3, 2))),
+        *((*wanted, 3, 2) for wanted in ((True, False), (False, True), (False, False))),
+    ],
+)
 def test_the_gru_over_a_sequence(of_input, of_hidden, steps, last):
     arguments = [randn(2, steps, 2, 3, grad=of_input), randn(2, 2, 4, grad=of_hidden)]
     arguments += [randn(*shape, grad=True) for shape in ((2, 12, 3), (2, 12, 4), (2, 12), (2, 12))]

@@ -26,7 +26,7 @@ from tests.devices import small_world_model, step_as_on_a_device
 from tests.fakes import anymal_d, random_episodes
 from tests.pretended_device import on_device, pretended_device
 
-BATCH, STEPS, DT = 8, 9, 0.02
+BATCH, STEPS, DT = 8, 7, 0.02
 SIZES = [20, 25]
 GROUPS, FITTED_ON = (("some", 1), ("others", 1)), FittedOn("", (1, 2), 2)
 WEIGHTS = torch.linspace(0.5, 2.0, 45)
