@@ -42,7 +42,7 @@ class OfflineDataModule(LightningDataModule):
         normalizer: one to be used instead of fitting one on the training episodes.
 
     Attributes:
-        splits: name -> episode ids. normalizer: fitted on the training episodes alone.
+        normalizer: fitted on the training episodes alone.
         extension_normalizer: the same of the extension, None where the data have none.
 
     Raises:
@@ -68,13 +68,14 @@ class OfflineDataModule(LightningDataModule):
         require_mirrorable(episodes, settings.mirrors)
         self.episodes, self.robot, self.seed = episodes, robot, seed
         self.history, self.forecast = settings.history, settings.forecast
-        self.splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
+        self._first_of_round: list[int] = []  # the first episode of every later round
+        self._first_kept = 0  # the first episode that is not forgotten
+        self._splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
         for split, length in (("train", settings.train_rows), ("validation", settings.validation_rows)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
         _report_short(episodes.lengths, settings.train_rows)
         self.normalizer = normalizer or self._fit_normalizer()
         self.extension_normalizer = self._fit_extension()
-        self._first_of_round: list[int] = []  # the first episode of every later round
         self._train: BootstrapWindows | None = None
         self._saved_stream: dict[str, Any] | None = None
 
@@ -96,13 +97,41 @@ class OfflineDataModule(LightningDataModule):
         choose("The normaliser's policy", normalizer, ("keep", "refit"))
         audit(episodes, self.robot)
         first, joined = self.episodes.num_episodes, concatenate([self.episodes, episodes])
-        self.splits = extend_splits(self.splits, self.settings.fractions, self.settings.seed, episodes.levels)
+        self._splits = extend_splits(self._splits, self.settings.fractions, self.settings.seed, episodes.levels)
         self.episodes = joined
         self._first_of_round.append(first)
         if normalizer == "refit":
             self.normalizer, self.extension_normalizer = self._fit_normalizer(), self._fit_extension()
+        self._begin_stream_anew()
+
+    def forget(self, num_transitions: int) -> None:
+        """Leave out the oldest rounds until the others have at most ``num_transitions``; the latest stays, and so do test episodes.
+
+        Raises:
+            DataError: what is left has no episode that is long enough.
+        """
+        transitions = torch.cat([torch.zeros(1, dtype=torch.int64), (self.episodes.lengths - 1).cumsum(0)])
+        firsts = [0, *self._first_of_round]
+        fitting = [first for first in firsts if int(transitions[-1] - transitions[first]) <= num_transitions]
+        self._first_kept = fitting[0] if fitting else firsts[-1]
+        for split, length in (("train", self.settings.train_rows), ("validation", self.settings.validation_rows)):
+            require_long_enough(self.episodes.lengths, self.splits[split], length, f"{split} (of those not forgotten)")
+        self._begin_stream_anew()
+
+    def _begin_stream_anew(self) -> None:
+        """Let the stream of windows be made of the episodes that there are now, going on where it stands."""
         if self._train is not None:
             self._saved_stream, self._train = self._train.state_dict(), None
+
+    @property
+    def splits(self) -> dict[str, Tensor]:
+        """Return name -> sorted ids of the episodes of each split, int64; of what is forgotten, test episodes alone."""
+        return {name: ids if name == "test" else ids[ids >= self._first_kept] for name, ids in self._splits.items()}
+
+    @property
+    def num_rounds(self) -> int:
+        """Return how often episodes have come, the first ones included."""
+        return 1 + len(self._first_of_round)
 
     def _fit_normalizer(self) -> Normalizer:
         return Normalizer.fit(self.episodes.state[self.episodes.rows_of(self.splits["train"])], self.robot.state_layout)

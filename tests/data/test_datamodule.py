@@ -182,7 +182,7 @@ def test_two_rounds_are_not_split_alike() -> None:
 
 def test_a_split_far_below_its_share_is_filled_first() -> None:
     data = module(fractions={"train": 0.6, "validation": 0.4})
-    data.splits = {"train": torch.arange(39), "validation": torch.tensor([39])}
+    data._splits = {"train": torch.arange(39), "validation": torch.tensor([39])}
     data.extend(round_of(10, 1))
     assert [len(ids) for ids in data.splits.values()] == [39, 11]
 
