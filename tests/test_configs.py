@@ -11,6 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from rwmu.algorithms.mbpo_ppo import MbpoPpo
 from rwmu.algorithms.mopo_ppo import MopoPpo
 from rwmu.errors import ConfigError
 from rwmu.numerics import find_device
@@ -83,12 +84,13 @@ def test_every_value_in_the_files_is_an_argument(override: str) -> None:
 def test_every_experiment_is_built(experiment: str) -> None:
     built = build(compose_config("train", [experiment, "scale=smoke"]))
     model, architecture = built.fitter.new_model(built.task.robot)
-    assert model.num_members == architecture["num_members"] == (1 if "rwm_base" in experiment else 5)
+    members = {"+experiment=rwm_base": 1, "+experiment=mbpo_ppo": 3}.get(experiment, 5)
+    assert model.num_members == architecture["num_members"] == members
     assert architecture["kind"] == ("shared" if "shared" in experiment or "published" in experiment else "independent")
-    assert built.penalty.weight == (0.0 if "rwm_base" in experiment else 1.0)
+    assert built.penalty.weight == {"+experiment=rwm_base": 0.0, "+experiment=mbpo_ppo": 0.2}.get(experiment, 1.0)
     assert built.trainer.loss.history == 8
     assert built.task.weights["flat_orientation_l2"] == -5.0
-    assert isinstance(built.method, MopoPpo)
+    assert isinstance(built.method, MbpoPpo if "mbpo" in experiment else MopoPpo)
 
 
 def begin(*overrides: str, **chosen: str) -> Experiment:

@@ -57,7 +57,7 @@ class MbpoPpo(Learner):
 
     def check(self, data: DataSettings) -> None:
         """Refuse, before anything is collected, settings that do not go together."""
-        refuse(self.schedule, self.collection, data, self.trainer, self.policy)
+        refuse(self.collection, self.schedule, self.growth, data, self.trainer, self.policy)
 
     def run(self, data: OfflineDataModule, place: Workplace) -> None:
         """Go from first data to a policy, round by round; what is done is not done again."""
@@ -83,7 +83,7 @@ class MbpoPpo(Learner):
             formats.save(self.collection.collect(self.make_env, policy, seed, rounds.place.progress), path)
         episodes = formats.load(path)
         forecast = self.growth.judge(self._model_before(number, rounds, data), episodes)
-        rounds.note(number, **figures_of(episodes), **forecast, **self.growth.allowed(forecast["trusted_steps"]))
+        rounds.note(number, **figures_of(data.episodes, episodes), **forecast, **self.growth.allowed(forecast["trusted_steps"]))
 
     def _policy_after(self, number: int, rounds: Rounds) -> PolicyActor:
         path = self._latest_policy(number, rounds)

@@ -169,7 +169,12 @@ class Growth:
 
 
 def refuse(
-    schedule: Schedule, collection: Collection, data: DataSettings, trainer: TrainerSettings, policy: PolicySettings
+    collection: Collection,
+    schedule: Schedule,
+    growth: Growth,
+    data: DataSettings,
+    trainer: TrainerSettings,
+    policy: PolicySettings,
 ) -> None:
     """Refuse settings that do not go together.
 
@@ -180,6 +185,11 @@ def refuse(
         raise ConfigError("trainer.checkpoint names a finished model, but an online run goes on fitting; give trainer.start_from.")
     if policy.init == "clone" and policy.checkpoint is not None:
         raise ConfigError("policy.checkpoint is where an online run starts, so nothing is cloned; give policy.init=scratch.")
+    if policy.init == "clone" and growth.updates[0] <= policy.critic_warmup_iterations:
+        raise ConfigError(
+            f"algorithm.growth.updates begins at {growth.updates[0]}, but {policy.critic_warmup_iterations} iterations leave "
+            "the clone as it is; give more of them, or a lower policy.critic_warmup_iterations."
+        )
     if schedule.replay < max(collection.num_transitions, data.train_rows):
         raise ConfigError(
             f"algorithm.schedule.replay is {schedule.replay} transitions, but must hold a round "

@@ -104,15 +104,20 @@ def seed_of(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0] >> 1)
 
 
-def figures_of(episodes: Episodes) -> dict[str, Any]:
-    """Return what is told of a round's episodes: how many, how many fell, how many diverged, and their reward a second."""
-    lived_s = (episodes.num_rows - episodes.num_episodes) * float(episodes.attributes["step_dt"])
+def figures_of(known: Episodes, new: Episodes) -> dict[str, Any]:
+    """Return what is told of a round's episodes: how many, how they ended, their reward a second; and all transitions so far.
+
+    Args:
+        known: all that were there before. new: of the round.
+    """
+    before, transitions = (part.num_rows - part.num_episodes for part in (known, new))
     return {
-        "episodes": episodes.num_episodes,
-        "transitions": episodes.num_rows - episodes.num_episodes,
-        "falls": int(episodes.termination.sum()),
-        "diverged": int(episodes.attributes.get("num_diverged", 0)),
-        "collected_reward": float(episodes.reward.double().sum()) / lived_s,
+        "episodes": new.num_episodes,
+        "transitions": transitions,
+        "real_transitions": before + transitions,
+        "falls": int(new.termination.sum()),
+        "diverged": int(new.attributes.get("num_diverged", 0)),
+        "collected_reward": float(new.reward.double().sum()) / (transitions * float(new.attributes["step_dt"])),
     }
 
 

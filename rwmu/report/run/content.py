@@ -42,24 +42,25 @@ CAPTIONS = {
     "uncertainty_against_error": "Each dot is one forecast: the members' disagreement against the error actually made.",
     "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
     "training_policy": "The policy learns in imagination; nothing here has seen the simulator.",
+    "rounds": "Each round collects with the policy, fits the model to what happened, and improves the policy in its dreams.",
 }
 
 
 def body(report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path) -> str:
     """Return the page between ``<body>`` and ``</body>``."""
     minutes = shown(report, "wall_clock_s", digits=1, scale=1.0 / 60.0)
-    line = (
-        f"Seed {report.get('seed')}, {minutes} minutes in all. A policy learnt from logged data alone, inside a learnt model of "
-        "the robot."
-    )
+    source = "online, mostly" if report.get("rounds") else "from logged data alone,"
+    line = f"Seed {report.get('seed')}, {minutes} minutes in all. A policy learnt {source} inside a learnt model of the robot."
     path = report.get("video")
+    caption = "The final policy in the simulator" + ("." if report.get("rounds") else ", which it never touched during training.")
     reason = (report.get("missing") or {}).get("video") or "this run has not rendered one."
-    video = page.video(run_dir / path if path else None, run_dir, reason, _VIDEO)
+    video = page.video(run_dir / path if path else None, run_dir, reason, caption)
     training = _figures(images, "training_dynamics", "training_policy")
     sections = {
         "The robot": video,
         "In the simulator": _deployment(report, images),
         "Dream and reality": _dream(report, images),
+        "Round by round": _figures(images, "rounds"),
         "The world model": _dynamics(report, images),
         "Does the model know what it does not know?": _knowledge(report, images),
         "Training": training or page.paragraph("This run has logged no training curves.", "absent"),
@@ -69,9 +70,6 @@ def body(report: Mapping[str, Any], images: Mapping[str, bytes], run_dir: Path) 
     heading = f"<h1>Run report: {escape(str(report.get('experiment')))}</h1>" + page.paragraph(line, "soft")
     told = (page.section(title, text) for title, text in sections.items() if text)
     return heading + page.verdict_box(verdicts(report)) + "".join(told)
-
-
-_VIDEO = "The final policy in the simulator, which it never touched during training."
 
 
 def _figures(images: Mapping[str, bytes], *names: str) -> str:

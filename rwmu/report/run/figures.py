@@ -9,7 +9,7 @@ import numpy
 from matplotlib.figure import Figure
 
 from rwmu.report import style
-from rwmu.report.run import curves
+from rwmu.report.run import curves, rounds
 from rwmu.report.run.curves import Curve
 from rwmu.report.style import BLUE, GREEN, GREY, HORIZON_COLOURS, INK, LINE, ORANGE, PALE, PURPLE, RED, SKY
 from rwmu.report.wording import number
@@ -279,6 +279,8 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["survival"] = survival(lines, tracking["episode_s"])
     if levels:
         drawn["dream_reality"] = dream_reality(levels)
+    if report.get("rounds"):
+        drawn["rounds"] = rounds.draw(report["rounds"])
     for name, wanted, label in (
         ("training_dynamics", curves.DYNAMICS_PANELS, "training step"),
         ("training_policy", curves.POLICY_PANELS, "iteration"),
