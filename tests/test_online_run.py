@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 import torch
 
 from rwmu.algorithms.mbpo_ppo import MbpoPpo
-from rwmu.algorithms.online import Growth, Schedule
+from rwmu.algorithms.online import Collection, Growth, Schedule
 from rwmu.dynamics.module import DynamicsModule
-from rwmu.errors import ConfigError
+from rwmu.errors import ConfigError, DataError
 from rwmu.imagination.env import ImaginedEnv
+from rwmu.policy.rsl_rl import PpoSettings, new_actor
+from rwmu.robots.anymal_d import anymal_d
 from rwmu.runs.checks import check_experiment
 from rwmu.runs.configuration import compose_config
 from rwmu.runs.experiment import build
 from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.tasks.velocity import VelocityTask
 from tests.conftest import Command
 from tests.fakes import known_world_model, random_episodes
 
@@ -43,7 +47,12 @@ ROUNDS = [
 @pytest.fixture
 def online(smoke: list[str], shared_data: Path) -> list[str]:
     """Return the overrides of a small online run."""
-    shrunk = [*smoke, f"data.path={shared_data}/exploration.h5", "data.num_transitions=2500", "dynamics.num_members=2"]
+    shrunk = [
+        *(o for o in smoke if "data.path" not in o),
+        f"data.path={shared_data}/exploration.h5",
+        "data.num_transitions=2500",
+        "dynamics.num_members=2",
+    ]
     return ["+experiment=mbpo_ppo", *shrunk, *ROUNDS]
 
 
@@ -146,21 +155,23 @@ def test_one_member_and_no_penalty_is_base_rwm(workplace: Path, command: Command
     assert outcome.status == 0, outcome.err
 
 
-def test_a_simulator_that_diverges_is_one_sentence(workplace: Path, command: Command, online: list[str]) -> None:
+def test_a_simulator_that_diverges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     original = MujocoEnv.step
 
     def diverging(env: MujocoEnv, actions: torch.Tensor) -> Any:
         result = original(env, actions)
-        env.diverged[:] = True
-        return (*result[:2], torch.ones(env.num_envs, dtype=torch.bool), result[3])
+        if env._tick % 10 == 0:
+            env.diverged[:] = True
+            return (*result[:2], torch.ones(env.num_envs, dtype=torch.bool), result[3])
+        return result
 
-    assert command("train", *online, "stages=[data,dynamics,policy]", "algorithm.schedule.rounds=1").status == 0  # the first data
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MujocoEnv, "step", diverging)
-        outcome = command("train", *online, "algorithm.schedule.rounds=1", "seed=3")
-    assert outcome.status == 2
-    assert "diverged" in outcome.err
-    assert len(outcome.err.strip().splitlines()) == 1
+    task = VelocityTask(anymal_d())
+    policy = new_actor(PpoSettings(hidden_dims=(8,)), task, 0)
+    collection = Collection(num_transitions=90, num_envs=3)
+    assert collection.collect(partial(MujocoEnv, task), policy, seed=0).num_rows == 93
+    monkeypatch.setattr(MujocoEnv, "step", diverging)
+    with pytest.raises(DataError, match="diverged in 9 of 12"):
+        collection.collect(partial(MujocoEnv, task), policy, seed=0)
 
 
 WRONG = {

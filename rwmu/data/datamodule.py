@@ -69,7 +69,7 @@ class OfflineDataModule(LightningDataModule):
         self.episodes, self.robot, self.seed = episodes, robot, seed
         self.history, self.forecast = settings.history, settings.forecast
         self._first_of_round: list[int] = []  # the first episode of every later round
-        self._first_kept = 0  # the first episode that is not forgotten
+        self._first_kept: dict[str, int] = {}  # split -> the first episode that is not forgotten
         self._splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
         for split, length in (("train", settings.train_rows), ("validation", settings.validation_rows)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
@@ -105,17 +105,21 @@ class OfflineDataModule(LightningDataModule):
         self._begin_stream_anew()
 
     def forget(self, num_transitions: int) -> None:
-        """Leave out the oldest rounds until the others have at most ``num_transitions``; the latest stays, and so do test episodes.
+        """Leave out the oldest rounds until the others have at most ``num_transitions``; the latest stays.
+
+        Test episodes stay, and so do validation episodes where none of those that remain is long enough.
 
         Raises:
-            DataError: what is left has no episode that is long enough.
+            DataError: no training episode that is left is long enough.
         """
-        transitions = torch.cat([torch.zeros(1, dtype=torch.int64), (self.episodes.lengths - 1).cumsum(0)])
+        lengths = self.episodes.lengths
+        transitions = torch.cat([torch.zeros(1, dtype=torch.int64), (lengths - 1).cumsum(0)])
         firsts = [0, *self._first_of_round]
-        fitting = [first for first in firsts if int(transitions[-1] - transitions[first]) <= num_transitions]
-        self._first_kept = fitting[0] if fitting else firsts[-1]
-        for split, length in (("train", self.settings.train_rows), ("validation", self.settings.validation_rows)):
-            require_long_enough(self.episodes.lengths, self.splits[split], length, f"{split} (of those not forgotten)")
+        kept = next((n for n in firsts if int(transitions[-1] - transitions[n]) <= num_transitions), firsts[-1])
+        train, validation = (ids[ids >= kept] for ids in (self._splits["train"], self._splits["validation"]))
+        require_long_enough(lengths, train, self.settings.train_rows, "training (of those not forgotten)")
+        judging = bool((lengths[validation] >= self.settings.validation_rows).any())
+        self._first_kept = {name: kept for name in self._splits if name != "test" and (name != "validation" or judging)}
         self._begin_stream_anew()
 
     def _begin_stream_anew(self) -> None:
@@ -125,8 +129,8 @@ class OfflineDataModule(LightningDataModule):
 
     @property
     def splits(self) -> dict[str, Tensor]:
-        """Return name -> sorted ids of the episodes of each split, int64; of what is forgotten, test episodes alone."""
-        return {name: ids if name == "test" else ids[ids >= self._first_kept] for name, ids in self._splits.items()}
+        """Return name -> sorted ids of the episodes of each split, int64, without what is forgotten."""
+        return {name: ids[ids >= self._first_kept.get(name, 0)] for name, ids in self._splits.items()}
 
     @property
     def num_rounds(self) -> int:
