@@ -90,6 +90,8 @@ def test_every_experiment_is_built(experiment: str) -> None:
     assert architecture["kind"] == ("shared" if "shared" in experiment or "published" in experiment else "independent")
     assert built.penalty.weight == {"+experiment=rwm_base": 0.0, "+experiment=mbpo_ppo": 0.2}.get(experiment, 1.0)
     assert built.trainer.loss.history == 8
+    whole = build(compose_config("train", [experiment]))  # at the scale that the experiment has by default
+    assert sum(whole.data.fractions.values()) == pytest.approx(1.0)
     assert built.task.weights["flat_orientation_l2"] == -5.0
     assert isinstance(built.method, MbpoPpo if "mbpo" in experiment else MopoPpo)
 

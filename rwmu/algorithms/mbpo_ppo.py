@@ -4,11 +4,10 @@ With a policy (of random weights, or one to be tuned) and first data of any kind
 
 1. **Collect** some thousand transitions with the policy, falls and all, and add them to the replay D.
 2. **Fit** the world models to D, from where they are. What they forecast of the new episodes before tells how far to trust them.
-3. **Imagine** from histories in D, for as many steps as the forecasts are good for, and pay r - lambda * u as MOPO-PPO does; the
-   first rounds may pay for disagreement instead, and leave the policy alone while there is hardly a model.
+3. **Imagine** from histories in D, for as many steps as the forecasts are good for, and pay r - lambda * u (first, maybe, + u).
 4. **Improve** the policy by PPO on what was imagined, a few iterations.
 
-With E = 1 and lambda = 0 this is base RWM. Every step of every round is resumed to the last bit.
+With E = 1 and lambda = 0 this is base RWM. It resumes to the last bit from anywhere in any round.
 """
 
 from __future__ import annotations
@@ -77,21 +76,20 @@ class MbpoPpo(Learner):
 
     def collect(self, number: int, rounds: Rounds, data: OfflineDataModule) -> None:
         """Let the policy act and keep what happened, once the world model has foretold it."""
-        path, seed = rounds.episodes(number), seed_of(self.seed, number)
+        path = rounds.episodes(number)
         if not path.is_file():
-            policy = self._policy_after(number - 1, rounds)
-            formats.save(self.collection.collect(self.make_env, policy, seed, rounds.place.progress), path)
-        episodes = formats.load(path)
-        forecast = self.growth.judge(self._model_before(number, rounds, data), episodes)
+            how = (self._policy_after(number - 1, rounds), seed_of(self.seed, number), rounds.place.progress)
+            formats.save(self.collection.collect(self.make_env, *how), path)
+        forecast = self.growth.judge(self._model_before(number, rounds, data), episodes := formats.load(path))
         rounds.note(number, **figures_of(data.episodes, episodes), **forecast, **self.growth.allowed(forecast["trusted_steps"]))
 
     def _policy_after(self, number: int, rounds: Rounds) -> PolicyActor:
-        path = self._latest_policy(number, rounds)
-        return new_actor(self.policy.ppo, self.task, self.seed) if path is None else load_actor(path, self.task.robot)
+        if path := self._latest_policy(number, rounds):
+            return load_actor(path, self.task.robot)
+        return new_actor(self.policy.ppo, self.task, self.seed)
 
     def _latest_policy(self, number: int, rounds: Rounds) -> Path | None:
-        given = self.policy.checkpoint
-        return rounds.latest("policy.pt", number) or (None if given is None else Path(given))
+        return rounds.latest("policy.pt", number) or (Path(given) if (given := self.policy.checkpoint) else None)
 
     def _extend(self, number: int, rounds: Rounds, data: OfflineDataModule) -> None:
         while data.num_rounds <= number:
@@ -100,7 +98,7 @@ class MbpoPpo(Learner):
 
     def data_in(self, data: OfflineDataModule, place: Workplace) -> OfflineDataModule:
         """Return the data with the rounds that have been collected."""
-        self._extend(Rounds(place).collected(), Rounds(place), data)
+        self._extend((rounds := Rounds(place)).collected(), rounds, data)
         return data
 
     # -- 2. fit ---------------------------------------------------------------------------------------------------------------
@@ -134,9 +132,8 @@ class MbpoPpo(Learner):
             world_model = self.fitter.load(rounds.model(number), data)
             dream = self.dream(world_model, data, self._penalty(number, world_model, data), rules, seed)
             onward = Onward(self._latest_policy(number - 1, rounds), done, self.schedule.least_std)
-            settings = replace(self.policy, iterations=iterations)
-            path = learn_policy(dream, data, settings, folder, place.loggers("policy"), seed, place.progress, onward)
-            copy_file(path, rounds.policy(number))
+            where = (folder, place.loggers("policy"), seed, place.progress, onward)
+            copy_file(learn_policy(dream, data, replace(self.policy, iterations=iterations), *where), rounds.policy(number))
             (folder / RESUME_FILE).unlink()  # of this dream: the next round begins in another
         rounds.note(number, iterations=iterations)
 
@@ -148,5 +145,5 @@ class MbpoPpo(Learner):
     def measure(self, number: int, rounds: Rounds, data: OfflineDataModule) -> None:
         """Deploy the policy in the simulator and in its dream; nobody learns from it."""
         env = self.make_env(num_envs=self.schedule.measure_envs, seed=self.evaluation.seed)
-        world_model, policy = self.fitter.load(rounds.model(number), data), self._policy_after(number, rounds)
-        rounds.note(number, deployed=deployed(env, policy, world_model, data, self.evaluation, self.imagination))
+        both = self._policy_after(number, rounds), self.fitter.load(rounds.model(number), data)
+        rounds.note(number, deployed=deployed(env, *both, data, self.evaluation, self.imagination))
