@@ -35,7 +35,7 @@ def main(config: DictConfig) -> None:
     if folder.world_model.is_file() or experiment.trainer.checkpoint is not None:
         measure_model(experiment, folder)
     if policy_path(experiment, folder) is not None:
-        measure_deployment(experiment, experiment.data_module, folder)
+        measure_deployment(experiment, experiment.data_in(folder), folder)
     write_report(experiment, folder)
     print(f"Report: {folder.path / 'report.html'}")
 

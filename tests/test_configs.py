@@ -14,6 +14,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from rwmu.algorithms.mbpo_ppo import MbpoPpo
 from rwmu.algorithms.mopo_ppo import MopoPpo
 from rwmu.errors import ConfigError
 from rwmu.numerics import find_device
@@ -62,7 +63,8 @@ def targets(node: Any) -> Iterator[dict[str, Any]]:
 def test_every_option_composes_without_unknown_keys_or_values(override: str) -> None:
     config = composed(override)
     group, option = override.lstrip("+").split("=")
-    check_config(config, "train", choices(**{group: option}) if group in OVERLAYS else {group: option})
+    with_it = {"algorithm": "mbpo_ppo"} if option == "mbpo_ppo" else {}  # which an experiment may choose
+    check_config(config, "train", choices(**{group: option}, **with_it) if group in OVERLAYS else {group: option})
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -93,12 +95,15 @@ def test_every_value_in_the_files_is_an_argument(override: str) -> None:
 def test_every_experiment_is_built(experiment: str) -> None:
     built = build(compose_config("train", [experiment, "scale=smoke"]))
     model, architecture = built.fitter.new_model(built.task.robot)
-    assert model.num_members == architecture["num_members"] == (1 if "rwm_base" in experiment else 5)
+    members = {"+experiment=rwm_base": 1, "+experiment=mbpo_ppo": 3}.get(experiment, 5)
+    assert model.num_members == architecture["num_members"] == members
     assert architecture["kind"] == ("shared" if "shared" in experiment or "published" in experiment else "independent")
-    assert built.penalty.weight == (0.0 if "rwm_base" in experiment else 1.0)
+    assert built.penalty.weight == {"+experiment=rwm_base": 0.0, "+experiment=mbpo_ppo": 0.2}.get(experiment, 1.0)
     assert built.trainer.loss.history == 8
+    whole = build(compose_config("train", [experiment]))  # at the scale that the experiment has by default
+    assert sum(whole.data.fractions.values()) == pytest.approx(1.0)
     assert built.task.weights["flat_orientation_l2"] == -5.0
-    assert isinstance(built.method, MopoPpo)
+    assert isinstance(built.method, MbpoPpo if "mbpo" in experiment else MopoPpo)
 
 
 def begin(*overrides: str, **chosen: str) -> Experiment:

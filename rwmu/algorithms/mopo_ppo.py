@@ -14,52 +14,23 @@ With E = 1 and lambda = 0 this is base RWM (arXiv:2501.10100) on logged data, to
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from rwmu.algorithms.learner import Learner
 from rwmu.algorithms.workplace import Workplace
 from rwmu.data.datamodule import OfflineDataModule
-from rwmu.data.windows import window_starts
-from rwmu.dynamics.fit import Fitter
-from rwmu.dynamics.training import TrainerSettings
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.files import copy_file
-from rwmu.imagination.env import ImaginedEnv
-from rwmu.imagination.fitting import PenaltyRecipe, save_fitted
-from rwmu.imagination.rules import DreamRules
-from rwmu.interfaces import Penalty
-from rwmu.policy.learn import PolicySettings, learn_policy
+from rwmu.imagination.fitting import save_fitted
+from rwmu.policy.learn import learn_policy
 from rwmu.policy.rsl_rl import load_actor
-from rwmu.tasks.velocity import VelocityTask
-
-_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class MopoPpo:
-    """The algorithm and all that it is configured with.
-
-    Attributes:
-        task: what is rewarded and observed, in the dream as in the simulator.
-        dynamics: the ensemble's class and its sizes. trainer: how it is fitted.
-        penalty: u and lambda, or how they are fitted to a model. imagination: how dreams go on and end.
-        policy: how PPO starts and goes on.
-        seed: of models, dreams and policies.
-    """
-
-    task: VelocityTask
-    dynamics: partial[nn.Module]
-    trainer: TrainerSettings
-    penalty: PenaltyRecipe | Penalty
-    imagination: DreamRules
-    policy: PolicySettings
-    seed: int = 0
+class MopoPpo(Learner):
+    """The algorithm; :class:`~rwmu.algorithms.learner.Learner` says what it is configured with."""
 
     def run(self, data: OfflineDataModule, place: Workplace) -> None:
         """Go from data to a policy: ``dynamics.pt`` and ``policy.pt`` among the checkpoints of ``place``; each step once."""
@@ -69,11 +40,6 @@ class MopoPpo:
         if place.begins("policy"):
             with place.step("policy"):
                 self.improve(self.world_model(data, place), data, place)
-
-    @property
-    def fitter(self) -> Fitter:
-        """Return what fits world models."""
-        return Fitter(self.dynamics, self.trainer, self.seed)
 
     # -- 1. fit ---------------------------------------------------------------------------------------------------------------
 
@@ -96,25 +62,9 @@ class MopoPpo:
         if not place.world_model.is_file() and self.trainer.checkpoint is not None:
             self.fitter.load(Path(self.trainer.checkpoint), data)  # refuses what does not fit
             copy_file(Path(self.trainer.checkpoint), place.world_model)
-        return self.fitter.load(place.world_model, data)
+        return super().world_model(data, place)
 
-    # -- 2. imagine -----------------------------------------------------------------------------------------------------------
-
-    def fitted_penalty(self, world_model: WorldModel, data: OfflineDataModule) -> tuple[Penalty, dict[str, Any]]:
-        """Return the penalty, fitted (if it is a recipe) to what this model does not know of held-out episodes, and the fit."""
-        if not isinstance(self.penalty, PenaltyRecipe):
-            return self.penalty, {}
-        return self.penalty.fit(world_model, data, self.imagination.horizon_steps, self.task.step_dt)
-
-    def dream(self, world_model: WorldModel, data: OfflineDataModule, penalty: Penalty) -> ImaginedEnv:
-        """Return the imagined environment: every history of the training episodes may be a start."""
-        starts = window_starts(data.episodes.lengths, data.splits["train"], world_model.history)
-        env = ImaginedEnv(world_model, self.task, data.episodes, starts, penalty, self.imagination, self.seed)
-        if self.imagination.device == "auto":
-            _log.info("Imagination and policy run on %s (imagination.device=auto).", env.device)
-        return env
-
-    # -- 3. improve -----------------------------------------------------------------------------------------------------------
+    # -- 2. imagine, and 3. improve -------------------------------------------------------------------------------------------
 
     def improve(self, world_model: WorldModel, data: OfflineDataModule, place: Workplace) -> None:
         """Optimise a policy in imagination, or take the one that the configuration names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,4 +41,16 @@ class Workplace(Protocol):
 
     def step(self, step: str, round: int = 0) -> AbstractContextManager[None]:
         """Time a step, and note that it is done if it finishes."""
+        ...
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each step has taken so far, s, over all rounds and sessions."""
+        ...
+
+    def measured(self, part: str) -> Path:
+        """Return where a part of what was measured lies, or will."""
+        ...
+
+    def write_measured(self, part: str, results: Mapping[str, Any]) -> None:
+        """Keep a part of what was measured."""
         ...

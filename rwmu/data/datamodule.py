@@ -39,7 +39,7 @@ class OfflineDataModule(LightningDataModule):
         normalizer: one to be used instead of fitting one on the training episodes.
 
     Attributes:
-        splits: name -> episode ids. normalizer: fitted on the training episodes alone.
+        normalizer: fitted on the training episodes alone.
         extension_normalizer: the same of the extension, None where the data have none.
 
     Raises:
@@ -65,7 +65,9 @@ class OfflineDataModule(LightningDataModule):
         require_mirrorable(episodes, settings.mirrors)
         self.episodes, self.robot, self.seed = episodes, robot, seed
         self.history, self.forecast = settings.history, settings.forecast
-        self.splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
+        self._first_of_round: list[int] = []  # the first episode of every later round
+        self._first_kept: dict[str, int] = {}  # split -> the first episode that is not forgotten
+        self._splits = split_episodes(episodes.num_episodes, settings.fractions, settings.seed, episodes.levels)
         for split, length in (("train", settings.train_rows), ("validation", settings.validation_rows)):
             require_long_enough(episodes.lengths, self.splits[split], length, "training" if split == "train" else split)
         short = int((episodes.lengths < settings.train_rows).sum())
@@ -78,7 +80,6 @@ class OfflineDataModule(LightningDataModule):
             )
         self.normalizer = normalizer or self._fit_normalizer()
         self.extension_normalizer = self._fit_extension()
-        self._first_of_round: list[int] = []  # the first episode of every later round
         self._train: BootstrapWindows | None = None
         self._saved_stream: dict[str, Any] | None = None
 
@@ -98,14 +99,46 @@ class OfflineDataModule(LightningDataModule):
         """
         choose("The normaliser's policy", normalizer, ("keep", "refit"))
         audit(episodes, self.robot)
-        joined = concatenate([self.episodes, episodes])
-        self.splits = extend_splits(self.splits, self.settings.fractions, self.settings.seed, episodes.levels)
-        self._first_of_round.append(self.episodes.num_episodes)
+        first, joined = self.episodes.num_episodes, concatenate([self.episodes, episodes])
+        self._splits = extend_splits(self._splits, self.settings.fractions, self.settings.seed, episodes.levels)
         self.episodes = joined
+        self._first_of_round.append(first)
         if normalizer == "refit":
             self.normalizer, self.extension_normalizer = self._fit_normalizer(), self._fit_extension()
+        self._begin_stream_anew()
+
+    def forget(self, num_transitions: int) -> None:
+        """Leave out the oldest rounds until the others have at most ``num_transitions``; the latest stays.
+
+        Test episodes stay, and so do validation episodes where none of those that remain is long enough.
+
+        Raises:
+            DataError: no training episode that is left is long enough.
+        """
+        lengths = self.episodes.lengths
+        transitions = torch.cat([torch.zeros(1, dtype=torch.int64), (lengths - 1).cumsum(0)])
+        firsts = [0, *self._first_of_round]
+        kept = next((n for n in firsts if int(transitions[-1] - transitions[n]) <= num_transitions), firsts[-1])
+        train, validation = (ids[ids >= kept] for ids in (self._splits["train"], self._splits["validation"]))
+        require_long_enough(lengths, train, self.settings.train_rows, "training (of those not forgotten)")
+        judging = bool((lengths[validation] >= self.settings.validation_rows).any())
+        self._first_kept = {name: kept for name in self._splits if name != "test" and (name != "validation" or judging)}
+        self._begin_stream_anew()
+
+    def _begin_stream_anew(self) -> None:
+        """Let the stream of windows be made of the episodes that there are now, going on where it stands."""
         if self._train is not None:
             self._saved_stream, self._train = self._train.state_dict(), None
+
+    @property
+    def splits(self) -> dict[str, Tensor]:
+        """Return name -> sorted ids of the episodes of each split, int64, without what is forgotten."""
+        return {name: ids[ids >= self._first_kept.get(name, 0)] for name, ids in self._splits.items()}
+
+    @property
+    def num_rounds(self) -> int:
+        """Return how often episodes have come, the first ones included."""
+        return 1 + len(self._first_of_round)
 
     def _fit_normalizer(self) -> Normalizer:
         return Normalizer.fit(self.episodes.state[self.episodes.rows_of(self.splits["train"])], self.robot.state_layout)

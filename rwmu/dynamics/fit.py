@@ -73,12 +73,24 @@ class Fitter:
             )
 
     def fit(
-        self, data: OfflineDataModule, checkpoints: Path, loggers: Loggers = lambda stage: [], progress: bool = False
+        self,
+        data: OfflineDataModule,
+        checkpoints: Path,
+        loggers: Loggers = lambda stage: [],
+        progress: bool = False,
+        start: WorldModel | None = None,
     ) -> WorldModel:
-        """Train on ``data`` and return the world model; an interrupted training goes on from ``checkpoints``."""
+        """Train on ``data`` and return the world model; an interrupted training goes on from ``checkpoints``.
+
+        Args:
+            start: whose weights training starts from, trained on other data in the same units; None for those of the settings, if
+                any.
+        """
         self._check_extension(data)
         model, architecture = self.new_model(data.robot, data.episodes.extension_dim)
-        odds_before = self._take_over(model, data)
+        if start is None and self.settings.start_from is not None:
+            start = self.load(Path(self.settings.start_from), data)
+        odds_before = 1.0 if start is None else _take_over(model, start, data)
         settings = self.settings
         taught = settings.loss.weights["termination"] > 0.0 and not settings.freeze_auxiliary
         if settings.freeze_auxiliary:
@@ -104,10 +116,14 @@ class Fitter:
             extension_normalizer=data.extension_normalizer,
         )
 
-    def load(self, path: Path, data: OfflineDataModule) -> WorldModel:
-        """Return a world model, frozen; refuse one that does not fit these data and this architecture, naming what differs."""
+    def load(self, path: Path, data: OfflineDataModule, of_these_data: bool = True) -> WorldModel:
+        """Return a world model, frozen; refuse one that does not fit these data and this architecture, naming what differs.
+
+        Args:
+            of_these_data: whether it must have been trained on them; else the same robot and units will do.
+        """
         world_model = WorldModel.load(path, self.model_class)
-        world_model.check_fits(data.robot, data.data_hash)
+        world_model.check_fits(data.robot, data.data_hash if of_these_data else None)
         _, wanted = self.new_model(data.robot, data.episodes.extension_dim)
         found = {**getattr(world_model.dynamics, "arguments", {}), **world_model.architecture, "history": world_model.history}
         for sizes in (found, wanted):
@@ -123,21 +139,6 @@ class Fitter:
                 world_model.extension_normalizer.assert_matches(data.extension_normalizer)
         return world_model.freeze()
 
-    def _take_over(self, model: nn.Module, data: OfflineDataModule) -> float:
-        """Give a model the weights that training is to start from, if any; returns what its termination odds were lowered by."""
-        path = self.settings.start_from
-        if path is None:
-            return 1.0
-        start = self.load(Path(path), data)
-        predicted, known = getattr(start.dynamics, "extension_dim", 0), data.episodes.extension_dim
-        if predicted != known:
-            raise CheckpointError(
-                f"The world model in {path} predicts an extension of {predicted} columns, but the data have {known}; train a model "
-                "from the start (trainer.start_from=null)."
-            )
-        model.load_state_dict(start.dynamics.state_dict())
-        return float(start.training.get(ODDS_RATIO, 1.0))
-
     def _check_extension(self, data: OfflineDataModule) -> None:
         columns, weighed = data.episodes.extension_dim, EXTENSION in self.settings.loss.weights
         if columns and not weighed:
@@ -147,6 +148,18 @@ class Fitter:
             )
         if weighed and not columns:
             raise ConfigError("The data have no extension to be predicted; leave trainer.loss.weights.extension at null.")
+
+
+def _take_over(model: nn.Module, start: WorldModel, data: OfflineDataModule) -> float:
+    """Give a model the weights of another; returns what that one's termination odds were lowered by."""
+    predicted, known = getattr(start.dynamics, "extension_dim", 0), data.episodes.extension_dim
+    if predicted != known:
+        raise CheckpointError(
+            f"The world model to start from predicts an extension of {predicted} columns, but the data have {known}; train a model "
+            "from the start (trainer.start_from=null)."
+        )
+    model.load_state_dict(start.dynamics.state_dict())
+    return float(start.training.get(ODDS_RATIO, 1.0))
 
 
 def _freeze_auxiliary(model: nn.Module) -> None:

@@ -62,6 +62,30 @@ class MopoPenalty:
         return (-self.weight * self.step_dt) * (excess.clamp(min=0.0) if self.rectified else excess)
 
 
+class DisagreementBonus:
+    """Pay for the members' disagreement instead of charging it: the dream leads where the model has most to learn.
+
+    For the first rounds of an online run, whose robot would else stand where the first data left it (Pathak et al.,
+    arXiv:1906.04161). A dream that pays for disagreement breeds more of it, so what is paid for a step has an end.
+
+    Args:
+        weight: of the bonus, which is a rate a second.
+        step_dt: duration of a control step, s.
+        most: disagreement beyond which no more is paid, in normalised units.
+    """
+
+    needs_spread = False
+    boundary: Boundary | None = None
+
+    @checked("penalty")
+    def __init__(self, weight: NotNegative, step_dt: Positive, most: Positive = 10.0) -> None:
+        self.weight, self.step_dt, self.most = weight, step_dt, most
+
+    def __call__(self, prediction: Prediction, step: Tensor | None = None) -> Tensor:
+        """Return ``weight * disagreement * step_dt``, ``[B]``; ``step`` changes nothing."""
+        return (self.weight * self.step_dt) * epistemic(prediction).clamp(max=self.most)
+
+
 @torch.no_grad()
 def typical_disagreement(world_model: WorldModel, window: Window, estimate: Estimate = epistemic) -> float:
     """Return the members' mean disagreement in predicting what follows the histories of ``window [B, T, .]``, normalised."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from rwmu.numerics import ThreadGuard
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.curriculum import Curriculum, begin
 from rwmu.policy.optimise import PolicyOptimiser, ResumableEnv
-from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, save_checkpoint
+from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, raise_actor_std, save_checkpoint
 from rwmu.settings import Count, NotNegative, WholeNumber, settings
 
 
@@ -52,6 +53,21 @@ class PolicySettings:
             )
 
 
+@dataclass(frozen=True)
+class Onward:
+    """Where a policy goes on that has been optimised before.
+
+    Attributes:
+        policy: its checkpoint, with critic and optimiser; None to begin as ``policy.init`` says.
+        iteration: how many iterations it has had; they count among those that are asked for.
+        least_std: what the standard deviations of its actions are raised to first; None leaves them.
+    """
+
+    policy: Path | None = None
+    iteration: int = 0
+    least_std: float | None = None
+
+
 def learn_policy(
     env: ResumableEnv,
     data: OfflineDataModule,
@@ -60,11 +76,15 @@ def learn_policy(
     loggers: list[Any],
     seed: int,
     progress: bool = True,
+    onward: Onward | None = None,
 ) -> Path:
     """Clone if asked to, run PPO in ``env``, and return the policy's checkpoint: that of the last iteration.
 
     An interrupted run goes on from where ``checkpoints`` left it. There is no choice among checkpoints: only the simulator could
     make it, and an offline method may not ask.
+
+    Args:
+        onward: the policy to go on with; None for a new one.
     """
     logger, guard = EveryLogger(loggers), ThreadGuard()
     ppo = build_ppo(env, settings.ppo)
@@ -84,6 +104,7 @@ def learn_policy(
         before_iteration=guard.check,
         phases=begin(settings.curriculum, env),
     )
+    _go_on(optimiser, onward or Onward())
     optimiser.resume(env)
     try:
         optimiser.improve(env, settings.iterations)
@@ -93,6 +114,14 @@ def learn_policy(
     if optimiser.phases is not None:
         optimiser.phases.warn_if_unfinished()
     return checkpoints / f"model_{optimiser.iteration}.pt"
+
+
+def _go_on(optimiser: PolicyOptimiser, onward: Onward) -> None:
+    if onward.policy is not None:
+        load_checkpoint(onward.policy, optimiser.ppo)
+        optimiser.iteration = onward.iteration
+    if onward.least_std is not None:
+        raise_actor_std(optimiser.ppo.actor, onward.least_std)
 
 
 def _clone(

@@ -26,7 +26,7 @@ from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBa
 from rwmu.robots.robot import Robot
 from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber
 from rwmu.settings import settings as validated
-from rwmu.tasks.velocity import observation_layout
+from rwmu.tasks.velocity import VelocityTask, observation_layout
 
 _PPO_OWN = (
     *("num_learning_epochs", "num_mini_batches", "clip_param", "gamma", "lam", "value_loss_coef", "use_clipped_value_loss"),
@@ -181,6 +181,12 @@ def set_actor_std(model: MLPModel, std: float) -> None:
         model.distribution.std_param.fill_(std)
 
 
+def raise_actor_std(model: MLPModel, least: float) -> None:
+    """Raise every standard deviation of the actions to ``least``, where it is below."""
+    with torch.no_grad():
+        model.distribution.std_param.clamp_(min=least)
+
+
 # -- checkpoints ----------------------------------------------------------------------------------------------------------
 
 
@@ -267,3 +273,10 @@ def build_actor(settings: PpoSettings, num_observations: int, num_actions: int) 
     arguments.pop("class_name")
     observation = TensorDict({"policy": torch.zeros(1, num_observations)}, batch_size=[1])
     return MLPModel(observation, GROUPS, "actor", num_actions, **arguments)
+
+
+def new_actor(settings: PpoSettings, task: VelocityTask, seed: int) -> PolicyActor:
+    """Return a policy of random weights, deterministic."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PolicyActor(build_actor(settings, task.num_observations, task.num_actions)).eval()

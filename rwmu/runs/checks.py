@@ -17,9 +17,11 @@ from rwmu.settings import choose
 def check_experiment(experiment: Experiment) -> None:
     """Refuse stages that lack what they need, and whatever of the parts needs no data to be seen to fail."""
     _check_stages(experiment)
+    _check_rounds(experiment)
     find_device(experiment.imagination.device)
     check_accelerator(experiment.trainer.accelerator)
     experiment.fitter.check(experiment.task.robot)
+    experiment.method.check(experiment.data)
     robot, penalty = experiment.task.robot, experiment.penalty
     if isinstance(penalty, PenaltyRecipe):
         penalty.check(experiment.fitter.num_members, experiment.data.fractions.get("calibration", 0.0))
@@ -45,6 +47,12 @@ def _check_stages(experiment: Experiment) -> None:
         taken_over = user == "policy" and policy is not None
         if user in experiment.stages and stage not in experiment.stages and given is None and not taken_over:
             raise ConfigError(f"The stage {user} needs the result of {stage}: add it to stages, or give {key}=PATH.")
+
+
+def _check_rounds(experiment: Experiment) -> None:
+    missing = [stage for stage in ("data", "dynamics", "policy") if stage not in experiment.stages]
+    if experiment.method.grows_data and missing:
+        raise ConfigError(f"Each round of an online run collects, fits and improves: add {missing[0]} to stages.")
 
 
 def check_data(experiment: Experiment) -> None:

@@ -29,7 +29,7 @@ def evaluate(experiment: Experiment, folder: RunFolder) -> None:
         measure_model(experiment, folder)
     if folder.begins("deployment"):
         with folder.step("deployment"):
-            measure_deployment(experiment, experiment.data_module, folder)
+            measure_deployment(experiment, experiment.data_in(folder), folder)
     if folder.begins("report"):
         with folder.step("report"):
             write_report(experiment, folder)
@@ -37,7 +37,7 @@ def evaluate(experiment: Experiment, folder: RunFolder) -> None:
 
 def measure_model(experiment: Experiment, folder: RunFolder) -> None:
     """Measure the run's world model on test episodes."""
-    data, evaluation = experiment.data_module, experiment.evaluation
+    data, evaluation = experiment.data_in(folder), experiment.evaluation
     world_model = experiment.method.world_model(data, folder)
     _, estimate = fitted_estimate(experiment.penalty, folder.checkpoints)
     arguments = (evaluation.horizons, evaluation.num_windows, experiment.task.robot.joint_names, estimate)

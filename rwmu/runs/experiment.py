@@ -11,13 +11,15 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig
 from torch import nn
 
-from rwmu.algorithms.mopo_ppo import MopoPpo
+from rwmu.algorithms.learner import Learner
+from rwmu.algorithms.workplace import Workplace
 from rwmu.data import formats
 from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
@@ -40,6 +42,7 @@ from rwmu.simulators.collect import collect_dataset
 from rwmu.tasks.velocity import VelocityTask
 
 Stage = Literal["data", "dynamics", "policy", "deployment", "report"]
+_PARTS = ("task", "dynamics", "trainer", "penalty", "imagination", "policy", "seed", "make_env", "evaluation")
 STAGES: tuple[Stage, ...] = ("data", "dynamics", "policy", "deployment", "report")
 
 
@@ -89,10 +92,10 @@ class Experiment:
     # -- what the stages work with --------------------------------------------------------------------------------------------
 
     @cached_property
-    def method(self) -> MopoPpo:
-        """Return the algorithm."""
-        parts = ("task", "dynamics", "trainer", "penalty", "imagination", "policy", "seed")
-        made: MopoPpo = self.algorithm(**{name: getattr(self, name) for name in parts})
+    def method(self) -> Learner:
+        """Return the algorithm, made of those parts that it names."""
+        named = signature(self.algorithm).parameters
+        made: Learner = self.algorithm(**{name: getattr(self, name) for name in _PARTS if name in named})
         return made
 
     @property
@@ -100,9 +103,14 @@ class Experiment:
         """Return what fits and loads world models of this configuration."""
         return self.method.fitter
 
-    def make_env(self, num_envs: int, seed: int, auto_reset: bool = True) -> Any:
-        """Return fresh environments of the simulator."""
-        return self.simulator(self.task, num_envs=num_envs, seed=seed, num_threads=self.machine.num_threads, auto_reset=auto_reset)
+    def make_env(self, num_envs: int, seed: int, auto_reset: bool = True, **options: Any) -> Any:
+        """Return fresh environments of the simulator.
+
+        Args:
+            options: arguments of the simulator that are to be other than the configuration's.
+        """
+        machine = {"num_threads": self.machine.num_threads}
+        return self.simulator(self.task, num_envs=num_envs, seed=seed, auto_reset=auto_reset, **(machine | options))
 
     @property
     def data_path(self) -> Path:
@@ -147,6 +155,10 @@ class Experiment:
         """Return the dataset, split and normalised."""
         return self.data_of(self.episodes)
 
+    def data_in(self, folder: Workplace) -> OfflineDataModule:
+        """Return the dataset with what a run has collected besides."""
+        return self.method.data_in(self.data_module, folder)
+
     def data_of(self, episodes: Episodes) -> OfflineDataModule:
         """Return episodes, split and normalised as the configuration says."""
         members, batches = self.fitter.num_members, self.trainer.validate_every
@@ -156,10 +168,11 @@ class Experiment:
 
     @cached_property
     def _given_normalizer(self) -> Normalizer | None:
-        """Return the normaliser of the weights that training starts from, where they are of unknown data; else None: fit one."""
+        """Return the normaliser of the weights that training starts from, where they are of other data; else None: fit one."""
         start = self.trainer.start_from
         world_model = None if start is None else WorldModel.load(Path(start), self.fitter.model_class)
-        return None if world_model is None or world_model.knows_its_data else world_model.normalizer
+        of_these_data = world_model is not None and world_model.knows_its_data and not self.method.grows_data
+        return None if world_model is None or of_these_data else world_model.normalizer
 
     def findings(self) -> list[Finding]:
         """Return what the audit has to say about the dataset."""

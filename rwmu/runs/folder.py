@@ -121,8 +121,12 @@ class RunFolder:
         return saved
 
     def seconds(self) -> dict[str, float]:
-        """Return how long each finished stage took, s, over all sessions of the run."""
-        return dict(self._progress()["seconds"])
+        """Return how long each step has taken, s, over all rounds and sessions of the run."""
+        seconds: dict[str, float] = {}
+        for key, spent in self._progress()["seconds"].items():
+            step = key.rpartition(": ")[2]
+            seconds[step] = seconds.get(step, 0.0) + spent
+        return seconds
 
     def finished(self) -> list[str]:
         """Return the stages that are finished."""

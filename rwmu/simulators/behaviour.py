@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -27,6 +27,7 @@ class Recipe:
     Attributes:
         levels: behaviour policy -> share of the episodes that it starts.
         noise_scales: factors on the policy's own action noise, drawn alike; 0 acts deterministically, 1 as in training.
+        correlations_s: how long the noise of an episode stays alike, s, drawn alike; see :class:`CorrelatedNoise`.
         switching: share of the episodes in which another level takes over now and then.
         switch_interval_s: mean time between two switches, s.
         falls: share of the episodes that are meant to end in a fall: bursts of strong action noise on a walking robot.
@@ -36,6 +37,7 @@ class Recipe:
 
     levels: Mapping[str, float]
     noise_scales: tuple[float, ...] = (0.0, 0.3, 1.0, 1.5)
+    correlations_s: tuple[float, ...] = (0.0,)
     switching: float = 0.0
     switch_interval_s: float = 5.0
     falls: float = 0.0
@@ -52,6 +54,10 @@ RECIPES: dict[str, Recipe] = {
     "medium": Recipe({"medium": 1.0}, noise_scales=(1.0,)),
     "expert": Recipe({"expert": 1.0}, noise_scales=(1.0,)),
     "mixed": Recipe(_ALL, switching=0.25, falls=0.15),
+    # For a robot of which nothing is known: noise about the default posture, weak to violent, quick to slow, so that legs swing.
+    "exploration": Recipe(
+        {"random": 0.8, "stand": 0.2}, noise_scales=(0.3, 0.7, 1.0, 1.5, 2.5), correlations_s=(0.0, 0.05, 0.15, 0.4)
+    ),
 }
 
 
@@ -98,6 +104,80 @@ class Alone:
         return self._level
 
 
+class CorrelatedNoise:
+    """Standard normal noise of each environment that stays alike for a while: ``n' = rho n + sqrt(1 - rho^2) e``.
+
+    White noise averages out before a leg has moved; noise that lasts lifts feet and pushes the body about.
+
+    Args:
+        num_envs, num_actions: B, A.
+        step_dt: s. random: draws.
+    """
+
+    def __init__(self, num_envs: int, num_actions: int, step_dt: float, random: RandomStreams) -> None:
+        self._step_dt, self._random, self._all = step_dt, random, np.arange(num_envs)
+        self._noise = np.zeros((num_envs, num_actions))
+        self._rho = np.zeros((num_envs, 1))
+
+    def begin(self, envs: Indices, correlation_s: NDArray[np.float64]) -> None:
+        """Begin episodes, from no noise, whose noise decorrelates within about ``correlation_s [len(envs)]``, 0 for white."""
+        self._rho[envs, 0] = correlation_s / (correlation_s + self._step_dt)  # a quotient is the same on every processor
+        self._noise[envs] = 0.0
+
+    def draw(self, tick: int) -> NDArray[np.float64]:
+        """Return the noise of the next step, ``[B, A]``."""
+        fresh = self._random.normal("action", tick, self._all, self._noise.shape[1])
+        self._noise = self._rho * self._noise + np.sqrt(1.0 - self._rho**2) * fresh
+        return self._noise.copy()
+
+
+class Explorer:
+    """One policy acts everywhere, with noise whose strength is drawn for each episode.
+
+    Args:
+        mean, std: the policy's mean actions ``[B, A]`` of observations ``[B, O]``, and the standard deviation ``[A]`` of its noise.
+        noise_scales: factors on ``std``, drawn alike; 0 acts deterministically.
+        correlation_s: how long the noise stays alike, s.
+        num_envs: B. step_dt: s. random: draws.
+        level: the name of its episodes.
+    """
+
+    def __init__(
+        self,
+        mean: Actor,
+        std: Tensor,
+        noise_scales: Sequence[float],
+        correlation_s: float,
+        num_envs: int,
+        step_dt: float,
+        random: RandomStreams,
+        level: str = "policy",
+    ) -> None:
+        self._mean, self._std, self._level, self._random = mean, std, level, random
+        self._scales, self._correlation_s = tuple(noise_scales), correlation_s
+        self._noise = CorrelatedNoise(num_envs, len(std), step_dt, random)
+        self._scale = np.zeros(num_envs)
+
+    def begin(self, envs: Indices, tick: int) -> None:
+        """Draw how noisy the new episodes of ``envs`` are."""
+        draws = self._random.uniform("episode", tick, envs, 1)[:, 0]
+        self._scale[envs] = _pick(self._scales, draws)
+        self._noise.begin(envs, np.full(len(envs), self._correlation_s))
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, tick: int) -> Tensor:
+        """Return actions ``[B, A]`` float32 for observations ``[B, O]``."""
+        noise = torch.from_numpy((self._scale[:, None] * self._noise.draw(tick)).astype(np.float32))
+        return self._mean(observation) + self._std * noise.to(observation.device)
+
+    def evolve(self, tick: int) -> None:
+        """Do nothing: the noise evolves where it is drawn."""
+
+    def label(self, env: int) -> str:
+        """Return the policy's name."""
+        return self._level
+
+
 class Mixture:
     """Who acts in each environment, and how noisily: the policies ``levels`` that the recipe names."""
 
@@ -112,6 +192,7 @@ class Mixture:
         self.level, self._all = np.zeros(num_envs, dtype=np.int64), np.arange(num_envs)
         self.switched, self._switches, self._bursts = (np.zeros(num_envs, dtype=bool) for _ in range(3))
         self._scale, self._burst_scale = np.zeros(num_envs), np.zeros(num_envs)
+        self._noise = CorrelatedNoise(num_envs, len(self._actors[0].std), step_dt, random)
 
     def begin(self, envs: Indices, tick: int) -> None:
         """Draw what the new episodes of ``envs`` are."""
@@ -122,6 +203,7 @@ class Mixture:
         self._switches[envs] = (draws[:, 3] < recipe.switching) & ~self._bursts[envs]
         self._burst_scale[envs] = 0.0
         self.switched[envs] = False
+        self._noise.begin(envs, _pick(recipe.correlations_s, self._random.uniform("correlation", tick, envs, 1)[:, 0]))
         bursting = envs[self._bursts[envs]]
         if len(bursting):
             chosen = (draws[self._bursts[envs], 4] * len(self._burst_levels)).astype(np.int64)
@@ -130,8 +212,7 @@ class Mixture:
     def act(self, observation: Tensor, tick: int) -> Tensor:
         """Return actions ``[B, A]`` float32 for observations ``[B, O]``."""
         rows = observation.cpu().numpy()
-        noise = self._random.normal("action", tick, self._all, len(self._actors[0].std))
-        noise *= np.maximum(self._scale, self._burst_scale)[:, None]
+        noise = self._noise.draw(tick) * np.maximum(self._scale, self._burst_scale)[:, None]
         action = np.empty_like(noise)
         for index, actor in enumerate(self._actors):
             mine = self.level == index
@@ -162,5 +243,10 @@ class Mixture:
         return np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self.names) - 1).astype(np.int64)
 
     def _pick_scale(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
-        scales = np.array(self._recipe.noise_scales)
-        return np.asarray(scales[(draws * len(scales)).astype(np.int64)])
+        return _pick(self._recipe.noise_scales, draws)
+
+
+def _pick(choices: Sequence[float], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the choice that each draw in 0..1 falls on, all equally likely."""
+    known = np.array(choices)
+    return np.asarray(known[(draws * len(known)).astype(np.int64)])

@@ -182,9 +182,29 @@ def test_two_rounds_are_not_split_alike() -> None:
 
 def test_a_split_far_below_its_share_is_filled_first() -> None:
     data = module(fractions={"train": 0.6, "validation": 0.4})
-    data.splits = {"train": torch.arange(39), "validation": torch.tensor([39])}
+    data._splits = {"train": torch.arange(39), "validation": torch.tensor([39])}
     data.extend(round_of(10, 1))
     assert [len(ids) for ids in data.splits.values()] == [39, 11]
+
+
+def test_the_oldest_rounds_are_forgotten_but_for_their_test_episodes() -> None:
+    data, whole = extended((24, 1), (24, 2)), extended((24, 1), (24, 2))  # rounds of 40, 24 and 24 episodes of 39 transitions
+    data.forget(50 * 39)
+    for name, ids in data.splits.items():
+        kept = whole.splits[name] if name == "test" else whole.splits[name][whole.splits[name] >= 40]
+        assert torch.equal(ids, kept)
+    assert set(torch.cat(data.train_windows.member_episodes).tolist()) <= set(data.splits["train"].tolist())
+    data.forget(1)
+    assert int(data.splits["train"].min()) >= 64, "the latest round stays, however large"
+    data.extend(round_of(24, 3))
+    assert abs(len(data.splits["test"]) - FRACTIONS["test"] * data.episodes.num_episodes) < 1.5, "shares are of all episodes"
+
+
+def test_forgetting_all_that_is_long_enough_is_one_sentence() -> None:
+    data = module()
+    data.extend(varied_episodes([3] * 40, 1))
+    with pytest.raises(DataError, match="not forgotten"):
+        data.forget(100)
 
 
 @pytest.mark.parametrize("policy", ["keep", "refit"])

@@ -9,7 +9,7 @@ from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.imagination.boundary import BoundaryPenalty
-from rwmu.imagination.penalty import MopoPenalty, typical_disagreement
+from rwmu.imagination.penalty import DisagreementBonus, MopoPenalty, typical_disagreement
 from rwmu.imagination.recalibrated import RecalibratedPenalty
 from rwmu.records import Prediction, Window
 from rwmu.uncertainty.calibration_sample import FittedOn
@@ -97,6 +97,14 @@ def test_typical_disagreement_is_the_mean_over_the_forecast(estimate):
     rollout = unroll(model, window.map(lambda tensor: tensor[None]), 5)
     expected = torch.stack([estimate(rollout.at(k)) for k in range(2)]).mean().item()
     assert typical_disagreement(world_model, window, estimate) == pytest.approx(expected)
+
+
+def test_the_bonus_pays_for_disagreement_up_to_its_end():
+    rows = prediction([[[0.0], [0.0]], [[1.0], [20.0]]])  # std over members: 0.71, 14.1
+    bonus = DisagreementBonus(3.0, 0.02, most=10.0)
+    torch.testing.assert_close(bonus(rows), 0.06 * torch.tensor([0.5**0.5, 10.0]))
+    with pytest.raises(ConfigError, match=r"penalty\.weight"):
+        DisagreementBonus(-1.0, 0.02)
 
 
 # -- boundaries -----------------------------------------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ from rwmu.errors import ConfigError
 from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.robots.go1 import go1
 from rwmu.simulators.actors import ExactActor
-from rwmu.simulators.behaviour import RECIPES, Recipe
+from rwmu.simulators.behaviour import RECIPES, CorrelatedNoise, Explorer, Recipe
 from rwmu.simulators.collect import Collector, collect_dataset
 from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.random_streams import RandomStreams
 from rwmu.tasks.velocity import VelocityTask
 
 POLICIES: list[Path] = []
@@ -151,6 +152,44 @@ def test_a_policy_acts_alone_and_each_collection_begins_anew() -> None:
     assert (second.attributes["round"], second.attributes["robot"]) == (2, "anymal_d")
     assert not second.action[second.offsets].any()
     assert second.state[second.offsets][:, STATE_LAYOUT["joint_vel"]].abs().max() < 1e-6
+
+
+def test_noise_that_lasts_is_standard_normal_and_correlated_as_asked() -> None:
+    noise = CorrelatedNoise(64, 12, 0.02, RandomStreams(3))
+    noise.begin(np.arange(64), np.repeat([0.0, 0.18], 32))  # rho 0 and 0.9
+    rows = np.stack([noise.draw(tick) for tick in range(400)])[60:]
+    for half, rho in ((rows[:, :32], 0.0), (rows[:, 32:], 0.9)):
+        assert half.std() == pytest.approx(1.0, abs=0.03)
+        assert (half[1:] * half[:-1]).mean() == pytest.approx(rho, abs=0.03)
+
+
+def test_white_noise_is_that_of_the_streams_alone() -> None:
+    noise, random = CorrelatedNoise(4, 12, 0.02, RandomStreams(3)), RandomStreams(3)
+    noise.begin(np.arange(4), np.zeros(4))
+    for tick in range(3):
+        assert np.array_equal(noise.draw(tick), random.normal("action", tick, np.arange(4), 12))
+
+
+def test_an_explorer_acts_as_noisily_as_its_episodes_were_drawn() -> None:
+    def still(observation: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(observation), 12), 0.25)
+
+    explorer = Explorer(still, torch.full((12,), 0.1), (0.0, 2.0), 0.0, 200, 0.02, RandomStreams(5))
+    explorer.begin(np.arange(200), 0)
+    actions = torch.stack([explorer.act(torch.zeros(200, 48), tick) for tick in range(50)])
+    spread = actions.std(dim=(0, 2))
+    quiet = spread < 1e-6
+    assert 60 < int(quiet.sum()) < 140
+    assert spread[~quiet].mean() == pytest.approx(0.2, rel=0.05)
+    assert actions.mean() == pytest.approx(0.25, abs=0.01)
+    assert actions.dtype == torch.float32
+
+
+def test_exploration_needs_no_shipped_policy() -> None:
+    on = VelocityTask(go1(), episode_length_s=0.8, command_resample_s=0.3)
+    episodes = collect_dataset(MujocoEnv, on, "exploration", 1600)
+    assert set(episodes.levels) == {"random", "stand"}
+    assert episodes.content_hash() == collect_dataset(partial(MujocoEnv, num_threads=2), on, "exploration", 1600).content_hash()
 
 
 def test_a_robot_without_shipped_policies_is_collected_by_what_it_has() -> None:

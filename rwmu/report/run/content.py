@@ -44,6 +44,7 @@ CAPTIONS = {
     "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
     "training_policy": "The policy learns in imagination; nothing here has seen the simulator. A centred penalty takes off what is "
     "typical of the data, so it may be a bonus.",
+    "rounds": "Each round collects with the policy, fits the model to what happened, and improves the policy in its dreams.",
 }
 FEW_EPISODES = 20
 FALLS = {"5": "within 5 steps", "25": "within 25 steps"}
@@ -59,13 +60,16 @@ def body(
     few = f"A SMOKE RUN of {episodes:.0f} episodes: too few to mean anything. " if episodes and episodes < FEW_EPISODES else ""
     who = f"Seed {report.get('seed')}{f', robot {robot}' if robot else ''}"
     minutes = shown(report, "wall_clock_s", scale=1.0 / 60.0, digits=1)
-    intro = f"{few}{who}, {minutes} minutes in all. A policy learnt from logged data alone, inside a learnt model of the robot."
+    source = "online, mostly" if report.get("rounds") else "from logged data alone,"
+    intro = f"{few}{who}, {minutes} minutes in all. A policy learnt {source} inside a learnt model of the robot."
     path = report.get("video")
+    caption = "The final policy in the simulator" + ("." if report.get("rounds") else ", which it never touched during training.")
     reason = (report.get("missing") or {}).get("video") or "this run has not rendered one."
     sections = {
-        "The robot": page.video(run_dir / path if path else None, run_dir, reason, _VIDEO),
+        "The robot": page.video(run_dir / path if path else None, run_dir, reason, caption),
         "In the simulator": _deployment(report, images),
         "Dream and reality": _dream(report, images),
+        "Round by round": _figures(images, "rounds"),
         "The world model": _dynamics(report, images),
         "Does the model know what it does not know?": _knowledge(report["dynamics"], images),
         "Training": _figures(images, "training_dynamics", "training_policy")
@@ -74,9 +78,6 @@ def body(
         "The run": _run(report),
     }
     return page.body(f"Run report: {report.get('experiment')}", intro, verdicts, sections, links)
-
-
-_VIDEO = "The final policy in the simulator, which it never touched during training."
 
 
 def _figures(images: Mapping[str, bytes], *names: str) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from rwmu.report import style
 from rwmu.report.calibration.figures import disagreement_against_error
-from rwmu.report.run import curves
+from rwmu.report.run import curves, rounds
 from rwmu.report.run.curves import Curve
 from rwmu.report.style import BLUE, GREY, INK, ORANGE, PALE, RED
 from rwmu.report.wording import number
@@ -233,6 +233,8 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["survival"] = survival(lines, tracking["episode_s"])
     if levels:
         drawn["dream_reality"] = dream_reality(levels)
+    if report.get("rounds"):
+        drawn["rounds"] = rounds.draw(report["rounds"])
     for name, wanted, label in (
         ("training_dynamics", curves.DYNAMICS_PANELS, "training step"),
         ("training_policy", curves.POLICY_PANELS, "iteration"),
