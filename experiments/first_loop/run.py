@@ -48,7 +48,7 @@ def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
     """Run one job to its end and keep its result."""
     folder = runs / job.name
     command = [sys.executable, "-m", "rwmu.train", f"+experiment={job.experiment}", f"seed={job.seed}", f"policy.init={job.init}"]
-    command += ["policy=clone", "penalty.weight=1.0"] if job.experiment != "rwm_base" else ["policy=clone"]
+    command += ["policy=clone", "penalty.form.rectified=false"] if job.experiment != "rwm_base" else ["policy=clone"]
     command += [f"runs_dir={folder}", f"machine.num_threads={threads}", "machine.progress=false", *overrides]
     latest = folder / "latest"
     if (latest / "config.yaml").is_file():

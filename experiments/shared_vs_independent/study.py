@@ -62,7 +62,7 @@ MODELS = {
     "shared_wide": ("dynamics=shared", "dynamics.hidden_size=229"),  # as many parameters in all as `independent`
 }
 POLICY_MODELS = ("shared", "independent", "priors")
-PENALTIES = {"raw": "mopo", "recalibrated": "recalibrated"}
+PENALTIES = {"raw": "mopo penalty.form.rectified=false", "recalibrated": "recalibrated"}
 WEIGHTS = {"raw": (0.0, 0.2, 0.5, 1.0, 2.0, 5.0), "recalibrated": (0.5, 1.0, 2.0)}
 NUM_TRANSITIONS = 1_000_000
 

@@ -16,7 +16,16 @@ from rwmu.numerics import ThreadGuard
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.curriculum import Curriculum, begin
 from rwmu.policy.optimise import PolicyOptimiser, ResumableEnv
-from rwmu.policy.rsl_rl import PpoSettings, anchor, build_ppo, load_actor, load_checkpoint, raise_actor_std, save_checkpoint
+from rwmu.policy.rsl_rl import (
+    PpoSettings,
+    anchor,
+    build_ppo,
+    load_actor,
+    load_checkpoint,
+    raise_actor_std,
+    read_checkpoint,
+    save_checkpoint,
+)
 from rwmu.settings import Count, NotNegative, WholeNumber, settings
 
 
@@ -104,7 +113,7 @@ def learn_policy(
         before_iteration=guard.check,
         phases=begin(settings.curriculum, env),
     )
-    _go_on(optimiser, onward or Onward())
+    _go_on(optimiser, onward or Onward(), env)
     optimiser.resume(env)
     try:
         optimiser.improve(env, settings.iterations)
@@ -116,10 +125,14 @@ def learn_policy(
     return checkpoints / f"model_{optimiser.iteration}.pt"
 
 
-def _go_on(optimiser: PolicyOptimiser, onward: Onward) -> None:
+def _go_on(optimiser: PolicyOptimiser, onward: Onward, env: ResumableEnv) -> None:
     if onward.policy is not None:
         load_checkpoint(onward.policy, optimiser.ppo)
         optimiser.iteration = onward.iteration
+        reached = read_checkpoint(onward.policy)["infos"].get("phases")
+        if optimiser.phases is not None and reached is not None:
+            optimiser.phases.load_state_dict(reached)
+            optimiser.phases.apply(env)
     if onward.least_std is not None:
         raise_actor_std(optimiser.ppo.actor, onward.least_std)
 

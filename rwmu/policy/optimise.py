@@ -125,7 +125,8 @@ class PolicyOptimiser:
 
     def _save(self, env: ResumableEnv) -> None:
         if self.checkpoints is not None:
-            save_checkpoint(self.checkpoints / f"model_{self.iteration}.pt", self.ppo, self.iteration, self.infos)
+            infos = {**self.infos, **({} if self.phases is None else {"phases": self.phases.state_dict()})}
+            save_checkpoint(self.checkpoints / f"model_{self.iteration}.pt", self.ppo, self.iteration, infos)
             write_torch(self.checkpoints / RESUME_FILE, self._snapshot(env))
 
     @property
