@@ -165,7 +165,6 @@ WRONG = {
     "policy.ppo.mirrors=[left_rihgt]": ("policy.ppo.mirrors", "'left_right'"),
     "policy.ppo.mirrors=[]": ("policy.ppo.mirrors_per_batch is 1",),
     "policy.anchor_weight=-1": ("policy.anchor_weight", "at least 0"),
-    "policy.iterations=10": ("policy.iterations is 10",),
     "policy.save_every=0": ("policy.save_every", "at least 1"),
     "evaluation.horizons=[0,8]": ("evaluation.horizons[0]", "at least 1"),
     "evaluation.horizons=[]": ("evaluation.horizons", "longer list"),
@@ -232,9 +231,16 @@ def test_the_published_choices_are_published_ones() -> None:
 
 
 def test_experiments_differ_in_models_and_penalty_only() -> None:
-    one, other = (leaves(OmegaConf.to_container(compose_config("train", [e]), resolve=True)) for e in EXPERIMENTS[:2])
-    different = {key.split(".")[0] for key in one | other if one.get(key) != other.get(key)}
-    assert different <= {"name", "dynamics", "penalty"}
+    experiments = [f"+experiment={name}" for name in ("rwm_base", "mopo_shared5", "mopo_ensemble5")]
+    first, *others = (leaves(OmegaConf.to_container(compose_config("train", [e]), resolve=True)) for e in experiments)
+    for other in others:
+        different = {key.split(".")[0] for key in first | other if first.get(key) != other.get(key)}
+        assert different <= {"name", "dynamics", "penalty"}
+
+
+def test_a_clone_needs_more_iterations_than_its_critic_warms_up() -> None:
+    with pytest.raises(ConfigError, match=r"policy\.iterations is 10"):
+        begin("policy=clone", "policy.iterations=10")
 
 
 @pytest.mark.parametrize("scale", OPTIONS["scale"])

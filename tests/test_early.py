@@ -17,7 +17,7 @@ from tests.test_commands import STAGES
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("policy.clone.minimum_steps=10000", "policy.clone.minimum_steps"),
+        ("policy=clone policy.clone.minimum_steps=10000", "policy.clone.minimum_steps"),
         ("data.fractions={train:0.8,validation:0.1,test:0,calibration:0.1}", "no test episode: data.fractions"),
         ("trainer.accelerator=foo", "trainer.accelerator is 'foo', but here there are only: auto, cpu"),
         ("simulator.model.timestep=0.003", "physics steps of 0.003 s"),
@@ -32,7 +32,7 @@ def test_before_the_world_model_is_trained(
 
     monkeypatch.setattr(DynamicsModule, "training_step", refuse)
     (workplace / "other.pt").write_bytes(b"no policy")
-    outcome = command("train", "+experiment=rwm_base", *smoke, "data.recipe=null", setting)
+    outcome = command("train", "+experiment=rwm_base", *smoke, "data.recipe=null", *setting.split())
     assert outcome.status == 2, outcome.err
     assert words in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1

@@ -26,8 +26,7 @@ def small(shared_data: Path) -> list[str]:
 def test_another_robot_is_collected_fitted_dreamt_of_deployed_and_reported(
     command: Command, small: list[str], workplace: Path, shared_data: Path
 ) -> None:
-    scratch = ("policy.init=scratch", "policy.anchor_weight=0")
-    done = command("train", "+experiment=mopo_ensemble5", *small, *scratch)
+    done = command("train", "+experiment=mopo_ensemble5", *small)
     assert done.status == 0, done.err
     episodes = hdf5.load(shared_data / "go1.h5", go1())
     assert (episodes.attributes["robot"], set(episodes.levels)) == ("go1", {"random"})

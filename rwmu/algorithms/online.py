@@ -184,7 +184,7 @@ def refuse(
     if trainer.checkpoint is not None:
         raise ConfigError("trainer.checkpoint names a finished model, but an online run goes on fitting; give trainer.start_from.")
     if policy.init == "clone" and policy.checkpoint is not None:
-        raise ConfigError("policy.checkpoint is where an online run starts, so nothing is cloned; give policy.init=scratch.")
+        raise ConfigError("policy.checkpoint is where an online run starts, so nothing is cloned; give policy=online.")
     if policy.init == "clone" and growth.updates[0] <= policy.critic_warmup_iterations:
         raise ConfigError(
             f"algorithm.growth.updates begins at {growth.updates[0]}, but {policy.critic_warmup_iterations} iterations leave "

@@ -51,7 +51,7 @@ def require_known(episodes: Episodes) -> None:
     if unknown:
         raise DataError(
             f"The data do not hold their {'s and '.join(unknown)}s, so that no behaviour can be cloned from them; start the policy "
-            "with policy.init=scratch policy.anchor_weight=0."
+            "with policy=ppo."
         )
 
 
@@ -106,7 +106,7 @@ def best_episodes(episodes: Episodes, ids: Tensor, settings: CloneSettings) -> T
     if len(long_enough) == 0:
         raise DataError(
             f"No episode has the {settings.minimum_steps} steps that policy.clone.minimum_steps asks for; "
-            "lower it, collect longer episodes or start with policy.init=scratch."
+            "lower it, collect longer episodes or start with policy=ppo."
         )
     number = max(1, round(settings.fraction * len(long_enough)))
     order = merit(episodes, ids)[long_enough].argsort(descending=True, stable=True)

@@ -68,7 +68,7 @@ def knots() -> tuple[Tensor, Tensor]:
 
 
 PENALTIES: dict[str, Callable[[], Penalty]] = {
-    **{f"mopo {name}": lambda name=name: MopoPenalty(1.0, DT, 0.1, name, WEIGHTS) for name in EPISTEMIC},  # type: ignore[misc]
+    **{f"mopo {name}": lambda name=name: MopoPenalty(1.0, DT, 0.1, name, dimension_weights=WEIGHTS) for name in EPISTEMIC},  # type: ignore[misc]
     "none": lambda: MopoPenalty(0.0, DT),
     "truncation": lambda: BoundaryPenalty(DT, threshold=3.0, dimension_weights=WEIGHTS, weight=0.5),
     "morel": lambda: BoundaryPenalty(DT, threshold=3.0, kappa=2.0),
