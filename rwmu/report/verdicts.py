@@ -13,6 +13,7 @@ from rwmu.measure.calibration.recalibrated import PREFERRED, RAW
 from rwmu.report import questions as at
 from rwmu.report.questions import Tone, Verdict, answer, unknown
 from rwmu.report.wording import fixed, listed, missing, number, number_of, percent, steps
+from rwmu.uncertainty.functional.summary import share_interval
 
 JUDGED = (
     "sampled"  # forecasts whose scale is judged: named beforehand, for to choose by the test episodes is to choose by the result
@@ -55,13 +56,15 @@ def of_run(report: Mapping[str, Any], exploit: Mapping[str, Any] | None = None) 
 def walks(report: Mapping[str, Any]) -> Verdict:
     """Judge the deployed policy by its tracking and its falls."""
     ours = (report.get("deployment") or {}).get("deterministic") or {}
-    over, measured = _episode(report), {}
-    for rule, name in (("tracking", "track_lin_vel_xy"), ("fall_share", "fall_fraction")):
-        value = number(ours, name)
-        if value is None:
-            return unknown("walks", missing(report, "deployment"))
-        error = number(ours, "standard_error", name)
-        measured[rule] = {over: _around(value, error, int(ours.get("num_episodes") or 0))}
+    over, episodes = _episode(report), int(ours.get("num_episodes") or 0)
+    tracking, falls = number(ours, "track_lin_vel_xy"), number(ours, "fall_fraction")
+    if tracking is None or falls is None or not episodes:
+        return unknown("walks", missing(report, "deployment"))
+    share = dict(zip(("low", "high"), share_interval(falls, episodes), strict=True))
+    measured = {
+        "tracking": {over: _around(tracking, number(ours, "standard_error", "track_lin_vel_xy"), episodes)},
+        "fall_share": {over: _around(falls, None, episodes) | share | {"reason": ""}},
+    }
     still = number(report, "deployment", "standing_still", "track_lin_vel_xy")
     return answer("walks", measured, "" if still is None else f"A robot that stands still tracks with {still:.2f}")
 

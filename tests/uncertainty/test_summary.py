@@ -29,3 +29,8 @@ def test_nothing_of_nothing_is_no_number() -> None:
     assert math.isnan(summary.mean(torch.empty(0)))
     assert math.isnan(summary.ratio(1.0, 0.0))
     assert summary.ratio(1.0, 4.0) == 0.25
+
+
+@pytest.mark.parametrize(("share", "number", "low", "high"), [(0.0, 128, 0.0, 0.029137), (0.5, 10, 0.236593, 0.763407)])
+def test_the_interval_of_a_share_is_wilsons(share: float, number: int, low: float, high: float) -> None:
+    assert summary.share_interval(share, number) == pytest.approx((low, high), abs=1e-5)
