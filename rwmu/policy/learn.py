@@ -120,7 +120,7 @@ def learn_policy(
     finally:
         guard.restore()
     logger.close()
-    if optimiser.phases is not None:
+    if optimiser.phases is not None and onward is None:  # another round may reach the last phase
         optimiser.phases.warn_if_unfinished()
     return checkpoints / f"model_{optimiser.iteration}.pt"
 
