@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import torch
@@ -25,18 +26,13 @@ ENSEMBLES: dict[Kind, type[SharedEnsemble] | type[IndependentEnsemble]] = {
 
 def build_ensemble(kind: Kind, sizes: Sizes, device: str = "cpu") -> RecurrentEnsemble:
     """Return an ensemble of the published architecture: an auxiliary base of its own, no skip, learnt bounds."""
-    return ENSEMBLES[kind](
-        sizes.state,
-        sizes.action,
-        sizes.contact,
-        sizes.members,
-        hidden_size=sizes.hidden,
-        num_layers=sizes.layers,
-        head_hidden_size=sizes.head,
-        auxiliary_base="separate",
-        skip=False,
-        learn_bounds=True,
-    ).to(device)
+    return _ensemble(kind, sizes, device, auxiliary_base="separate", skip=False, learn_bounds=True)
+
+
+def _ensemble(kind: Kind, sizes: Sizes, device: str, **options: Any) -> RecurrentEnsemble:
+    shape = (sizes.state, sizes.action, sizes.contact, sizes.members)
+    widths = {"hidden_size": sizes.hidden, "num_layers": sizes.layers, "head_hidden_size": sizes.head}
+    return ENSEMBLES[kind](*shape, **widths, **options).to(device)
 
 
 def loss_settings(sizes: Sizes) -> LossSettings:
@@ -60,16 +56,7 @@ def default_step(kind: Kind, sizes: Sizes, batch: int, at_once: bool, device: st
         at_once: whether the forecast is the one operation of ``rwmu.dynamics.mean_forecast``, or a loop under automatic
             differentiation.
     """
-    model = ENSEMBLES[kind](
-        sizes.state,
-        sizes.action,
-        sizes.contact,
-        sizes.members,
-        hidden_size=sizes.hidden,
-        num_layers=sizes.layers,
-        head_hidden_size=sizes.head,
-        side_head_hidden_size=sizes.head // 2,
-    ).to(device)
+    model = _ensemble(kind, sizes, device, side_head_hidden_size=sizes.head // 2)
     weights = {"state": 1.0, "history": 0.5, "bound": 0.0, "contact": 20.0, "termination": 20.0}
     module = DynamicsModule(
         model, LossSettings(history=sizes.history, weights=weights, history_burn_in=sizes.history // 4), max_steps=1

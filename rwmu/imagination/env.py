@@ -227,9 +227,7 @@ class ImaginedEnv(RobotEnv):
 
     def _penalise(self, prediction: Prediction, reward: Reward) -> tuple[Tensor, Tensor | None]:
         """Return the penalty ``[B]`` and which environments leave the known region, ``[B]`` bool, None where it has no end."""
-        penalty, boundary = self.penalty(prediction, self.age_steps), self.penalty.boundary
-        if self.penalty_scale != 1.0:
-            penalty = self.penalty_scale * penalty
+        penalty, boundary = self.penalty_scale * self.penalty(prediction, self.age_steps), self.penalty.boundary
         if boundary is None:
             return penalty, None
         crossed = boundary.crossed(prediction)
