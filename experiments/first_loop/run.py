@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 from experiments.first_loop.summarise import EXPERIMENTS, keep, load
+from experiments.running import train
 
 # What of a report is kept: everything measured; not figures, nor the machine's paths.
 KEPT = ("experiment", "seed", "wall_clock_s", "stages", "dataset", "dynamics", "deployment", "imagination", "dream_reality")
@@ -47,20 +46,14 @@ class Job:
 def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
     """Run one job to its end and keep its result."""
     folder = runs / job.name
-    command = [sys.executable, "-m", "rwmu.train", f"+experiment={job.experiment}", f"seed={job.seed}", f"policy.init={job.init}"]
-    command += ["policy=clone", "penalty.form.rectified=false"] if job.experiment != "rwm_base" else ["policy=clone"]
-    command += [f"runs_dir={folder}", f"machine.num_threads={threads}", "machine.progress=false", *overrides]
-    latest = folder / "latest"
-    if (latest / "config.yaml").is_file():
-        command = [sys.executable, "-m", "rwmu.train", f"resume={latest}"]
-    elif job.init == "scratch":
+    arguments = [f"+experiment={job.experiment}", f"seed={job.seed}", "policy=clone", f"policy.init={job.init}"]
+    arguments += [] if job.experiment == "rwm_base" else ["penalty.form.rectified=false"]
+    arguments += [f"machine.num_threads={threads}", *overrides]
+    if job.init == "scratch":
         fitted = runs / Job(job.experiment, "clone", job.seed).name / "latest" / "checkpoints" / "dynamics.pt"
-        command.append(f"trainer.checkpoint={fitted.resolve()}")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a") as log:
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    if code != 0:
-        print(f"{job.name}: failed with status {code}, see {folder / 'log.txt'}", flush=True)
+        arguments.append(f"trainer.checkpoint={fitted.resolve()}")
+    latest = train(folder, arguments)
+    if latest is None:
         return
     report = json.loads((latest / "report.json").read_text())
     fitted = latest / "checkpoints" / "penalty.json"

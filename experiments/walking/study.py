@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from experiments.generated import markdown, with_part
+from experiments.running import train
+
 RESULTS = Path(__file__).parent / "results.csv"
+MODEL = "latest/checkpoints/dynamics.pt"
 DREAM = "policy.curriculum.phases.exact.imagination"
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
@@ -53,37 +55,35 @@ def run(part: str, runs: Path, models: Path | None, only: str | None, threads: i
     """Run the cells of a part that have no row yet, and add a row for each.
 
     Args:
-        models: a folder with ``<experiment>.pt``, world models to use in place of fitting one a seed; None fits.
+        models: a folder with ``<experiment>.pt``, a world model for all seeds; None for one a seed, fitted by the part ``answer``.
     """
     done = {(row["part"], row["experiment"], row["label"], row["seed"]) for row in rows()}
     for its_part, experiment, label, seed, overrides in cells():
         if its_part != part or (only not in (None, label)) or (part, experiment, label, str(seed)) in done:
             continue
-        folder = runs / f"{part}-{experiment}-{label.replace(' ', '-')}-seed{seed}"
-        command = [sys.executable, "-m", "rwmu.train"]
-        if (folder / "latest" / "config.yaml").is_file():
-            command.append(f"resume={folder / 'latest'}")
-        else:
-            command += [f"+experiment={experiment}", f"seed={seed}", f"runs_dir={folder}", f"machine.num_threads={threads}"]
-            command += ["evaluation.video_s=null", "machine.progress=false", *overrides]
-            if models is not None:
-                command += [f"trainer.checkpoint={models / experiment}.pt", "stages=[policy,deployment]"]
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "log.txt").open("a") as log:
-            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-        if code != 0:
-            print(f"{folder.name} failed with status {code}: see its log.txt", flush=True)
+        arguments = [f"+experiment={experiment}", f"seed={seed}", f"machine.num_threads={threads}", "evaluation.video_s=null"]
+        fitted = models / f"{experiment}.pt" if models else _folder(runs, "answer", experiment, "full", seed) / MODEL
+        if models or part != "answer":
+            arguments += [f"trainer.checkpoint={fitted}", "stages=[policy,deployment]"]
+        finished = train(_folder(runs, part, experiment, label, seed), [*arguments, *overrides])
+        if finished is None:
             continue
-        add({"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(folder / "latest"))
+        add({"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(finished))
         print(rows()[-1], flush=True)
+
+
+def _folder(runs: Path, part: str, experiment: str, label: str, seed: int) -> Path:
+    return runs / f"{part}-{experiment}-{label.replace(' ', '-')}-seed{seed}"
 
 
 def measured(run_folder: Path) -> dict[str, str]:
     """Return what is kept of a run: how its policy walks, deterministic and sampled, and how it walked in the dream."""
-    results = json.loads((run_folder / "measured" / "deployment.json").read_text())["deployment"]
+    parts = json.loads((run_folder / "measured" / "deployment.json").read_text())
+    results = parts["deployment"]
     kept: dict[str, Any] = {}
     for how, prefix in (("deterministic", ""), ("sampled", "sampled ")):
         kept |= {f"{prefix}{name}": results[how][figure] for name, figure in FIGURES.items()}
+    kept |= {"imagined return": parts["imagination"]["return"], "imagined falls": parts["imagination"]["fall_fraction"]}
     policies = sorted((run_folder / "checkpoints" / "policy").glob("model_*.pt"), key=lambda path: int(path.stem[6:]))
     final = torch.load(policies[-1], map_location="cpu", weights_only=True)
     stages = json.loads((run_folder / "stages.json").read_text())["seconds"]
@@ -110,17 +110,14 @@ def add(row: dict[str, str]) -> None:
 
 
 def table() -> None:
-    """Print one line a cell, in Markdown: tracking of 0..1, return in 20 s, falls as a share of the episodes."""
-    found = rows()
-    if not found:
-        return
-    print("| " + " | ".join(found[0]) + " |\n|" + " --- |" * len(found[0]))
-    for row in found:
-        print("| " + " | ".join(row.values()) + " |")
+    """Write one line a cell into README.md: tracking of 0..1, return in 20 s, falls as a share of the episodes."""
+    found, page = rows(), RESULTS.with_name("README.md")
+    lines = markdown(list(found[0]), [list(row.values()) for row in found]) if found else []
+    page.write_text(with_part(page.read_text(), "cells", "python -m experiments.walking.study table", lines))
 
 
 def main() -> None:
-    """Run cells, or print the table."""
+    """Run cells, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--part", choices=["development", "answer", "weight"], default="answer")
