@@ -1,8 +1,8 @@
 """Let a policy learn in phases: easy rewards and slow commands first, the task itself last; each ends by what the dream shows.
 
 From random weights the exact rewards of a walking task teach to stand or to fall: a gait pays only once it is nearly there. A phase
-changes the rewards, the commands, the rules of the dream and the scale of the penalty; the task that the policy is for stays what
-it is. Nothing here asks a simulator: an offline method may not.
+changes the rewards, the commands, the rules of the dream, the scale of the penalty and the coefficients of PPO; the task that the
+policy is for stays what it is. Nothing here asks a simulator: an offline method may not.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import BeforeValidator, Field
 
 from rwmu.errors import ConfigError
+from rwmu.policy.rsl_rl import PpoSettings, set_coefficients
 from rwmu.settings import Count, Positive, WholeNumber, choose, made, settings
 from rwmu.tasks.velocity import VelocityTask
 
@@ -47,6 +48,7 @@ class Phase:
         commands: how the command range grows.
         imagination: what differs of the rules of the dream, by name (see :class:`~rwmu.imagination.rules.DreamRules`).
         penalty_scale: times the penalty, for this phase; below 0 disagreement is sought.
+        ppo: what differs of PPO's coefficients, by name (see :data:`rwmu.policy.rsl_rl.COEFFICIENTS`).
         until: reward term -> its mean over an iteration, unweighted, from which on the phase may end. It then ends
             ``settle`` iterations later, counted from the first iteration with the full command range in which all are passed.
         settle: see ``until``.
@@ -57,6 +59,7 @@ class Phase:
     commands: Annotated[CommandGrowth, BeforeValidator(made(CommandGrowth))] = Field(default_factory=CommandGrowth)
     imagination: Mapping[str, Any] = Field(default_factory=dict)
     penalty_scale: float = 1.0
+    ppo: Mapping[str, Any] = Field(default_factory=dict)
     until: Mapping[str, float] = Field(default_factory=dict)
     settle: WholeNumber = 0
     max_iterations: Count | None = None
@@ -89,7 +92,7 @@ class Curriculum:
                     f"policy.curriculum.phases.{name} can never end, but another phase follows it; give it until or max_iterations."
                 )
 
-    def check(self, task: VelocityTask, rules: Rules) -> None:
+    def check(self, task: VelocityTask, rules: Rules, ppo: PpoSettings) -> None:
         """Refuse a phase that names what there is not, or waits for what cannot be, before anything is trained.
 
         Raises:
@@ -101,6 +104,7 @@ class Curriculum:
                 choose(f"{where}.rewards", term, task.weights)
             varied = task.varied(phase.rewards)
             rules.varied(phase.imagination, f"{where}.imagination")
+            ppo.varied(phase.ppo, f"{where}.ppo")
             for key, terms in (("until", phase.until), ("commands.above", phase.commands.above)):
                 for term, bound in terms.items():
                     choose(f"{where}.{key}", term, varied.weights)
@@ -117,7 +121,7 @@ class Progress:
     """Where in its curriculum a training is.
 
     Args:
-        curriculum: the phases. task, rules: those that the policy is for; phases are varied from them.
+        curriculum: the phases. task, rules, settings: those that the policy is for; phases are varied from them.
 
     Attributes:
         phase: index of the phase. iteration: iterations spent in it.
@@ -127,13 +131,14 @@ class Progress:
     curriculum: Curriculum
     task: VelocityTask
     rules: Rules
+    settings: PpoSettings
     phase: int = 0
     iteration: int = 0
     share: float = 0.0
     settled: int = 0
 
     def __post_init__(self) -> None:
-        self.curriculum.check(self.task, self.rules)
+        self.curriculum.check(self.task, self.rules, self.settings)
         self.share = self.share or self.current.commands.first
 
     @property
@@ -162,13 +167,14 @@ class Progress:
         reached = bool(phase.until) and self.settled > phase.settle
         return reached or (phase.max_iterations is not None and self.iteration >= phase.max_iterations)
 
-    def apply(self, env: Any) -> None:
-        """Let an environment be that of the phase, by its ``adapt`` (see :class:`rwmu.imagination.env.ImaginedEnv`)."""
+    def apply(self, env: Any, ppo: Any) -> None:
+        """Let PPO, and an environment by its ``adapt`` (:meth:`rwmu.imagination.env.ImaginedEnv.adapt`), be those of the phase."""
         where = f"policy.curriculum.phases.{self.name}"
         task = self.task.varied(self.current.rewards, self.share)
         env.adapt(task, self.rules.varied(self.current.imagination, f"{where}.imagination"), self.current.penalty_scale)
+        set_coefficients(ppo, self.settings.varied(self.current.ppo, f"{where}.ppo"))
 
-    def advance(self, env: Any, row: Mapping[str, float]) -> None:
+    def advance(self, env: Any, ppo: Any, row: Mapping[str, float]) -> None:
         """Go on by one iteration, and to the next phase where this one has reached what it waits for.
 
         Args:
@@ -186,9 +192,9 @@ class Progress:
             self.phase, self.iteration, self.settled = self.phase + 1, 0, 0
             self.share = self.current.commands.first
             _log.info("The phase '%s' ended after %d iterations; '%s' begins.", ended, spent, self.name)
-            self.apply(env)
+            self.apply(env, ppo)
         elif self.share != share:
-            self.apply(env)
+            self.apply(env, ppo)
 
     def warn_if_unfinished(self) -> None:
         """Say so where the iterations were over before the last phase began."""
@@ -223,10 +229,10 @@ def _passed(means: Mapping[str, float], bounds: Mapping[str, float]) -> bool:
     return all(means[term] >= bound for term, bound in bounds.items())
 
 
-def begin(curriculum: Curriculum | None, env: Any) -> Progress | None:
-    """Put an environment into the first phase of a curriculum; None without one."""
+def begin(curriculum: Curriculum | None, env: Any, ppo: Any, settings: PpoSettings) -> Progress | None:
+    """Put an environment and rsl-rl's PPO, which has ``settings``, into the first phase of a curriculum; None without one."""
     if curriculum is None:
         return None
-    progress = Progress(curriculum, env.task, env.rules)
-    progress.apply(env)
+    progress = Progress(curriculum, env.task, env.rules, settings)
+    progress.apply(env, ppo)
     return progress

@@ -111,7 +111,7 @@ def learn_policy(
         infos=infos,
         progress=progress,
         before_iteration=guard.check,
-        phases=begin(settings.curriculum, env),
+        phases=begin(settings.curriculum, env, ppo, settings.ppo),
     )
     _go_on(optimiser, onward or Onward(), env)
     optimiser.resume(env)
@@ -132,7 +132,7 @@ def _go_on(optimiser: PolicyOptimiser, onward: Onward, env: ResumableEnv) -> Non
         reached = read_checkpoint(onward.policy)["infos"].get("phases")
         if optimiser.phases is not None and reached is not None:
             optimiser.phases.load_state_dict(reached)
-            optimiser.phases.apply(env)
+            optimiser.phases.apply(env, optimiser.ppo)
     if onward.least_std is not None:
         raise_actor_std(optimiser.ppo.actor, onward.least_std)
 

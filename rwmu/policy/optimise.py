@@ -108,7 +108,7 @@ class PolicyOptimiser:
                     row = _iterate(env, self.ppo, freeze_actor=self.iteration < self.critic_warmup_iterations)
                     if self.phases is not None:
                         row |= self.phases.metrics()
-                        self.phases.advance(env, row)
+                        self.phases.advance(env, self.ppo, row)
                     rows.append(row)
                     if self.logger is not None:
                         self.logger.log_metrics(row, self.iteration)
@@ -155,7 +155,7 @@ class PolicyOptimiser:
         content = read_checkpoint(path)
         if self.phases is not None:
             self.phases.load_state_dict(content["phases"])
-            self.phases.apply(env)
+            self.phases.apply(env, self.ppo)
         env.load_state_dict(content["env"])
         torch.set_rng_state(content["torch_rng"])
         if (device := torch.device(self.ppo.device)).type != "cpu" and "device_rng" in content:  # absent where it began on the CPU

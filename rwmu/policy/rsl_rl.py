@@ -9,6 +9,7 @@ import contextlib
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from rwmu.errors import CheckpointError, ConfigError
 from rwmu.files import read_torch, write_torch
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.robots.robot import Robot
-from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber
+from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber, choose
 from rwmu.settings import settings as validated
 from rwmu.tasks.velocity import VelocityTask, observation_layout
 
@@ -32,6 +33,8 @@ _PPO_OWN = (
     *("num_learning_epochs", "num_mini_batches", "clip_param", "gamma", "lam", "value_loss_coef", "use_clipped_value_loss"),
     *("entropy_coef", "learning_rate", "schedule", "desired_kl", "max_grad_norm"),
 )
+# Of PPO's own, those that may change while it learns.
+COEFFICIENTS = ("clip_param", "desired_kl", "entropy_coef", "max_grad_norm", "num_learning_epochs", "value_loss_coef")
 GROUPS = {"actor": ["policy"], "critic": ["policy"]}
 
 
@@ -85,6 +88,12 @@ class PpoSettings:
                 "that there are."
             )
 
+    def varied(self, changes: Mapping[str, Any], where: str = "policy.ppo") -> PpoSettings:
+        """Return these settings with other :data:`COEFFICIENTS`, by name; ``where`` names them in the error."""
+        for name in changes:
+            choose(where, name, COEFFICIENTS)
+        return replace(self, **changes)
+
 
 def runner_config(settings: PpoSettings) -> dict[str, Any]:
     """Return the configuration that rsl-rl's ``OnPolicyRunner`` and ``PPO.construct_algorithm`` take, without mirrors."""
@@ -115,6 +124,12 @@ def build_ppo(env: VecEnv, settings: PpoSettings, robot: Robot | None = None) ->
     mirrored = MirrorAugmentation(robot or env.task.robot, settings.mirrors, settings.mirrors_per_batch)
     ppo.symmetry = RegularisedBatches(env, mirrored)
     return ppo
+
+
+def set_coefficients(ppo: PPO, settings: PpoSettings) -> None:
+    """Let PPO go on with the :data:`COEFFICIENTS` of ``settings``."""
+    for name in COEFFICIENTS:
+        setattr(ppo, name, getattr(settings, name))
 
 
 def anchor(ppo: PPO, policy: PolicyActor, weight: float) -> None:

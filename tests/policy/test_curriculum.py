@@ -9,6 +9,7 @@ from rwmu.errors import ConfigError
 from rwmu.imagination.rules import DreamRules
 from rwmu.policy.curriculum import Curriculum, Phase, Progress, begin
 from rwmu.policy.optimise import PolicyOptimiser
+from rwmu.policy.rsl_rl import PpoSettings, set_coefficients
 from rwmu.tasks.velocity import VelocityTask
 from tests.fakes import anymal_d
 from tests.imagination.dreams import actions
@@ -22,7 +23,12 @@ EASY = {
     "until": {TRACK: 0.7},
     "settle": 1,
 }
-EXACT = {"imagination": {"horizon_steps": 7, "sample_aleatoric": 0.5}, "penalty_scale": 0.5, "max_iterations": 2}
+EXACT = {
+    "imagination": {"horizon_steps": 7, "sample_aleatoric": 0.5},
+    "penalty_scale": 0.5,
+    "ppo": {"entropy_coef": 0.0},
+    "max_iterations": 2,
+}
 
 
 class Env:
@@ -40,18 +46,26 @@ def curriculum(**phases):
     return Curriculum(phases or {"easy": EASY, "exact": EXACT})
 
 
+def coefficients():
+    """Return what a phase may change of PPO, as rsl-rl has it."""
+    ppo = SimpleNamespace()
+    set_coefficients(ppo, PpoSettings())
+    return ppo
+
+
 def row(env, tracking):
     """Return the metrics of an iteration in which nothing but tracking is rewarded."""
     return {f"imagined/{term}": weight * (tracking if term == TRACK else 0.0) for term, weight in env.task.weights.items()}
 
 
 def test_the_phases_go_by_what_the_dream_reached():
-    env = Env()
-    progress = begin(curriculum(), env)
+    env, ppo = Env(), coefficients()
+    progress = begin(curriculum(), env, ppo, PpoSettings())
     seen = []
+    assert ppo.entropy_coef == PpoSettings().entropy_coef
     for tracking in (0.5, 0.65, 0.65, 0.65, 0.75, 0.2, 0.0, 0.0):
         seen.append((progress.name, progress.share, progress.settled))
-        progress.advance(env, row(env, tracking))
+        progress.advance(env, ppo, row(env, tracking))
     assert seen == [
         ("easy", 0.5, 0),
         ("easy", 0.5, 0),  # 0.5 was below what widens
@@ -63,6 +77,7 @@ def test_the_phases_go_by_what_the_dream_reached():
         ("exact", 1.0, 0),
     ]
     assert progress.finished
+    assert vars(ppo) == vars(coefficients()) | {"entropy_coef": 0.0}
     first, last = env.adapted[0], env.adapted[-1]
     assert first.task.weights[TRACK] == 2.0
     assert first.task.command_range == (0.5, 0.4, 0.5)
@@ -76,7 +91,7 @@ def test_the_phases_go_by_what_the_dream_reached():
 
 def test_a_phase_that_was_not_reached_is_said(caplog):
     env = Env()
-    progress = begin(curriculum(), env)
+    progress = begin(curriculum(), env, coefficients(), PpoSettings())
     progress.warn_if_unfinished()
     assert "easy" in caplog.text
 
@@ -84,7 +99,7 @@ def test_a_phase_that_was_not_reached_is_said(caplog):
 def test_the_dream_pays_by_the_phase():
     plain, phased = dream(weight=1.0), dream(weight=1.0)
     phase = Phase(rewards={TRACK: {"weight": 3.0}}, penalty_scale=-0.5)
-    begin(Curriculum({"only": phase}), phased)
+    begin(Curriculum({"only": phase}), phased, coefficients(), PpoSettings())
     for action in actions(3):
         _, total, _, _ = plain.step(action)
         _, phased_total, _, extras = phased.step(action)
@@ -103,7 +118,7 @@ PHASES = {
 
 def phased(seed=0, **options):
     env, ppo = build(seed)
-    optimiser = PolicyOptimiser(ppo, phases=begin(Curriculum(PHASES), env), **options)
+    optimiser = PolicyOptimiser(ppo, phases=begin(Curriculum(PHASES), env, ppo, PpoSettings()), **options)
     optimiser.resume(env)
     return env, optimiser
 
@@ -132,6 +147,9 @@ def test_an_interrupted_training_goes_on_in_its_phase_with_the_same_bits(tmp_pat
         ({"imagination": {"horizon": 3}}, "horizon_steps"),
         ({"imagination": {"num_envs": 3}}, "num_envs"),
         ({"imagination": {"horizon_steps": 0}}, "horizon_steps"),
+        ({"ppo": {"entropy": 0.0}}, "entropy_coef"),
+        ({"ppo": {"gamma": 0.9}}, "gamma"),
+        ({"ppo": {"desired_kl": -1.0}}, "desired_kl"),
         ({"until": {"tracking": 0.5}}, "easy.until"),
         ({"until": {TRACK: 1.0}}, "never end"),
         ({"until": {"dof_pos_limits": 0.5}}, "weight is 0"),
@@ -143,7 +161,7 @@ def test_an_interrupted_training_goes_on_in_its_phase_with_the_same_bits(tmp_pat
 )
 def test_a_phase_that_cannot_be_is_refused(changes, named):
     with pytest.raises(ConfigError, match=named):
-        Progress(curriculum(easy={**EASY, **changes}, exact=EXACT), VelocityTask(anymal_d()), DreamRules())
+        Progress(curriculum(easy={**EASY, **changes}, exact=EXACT), VelocityTask(anymal_d()), DreamRules(), PpoSettings())
 
 
 def test_a_curriculum_without_phases_is_refused():
