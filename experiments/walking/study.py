@@ -18,7 +18,6 @@ from experiments.generated import markdown, with_part
 from experiments.running import train
 
 RESULTS = Path(__file__).parent / "results.csv"
-MODEL = "latest/checkpoints/dynamics.pt"
 DREAM = "policy.curriculum.phases.exact.imagination"
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
@@ -51,28 +50,47 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
             yield "weight", "mopo_ensemble5", f"{weight:g}", seed, [f"penalty.weight={weight}"]
 
 
-def run(part: str, runs: Path, models: Path | None, only: str | None, threads: int) -> None:
+def run(part: str, runs: Path, only: str | None, seeds: list[int], threads: int) -> None:
     """Run the cells of a part that have no row yet, and add a row for each.
 
-    Args:
-        models: a folder with ``<experiment>.pt``, a world model for all seeds; None for one a seed, fitted by the part ``answer``.
+    A world model is fitted once for an experiment and a seed; development cells all have that of seed 0.
     """
     done = {(row["part"], row["experiment"], row["label"], row["seed"]) for row in rows()}
     for its_part, experiment, label, seed, overrides in cells():
-        if its_part != part or (only not in (None, label)) or (part, experiment, label, str(seed)) in done:
+        if (
+            its_part != part
+            or only not in (None, label)
+            or (seeds and seed not in seeds)
+            or (part, experiment, label, str(seed)) in done
+        ):
             continue
-        arguments = [f"+experiment={experiment}", f"seed={seed}", f"machine.num_threads={threads}", "evaluation.video_s=null"]
-        fitted = models / f"{experiment}.pt" if models else _folder(runs, "answer", experiment, "full", seed) / MODEL
-        if models or part != "answer":
-            arguments += [f"trainer.checkpoint={fitted}", "stages=[policy,deployment]"]
-        finished = train(_folder(runs, part, experiment, label, seed), [*arguments, *overrides])
+        fitted = model(runs, experiment, 0 if part == "development" else seed, threads)
+        if fitted is None:
+            continue
+        arguments = [f"trainer.checkpoint={fitted}", "stages=[policy,deployment]", "evaluation.video_s=null", *overrides]
+        finished = train(folder(runs, part, experiment, label, seed), [*common(experiment, seed, threads), *arguments])
         if finished is None:
             continue
         add({"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(finished))
         print(rows()[-1], flush=True)
 
 
-def _folder(runs: Path, part: str, experiment: str, label: str, seed: int) -> Path:
+def model(runs: Path, experiment: str, seed: int, threads: int) -> Path | None:
+    """Return the fitted world model of an experiment and a seed, None where that failed."""
+    where = folder(runs, "models", experiment, "full", seed)
+    fitted = where / "latest" / "checkpoints" / "dynamics.pt"
+    if not fitted.is_file() and train(where, [*common(experiment, seed, threads), "stages=[data,dynamics]"]) is None:
+        return None
+    return fitted
+
+
+def common(experiment: str, seed: int, threads: int) -> list[str]:
+    """Return the settings that every training has."""
+    return [f"+experiment={experiment}", f"seed={seed}", f"machine.num_threads={threads}"]
+
+
+def folder(runs: Path, part: str, experiment: str, label: str, seed: int) -> Path:
+    """Return where a cell runs."""
     return runs / f"{part}-{experiment}-{label.replace(' ', '-')}-seed{seed}"
 
 
@@ -122,14 +140,14 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--part", choices=["development", "answer", "weight"], default="answer")
     parser.add_argument("--label", help="only the cells of this label")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[], help="only the cells of these seeds; all without")
     parser.add_argument("--runs", type=Path, default=Path("runs/walking"))
-    parser.add_argument("--models", type=Path, help="folder with <experiment>.pt: world models to use")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":
         table()
     else:
-        run(arguments.part, arguments.runs, arguments.models, arguments.label, arguments.threads)
+        run(arguments.part, arguments.runs, arguments.label, arguments.seeds, arguments.threads)
 
 
 if __name__ == "__main__":
