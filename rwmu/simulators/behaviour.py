@@ -27,7 +27,8 @@ class Recipe:
     Attributes:
         levels: behaviour policy -> share of the episodes that it starts.
         noise_scales: factors on the policy's own action noise, drawn alike; 0 acts deterministically, 1 as in training.
-        correlations_s: how long the noise of an episode stays alike, s, drawn alike; see :class:`CorrelatedNoise`.
+        noises: of an episode, drawn alike: how long its noise stays alike and the period of its swing, both in s; see
+            :class:`CorrelatedNoise`.
         switching: share of the episodes in which another level takes over now and then.
         switch_interval_s: mean time between two switches, s.
         falls: share of the episodes that are meant to end in a fall: bursts of strong action noise on a walking robot.
@@ -37,7 +38,7 @@ class Recipe:
 
     levels: Mapping[str, float]
     noise_scales: tuple[float, ...] = (0.0, 0.3, 1.0, 1.5)
-    correlations_s: tuple[float, ...] = (0.0,)
+    noises: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
     switching: float = 0.0
     switch_interval_s: float = 5.0
     falls: float = 0.0
@@ -54,9 +55,11 @@ RECIPES: dict[str, Recipe] = {
     "medium": Recipe({"medium": 1.0}, noise_scales=(1.0,)),
     "expert": Recipe({"expert": 1.0}, noise_scales=(1.0,)),
     "mixed": Recipe(_ALL, switching=0.25, falls=0.15),
-    # For a robot of which nothing is known: noise about the default posture, weak to violent, quick to slow, so that legs swing.
+    # For a robot of which nothing is known: noise about the default posture, weak to violent, quick to slow, and legs that swing.
     "exploration": Recipe(
-        {"random": 0.8, "stand": 0.2}, noise_scales=(0.3, 0.7, 1.0, 1.5, 2.5), correlations_s=(0.0, 0.05, 0.15, 0.4)
+        {"random": 0.8, "stand": 0.2},
+        noise_scales=(0.3, 0.6, 1.0, 1.5, 2.5),
+        noises=((0.0, 0.0), (0.05, 0.0), (0.15, 0.0), (0.4, 0.0), (2.0, 0.35), (2.0, 0.5), (2.0, 0.7), (2.0, 1.0)),
     ),
 }
 
@@ -105,9 +108,11 @@ class Alone:
 
 
 class CorrelatedNoise:
-    """Standard normal noise of each environment that stays alike for a while: ``n' = rho n + sqrt(1 - rho^2) e``.
+    """Standard normal noise of each environment that stays alike for a while, and may swing.
 
-    White noise averages out before a leg has moved; noise that lasts lifts feet and pushes the body about.
+    ``n' = rho n + sqrt(1 - rho^2) e``; where it swings, ``n`` is the real part of a complex number that also turns by one step's
+    share of a period. White noise averages out before a leg has moved. Noise that lasts lifts feet and pushes the body about;
+    noise that swings moves every joint to and fro, all with one period and with phases that drift, as gaits do.
 
     Args:
         num_envs, num_actions: B, A.
@@ -116,18 +121,33 @@ class CorrelatedNoise:
 
     def __init__(self, num_envs: int, num_actions: int, step_dt: float, random: RandomStreams) -> None:
         self._step_dt, self._random, self._all = step_dt, random, np.arange(num_envs)
-        self._noise = np.zeros((num_envs, num_actions))
-        self._rho = np.zeros((num_envs, 1))
+        self._noise, self._quadrature = np.zeros((num_envs, num_actions)), np.zeros((num_envs, num_actions))
+        self._rho, self._cos, self._sin = (np.full((num_envs, 1), value) for value in (0.0, 1.0, 0.0))
 
-    def begin(self, envs: Indices, correlation_s: NDArray[np.float64]) -> None:
-        """Begin episodes, from no noise, whose noise decorrelates within about ``correlation_s [len(envs)]``, 0 for white."""
-        self._rho[envs, 0] = correlation_s / (correlation_s + self._step_dt)  # a quotient is the same on every processor
-        self._noise[envs] = 0.0
+    def begin(self, envs: Indices, correlation_s: NDArray[np.float64], period_s: NDArray[np.float64] | None = None) -> None:
+        """Begin episodes, from no noise.
+
+        Args:
+            correlation_s: ``[len(envs)]``, within about which the noise decorrelates; 0 for white noise.
+            period_s: ``[len(envs)]``, of its swing; 0, or None, where it does not swing.
+        """
+        self._rho[envs, 0] = correlation_s / (correlation_s + self._step_dt)  # quotients are the same on every processor
+        self._noise[envs] = self._quadrature[envs] = 0.0
+        period_s = np.zeros(len(envs)) if period_s is None else period_s
+        # The tangent of half of the turn of a step, nearly.
+        half_angle = np.divide(np.pi * self._step_dt, period_s, out=np.zeros(len(envs)), where=period_s > 0.0)
+        self._cos[envs, 0] = (1.0 - half_angle**2) / (1.0 + half_angle**2)
+        self._sin[envs, 0] = 2.0 * half_angle / (1.0 + half_angle**2)
 
     def draw(self, tick: int) -> NDArray[np.float64]:
         """Return the noise of the next step, ``[B, A]``."""
-        fresh = self._random.normal("action", tick, self._all, self._noise.shape[1])
-        self._noise = self._rho * self._noise + np.sqrt(1.0 - self._rho**2) * fresh
+        width, fresh_share = self._noise.shape[1], np.sqrt(1.0 - self._rho**2)
+        turned = self._cos * self._noise - self._sin * self._quadrature
+        if self._sin.any():
+            turned_quadrature = self._sin * self._noise + self._cos * self._quadrature
+            fresh = self._random.normal("quadrature", tick, self._all, width)
+            self._quadrature = self._rho * turned_quadrature + fresh_share * fresh
+        self._noise = self._rho * turned + fresh_share * self._random.normal("action", tick, self._all, width)
         return self._noise.copy()
 
 
@@ -203,7 +223,8 @@ class Mixture:
         self._switches[envs] = (draws[:, 3] < recipe.switching) & ~self._bursts[envs]
         self._burst_scale[envs] = 0.0
         self.switched[envs] = False
-        self._noise.begin(envs, _pick(recipe.correlations_s, self._random.uniform("correlation", tick, envs, 1)[:, 0]))
+        noises = _pick(recipe.noises, self._random.uniform("correlation", tick, envs, 1)[:, 0])
+        self._noise.begin(envs, noises[:, 0], noises[:, 1])
         bursting = envs[self._bursts[envs]]
         if len(bursting):
             chosen = (draws[self._bursts[envs], 4] * len(self._burst_levels)).astype(np.int64)
@@ -246,7 +267,7 @@ class Mixture:
         return _pick(self._recipe.noise_scales, draws)
 
 
-def _pick(choices: Sequence[float], draws: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the choice that each draw in 0..1 falls on, all equally likely."""
+def _pick(choices: Sequence[float] | Sequence[tuple[float, ...]], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the choice, a number or a row of them, that each draw in 0..1 falls on, all equally likely."""
     known = np.array(choices)
     return np.asarray(known[(draws * len(known)).astype(np.int64)])

@@ -163,6 +163,18 @@ def test_noise_that_lasts_is_standard_normal_and_correlated_as_asked() -> None:
         assert (half[1:] * half[:-1]).mean() == pytest.approx(rho, abs=0.03)
 
 
+def test_noise_that_swings_is_standard_normal_and_turns_with_its_period() -> None:
+    noise = CorrelatedNoise(64, 12, 0.02, RandomStreams(3))
+    noise.begin(np.arange(64), np.full(64, 0.98), np.repeat([0.4, 0.8], 32))  # rho 0.98
+    rows = np.stack([noise.draw(tick) for tick in range(1400)])[200:]
+    for half, period in ((rows[:, :32], 20), (rows[:, 32:], 40)):
+        assert half.std() == pytest.approx(1.0, abs=0.05)
+        for share in (0.5, 1.0):  # of a period, after which it is opposite and alike
+            lag = int(share * period)
+            expected = 0.98**lag * (1.0 if share == 1.0 else -1.0)
+            assert (half[lag:] * half[:-lag]).mean() == pytest.approx(expected, abs=0.06)
+
+
 def test_white_noise_is_that_of_the_streams_alone() -> None:
     noise, random = CorrelatedNoise(4, 12, 0.02, RandomStreams(3)), RandomStreams(3)
     noise.begin(np.arange(4), np.zeros(4))
