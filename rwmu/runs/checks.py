@@ -28,7 +28,7 @@ def check_experiment(experiment: Experiment) -> None:
     if experiment.policy.checkpoint is not None:
         load_actor(Path(experiment.policy.checkpoint), robot)
     if experiment.policy.curriculum is not None:
-        experiment.policy.curriculum.check(experiment.task, experiment.imagination)
+        experiment.policy.curriculum.check(experiment.task, experiment.imagination, experiment.policy.ppo)
     if "deployment" in experiment.stages:
         experiment.make_env(num_envs=1, seed=0)
     for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors or ())):
