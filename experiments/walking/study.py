@@ -18,12 +18,16 @@ from experiments.generated import markdown, with_part
 from experiments.running import train
 
 RESULTS = Path(__file__).parent / "results.csv"
-DREAM = "policy.curriculum.phases.exact.imagination"
+EXACT = "policy.curriculum.phases.exact"
+DREAM = f"{EXACT}.imagination"
+FIRST = [f"{DREAM}.command_resample_steps=null", f"{DREAM}.max_tilt=-0.5", f"{EXACT}.ppo.entropy_coef=0.005"]
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
     "full": [],
+    "commands kept": [f"{DREAM}.command_resample_steps=null"],
+    "first recipe": FIRST,
+    "first recipe, not rectified, weight 0.5": [*FIRST, "penalty.form.rectified=false", "penalty.weight=0.5"],
     "not rectified": ["penalty.form.rectified=false"],
-    "not rectified, weight 0.5": ["penalty.form.rectified=false", "penalty.weight=0.5"],
     "no curriculum": ["policy.curriculum=null", "policy.iterations=700"],
     "no noise fed back": [f"{DREAM}.sample_aleatoric=0.0"],
     "short dreams": [f"{DREAM}.horizon_steps=100"],
