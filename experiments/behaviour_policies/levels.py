@@ -24,6 +24,7 @@ from rwmu.tasks.velocity import VelocityTask
 
 HERE = Path(__file__).parent
 NUM_EPISODES, SEED = 128, 1234
+STEPS_PER_ITERATION = 512 * 24  # environments, steps: see recipe.py
 FIGURES = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction", "episode_length_s")
 # Names of the levels, and the planar tracking that each is chosen to come closest to; the first and last candidate aside.
 TARGETS = {"poor": 0.35, "medium": 0.65, "good": 0.85}
@@ -72,7 +73,8 @@ def export(run: Path, chosen: dict[str, dict[str, Any]]) -> None:
     for name, row in chosen.items():
         checkpoint = torch.load(run / row["file"], weights_only=True)
         ExactActor.from_rsl_rl(checkpoint["actor_state_dict"]).save(folder / f"{name}.npz")
-        table.append({"name": name, "iteration": row["iteration"]} | {figure: row[figure] for figure in FIGURES})
+        learnt = {"name": name, "iteration": row["iteration"], "transitions": row["iteration"] * STEPS_PER_ITERATION}
+        table.append(learnt | {figure: row[figure] for figure in FIGURES})
     (folder / "levels.json").write_text(json.dumps(table, indent=1) + "\n")
     shutil.copy(run / "learning_curves.csv", HERE / "learning_curves.csv")
 

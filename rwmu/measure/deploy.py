@@ -36,11 +36,13 @@ class Candidate:
         name: ``deterministic``, ``sampled``, ``clone``, ``standing_still``, or the level of a behaviour policy.
         actor: observations to actions.
         cache_key: :func:`rwmu.measure.cache.deployment_key`, or None for a policy that is deployed once in its life.
+        transitions: of the simulator that PPO learnt it from, where that is known of a behaviour policy.
     """
 
     name: str
     actor: Actor
     cache_key: Mapping[str, Any] | None = None
+    transitions: int | None = None
 
 
 def candidates(
@@ -61,9 +63,10 @@ def candidates(
     ]
     if clone is not None:
         found.append(Candidate("clone", load_actor(clone, task.robot)))
-    for name in levels.names:
-        behaviour = levels.actor(name)
-        found.append(Candidate(name, behaviour, deployment_key(behaviour.content_hash(), environment)))
+    for row in levels.table:
+        behaviour = levels.actor(row["name"])
+        key = deployment_key(behaviour.content_hash(), environment)
+        found.append(Candidate(row["name"], behaviour, key, row.get("transitions")))
     return found
 
 
@@ -91,6 +94,9 @@ def measure(
         run = partial(_deploy, make_env, candidate, settings.seed, progress)
         deployments[candidate.name] = run() if candidate.cache_key is None else cache.obtain(candidate.cache_key, run)
     measured = measure_deployment(deployments)
+    for candidate in policies:
+        if candidate.transitions is not None:
+            measured["deployment"]["behaviour"][candidate.name]["transitions"] = candidate.transitions
     if world_model is None:
         return measured
     episodes, real = held_out.episodes, deployments["deterministic"]

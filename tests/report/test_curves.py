@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rwmu.report.run import rounds
 from rwmu.report.run.curves import DYNAMICS_PANELS, panels, read_curves
 
 
@@ -27,3 +28,14 @@ def test_steps_that_a_resumed_run_repeats_are_what_was_logged_last(tmp_path: Pat
         folder.mkdir()
         (folder / "metrics.csv").write_text("step,loss\n" + "".join(f"{step},{version}\n" for step in steps))
     assert read_curves(tmp_path) == {"loss": ([0.0, 1.0, 2.0, 3.0, 4.0], [9.0, 9.0, 10.0, 10.0, 10.0])}
+
+
+def test_what_ppo_learnt_in_the_simulator_is_ordered_by_what_it_took() -> None:
+    behaviour = {
+        "expert": {"return": 22.0, "transitions": 4_000_000},
+        "poor": {"return": 3.0, "transitions": 2_000_000},
+        "own": {"return": 1.0},
+    }
+    assert rounds.model_free(behaviour) == ([2000.0, 4000.0], [3.0, 22.0])
+    figure = rounds.draw([{"real_transitions": 1000, "deployed": {"return": 5.0}}], behaviour)
+    assert [line.get_label() for line in figure.axes[2].lines] == ["return", "PPO in the simulator"]

@@ -234,7 +234,7 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
     if levels:
         drawn["dream_reality"] = dream_reality(levels)
     if report.get("rounds"):
-        drawn["rounds"] = rounds.draw(report["rounds"])
+        drawn["rounds"] = rounds.draw(report["rounds"], (report.get("deployment") or {}).get("behaviour"))
     for name, wanted, label in (
         ("training_dynamics", curves.DYNAMICS_PANELS, "training step"),
         ("training_policy", curves.POLICY_PANELS, "iteration"),
