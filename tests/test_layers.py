@@ -23,7 +23,7 @@ FLOORS = [
     {"algorithms"},
     {"report"},
     {"runs"},
-    {"train", "evaluate", "collect", "play", "api"},
+    {"train", "evaluate", "collect", "play", "compare", "api"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))
