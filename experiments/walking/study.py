@@ -54,25 +54,21 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
             yield "weight", "mopo_ensemble5", f"{weight:g}", seed, [f"penalty.weight={weight}"]
 
 
-def run(part: str, runs: Path, only: str | None, seeds: list[int], threads: int) -> None:
-    """Run the cells of a part that have no row yet, and add a row for each.
+def run(part: str, runs: Path, only: str, threads: int) -> None:
+    """Run the cells of a part that have no row yet and whose folder's name holds ``only``, and add a row for each.
 
     A world model is fitted once for an experiment and a seed; development cells all have that of seed 0.
     """
     done = {(row["part"], row["experiment"], row["label"], row["seed"]) for row in rows()}
     for its_part, experiment, label, seed, overrides in cells():
-        if (
-            its_part != part
-            or only not in (None, label)
-            or (seeds and seed not in seeds)
-            or (part, experiment, label, str(seed)) in done
-        ):
+        where = folder(runs, part, experiment, label, seed)
+        if its_part != part or only not in where.name or (part, experiment, label, str(seed)) in done:
             continue
         fitted = model(runs, experiment, 0 if part == "development" else seed, threads)
         if fitted is None:
             continue
         arguments = [f"trainer.checkpoint={fitted}", "stages=[policy,deployment]", "evaluation.video_s=null", *overrides]
-        finished = train(folder(runs, part, experiment, label, seed), [*common(experiment, seed, threads), *arguments])
+        finished = train(where, [*common(experiment, seed, threads), *arguments])
         if finished is None:
             continue
         add({"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(finished))
@@ -143,15 +139,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--part", choices=["development", "answer", "weight"], default="answer")
-    parser.add_argument("--label", help="only the cells of this label")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[], help="only the cells of these seeds; all without")
+    parser.add_argument("--only", default="", help="only the cells whose folder's name holds this, such as rwm_base-full-seed0")
     parser.add_argument("--runs", type=Path, default=Path("runs/walking"))
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":
         table()
     else:
-        run(arguments.part, arguments.runs, arguments.label, arguments.seeds, arguments.threads)
+        run(arguments.part, arguments.runs, arguments.only, arguments.threads)
 
 
 if __name__ == "__main__":
