@@ -20,10 +20,12 @@ from experiments.running import train
 RESULTS = Path(__file__).parent / "results.csv"
 EXACT = "policy.curriculum.phases.exact"
 DREAM = f"{EXACT}.imagination"
-FIRST = [f"{DREAM}.command_resample_steps=null", f"{DREAM}.max_tilt=-0.5", f"{EXACT}.ppo.entropy_coef=0.005"]
+FALLS_FREE = [f"{DREAM}.max_tilt=-0.9", f"{DREAM}.termination_penalty=0.0"]
+FIRST = [*FALLS_FREE, f"{DREAM}.command_resample_steps=null", f"{DREAM}.max_tilt=-0.5", f"{EXACT}.ppo.entropy_coef=0.005"]
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
     "full": [],
+    "falls cost nothing": FALLS_FREE,
     "commands kept": [f"{DREAM}.command_resample_steps=null"],
     "first recipe": FIRST,
     "first recipe, not rectified, weight 0.5": [*FIRST, "penalty.form.rectified=false", "penalty.weight=0.5"],
