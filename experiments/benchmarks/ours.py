@@ -61,7 +61,6 @@ def default_step(kind: Kind, sizes: Sizes, batch: int, at_once: bool, device: st
     module = DynamicsModule(
         model, LossSettings(history=sizes.history, weights=weights, history_burn_in=sizes.history // 4), max_steps=1
     )
-    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign, assignment]
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     own = [random_rows(sizes, batch, device, seed) for seed in range(sizes.members)]
     rows = Batch(Window(*(torch.stack(tensors) for tensors in zip(*own, strict=True))))
@@ -85,7 +84,6 @@ def training_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu") -> 
     """
     model = build_ensemble(kind, sizes, device)
     module = DynamicsModule(model, loss_settings(sizes), max_steps=1)
-    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign, assignment]
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     window = Window(*(tensor.unsqueeze(0) for tensor in random_rows(sizes, batch, device)))
     noise_shape = (sizes.forecast, sizes.members, batch, sizes.state)

@@ -54,7 +54,6 @@ def train(device: Any, kind: str, bootstrap: str, one_by_one: bool, extension: i
     weights = WEIGHTS | ({EXTENSION: 1.0} if extension else {})
     settings = loss_settings(history=HISTORY, weights=weights, **loss)
     module = DynamicsModule(model, settings, 100, OptimizerSettings(one_by_one=one_by_one), validation_horizon=4).to(device)
-    module.manual_backward = torch.Tensor.backward  # type: ignore[assignment]
     optimizer, found = module.configure_optimizers()["optimizer"], {}
     for step in range(STEPS):
         batch = data.train_windows.batch()

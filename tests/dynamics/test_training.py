@@ -50,7 +50,7 @@ def trained(
     module = Scripted(model, settings, 20, validation_horizon=4)
     module.errors, module.interrupted_at = errors, interrupted_at
     how = TrainerSettings(settings, module.optimizer, max_steps=20, validate_every=5, patience=patience, accelerator="cpu")
-    fitted = train(module, data, how, folder, [], progress=False)
+    fitted = train(module, data, how, folder, list, progress=False)
     return torch.cat([weights.detach().reshape(-1) for weights in fitted.state_dict().values()])
 
 
