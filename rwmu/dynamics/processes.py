@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from torch import Tensor, distributed
 from torch.multiprocessing import spawn
 from torch.multiprocessing.spawn import ProcessException
@@ -42,7 +42,7 @@ def in_processes(work: Callable[[int], Any], number: int) -> Any:
     queue, answers = get_context("spawn").SimpleQueue(), {}
     threads = max(1, torch.get_num_threads() // number)
     # Pickled here and there, tensors are copied; torch would let the processes share them, and write into each other's weights.
-    arguments = (pickle.dumps(work), find_free_network_port(), threads, torch.get_float32_matmul_precision(), queue)
+    arguments = (pickle.dumps(work), _free_port(), threads, torch.get_float32_matmul_precision(), queue)
 
     def read() -> None:
         while not queue.empty():
@@ -62,6 +62,12 @@ def in_processes(work: Callable[[int], Any], number: int) -> Any:
     if 0 not in answers:
         raise KeyboardInterrupt
     return answers[0]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _take_part(rank: int, work: bytes, port: int, threads: int, precision: str, queue: Any) -> None:
