@@ -214,7 +214,7 @@ class DynamicsModule(lightning.LightningModule):
 
     def _refuse_non_finite(self, batch: Batch, losses: dict[str, Tensor], norms: Tensor) -> None:
         """Stop before the optimiser's step where a loss or a gradient is no number: the data's fault, or a member's."""
-        if all(bool(term.isfinite().all()) for term in (*losses.values(), norms)):
+        if bool(torch.cat([*losses.values(), norms]).isfinite().all()):  # one question: a device is waited for
             return
         check_finite(batch.window)
         found = {**losses, "gradient": norms[: self.model.num_members]}

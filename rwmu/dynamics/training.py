@@ -95,8 +95,9 @@ class EveryStep(Callback):
         self.guard.check()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Advance the bar."""
-        self.bar.update(trainer.global_step - self.bar.n)
+        """Advance the bar; its figures, for which a device is waited for, only where it is drawn anew."""
+        if not self.bar.update(trainer.global_step - self.bar.n):
+            return
         shown = {"loss": "train/loss", "error": MONITORED}
         values = {label: float(trainer.callback_metrics.get(name, math.nan)) for label, name in shown.items()}
         self.bar.set_postfix({label: f"{value:.3g}" for label, value in values.items()}, refresh=False)

@@ -24,7 +24,7 @@ from rwmu.uncertainty.estimates import EPISTEMIC
 from rwmu.uncertainty.recalibration import Conformal, Isotonic, PerHorizon, Recalibration
 from tests.devices import small_world_model, step_as_on_a_device
 from tests.fakes import anymal_d, random_episodes
-from tests.pretended_device import on_device, pretended_device
+from tests.pretended_device import on_device, pretended_device, waits
 
 BATCH, STEPS, DT = 8, 7, 0.02
 SIZES = [20, 25]
@@ -178,3 +178,16 @@ def test_actions_from_elsewhere_are_moved() -> None:
         assert on_device(reward)
         with pytest.raises(ValueError, match="environment 2 is not finite"):
             env.step(torch.zeros(BATCH, 12).index_fill(0, torch.tensor([2]), torch.nan))
+
+
+def test_a_step_waits_for_the_device_twice_and_once_more_where_episodes_begin() -> None:
+    ended = set()
+    with pretended_device() as device:
+        env = build(device, MopoPenalty(1.0, DT), pool_refresh_steps=100)
+        for action in torch.zeros(STEPS, BATCH, 12, device=device):
+            with waits() as waited:
+                _, _, done, _ = env.step(action)
+                number, found = len(waited), list(waited)
+            assert number == 2 + bool(done.any()), found
+            ended.add(bool(done.any()))
+    assert ended == {True, False}
