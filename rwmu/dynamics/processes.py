@@ -39,7 +39,8 @@ def in_processes(work: Callable[[int], Any], number: int) -> Any:
     Raises:
         UserError, OSError: of one of the processes. KeyboardInterrupt: here, or in all of them.
     """
-    queue, answers = get_context("spawn").SimpleQueue(), {}
+    queue = get_context("spawn").SimpleQueue()
+    answers: dict[int, Any] = {}
     threads = max(1, torch.get_num_threads() // number)
     # Pickled here and there, tensors are copied; torch would let the processes share them, and write into each other's weights.
     arguments = (pickle.dumps(work), _free_port(), threads, torch.get_float32_matmul_precision(), queue)
@@ -49,7 +50,7 @@ def in_processes(work: Callable[[int], Any], number: int) -> Any:
             rank, answer = pickle.loads(queue.get())
             answers[rank] = answer
 
-    running = spawn(_take_part, arguments, nprocs=number, join=False)
+    running = spawn(_take_part, arguments, nprocs=number, join=False, daemon=True)
     try:
         while not running.join(timeout=_POLL_S):
             read()

@@ -181,7 +181,7 @@ def _fit(
         max_epochs=-1,
         accelerator=settings.accelerator,
         devices=settings.devices,
-        strategy=settings.strategy,
+        strategy=settings.strategy if settings.devices > 1 else "auto",
         plugins=[LightningEnvironment()],  # a cluster's variables speak of processes that are not ours
         use_distributed_sampler=False,
         logger=logged,
