@@ -50,17 +50,20 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
 
 
-def check_accelerator(name: str) -> None:
-    """Refuse a ``trainer.accelerator`` that is not here, before the data are collected.
+def check_accelerator(name: str, devices: int = 1) -> None:
+    """Refuse a ``trainer.accelerator`` that is not here, or too many ``trainer.devices``, before the data are collected.
 
     Raises:
-        ConfigError: says which there are.
+        ConfigError: says which, or how many, there are.
     """
     here = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     here["gpu"] = here["cuda"] or here["mps"]
     if not here.get(name, False):
         there_are = ", ".join(found for found, usable in here.items() if usable)
         raise ConfigError(f"trainer.accelerator is '{name}', but here there are only: {there_are}.")
+    most = torch.cuda.device_count() if here["cuda"] else 1
+    if name != "cpu" and here["gpu"] and devices > most:
+        raise ConfigError(f"trainer.devices is {devices}, but of accelerators there are {most} here; give no more than that.")
 
 
 def set_up(num_threads: int, precision: str = "highest") -> None:

@@ -205,7 +205,8 @@ class Followed:
         self.member = member
         self.order = torch.argsort(member, stable=True)
         self.inverse = torch.empty_like(self.order).scatter_(0, self.order, torch.arange(len(member), device=member.device))
-        self.sizes: list[int] = torch.bincount(member, minlength=num_members).tolist()
+        each = torch.arange(num_members, device=member.device).unsqueeze(1)
+        self.sizes: list[int] = (member == each).sum(1).tolist()  # for which a device is waited; bincount would wait thrice
 
 
 @dataclass(frozen=True)

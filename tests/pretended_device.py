@@ -6,8 +6,10 @@ would refuse raises :class:`WrongDevice`: tensors of both devices in one operati
 beside others in an element-wise one, and CPU indices may index a device tensor), a CPU generator for a device tensor, ``numpy`` of
 one. Copies between devices, ``.item()`` and ``.tolist()`` pass.
 
+:func:`waits` counts where a real device would be waited for.
+
 Not covered: kernels (their rounding, their errors, types that they lack), the device's own random stream (it is the CPU's here),
-waiting, memory, and gradients through a copy between devices.
+memory, and gradients through a copy between devices.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ _aten = torch.ops.aten
 _BETWEEN_DEVICES = {_aten.copy_, _aten._foreach_copy_}
 _INDEXING = {_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_impl_, _aten._unsafe_index}
 _WITH_SCALARS = {_aten.fill_, _aten.masked_fill, _aten.masked_fill_}  # besides all that are element-wise
+_WAITING = {_aten._local_scalar_dense, _aten.nonzero, _aten._unique2, _aten.masked_select, _aten.equal, _aten.bincount}
+_waits: list[str] = []
 
 # Storages of the pretended device, by address; a weak reference keeps the address from being given to another storage.
 _tagged: dict[int, StorageWeakRef] = {}
@@ -88,6 +92,8 @@ class _Places(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in _ANSWERS:
             return _ANSWERS[func](on_device(args[0]))
+        if func is torch.Tensor.tolist and on_device(args[0]):
+            _waits.append("tolist")
         if func in (torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda):
             return self._move(func, *args, **kwargs)
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and on_device(args[0]):
@@ -117,6 +123,8 @@ class _Places(TorchFunctionMode):
             on = places[0].type != "cpu" if places else on_device(like[0] if like else tensor)
         else:
             on = func is torch.Tensor.cuda
+        if on_device(tensor) and not on:
+            _waits.append("copy to the CPU")
         moved = tensor.to(dtypes[0] if dtypes else tensor.dtype, copy=bool(kwargs.get("copy")) or on != on_device(tensor))
         _place(moved, on)
         return moved
@@ -131,6 +139,7 @@ class _Tags(TorchDispatchMode):
         on = any(map(on_device, inputs))
         if on:
             self._check(func, inputs, args, kwargs)
+            _waits.extend([str(func)] if func.overloadpacket in _WAITING else [])
         known = _storages(inputs)
         result = func(*args, **kwargs)
         for output in _tensors(result) if on else ():
@@ -166,6 +175,14 @@ def _group_by_device(tensor_lists: Any, with_indices: bool = False) -> Any:
     if len(places) > 1:
         raise WrongDevice("lists of tensors of both devices")
     return {(*places, dtype): group for (_, dtype), group in _GROUP(tensor_lists, with_indices).items()}
+
+
+@contextmanager
+def waits() -> Iterator[list[str]]:
+    """Yield a list of the operations within, in their order, whose result the CPU needs before it can go on."""
+    _waits.clear()
+    yield _waits
+    _waits.clear()
 
 
 @contextmanager

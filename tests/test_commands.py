@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -148,13 +149,13 @@ def test_wandb_works_offline_without_a_login(
 
 
 def interrupted(patch: pytest.MonkeyPatch, owner: type, name: str, at: int) -> None:
-    """Let somebody press Ctrl-C as a method is called for the ``at``-th time."""
+    """Let a scheduler end the run as a method is called for the ``at``-th time."""
     original, calls = getattr(owner, name), [0]
 
     def call(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
         if calls[0] == at:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGTERM)
         return original(*args, **kwargs)
 
     patch.setattr(owner, name, call)

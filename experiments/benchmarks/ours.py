@@ -24,6 +24,9 @@ ENSEMBLES: dict[Kind, type[SharedEnsemble] | type[IndependentEnsemble]] = {
 }
 
 
+_FAST = {"cpu": {"fused": True}, "cuda": {"fused": True, "capturable": True}}  # of Adam; a graph has the learning rate in it
+
+
 def build_ensemble(kind: Kind, sizes: Sizes, device: str = "cpu") -> RecurrentEnsemble:
     """Return an ensemble of the published architecture: an auxiliary base of its own, no skip, learnt bounds."""
     return _ensemble(kind, sizes, device, auxiliary_base="separate", skip=False, learn_bounds=True)
@@ -49,7 +52,7 @@ def loss_settings(sizes: Sizes) -> LossSettings:
 LAPTOP = Sizes(hidden=128, layers=1, history=16)  # of ``scale=laptop``; the forecast grows up to 32
 
 
-def default_step(kind: Kind, sizes: Sizes, batch: int, at_once: bool, device: str = "cpu") -> Callable[[], None]:
+def default_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu", at_once: bool = True) -> Callable[[], None]:
     """Return a function that trains on one batch as the package does by default: every member on windows of its own.
 
     Args:
@@ -61,8 +64,7 @@ def default_step(kind: Kind, sizes: Sizes, batch: int, at_once: bool, device: st
     module = DynamicsModule(
         model, LossSettings(history=sizes.history, weights=weights, history_burn_in=sizes.history // 4), max_steps=1
     )
-    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign, assignment]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **_FAST[device])
     own = [random_rows(sizes, batch, device, seed) for seed in range(sizes.members)]
     rows = Batch(Window(*(torch.stack(tensors) for tensors in zip(*own, strict=True))))
 
@@ -85,8 +87,7 @@ def training_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu") -> 
     """
     model = build_ensemble(kind, sizes, device)
     module = DynamicsModule(model, loss_settings(sizes), max_steps=1)
-    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign, assignment]
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **_FAST[device])
     window = Window(*(tensor.unsqueeze(0) for tensor in random_rows(sizes, batch, device)))
     noise_shape = (sizes.forecast, sizes.members, batch, sizes.state)
 

@@ -69,6 +69,16 @@ TOY = Sizes(state=6, action=2, contact=3, hidden=16, head=8, history=2, forecast
 QUICK = Plan(TOY, {"training": (4,), "imagination": (16,)}, (2, 2), 0.005, ((128, 128, 128), (256, 256, 256)))
 
 
+def surroundings(device: str) -> dict[str, Any]:
+    """Return what figures depend on beside what is measured."""
+    return {
+        "machine": {**machine(), "device": device, "precision": torch.get_float32_matmul_precision()},
+        "versions": {name: versions()[name] for name in ("python", "torch", "rwmu")},
+        "commit": commit(),
+        "changed_since_commit": bool(difference()),
+    }
+
+
 def measure_time(phase: str, kind: Kind, plan: Plan, amount: int, device: str, peak: float) -> dict[str, Any]:
     """Time both implementations in turns; return each one's figures and how many times faster ours is."""
     functions = {name: step(kind, plan.sizes, amount, device) for name, step in STEPS[phase].items()}
@@ -83,15 +93,11 @@ def measure_time(phase: str, kind: Kind, plan: Plan, amount: int, device: str, p
 
 def measure_forecasts(sizes: Sizes, batch: int, forecasts: tuple[int, ...], rounds: tuple[int, int]) -> dict[str, Any]:
     """Time the package's default training step with the forecast as one operation and as a loop, in turns."""
-    results: dict[str, Any] = {
-        "machine": machine(),
-        "versions": {name: versions()[name] for name in ("python", "torch", "rwmu")},
-        "commit": commit(),
-        "changed_since_commit": bool(difference()),
-        "training": {},
-    }
+    results: dict[str, Any] = {**surroundings("cpu"), "training": {}}
     for kind, forecast in product(KINDS, forecasts):
-        steps = {name: ours.default_step(kind, replace(sizes, forecast=forecast), batch, name == "at_once") for name in WAYS}
+        steps = {
+            name: ours.default_step(kind, replace(sizes, forecast=forecast), batch, at_once=name == "at_once") for name in WAYS
+        }
         times = timing.interleave(steps, rounds)
         cell: dict[str, Any] = {name: timing.quartiles(times[name].clock) for name in WAYS}
         cell |= {"rounds": len(times["loop"].cpu), "loop_over_at_once": timing.ratio(times["loop"].cpu, times["at_once"].cpu)}
@@ -125,10 +131,7 @@ def measure(plan: Plan, output: Path, device: str = "cpu") -> dict[str, Any]:
     rates = timing.gemm_rates(plan.shapes, device, plan.rounds[1])
     results: dict[str, Any] = {
         "complete": False,
-        "machine": {**machine(), "device": device, "precision": torch.get_float32_matmul_precision()},
-        "versions": {name: versions()[name] for name in ("python", "torch", "rwmu")},
-        "commit": commit(),
-        "changed_since_commit": bool(difference()),
+        **surroundings(device),
         "gemm": {"flop_per_second": max(rates.values()), "by_shape": rates},
     }
     for phase, amounts in plan.amounts.items():

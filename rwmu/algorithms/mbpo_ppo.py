@@ -31,6 +31,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.files import copy_file, write_torch
 from rwmu.imagination.penalty import DisagreementBonus
 from rwmu.interfaces import Penalty
+from rwmu.loggers import no_loggers
 from rwmu.measure.settings import EvaluationSettings
 from rwmu.policy.learn import Onward, learn_policy
 from rwmu.policy.optimise import RESUME_FILE
@@ -108,7 +109,7 @@ class MbpoPpo(Learner):
         torch.manual_seed(seed_of(self.seed, number))
         fitter, loggers, training = self.fitter, rounds.place.loggers, rounds.folder(number) / "training"
         if number > 1:
-            fitter, loggers = replace(fitter, settings=self.schedule.refitting(self.trainer)), lambda stage: []
+            fitter, loggers = replace(fitter, settings=self.schedule.refitting(self.trainer)), no_loggers
             data.load_state_dict(torch.load(rounds.stream(number - 1), weights_only=True))
         before = self._model_before(number, rounds, data)
         fitter.fit(data, training, loggers, rounds.place.progress, start=before).save(rounds.model(number))

@@ -16,6 +16,7 @@ from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.training import TrainerSettings, train
 from rwmu.dynamics.world_model import WorldModel, kind_of
 from rwmu.errors import CheckpointError, ConfigError
+from rwmu.loggers import no_loggers
 from rwmu.robots.robot import Robot
 
 ODDS_RATIO = "termination_odds_ratio"  # that a world model's termination head has been corrected by, in its file
@@ -76,7 +77,7 @@ class Fitter:
         self,
         data: OfflineDataModule,
         checkpoints: Path,
-        loggers: Loggers = lambda stage: [],
+        loggers: Loggers = no_loggers,
         progress: bool = False,
         start: WorldModel | None = None,
     ) -> WorldModel:
@@ -99,7 +100,7 @@ class Fitter:
             _lower_termination_odds(model, 1.0 / odds_before)
         horizon = data.settings.validation_horizon
         module = DynamicsModule(model, settings.loss, settings.max_steps, settings.optimizer, horizon, self.seed)
-        fitted: Any = train(module, data, settings, checkpoints, loggers("dynamics"), progress)
+        fitted: Any = train(module, data, settings, checkpoints, partial(loggers, "dynamics"), progress)
         ratio = odds_before
         if taught:
             ratio = data.train_windows.termination_odds_ratio(settings.loss.scored_rows(data.forecast)) or 1.0

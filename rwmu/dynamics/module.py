@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rwmu.dynamics.checks import check_finite
 from rwmu.dynamics.losses import LossSettings, total_loss
 from rwmu.dynamics.members import MemberViews
+from rwmu.dynamics.processes import add_up, rank_and_number
 from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import ConfigError, TrainingError
@@ -97,7 +98,7 @@ class DynamicsModule(lightning.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False  # for one_by_one
+        self.automatic_optimization = False  # for one_by_one, and because processes add up their gradients here, not in DDP's hooks
         if max_steps < 1:
             raise ConfigError(f"trainer.max_steps is {max_steps}, but must be at least 1.")
         self.model: Any = model
@@ -147,7 +148,7 @@ class DynamicsModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Take one step of the optimiser and of its schedule, and log the terms of the loss."""
         batch = self._cut(batch)
-        losses = self.gradients(batch, self._draw_noise(batch))
+        losses = self._gradients_of_all(batch, self._draw_noise(batch))
         norms = clip_gradient_norm_per_member(self.model, self.optimizer.gradient_clip, self.model.num_members)
         self._refuse_non_finite(batch, losses, norms)
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
@@ -156,6 +157,17 @@ class DynamicsModule(lightning.LightningModule):
         self.log("train/loss", total_loss(losses, self.loss.weights), prog_bar=True)
         self.log_dict({f"train/{name}": term.mean() for name, term in losses.items()})
         self.log("train/gradient_norm", norms.mean())
+
+    def _gradients_of_all(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Do as :meth:`gradients`, each of the processes that train together on its part of the rows."""
+        rank, number = rank_and_number()
+        if number == 1:
+            return self.gradients(batch, noise)
+        own = torch.arange(rank, batch.num_rows, number, device=self.device)
+        losses = self.gradients(batch.part(own), noise.part(own))
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        add_up([*gradients, *losses.values()], len(own) / batch.num_rows)  # all are means over rows
+        return losses
 
     def gradients(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Leave in ``.grad`` the gradient of the loss, summed over members so that a member's does not depend on E.
@@ -167,7 +179,7 @@ class DynamicsModule(lightning.LightningModule):
         if members is None:
             self.model.zero_grad(set_to_none=True)
             losses = self.model.losses(batch, self.loss, noise)
-            self.manual_backward(total_loss(losses, self.loss.weights) * self.model.num_members)
+            torch.autograd.backward(total_loss(losses, self.loss.weights) * self.model.num_members)
             for parameter in self.model.parameters():  # zero rather than none, as one by one: the optimiser decays both alike
                 if parameter.requires_grad and parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
@@ -184,7 +196,7 @@ class DynamicsModule(lightning.LightningModule):
         for index in batch.sorted_parts(max(_LEAST_ROWS_AT_ONCE, batch.num_rows // 4)):
             share = len(index) / batch.num_rows
             losses = member.losses(batch.part(index), self.loss, noise.part(index))
-            self.manual_backward(total_loss(losses, self.loss.weights) * share)
+            torch.autograd.backward(total_loss(losses, self.loss.weights) * share)
             total = {name: total.get(name, 0.0) + term.detach() * share for name, term in losses.items()}
         return total
 
@@ -202,7 +214,7 @@ class DynamicsModule(lightning.LightningModule):
 
     def _refuse_non_finite(self, batch: Batch, losses: dict[str, Tensor], norms: Tensor) -> None:
         """Stop before the optimiser's step where a loss or a gradient is no number: the data's fault, or a member's."""
-        if all(bool(term.isfinite().all()) for term in (*losses.values(), norms)):
+        if bool(torch.cat([*losses.values(), norms]).isfinite().all()):  # one question: a device is waited for
             return
         check_finite(batch.window)
         found = {**losses, "gradient": norms[: self.model.num_members]}
@@ -224,9 +236,9 @@ class DynamicsModule(lightning.LightningModule):
         by_step = error.square().mean((1, 2)).sqrt()  # [K]
         if not bool(by_step.isfinite().all()):  # Lightning would stop here too, but as if the training were complete
             self._explain_non_finite_rollout(common, rollout)
-        self.log("validation/rollout_error", by_step.mean(), prog_bar=True, batch_size=rows.state.shape[0])
-        self.log("validation/one_step_error", by_step[0], batch_size=rows.state.shape[0])
-        self.log("validation/last_step_error", by_step[-1], batch_size=rows.state.shape[0])
+        found = {"rollout": by_step.mean(), "one_step": by_step[0], "last_step": by_step[-1]}
+        for name, value in found.items():
+            self.log(f"validation/{name}_error", value, prog_bar=name == "rollout", batch_size=len(rows.state), sync_dist=True)
         return {"rollout": rollout, "truth": truth}
 
     def _explain_non_finite_rollout(self, window: Window, rollout: Rollout) -> None:

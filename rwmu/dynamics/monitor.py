@@ -46,9 +46,10 @@ class UncertaintyMonitor(Callback):
         """
         steps, members, _, dims = rollout.mean.shape
         if not self._metrics:
-            shape: dict[str, Any] = {"steps": 1, "dims": dims, "members": members}
+            alone: dict[str, Any] = {"sync_on_compute": False}  # each of several processes sees all windows
+            shape: dict[str, Any] = {"steps": 1, "dims": dims, "members": members, **alone}
             metrics = {"nll": GaussianNLL(**shape), "crps": GaussianCRPS(**shape), "coverage_683": Coverage([LEVEL], **shape)}
-            ranking = {"rank_correlation": ErrorCorrelation(steps, depth="within_step")} if members > 1 else {}
+            ranking = {"rank_correlation": ErrorCorrelation(steps, depth="within_step", **alone)} if members > 1 else {}
             self._metrics = {name: metric.to(truth.device) for name, metric in {**metrics, **ranking}.items()}
         mean, std = (tensor[0, :, None] for tensor in (rollout.mean, rollout.log_std.exp()))  # [E, 1, B, D]
         for name in ("nll", "crps"):
@@ -66,4 +67,4 @@ class UncertaintyMonitor(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Log."""
-        module.log_dict(self.found())
+        module.log_dict(self.found(), sync_dist=True)

@@ -1,4 +1,8 @@
-"""Train a world model with Lightning: one bar, early stopping, checkpoints to resume from, the best weights kept."""
+"""Train a world model with Lightning: one bar, early stopping, checkpoints to resume from, the best weights kept.
+
+Several devices are as many processes, which exist for as long as the training lasts and no longer; see
+:mod:`rwmu.dynamics.processes`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import logging
 import math
 import signal
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerStatus
@@ -21,6 +28,7 @@ from rwmu.dynamics.checkpoints import checkpoints as checkpoint_callbacks
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule, OptimizerSettings
 from rwmu.dynamics.monitor import UncertaintyMonitor
+from rwmu.dynamics.processes import in_processes
 from rwmu.errors import ConfigError
 from rwmu.loggers import EveryLogger
 from rwmu.numerics import ThreadGuard
@@ -39,7 +47,8 @@ class TrainerSettings:
         max_steps: at most.
         validate_every: steps between two validations; each leaves a checkpoint to resume from.
         patience: validations without a better rollout error before training stops, once the forecast has its full length.
-        accelerator: as Lightning's.
+        accelerator: as Lightning's. devices: how many of them share each batch, of ``data.batch_size`` windows in all.
+        strategy: Lightning's, by which several do so.
         checkpoint: a world model to use instead of training one.
         start_from: a world model whose weights training starts from.
         freeze_auxiliary: keep the contact and termination heads, and any base of their own, as ``start_from`` has them.
@@ -51,6 +60,8 @@ class TrainerSettings:
     validate_every: Count = 100
     patience: Count = 5
     accelerator: str = "auto"
+    devices: Count = 1
+    strategy: Literal["auto", "ddp"] = "auto"
     checkpoint: str | None = None
     start_from: str | None = None
     freeze_auxiliary: bool = False
@@ -84,8 +95,9 @@ class EveryStep(Callback):
         self.guard.check()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Advance the bar."""
-        self.bar.update(trainer.global_step - self.bar.n)
+        """Advance the bar; its figures, for which a device is waited for, only where it is drawn anew."""
+        if not self.bar.update(trainer.global_step - self.bar.n):
+            return
         shown = {"loss": "train/loss", "error": MONITORED}
         values = {label: float(trainer.callback_metrics.get(name, math.nan)) for label, name in shown.items()}
         self.bar.set_postfix({label: f"{value:.3g}" for label, value in values.items()}, refresh=False)
@@ -119,7 +131,7 @@ def train(
     data: OfflineDataModule,
     settings: TrainerSettings,
     checkpoints: Path,
-    loggers: list[Any],
+    loggers: Callable[[], list[Any]],
     progress: bool = True,
 ) -> nn.Module:
     """Train, from the last checkpoint if there is one, and return the ensemble with its best weights.
@@ -127,22 +139,52 @@ def train(
     Args:
         module: untrained.
         checkpoints: gets ``best.ckpt`` and ``last.ckpt``.
-        loggers: of Lightning.
+        loggers: makes those of Lightning, in each process that trains; only the first writes.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C; ``last.ckpt`` is that of the last validation.
+        ConfigError: there are more devices than windows in a batch.
     """
+    fit = partial(_fit, module, data, settings, checkpoints, loggers, progress)
+    if settings.devices > data.settings.batch_size:
+        raise ConfigError(
+            f"trainer.devices is {settings.devices}, but a batch has only {data.settings.batch_size} windows to be shared "
+            "(data.batch_size)."
+        )
+    if settings.devices == 1:
+        fit()
+    else:
+        data.load_state_dict(in_processes(fit, settings.devices))
+    weights = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(weights)
+    model: nn.Module = module.model.cpu()
+    return model
+
+
+def _fit(
+    module: DynamicsModule,
+    data: OfflineDataModule,
+    settings: TrainerSettings,
+    checkpoints: Path,
+    loggers: Callable[[], list[Any]],
+    progress: bool,
+    rank: int = 0,
+) -> dict[str, Any]:
+    """Train in this process, one of ``settings.devices``; returns where the training stream stands."""
     _quiet_lightning()
     best, last_validation = checkpoint_callbacks(checkpoints, MONITORED)
     stop = PatientStopping(MONITORED, patience=settings.patience, check_on_train_epoch_end=False)
-    bar = tqdm(total=settings.max_steps, desc="world model", unit="step", disable=not progress)
-    guard = ThreadGuard()
+    bar = tqdm(total=settings.max_steps, desc="world model", unit="step", disable=not progress or rank > 0)
+    guard, logged = ThreadGuard(), loggers()
     trainer = Trainer(
         max_steps=settings.max_steps,
         max_epochs=-1,
         accelerator=settings.accelerator,
-        devices=1,
-        logger=loggers,
+        devices=settings.devices,
+        strategy=settings.strategy if settings.devices > 1 else "auto",
+        plugins=[LightningEnvironment()],  # a cluster's variables speak of processes that are not ours
+        use_distributed_sampler=False,
+        logger=logged,
         callbacks=[best, last_validation, stop, UncertaintyMonitor(), EveryStep(bar, guard)],
         log_every_n_steps=min(10, settings.validate_every),
         num_sanity_val_steps=0,
@@ -161,8 +203,5 @@ def train(
         bar.close()
         guard.restore()
         signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it ignored after an interruption
-    EveryLogger(loggers).close()
-    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(weights)
-    model: nn.Module = module.model.cpu()
-    return model
+    EveryLogger(logged).close()
+    return data.state_dict()

@@ -187,10 +187,13 @@ class ImaginedEnv(RobotEnv):
             return self._step(actions.to(self.device, copy=True))
 
     def _step(self, action: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
-        self._refuse_non_finite(action)
+        if action.shape != (self.num_envs, self.num_actions):
+            raise ValueError(f"actions have shape {tuple(action.shape)}, not {(self.num_envs, self.num_actions)}")
         if self._num_steps and self._num_steps % self.rules.pool_refresh_steps == 0:
             self._pool.refresh()
-        self._carry, prediction = self.world_model.step(self._carry, self.state, action, self._followed, self._needs_spread)
+        carry, prediction = self.world_model.step(self._carry, self.state, action, self._followed, self._needs_spread)
+        self._refuse_non_finite(action, prediction.mean)
+        self._carry = carry
         probability = self._advance(prediction)
         reward = self.task.reward(self.memory, self.state, action, self.contact)
         self.last_reward = reward
@@ -214,8 +217,6 @@ class ImaginedEnv(RobotEnv):
         """Move to the next state of the member that each environment follows; returns its termination probability ``[B]``."""
         followed = prediction.follow(self.member)
         state = followed.mean[0]
-        if not bool(prediction.mean.sum().isfinite()):  # of any member: all of them enter the penalty
-            self._explain_non_finite(prediction.mean)
         if self.rules.sample_aleatoric:
             noise = self._moved(torch.randn(state.shape, generator=self._generator))
             state = state + self.rules.sample_aleatoric * followed.log_std[0].exp() * noise
@@ -257,12 +258,13 @@ class ImaginedEnv(RobotEnv):
 
     def _prepare_next(self, done: Tensor) -> None:
         """Restart finished episodes, draw due commands, push, observe."""
-        finished = done.nonzero()[:, 0]
+        due = (self.episode_length_buf % self._resample_steps == 0) & ~done
+        flags = torch.stack([done, due]).to("cpu")  # both at once: here a device is waited for
+        finished, commanded = (self._moved(flag.nonzero()[:, 0]) for flag in flags)
         if len(finished):
             self._start(finished)
-        due = ((self.episode_length_buf % self._resample_steps == 0) & (self.episode_length_buf > 0)).nonzero()[:, 0]
-        if len(due):
-            self._command(due)
+        if len(commanded):
+            self._command(commanded)
         if self.rules.push_interval_s is not None:
             self._push(self.rules.push_interval_s)
         self._observe()
@@ -288,15 +290,13 @@ class ImaginedEnv(RobotEnv):
         length_s = (self._finished_length * dt).nanmean().view(1)  # NaN until an episode has ended
         return dict(zip(self._log_names, torch.cat([means, length_s]).unbind(), strict=True))
 
-    def _refuse_non_finite(self, action: Tensor) -> None:
-        if action.shape != (self.num_envs, self.num_actions):
-            raise ValueError(f"actions have shape {tuple(action.shape)}, not {(self.num_envs, self.num_actions)}")
-        if not bool(action.sum().isfinite()):
-            bad = (~action.isfinite()).any(dim=1).nonzero()[:, 0]
-            if len(bad):
-                raise ValueError(f"the action of environment {int(bad[0])} is not finite")
-
-    def _explain_non_finite(self, mean: Tensor) -> None:
+    def _refuse_non_finite(self, action: Tensor, mean: Tensor) -> None:
+        """Stop where an action is no number, or what any member predicts: all of them enter the penalty."""
+        if bool((action.sum() + mean.sum()).isfinite()):  # one question: a device is waited for
+            return
+        bad = (~action.isfinite()).any(dim=1).nonzero()[:, 0]
+        if len(bad):
+            raise ValueError(f"the action of environment {int(bad[0])} is not finite")
         bad = (~mean.isfinite()).any(dim=2).nonzero()
         if len(bad):
             member, env = bad[0].tolist()

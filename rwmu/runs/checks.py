@@ -19,7 +19,7 @@ def check_experiment(experiment: Experiment) -> None:
     _check_stages(experiment)
     _check_rounds(experiment)
     find_device(experiment.imagination.device)
-    check_accelerator(experiment.trainer.accelerator)
+    check_accelerator(experiment.trainer.accelerator, experiment.trainer.devices)
     experiment.fitter.check(experiment.task.robot)
     experiment.method.check(experiment.data)
     robot, penalty = experiment.task.robot, experiment.penalty

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from rwmu.runs.configuration import check_config, check_overrides, config_direct
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
 
+# By these Lightning would be told, on import, that another process writes the logs.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
 # Errors of files that are the place's, not ours: no permission, nothing to be written there, no room.
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
 
@@ -36,15 +40,19 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         failures: list[Exception] = []
+        home = os.getpid()
 
         def job(config: DictConfig) -> None:
             if failures:  # of an earlier job of a sweep
                 return
             try:
                 check_config(config, config_name, HydraConfig.get().runtime.choices)
-                function(config)
+                with as_one_process():
+                    function(config)
             except Exception as error:  # carried past Hydra, which would print it in its own way
                 failures.append(error)
+                if os.getpid() != home:  # a launcher's process, from which only what is raised comes back
+                    raise
 
         def main() -> None:
             failures.clear()
@@ -60,6 +68,18 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
         return main
 
     return decorate
+
+
+@contextmanager
+def as_one_process() -> Iterator[None]:
+    """Work as the only process that there is, whatever a cluster has numbered, and take its SIGTERM for Ctrl-C."""
+    for name in _RANKS:
+        os.environ.pop(name, None)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

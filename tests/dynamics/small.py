@@ -118,7 +118,6 @@ def train(
     module = DynamicsModule(
         model, settings, 100, OptimizerSettings(1e-2, gradient_clip=clip, warmup_steps=5, one_by_one=one_by_one)
     )
-    module.manual_backward = torch.Tensor.backward  # type: ignore[assignment]
     if streams is not None:
         module._noise = streams
     configured = module.configure_optimizers()

@@ -70,7 +70,6 @@ def test_the_terms_of_members_in_turn_and_of_their_rows_in_parts_are_those_of_al
     noise, terms = draw_noise(settings, MEMBERS, batch.num_rows), []
     for one_by_one in (False, True):
         module = DynamicsModule(model, settings, 10, OptimizerSettings(one_by_one=one_by_one))
-        module.manual_backward = torch.Tensor.backward
         terms.append(module.gradients(batch, noise))
     assert_all_close(terms[1], terms[0])
 
@@ -138,7 +137,6 @@ def test_a_nan_in_one_member_reaches_no_other(name, form, one_by_one):
     results = []
     for model in (sound, sick):
         module = DynamicsModule(model, settings, 10, OptimizerSettings(one_by_one=one_by_one))
-        module.manual_backward = torch.Tensor.backward
         losses = module.gradients(batch, noise)
         norms = clip_gradient_norm_per_member(model, 0.1, MEMBERS)
         results.append({**losses, "norms": norms, **{n: p.grad.clone() for n, p in model.named_parameters()}})

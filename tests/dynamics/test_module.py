@@ -45,7 +45,6 @@ def test_the_backward_pass_sums_over_members():
     gradients = []
     for members in (1, 2):
         module = DynamicsModule(model(members=members), SETTINGS, max_steps=10)
-        module.manual_backward = torch.Tensor.backward
         module.gradients(Batch(rows.map(lambda tensor, members=members: tensor[:members])), Noise())
         gradients.append(module.model.state_base.weight_hh[0].grad[0])
     torch.testing.assert_close(*gradients)
@@ -83,7 +82,6 @@ def test_a_shared_base_is_clipped_as_one_group():
 def test_a_non_finite_loss_stops_training_and_names_the_member():
     module = DynamicsModule(model(), SETTINGS, max_steps=10)
     module.model.state_head.mean.bias_output.data[1] = torch.nan
-    module.manual_backward = torch.Tensor.backward
     rows = Batch(Window(*(torch.zeros(2, 3, 9, size) for size in (4, 2, 3, 1))))
     with pytest.raises(TrainingError, match=r"state of member 1.*learning_rate"):
         module.training_step(rows, 0)
@@ -92,7 +90,6 @@ def test_a_non_finite_loss_stops_training_and_names_the_member():
 
 def test_data_that_are_no_numbers_are_told_from_a_member_that_explodes():
     module = DynamicsModule(model(), SETTINGS, max_steps=10)
-    module.manual_backward = torch.Tensor.backward
     rows = Window(*(torch.zeros(2, 3, 9, size) for size in (4, 2, 3, 1)))
     rows.action[1, 0, 3, 1] = torch.inf
     with pytest.raises(DataError, match=r"action has the value inf at \[1, 0, 3, 1\]"):
@@ -102,7 +99,6 @@ def test_data_that_are_no_numbers_are_told_from_a_member_that_explodes():
 @pytest.mark.parametrize(("log_std", "feedback"), [(-200.0, "mean"), (200.0, "sample")])
 def test_an_overflowing_log_std_stops_training(log_std, feedback):
     module = DynamicsModule(model(), replace(SETTINGS, feedback=feedback), max_steps=10)
-    module.manual_backward = torch.Tensor.backward
     head = module.model.state_head
     head.min_log_std.data[0], head.log_delta_log_std.data[0] = log_std, 0.0
     rows = Batch(Window(*(torch.randn(2, 3, 9, size) for size in (4, 2, 3)), torch.zeros(2, 3, 9, 1)))

@@ -17,6 +17,7 @@ from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.training import MONITORED, TrainerSettings, train
 from rwmu.dynamics.unroll import Feedback
+from rwmu.errors import ConfigError
 from tests.fakes import anymal_d, random_episodes
 
 
@@ -38,20 +39,27 @@ class Scripted(DynamicsModule):
 
 
 def trained(
-    folder: Path, errors: dict[int, float], interrupted_at: int | None = None, patience: int = 9, feedback: Feedback = "mean"
+    folder: Path,
+    errors: dict[int, float],
+    interrupted_at: int | None = None,
+    patience: int = 9,
+    feedback: Feedback = "mean",
+    devices: int = 1,
 ) -> Tensor:
-    """Train for 20 steps, validated every 5, from where the folder leaves it; returns all weights."""
+    """Train for 20 steps, validated every 5, from where the folder leaves it; returns all weights, and where the streams are."""
     torch.manual_seed(0)
     episodes, robot = random_episodes([40] * 20), anymal_d()
-    sizes: dict[str, Any] = {"history": 4, "forecast": 2, "batch_size": 4, "validation_horizon": 4, "validation_windows": 8}
+    sizes: dict[str, Any] = {"history": 4, "forecast": 2, "batch_size": 5, "validation_horizon": 4, "validation_windows": 8}
     data = OfflineDataModule(episodes, robot, DataSettings(**sizes), num_members=2, batches_per_epoch=5)
     model = IndependentEnsemble(45, 12, 8, 2, hidden_size=6, num_layers=1, head_hidden_size=5)
     settings = LossSettings(history=4, weights=dict.fromkeys(TERMS, 1.0), history_burn_in=2, feedback=feedback)
     module = Scripted(model, settings, 20, validation_horizon=4)
     module.errors, module.interrupted_at = errors, interrupted_at
-    how = TrainerSettings(settings, module.optimizer, max_steps=20, validate_every=5, patience=patience, accelerator="cpu")
-    fitted = train(module, data, how, folder, [], progress=False)
-    return torch.cat([weights.detach().reshape(-1) for weights in fitted.state_dict().values()])
+    steps: dict[str, Any] = {"max_steps": 20, "validate_every": 5, "patience": patience}
+    how = TrainerSettings(settings, module.optimizer, **steps, accelerator="cpu", devices=devices)
+    fitted = train(module, data, how, folder, list, progress=False)
+    found = [*fitted.state_dict().values(), data.state_dict()["generators"].float()]
+    return torch.cat([tensor.detach().reshape(-1) for tensor in found])
 
 
 def step_of(checkpoint: Path) -> int:
@@ -98,3 +106,26 @@ def test_what_has_been_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
     for _ in range(2):
         assert torch.equal(trained(tmp_path, late, patience=2), stopped)
         assert step_of(tmp_path / "last.ckpt") == 15
+
+
+def test_two_processes_go_on_where_one_was_and_train_as_one_does(tmp_path: Path) -> None:
+    """Of each five windows one process takes three and the other two; the noise that is fed back is that of their rows."""
+    whole = trained(tmp_path / "whole", LAST_IS_BEST, feedback="sample")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "parts", LAST_IS_BEST, interrupted_at=7, feedback="sample")
+    parts = trained(tmp_path / "parts", LAST_IS_BEST, feedback="sample", devices=2)
+    torch.testing.assert_close(parts, whole, rtol=0.0, atol=1e-6)
+    assert step_of(tmp_path / "parts" / "last.ckpt") == 20
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_more_devices_than_windows_of_a_batch_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="devices is 6"):
+        trained(tmp_path, LAST_IS_BEST, devices=6)
+
+
+def test_a_clusters_variables_are_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "elsewhere"}.items():
+        monkeypatch.setenv(name, value)
+    trained(tmp_path, LAST_IS_BEST)
+    assert step_of(tmp_path / "last.ckpt") == 20

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.benchmarks import ours, plain, run, timing
+from experiments.benchmarks import gpu, ours, plain, run, timing
 from experiments.benchmarks.plain import KINDS, Kind, Sizes
 from tests.experiments import SlowingMachine
 
@@ -57,7 +57,7 @@ def test_both_ways_of_a_forecast_are_timed_in_pairs(tmp_path: Path) -> None:
 def test_both_ways_of_a_forecast_take_the_same_step(kind: Kind) -> None:
     """Nearly: the operation asks for no gradient of the actions, so it is not the loop under another name."""
     sizes = replace(TINY, layers=1)
-    loop, at_once = (timing.count_flops(ours.default_step(kind, sizes, 4, way)) for way in (False, True))
+    loop, at_once = (timing.count_flops(ours.default_step(kind, sizes, 4, at_once=way)) for way in (False, True))
     assert 0.8 * loop < at_once < loop
 
 
@@ -71,6 +71,24 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, monkeypatch: pytes
     results = json.loads((tmp_path / "figures.json").read_text())
     assert results["complete"] is False
     assert results["training"]["4"]["shared"]["time"]["plain"]["seconds"]["median"] > 0
+
+
+def test_what_is_for_a_gpu_works_at_toy_sizes(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    monkeypatch.setattr(gpu.api, "collect", lambda plan: gpu.api.load_episodes(shared_data / "smoke.h5"))
+    gpu.main(run.QUICK, ("scale=smoke", "trainer.accelerator=cpu"), "cpu")
+    results = json.loads((tmp_path / "gpu.json").read_text())
+    seconds = results["whole"]["imagined_step"]["seconds"]["median"]
+    assert results["whole"]["imagined_steps_a_minute"] == pytest.approx(60.0 * 32 / seconds)
+    assert len(results["steps"]) == len(gpu.STEPS) * len(KINDS)
+    assert all(0.0 < cell["seconds"]["median"] < math.inf for cell in results["steps"].values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_without_a_gpu_one_sentence_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main()
+    assert capsys.readouterr().out.count("CUDA") == 1
+    assert not (run.HERE / "gpu.json").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")

@@ -24,7 +24,7 @@ from rwmu.uncertainty.estimates import EPISTEMIC
 from rwmu.uncertainty.recalibration import Conformal, Isotonic, PerHorizon, Recalibration
 from tests.devices import small_world_model, step_as_on_a_device
 from tests.fakes import anymal_d, random_episodes
-from tests.pretended_device import on_device, pretended_device
+from tests.pretended_device import on_device, pretended_device, waits
 
 BATCH, STEPS, DT = 8, 7, 0.02
 SIZES = [20, 25]
@@ -178,3 +178,13 @@ def test_actions_from_elsewhere_are_moved() -> None:
         assert on_device(reward)
         with pytest.raises(ValueError, match="environment 2 is not finite"):
             env.step(torch.zeros(BATCH, 12).index_fill(0, torch.tensor([2]), torch.nan))
+
+
+def test_a_step_waits_for_the_device_twice_and_once_more_where_episodes_begin() -> None:
+    together = {"termination": None, "max_tilt": None, "random_start": False, "pool_refresh_steps": 100}  # all end at step 5
+    with pretended_device() as device:
+        env = build(device, MopoPenalty(1.0, DT), **together)
+        for step, action in enumerate(torch.zeros(STEPS, BATCH, 12, device=device), 1):
+            with waits() as waited:
+                env.step(action)
+                assert len(waited) == (3 if step == 5 else 2), (step, waited)
