@@ -33,7 +33,7 @@ class Subject:
 
     Attributes:
         name: of the experiment and its seed. experiment: for the task and the simulator.
-        test, calibration: selections; ``calibration`` is None where the run has no such split.
+        test, calibration, trained_on: selections; ``calibration`` is None where the run has no such split.
         tested_on: the dataset's path, in words.
     """
 
@@ -43,6 +43,7 @@ class Subject:
     world_model: WorldModel
     test: Selection
     calibration: Selection | None
+    trained_on: Selection
     tested_on: str
 
     @classmethod
@@ -80,7 +81,8 @@ class Subject:
                 f"There are no test episodes in {path}: the run's data.fractions.test is 0; train with a share above 0."
             )
         calibration = Selection(own, splits["calibration"]) if len(splits["calibration"]) else None
-        return cls(f"{experiment.name}, seed {experiment.seed}", run, experiment, world_model, test, calibration, path)
+        name, trained_on = f"{experiment.name}, seed {experiment.seed}", Selection(own, splits["train"])
+        return cls(name, run, experiment, world_model, test, calibration, trained_on, path)
 
     def estimate(self) -> tuple[str, Estimate]:
         """Return name and function of the disagreement that the run's penalty sees."""

@@ -18,12 +18,12 @@ _FLOOR = 1e-6  # of the largest variance of the known states; a direction of les
 
 
 def tilt(gravity: Tensor) -> Tensor:
-    """Return how far the base is tilted, ``[...]``: z of the gravity direction ``[..., 3]`` in its frame, -1 upright, 0 on its side."""
+    """Return how far the base is tilted: z of the gravity direction ``[..., 3]`` in its frame, -1 upright, 0 on its side."""
     return gravity[..., 2]
 
 
 def earliness(age: Tensor) -> Tensor:
-    """Return the step counter backwards, ``[...]`` float32, of rows that are so many steps old: many falls and errors come early."""
+    """Return the step counter backwards, float32, of rows ``[...]`` that are so many steps old: many falls come early."""
     return -age.float()
 
 

@@ -35,7 +35,9 @@ def test_the_nearest_are_those_of_all_distances() -> None:
     every = torch.cdist(asked.double(), known.double()).sort(dim=-1).values
     record = KnownStates.of(known)
     for neighbours in (1, 10):
-        torch.testing.assert_close(record.nearest(asked, neighbours).double(), every[..., :neighbours].mean(-1), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            record.nearest(asked, neighbours).double(), every[..., :neighbours].mean(-1), rtol=1e-4, atol=1e-5
+        )
     assert float(record.nearest(known, 1).abs().max()) == 0.0, "a known state is at no distance from itself"
     torch.testing.assert_close(record.nearest(asked, 9999).double(), every.mean(-1), rtol=1e-4, atol=1e-5)
 
