@@ -133,9 +133,14 @@ def points_at(stretches: Stretches, horizon: int) -> dict[str, list[float] | lis
 
 
 def sparsification_at(stretches: Stretches, horizon: int) -> dict[str, Any]:
-    """Return the part of the error that is left over the part of the rows removed, to be drawn."""
+    """Return the part of the error that is left over the part of the rows removed, to be drawn: also by the best trivial score."""
     uncertainty, error, _ = rows_at(stretches, horizon)
-    valid = torch.ones_like(error, dtype=torch.bool)
-    orders: tuple[sparsification.Order, ...] = ("uncertainty", "oracle")
-    curves = {order: sparsification.sparsification_curve(uncertainty, error, valid, REMOVED, order).plain() for order in orders}
-    return {"removed": list(REMOVED)} | curves
+    valid, place = torch.ones_like(error, dtype=torch.bool), stretches.steps.index(horizon)
+    trivial = {name: stretches.beside[name][place, stretches.valid[horizon - 1]] for name in TRIVIAL if name in stretches.beside}
+    best = max(trivial, key=lambda name: float(ranking.correlation(trivial[name], error).filled(-1.0)))
+
+    def curve(score: Tensor, order: sparsification.Order) -> Any:
+        return sparsification.sparsification_curve(score, error, valid, REMOVED, order).plain()
+
+    curves = {"uncertainty": curve(uncertainty, "uncertainty"), "oracle": curve(uncertainty, "oracle")}
+    return {"removed": list(REMOVED), **curves, "trivial": curve(trivial[best], "uncertainty"), "best": best}

@@ -118,9 +118,8 @@ def follow_stretches(
         found["propagated"] = trajectory_spread(*arguments, samples=1, feedback="mean")
     disagreement, error = dream.disagreement(settings.estimate), dream.error.square().mean(dim=-1).sqrt()
     beside = _beside(world_model, dream, window, starts - episodes.offsets[dream.episode], kept, known)
-    finite = all_finite(
-        disagreement, error, dream.disagreement(combined), *(part for s in found.values() for part in (s.mean, s.std))
-    )
+    moments = (part for spread in found.values() for part in (spread.mean, spread.std))
+    finite = all_finite(disagreement, error, dream.disagreement(combined), *moments)
     std = torch.stack([member_std(dream.rollout.at(int(k))) for k in kept])
     return Stretches(
         steps=steps,

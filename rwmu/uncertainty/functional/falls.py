@@ -64,7 +64,7 @@ class Pairs:
     """Pairs of a positive and a negative row, by the trajectories of both: a resample of trajectories only weighs this table.
 
     Attributes:
-        wins: ``[S, N, N]``, in each of S strata how often positive rows of trajectory i score above negative ones of j; a tie counts
+        wins: ``[S, N, N]``, how often positive rows of trajectory i score above negative ones of j, in each of S strata; a tie is
             half.
         positives, negatives: ``[S, N]``, how many rows of each trajectory there are.
     """
