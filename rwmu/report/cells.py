@@ -14,8 +14,8 @@ from rwmu.report.wording import SCORES, csv_text, listed, percent, significant, 
 _SHORTLY = {"trajectories are needed": "too few episodes", "resamples could not be measured": "too few cases"}
 TRIVIAL = (
     "Trivial scores need no ensemble, and no model but for the dreamt state they look at: tilt, mean distance to the ten nearest "
-    f"of {KNOWN_STATES} training states, Mahalanobis distance to these, age of the episode, size of the action, last change. What a "
-    "score has more than the best of them, in the same draws of episodes, is what it is worth."
+    f"of {KNOWN_STATES} training states, Mahalanobis distance to these, age of the episode, size of the action, last change. What "
+    "a score has more than the best of them, in the same draws of episodes, is what it is worth."
 )
 # Table -> that of what is beyond trivial scores, and what is said of both.
 FORESIGHT = {

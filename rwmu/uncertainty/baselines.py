@@ -66,18 +66,17 @@ class KnownStates:
 
     def nearest(self, states: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
         """Return the mean Euclidean distance of states ``[..., D]`` to their nearest known ones, exact: ``[...]``."""
-        known, size = self.states - self.mean, self.states.shape[-1]
+        known, found = self.states - self.mean, []
         half, count = 0.5 * known.square().sum(dim=-1), min(neighbours, len(known))
-        found = []
-        for rows in torch.split((states - self.mean).reshape(-1, size), _CHUNK):
+        for rows in torch.split((states - self.mean).flatten(0, -2), _CHUNK):
             # The least |known|^2 / 2 - row known belongs to the least distance; that itself is then taken without cancellation.
             closest = torch.addmm(half, rows, known.T, alpha=-1.0).topk(count, dim=-1, largest=False, sorted=False).indices
-            found.append((known[closest] - rows[:, None]).norm(dim=-1).mean(dim=-1))
-        return torch.cat(found).reshape(states.shape[:-1]) if found else states.new_zeros(states.shape[:-1])
+            found.append((known[closest] - rows[:, None]).square().sum(dim=-1).sqrt().mean(dim=-1))
+        return torch.cat(found).reshape(states.shape[:-1])
 
     def mahalanobis(self, states: Tensor) -> Tensor:
         """Return the Mahalanobis distance of states ``[..., D]`` from the known ones: ``[...]``."""
-        return ((states - self.mean) @ self.whitening).norm(dim=-1)
+        return ((states - self.mean) @ self.whitening).square().sum(dim=-1).sqrt()
 
 
 def trivial_scores(
