@@ -107,9 +107,13 @@ def knows(ranking: Mapping[str, Any], why: str = "") -> Verdict:
 
 
 def _best(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say which trivial score was the best, label by label."""
-    named = [f"{SCORES[cell['best']].removesuffix(' (trivial)')} {label}" for label, cell in cells.items() if "best" in cell]
-    return f"Best trivial score: {', '.join(named)}. " if named else ""
+    """Say which trivial score was the best, and where."""
+    of: dict[str, list[str]] = {}
+    for label, cell in cells.items():
+        if "best" in cell:
+            of.setdefault(SCORES[cell["best"]].removesuffix(" (trivial)"), []).append(label)
+    named = [name if len(of) == 1 else f"{name} {listed(labels)}" for name, labels in of.items()]
+    return f"Best trivial score: {'; '.join(named)}. " if named else ""
 
 
 def _known(cell: Mapping[str, Any] | None) -> bool:
