@@ -47,11 +47,11 @@ class Subject:
     tested_on: str
 
     @classmethod
-    def read(cls, run: Path, data: Path | None = None) -> Subject:
+    def read(cls, run: Path, data: Path | None = None, every: bool = False) -> Subject:
         """Read a run's folder.
 
         Args:
-            data: another dataset of the same robot to test on.
+            data: another dataset of the same robot to test on. every: on all of its episodes, not its test split alone.
 
         Raises:
             UserError: one sentence on what is missing or does not fit.
@@ -74,6 +74,7 @@ class Subject:
             if tested.content_hash() != own.content_hash():
                 # Split as a run on these data splits them: by the seed that they were collected with.
                 ids = split(tested, experiment, tested.attributes.get("seed"))["test"]
+                ids = torch.arange(tested.num_episodes) if every else ids
                 fitted = torch.cat([own_ids for name, own_ids in splits.items() if name != "test"])
                 test, path = _unseen(Selection(tested, ids), Selection(own, fitted), str(data))
         if not len(test.ids):
