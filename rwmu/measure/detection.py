@@ -22,6 +22,7 @@ WATCHED = 100  # steps before a fall; alarms before these are false
 ALARMS_A_MINUTE = 1.0  # false ones
 OUTSIDE_QUANTILE = 0.99  # of the model's own data that it was not trained on: a larger error is outside of what these were like
 _STRATA = 10  # of the tilt, of equally many rows before a fall
+_NO_ROW = "no row has a full history behind it"
 _NO_FALL = "there is no fall with a scored row before it"
 
 Table = dict[str, dict[str, Cell]]
@@ -43,11 +44,14 @@ def tell(
         stratum: ``[B]`` int64; only rows of one stratum are compared with each other.
     """
     place, number = places(trajectory)
+    if not number:
+        absent = nothing(("disagreement", *scores), _NO_ROW, how)
+        return absent, absent
     statistics = {}
     for name, score in scores.items():
         known = ~score.isnan()
-        pairs = Pairs.of(score.where(known, 0.0)[known], positive[known], place[known], None if stratum is None else stratum[known])
-        area = pairs.area(torch.ones(1, number, dtype=torch.float64))[0] if number else torch.tensor(torch.nan)
+        pairs = Pairs.of(score[known], positive[known], place[known], number, None if stratum is None else stratum[known])
+        area = pairs.area(torch.ones(1, number, dtype=torch.float64))[0]
         reasons = (not bool(positive[known].any()), f"no {what}"), (bool(area.isnan()), f"no other row to tell from a {what}")
         statistics[name] = Statistic(Measure.of(area, *((torch.tensor(holds), why) for holds, why in reasons)), pairs.area)
     return beside_trivial(statistics, number, how)
@@ -114,5 +118,5 @@ def outside(
 ) -> tuple[Cell, dict[str, Cell], dict[str, Cell]]:
     """Return the share of rows whose error ``[B]`` is beyond the threshold, and how well scores tell them, as :func:`tell`."""
     beyond = error > threshold
-    part = share(beyond, torch.ones_like(error), trajectory, how, "no row has a full history behind it")
+    part = share(beyond, torch.ones_like(error), trajectory, how, _NO_ROW)
     return part, *tell(scores, beyond, trajectory, how, "row in which the model errs so much")

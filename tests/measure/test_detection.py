@@ -25,7 +25,7 @@ def rows(number: int = 900, seed: int = 0) -> tuple[torch.Tensor, ...]:
 def test_the_area_is_that_of_another_implementation_drawn_twice_or_not_at_all() -> None:
     score, flag, trajectory = rows()
     times = torch.tensor([[1, 1, 1, 1, 1, 1, 1, 1, 1], [0, 2, 1, 0, 3, 1, 0, 1, 1]], dtype=torch.float64)
-    areas = Pairs.of(score, flag, trajectory).area(times)
+    areas = Pairs.of(score, flag, trajectory, 9).area(times)
     for area, weights in zip(areas.tolist(), times[:, trajectory], strict=True):
         assert area == pytest.approx(metrics.roc_auc_score(flag, score, sample_weight=weights), abs=1e-12)
 
@@ -37,8 +37,8 @@ def test_only_rows_of_one_stratum_are_compared() -> None:
     each = [metrics.roc_auc_score(flag[stratum == s], score[stratum == s]) for s in (0, 1)]
     number = torch.tensor([float(flag[stratum == s].sum()) for s in (0, 1)])
     expected = float((torch.tensor(each) * number).sum() / number.sum())
-    assert float(Pairs.of(score, flag, trajectory, stratum).area(ONES)) == pytest.approx(expected, abs=1e-6)
-    assert Pairs.of(score, torch.zeros_like(flag), trajectory).area(ONES).isnan().all()
+    assert float(Pairs.of(score, flag, trajectory, 9, stratum).area(ONES)) == pytest.approx(expected, abs=1e-6)
+    assert Pairs.of(score, torch.zeros_like(flag), trajectory, 9).area(ONES).isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,16 @@ def test_rows_beyond_the_data_are_told_from_the_others() -> None:
     assert beyond["disagreement"]["value"] == pytest.approx(1.0)
     _, area, _ = detection.outside({"disagreement": error}, error, 1e9, trajectory, HOW)
     assert "no row in which the model errs" in area["disagreement"]["reason"]
+
+
+def test_rows_without_a_score_are_left_out_and_none_at_all_is_said() -> None:
+    score, flag, trajectory = rows()
+    score[trajectory == 3] = torch.nan  # a whole trajectory
+    known = trajectory != 3
+    found, _ = detection.tell({"disagreement": score, "change": -score}, flag, trajectory, HOW, "row")
+    expected = metrics.roc_auc_score(flag[known], score[known])
+    assert found["disagreement"]["value"] == pytest.approx(expected, abs=1e-9)
+    assert found["change"]["value"] == pytest.approx(1.0 - expected, abs=1e-9)
+    none = torch.zeros(0, dtype=torch.int64)
+    never = detection.foresight({"tilt": torch.zeros(0)}, none, none, none, 0.02, HOW)
+    assert "full history" in never["beyond_trivial"]["disagreement"]["5"]["reason"]

@@ -67,7 +67,8 @@ def ranks_at(stretches: Stretches, horizon: int, num_members: int, settings: Cal
         scores = {name: score for name, score in scores.items() if name not in ("disagreement", "combined")}
     ranks, beyond = rank_all(scores, error, episode, settings)
     named = {cell: ranks.get(name) for name, cell in RANKS.items()} | {cell: beyond.get(name) for name, cell in BEYOND.items()}
-    return {cell: found or missing(ONE_MEMBER, settings, len(torch.unique(episode))) for cell, found in named.items()}
+    why = ONE_MEMBER if num_members == 1 else "no rows"
+    return {cell: found or missing(why, settings, len(torch.unique(episode))) for cell, found in named.items()}
 
 
 def rank_all(
@@ -78,7 +79,7 @@ def rank_all(
     def statistic(score: Tensor) -> Statistic:
         return of_weights(ranking.correlation(score, error), partial(weighted_correlation, score, error), episode)
 
-    columns = {name: statistic(score.double()) for name, score in scores.items()}
+    columns = {name: statistic(score.double()) for name, score in scores.items()} if len(error) else {}
     return beside_trivial(columns, len(torch.unique(episode)), how)
 
 

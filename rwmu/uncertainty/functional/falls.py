@@ -9,7 +9,6 @@ from torch import Tensor
 
 from rwmu.uncertainty.functional.ranking import weighted_ranks
 from rwmu.uncertainty.measure import Measure
-from rwmu.uncertainty.resampling import places
 
 NO_FALL = -1
 
@@ -74,13 +73,12 @@ class Pairs:
     negatives: Tensor
 
     @classmethod
-    def of(cls, score: Tensor, positive: Tensor, trajectory: Tensor, stratum: Tensor | None = None) -> Pairs:
+    def of(cls, score: Tensor, positive: Tensor, place: Tensor, number: int, stratum: Tensor | None = None) -> Pairs:
         """Count the pairs of rows ``[B]`` within each stratum; rows that do not count must not be given.
 
         Args:
-            trajectory: integers. stratum: int64 from 0 on; None for one.
+            place: int64, of each row's trajectory among ``number``. stratum: int64 from 0 on; None for one.
         """
-        place, number = places(trajectory)
         stratum = torch.zeros_like(place) if stratum is None else stratum
         strata = int(stratum.max()) + 1 if len(stratum) else 1
         ranks = torch.unique(score, return_inverse=True)[1]
