@@ -28,11 +28,11 @@ from rwmu.runs.command_line import mistakes_in_one_sentence
 
 def analyse(options: Options) -> dict[str, Any]:
     """Measure what the options ask for."""
-    subject = Subject.read(Path(options.run), None if options.data is None else Path(options.data))
+    subject = Subject.read(Path(options.run), None if options.data is None else Path(options.data), options.every)
     settings = options.settings(*subject.estimate())
     parts = 1 + len(options.noise.scales) * (2 if options.noise.simulator else 1)
     with tqdm(total=parts, desc="calibration", unit="part", disable=not options.progress) as bar:
-        measured = measure_calibration(subject.world_model, subject.test, subject.calibration, settings)
+        measured = measure_calibration(subject.world_model, subject.test, subject.calibration, settings, subject.trained_on)
         bar.update()
         if options.noise.scales:
             test = NoiseTest(subject.world_model, subject.calibration, options.noise_settings(), settings)

@@ -33,7 +33,7 @@ class Subject:
 
     Attributes:
         name: of the experiment and its seed. experiment: for the task and the simulator.
-        test, calibration: selections; ``calibration`` is None where the run has no such split.
+        test, calibration, trained_on: selections; ``calibration`` is None where the run has no such split.
         tested_on: the dataset's path, in words.
     """
 
@@ -43,14 +43,15 @@ class Subject:
     world_model: WorldModel
     test: Selection
     calibration: Selection | None
+    trained_on: Selection
     tested_on: str
 
     @classmethod
-    def read(cls, run: Path, data: Path | None = None) -> Subject:
+    def read(cls, run: Path, data: Path | None = None, every: bool = False) -> Subject:
         """Read a run's folder.
 
         Args:
-            data: another dataset of the same robot to test on.
+            data: another dataset of the same robot to test on. every: on all of its episodes, not its test split alone.
 
         Raises:
             UserError: one sentence on what is missing or does not fit.
@@ -73,6 +74,7 @@ class Subject:
             if tested.content_hash() != own.content_hash():
                 # Split as a run on these data splits them: by the seed that they were collected with.
                 ids = split(tested, experiment, tested.attributes.get("seed"))["test"]
+                ids = torch.arange(tested.num_episodes) if every else ids
                 fitted = torch.cat([own_ids for name, own_ids in splits.items() if name != "test"])
                 test, path = _unseen(Selection(tested, ids), Selection(own, fitted), str(data))
         if not len(test.ids):
@@ -80,7 +82,8 @@ class Subject:
                 f"There are no test episodes in {path}: the run's data.fractions.test is 0; train with a share above 0."
             )
         calibration = Selection(own, splits["calibration"]) if len(splits["calibration"]) else None
-        return cls(f"{experiment.name}, seed {experiment.seed}", run, experiment, world_model, test, calibration, path)
+        name, trained_on = f"{experiment.name}, seed {experiment.seed}", Selection(own, splits["train"])
+        return cls(name, run, experiment, world_model, test, calibration, trained_on, path)
 
     def estimate(self) -> tuple[str, Estimate]:
         """Return name and function of the disagreement that the run's penalty sees."""

@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.generated import with_part
+from experiments.generated import markdown, with_part
 from rwmu.errors import ConfigError
 from rwmu.files import write_json
+from rwmu.measure.calibration.ranking import BEYOND, RANKS
+from rwmu.report.calibration.report import TABLES
+from rwmu.report.wording import SCORES
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.calibration.summarise"
-TABLES = ("ranking", "scale", "diversity", "heads", "falls", "noise")
 # Heading -> table and cell, with the horizon in place of {k}.
 RANKING = {
     "rank correlation": ("ranking", "{k}/rank"),
@@ -51,6 +53,17 @@ OTHERS = {
     "given noise 0.8, 8 steps: coverage, recalibrated": ("noise", "given/scales/0.8/8/recalibrated_683"),
     "simulated noise 0.8, 8 steps: error": ("noise", "simulated/scales/0.8/8/error"),
     "simulated noise 0.8, 8 steps: coverage, recalibrated": ("noise", "simulated/scales/0.8/8/recalibrated_683"),
+}
+
+# Heading -> table and cell of a score, and those of what it has more than the best trivial score.
+BESIDE = {
+    "AUROC, fall within 5 steps": ("falls", "{score}/5", "foresight", "beyond_trivial/{score}/5"),
+    "within 25": ("falls", "{score}/25", "foresight", "beyond_trivial/{score}/25"),
+    "rows of like tilt, within 5": ("foresight", "given_tilt/{score}/5", "foresight", "beyond_trivial_given_tilt/{score}/5"),
+    "of like tilt, within 25": ("foresight", "given_tilt/{score}/25", "foresight", "beyond_trivial_given_tilt/{score}/25"),
+    "alarm 10 steps before": ("foresight", "lead/{score}/10", "", ""),
+    "25 steps before": ("foresight", "lead/{score}/25", "", ""),
+    "AUROC, beyond the data": ("outside", "auroc/{score}", "outside", "beyond_trivial/{score}"),
 }
 
 Cells = dict[str, dict[str, dict[str, str]]]  # table -> cell -> column -> text
@@ -86,14 +99,14 @@ def read(folder: Path) -> Cells:
     return found
 
 
-def text(cells: Cells, table: str, name: str, counted: bool = False) -> str:
+def text(cells: Cells, table: str, name: str, counted: bool = False, digits: int = 2) -> str:
     """Return a cell: the number, its interval and, if wanted, the independent episodes behind it; a dash where there is none."""
     row = cells.get(table, {}).get(name)
     if row is None or not row["value"]:
         return "–"
-    interval = f" [{float(row['low']):.2f}, {float(row['high']):.2f}]" if row["low"] else ""
+    interval = f" [{float(row['low']):.{digits}f}, {float(row['high']):.{digits}f}]" if row["low"] else ""
     count = f" ({row['trajectories']})" if counted else ""
-    return f"{float(row['value']):.2f}{interval}{count}"
+    return f"{float(row['value']):.{digits}f}{interval}{count}"
 
 
 def near(verdict: dict[str, Any], k: str, kind: str) -> str:
@@ -132,6 +145,23 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(entry.strip() for entry in row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
+def beside_trivial(name: str, cells: Cells) -> list[str]:
+    """Return tables of one analysis, a row a score: ranking by steps ahead, and what scores tell one step ahead."""
+    horizons = list(dict.fromkeys(cell.split("/")[0] for cell in cells["ranking"]))
+    ranks, told = [], []
+    for score, words in SCORES.items():
+        if score in RANKS:
+            ranks.append([words, *(text(cells, "ranking", f"{k}/{RANKS[score]}") for k in horizons)])
+        if f"{score}/5" in cells["falls"]:
+            told.append([words, *(text(cells, of[0], of[1].format(score=score), digits=3) for of in BESIDE.values())])
+    for score, cell in BEYOND.items():
+        more = f"{SCORES[score]}, less the best trivial score"
+        ranks.append([more, *(text(cells, "ranking", f"{k}/{cell}") for k in horizons)])
+        told.append([more, *(text(cells, of[2], of[3].format(score=score), digits=3) for of in BESIDE.values())])
+    header = [f"`{name}`: rank correlation with the error", *(f"{k} step{'' if k == '1' else 's'}" for k in horizons)]
+    return [*markdown(header, ranks), "", *markdown([f"`{name}`, one step ahead", *BESIDE], told), ""]
+
+
 def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:
     """Keep what is given and rewrite the README."""
     for argument in sys.argv[1:] if arguments is None else arguments:
@@ -142,8 +172,9 @@ def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:
     verdicts = {folder.name: json.loads((folder / VERDICT).read_text()) for folder in folders}
     readme = here / "README.md"
     table = lines(analyses, verdicts)
-    readme.write_text(with_part(readme.read_text(), "results", COMMAND, table))
-    print("\n".join(table))
+    compared = [line for name, cells in analyses.items() if "foresight" in cells for line in beside_trivial(name, cells)]
+    readme.write_text(with_part(with_part(readme.read_text(), "results", COMMAND, table), "trivial", COMMAND, compared))
+    print("\n".join([*table, "", *compared]))
 
 
 if __name__ == "__main__":

@@ -123,11 +123,12 @@ def model_rows(checkpoints: Path, own: str) -> Iterator[Row]:
     for name, tested in episodes.items():
         test, calibration = splits[name]["test"], Selection(episodes[own], splits[own]["calibration"])
         how = CalibrationSettings(horizons=tuple(map(int, HORIZONS)), one_step_windows=1_000_000)
-        found = measure_calibration(world_model, test=Selection(tested, test), calibration=calibration, settings=how)
+        trained_on = Selection(episodes[own], splits[own]["train"])
+        found = measure_calibration(world_model, Selection(tested, test), calibration, how, trained_on)
         for quantity in ("rows", "episodes", "falls"):
             yield name, f"test.{quantity}", found["test"][quantity], "", "", "", ""
         yield name, "history", world_model.history, "", "", "", ""
-        for section in ("ranking", "scale", "diversity", "falls", "heads"):
+        for section in ("ranking", "scale", "diversity", "falls", "foresight", "outside", "heads"):
             for path, cell in _cells(found.get(section, {})):
                 yield name, f"{section}.{path}", cell["value"], cell["low"], cell["high"], cell["trajectories"], ""
         dream = rehearse(world_model, tested, test, max(RULE_STEPS), FORECASTS)

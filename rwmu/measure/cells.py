@@ -6,18 +6,21 @@ Every measured number that a page shows with its uncertainty is one, as plain va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from rwmu.uncertainty.baselines import TRIVIAL
 from rwmu.uncertainty.functional.summary import mean, standard_error
 from rwmu.uncertainty.measure import Measure
 from rwmu.uncertainty.pairing import NORMAL
 from rwmu.uncertainty.resampling import Interval, bootstrap, bootstrap_sums, places, ratio_of_sums
 
 Cell = dict[str, Any]
+NO_KNOWN_STATES = "the states that the model was trained on are not at hand"
 
 
 class Resampling(Protocol):
@@ -62,18 +65,58 @@ def median(values: Tensor, episode: Tensor, how: Resampling) -> Cell:
     return of_rows(lambda rows: values[rows].median(), episode, how)
 
 
-def from_weights(whole: Measure, statistic: Callable[[Tensor], Tensor], episode: Tensor, how: Resampling) -> Cell:
-    """Return the cell of a statistic of weighted rows: all resamples at once, for one of ranks is that of rows weighted by counts.
+@dataclass(frozen=True)
+class Statistic:
+    """A number of N trajectories.
 
-    Args:
-        whole: the number of all rows, or why there is none.
-        statistic: weights of the rows ``[R, B]`` -> ``[R]``, nan where it is not defined.
-        episode: ``[B]``, which episode each row is of.
+    Attributes:
+        whole: of all of them once, or why there is none.
+        drawn: how often each trajectory counts ``[R, N]`` -> ``[R]``, nan where it is not defined.
     """
-    place, number = places(episode)
-    if not bool(whole.available.all()):
-        return missing(whole.reason(), how, number)
-    return from_sums(lambda times: statistic(times[:, place]), torch.eye(number, dtype=torch.float64), how)
+
+    whole: Measure
+    drawn: Callable[[Tensor], Tensor]
+
+    def less(self, other: Statistic) -> Statistic:
+        """Return the difference of two that can be measured."""
+        whole = Measure.of(self.whole.tensor() - other.whole.tensor())
+        return Statistic(whole, lambda times: self.drawn(times) - other.drawn(times))
+
+
+def of_weights(whole: Measure, weighted: Callable[[Tensor], Tensor], episode: Tensor) -> Statistic:
+    """Return a statistic of rows ``[B]`` that count as often as their episode: weights ``[R, B]`` -> ``[R]``."""
+    place, _ = places(episode)
+    return Statistic(whole, lambda times: weighted(times[:, place]))
+
+
+def from_draws(statistic: Statistic, number: int, how: Resampling) -> Cell:
+    """Return the cell of a statistic of ``number`` trajectories, all resamples at once."""
+    if not bool(statistic.whole.available.all()):
+        return missing(statistic.whole.reason(), how, number)
+    return from_sums(statistic.drawn, torch.eye(number, dtype=torch.float64), how)
+
+
+def from_weights(whole: Measure, weighted: Callable[[Tensor], Tensor], episode: Tensor, how: Resampling) -> Cell:
+    """Return the cell of :func:`of_weights`: a resampled statistic of ranks is that of rows weighted by counts."""
+    return from_draws(of_weights(whole, weighted, episode), places(episode)[1], how)
+
+
+def beside_trivial(statistics: Mapping[str, Statistic], number: int, how: Resampling) -> tuple[dict[str, Cell], dict[str, Cell]]:
+    """Return the cell of each score's statistic, and by how much each score that is not trivial exceeds the best that is.
+
+    The best one, named as ``best`` of the cell, is that of the highest number in all trajectories; the interval is of differences
+    in the same draws of them. It is chosen by the trajectories that it is judged by, so their luck is on its side.
+    """
+    cells = {name: from_draws(statistic, number, how) for name, statistic in statistics.items()}
+    known = [name for name in TRIVIAL if name in cells and cells[name]["value"] is not None]
+    best = max(known, key=lambda name: float(cells[name]["value"]), default="")
+    beyond: dict[str, Cell] = {}
+    for name in (name for name in cells if name not in TRIVIAL):
+        if not best or cells[name]["value"] is None:
+            beyond[name] = missing(cells[name]["reason"] or "there is no trivial score to compare with", how, number)
+        else:
+            beyond[name] = from_draws(statistics[name].less(statistics[best]), number, how) | {"best": best}
+    return cells | nothing((name for name in TRIVIAL if name not in cells), NO_KNOWN_STATES, how, number), beyond
 
 
 def of_episodes(values: Tensor) -> Cell:

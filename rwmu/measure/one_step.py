@@ -12,24 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rwmu.data.episodes import Episodes
 from rwmu.data.windows import evenly
 from rwmu.dynamics.unroll import predict_rows
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.imagination.rehearsal import covering_starts
+from rwmu.measure import detection
 from rwmu.measure.cells import Cell, Resampling, from_sums, nothing, share, shortened
 from rwmu.measure.windows import BATCH, Selection, true_window
 from rwmu.records import Prediction
 from rwmu.robots.layout import StateLayout
-from rwmu.uncertainty.estimates import Estimate, aleatoric
-from rwmu.uncertainty.functional import falls
+from rwmu.uncertainty.baselines import KnownStates, trivial_scores
+from rwmu.uncertainty.estimates import Estimate, aleatoric, combined
 from rwmu.uncertainty.functional.calibration import binned_error, probability_bins
+from rwmu.uncertainty.functional.falls import NO_FALL
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 from rwmu.uncertainty.resampling import places, trajectory_sums
 
-WITHIN = (1, 5, 10, 25)  # steps before a fall
-NO_FALL = "there is no fall with a scored row before it"
 _CHUNK = 16  # rows predicted, teacher-forced, after each history
 _BINS = 15  # of the heads' calibration error
+_NEAR = 25  # steps before a fall of which every row is handed on
 _OTHERS = 1500  # rows far from falls that are handed on
 
 
@@ -40,9 +42,10 @@ class OneStep:
     Attributes:
         prediction: of the rows, ``[E, N, .]``. before, truth: ``[N, D]``, the row before and the row itself.
         contact: ``[N, C]``, termination: ``[N, 1]``, true flags.
-        episode, row: ``[N]`` int64, of the dataset. tilt: ``[N]``, z of the gravity direction in the row before; -1 upright.
+        episode, row: ``[N]`` int64, of the dataset.
+        trivial: :func:`~rwmu.uncertainty.baselines.trivial_scores` of the row before, ``[N]`` each.
         steps: ``[N]``, steps from the row before to the fall that ends the episode, -1 where none does.
-        data_hash: of the dataset.
+        step_dt: s. data_hash: of the dataset.
     """
 
     prediction: Prediction
@@ -52,8 +55,9 @@ class OneStep:
     termination: Tensor
     episode: Tensor
     row: Tensor
-    tilt: Tensor
+    trivial: dict[str, Tensor]
     steps: Tensor
+    step_dt: float
     data_hash: str = ""
 
     def error(self) -> Tensor:
@@ -61,18 +65,27 @@ class OneStep:
         return (self.prediction.mean - self.truth).square().mean((0, 2)).sqrt()
 
     def scores(self, estimate: Estimate) -> dict[str, Tensor]:
-        """Return what may foretell a fall, ``[N]`` each; the tilt needs no model, and is what the others must beat."""
-        return {
+        """Return what may foretell a fall or an error, ``[N]`` each, the trivial scores last; one member has no disagreement."""
+        found = {
             "disagreement": estimate(self.prediction),
             "noise_estimate": aleatoric(self.prediction),
+            "combined": combined(self.prediction),
             "termination_head": self.prediction.termination.sigmoid().mean(dim=0)[:, 0],
-            "tilt": self.tilt,
         }
+        if self.prediction.num_members == 1:
+            del found["disagreement"], found["combined"]
+        return found | self.trivial
 
 
 @torch.no_grad()
-def predict_one_step(world_model: WorldModel, selection: Selection, number: int | None = None) -> OneStep:
-    """Predict rows of the episodes from the true rows before them, at least H of these, in at most ``number`` windows."""
+def predict_one_step(
+    world_model: WorldModel, selection: Selection, number: int | None = None, known: KnownStates | None = None
+) -> OneStep:
+    """Predict rows of the episodes from the true rows before them, at least H of these, in at most ``number`` windows.
+
+    Args:
+        known: the states that the model was trained on, for the trivial scores that rest on these.
+    """
     episodes, history = selection.episodes, world_model.history
     # Evenly chosen, so that rows before falls stay as rare as they are.
     starts = covering_starts(episodes.lengths, selection.ids, history, _CHUNK, number)
@@ -88,7 +101,6 @@ def predict_one_step(world_model: WorldModel, selection: Selection, number: int 
     before, truth, row = (torch.cat(parts) for parts in zip(*columns, strict=True))
     episode = episodes.episode_of_row[row]
     last = (episodes.offsets + episodes.lengths - 1)[episode]
-    layout = StateLayout.from_description(episodes.attributes["layout"])
     names = ("mean", "log_std", "contact", "termination")
     return OneStep(
         prediction=Prediction(*(torch.cat([getattr(part, name) for part in predictions], dim=1) for name in names)),
@@ -98,10 +110,21 @@ def predict_one_step(world_model: WorldModel, selection: Selection, number: int 
         termination=episodes.termination[row].float().unsqueeze(-1),
         episode=episode,
         row=row,
-        tilt=layout.part(episodes.state[row - 1], "projected_gravity")[:, 2],
-        steps=torch.where(episodes.termination[last], last - row + 1, falls.NO_FALL),
+        trivial=_trivial(world_model, episodes, row, known),
+        steps=torch.where(episodes.termination[last], last - row + 1, NO_FALL),
+        step_dt=float(episodes.attributes["step_dt"]),
         data_hash=episodes.content_hash(),
     )
+
+
+def _trivial(world_model: WorldModel, episodes: Episodes, row: Tensor, known: KnownStates | None) -> dict[str, Tensor]:
+    """Return the trivial scores of the rows before ``row [N]``; the first row of an episode has not changed."""
+    first = episodes.offsets[episodes.episode_of_row[row]]
+    state = episodes.state[row - 1]
+    previous = episodes.state[torch.maximum(row - 2, first)]
+    gravity = StateLayout.from_description(episodes.attributes["layout"]).part(state, "projected_gravity")
+    normalize = world_model.normalizer.normalize
+    return trivial_scores(gravity, normalize(state), normalize(previous), episodes.action[row], row - 1 - first, known)
 
 
 # -- heads ------------------------------------------------------------------------------------------------------------------
@@ -133,24 +156,17 @@ def heads(rows: OneStep, how: Resampling) -> dict[str, dict[str, Cell]]:
 # -- falls ------------------------------------------------------------------------------------------------------------------
 
 
-def foresight(score: Tensor, steps: Tensor, episode: Tensor, how: Resampling) -> dict[str, Cell]:
-    """Return the AUROC of ``score [N]`` for a fall within each of ``WITHIN`` steps.
+def fall_cells(rows: OneStep, estimate: Estimate, how: Resampling) -> dict[str, Any]:
+    """Return the tables of :func:`rwmu.measure.detection.foresight`: ``falls``, its AUROCs, and ``foresight``, all others.
 
-    Args:
-        steps: ``[N]`` before a fall. episode: ``[N]``, which independent episode (or start) each row is of.
+    Of one member they say what it lacks.
     """
-    if not bool((steps >= 0).any()):
-        return nothing(map(str, WITHIN), NO_FALL, how, places(episode)[1])
-    settings = (how.level, how.resamples, how.seed)
-    return {str(within): falls.foresight(score, steps, episode, within, *settings).plain() for within in WITHIN}
-
-
-def fall_cells(rows: OneStep, estimate: Estimate, how: Resampling) -> dict[str, dict[str, Cell]]:
-    """Return the foresight of falls of each score: the disagreement, the expected noise, the termination head, the bare tilt."""
-    table = {name: foresight(score, rows.steps, rows.episode, how) for name, score in rows.scores(estimate).items()}
+    tables = detection.foresight(rows.scores(estimate), rows.steps, rows.row, rows.episode, rows.step_dt, how)
     if rows.prediction.num_members == 1:
-        table["disagreement"] = nothing(table["disagreement"], ONE_MEMBER, how, places(rows.episode)[1])
-    return table
+        for table in tables.values():
+            absent = nothing(next(iter(table.values())), ONE_MEMBER, how, places(rows.episode)[1])
+            table |= {"disagreement": absent, "combined": absent}
+    return {"falls": tables.pop("auroc"), "foresight": tables}
 
 
 def falls_judged(rows: OneStep, within: int = 5) -> int:
@@ -159,8 +175,8 @@ def falls_judged(rows: OneStep, within: int = 5) -> int:
 
 
 def fall_rows(rows: OneStep, estimate: Estimate) -> dict[str, Any]:
-    """Return every row within 25 steps of a fall and some others, to pair two models by episode."""
-    near = (rows.steps >= 0) & (rows.steps <= max(WITHIN))
+    """Return every row within ``_NEAR`` steps of a fall and some others, to pair two models by episode."""
+    near = (rows.steps >= 0) & (rows.steps <= _NEAR)
     chosen = torch.cat([near.nonzero()[:, 0], evenly((~near).nonzero()[:, 0], _OTHERS)]).sort().values
     table: dict[str, Any] = {name: shortened(score[chosen]) for name, score in rows.scores(estimate).items()}
     return table | {"steps": rows.steps[chosen].tolist(), "episode": rows.episode[chosen].tolist()}

@@ -19,7 +19,6 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.measure.cells import Cell
 from rwmu.measure.windows import BATCH, true_window
 from rwmu.robots.layout import StateLayout
-from rwmu.uncertainty.estimates import epistemic
 from rwmu.uncertainty.resampling import bootstrap_sums, resampled_totals, trajectory_sums
 
 HORIZONS = (1, 8, 24, 100)
@@ -32,16 +31,12 @@ class OpenLoop:
     Attributes:
         predicted: ``[K, M, B, D]``; M is E where every member goes its own way, else 1.
         truth: ``[K, B, D]``. last: ``[B, D]``, the last row of the history.
-        epistemic: ``[K, B]``, the scalar of the penalty.
-        termination: ``[K, B]``, probability of a termination at each step, mean over members.
         episode: ``[B]`` int64, which episode each window comes from.
     """
 
     predicted: Tensor
     truth: Tensor
     last: Tensor
-    epistemic: Tensor
-    termination: Tensor
     episode: Tensor
 
     def squared_error(self) -> Tensor:
@@ -83,13 +78,11 @@ def open_loop(
                 predicted=rollout.feedback,
                 truth=window.state[0, :, history:].transpose(0, 1),
                 last=window.state[0, :, history - 1],
-                epistemic=torch.stack([epistemic(rollout.at(k)) for k in range(horizon)]),
-                termination=rollout.termination.sigmoid().mean(dim=1)[..., 0],
                 episode=episodes.episode_of_row[rows],
             )
         )
-    # Every tensor of the record but two has its windows in a known axis.
-    axis = {"predicted": 2, "truth": 1, "last": 0, "epistemic": 1, "termination": 1, "episode": 0}
+    # The axis of the windows in each tensor of the record.
+    axis = {"predicted": 2, "truth": 1, "last": 0, "episode": 0}
     return OpenLoop(**{name: torch.cat([getattr(part, name) for part in parts], dim=dim) for name, dim in axis.items()})
 
 

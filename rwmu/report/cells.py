@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rwmu.measure.calibration.ranking import BEYOND, RANKS
+from rwmu.measure.windows import KNOWN_STATES
 from rwmu.report import page
-from rwmu.report.wording import csv_text, listed, significant
+from rwmu.report.wording import SCORES, csv_text, listed, percent, significant, steps
 
 # Why there is no interval -> the same in three words, for a cell; the reason itself stands below its table.
 _SHORTLY = {"trajectories are needed": "too few episodes", "resamples could not be measured": "too few cases"}
+TRIVIAL = (
+    "Trivial scores need no ensemble, and no model but for the dreamt state they look at: tilt, mean distance to the ten nearest "
+    f"of {KNOWN_STATES} training states, Mahalanobis distance to these, age of the episode, size of the action, last change. What "
+    "a score has more than the best of them, in the same draws of episodes, is what it is worth."
+)
+# Table -> that of what is beyond trivial scores, and what is said of both.
+FORESIGHT = {
+    "auroc": ("beyond_trivial", "AUROC of a fall within so many steps, one step ahead (1 always, 0.5 chance); {}."),
+    "given_tilt": ("beyond_trivial_given_tilt", "The same among rows of like tilt, in ten classes: what tilt gives is taken out."),
+    "lead": ("", "Falls of which an alarm came at least so many steps before (at most 100), at one false alarm a minute."),
+}
+OUTSIDE = "AUROC of telling the rows in which the model errs more than in 99 of 100 held-out rows; they are {} of all."
 _COLUMNS = ("value", "low", "high", "trajectories", "reason")
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -42,6 +56,35 @@ def table(
     writes = {column: (forms or {}).get(column, form) for column in columns}
     text = [[name, *(cell(entries.get(column), writes[column]) for column in columns)] for name, entries in rows.items()]
     return page.table([first, *columns.values()], text) + "".join(page.paragraph(note, "absent") for note in reasons(rows, columns))
+
+
+def scored(by_score: Rows, beyond: Rows) -> dict[str, Mapping[str, Any]]:
+    """Return the rows of scores by their words, and below them by how much those of a model exceed the best trivial one."""
+    rows = {words: by_score[name] for name, words in SCORES.items() if name in by_score}
+    return rows | {f"{SCORES[name]}, less the best trivial": cells for name, cells in beyond.items() if name != "error"}
+
+
+def ranks(ranking: Rows) -> str:
+    """Return the table of rank correlations with the error: a row a score, a column a horizon."""
+    tables = [{name: {k: cells[cell] for k, cells in ranking.items()} for name, cell in of.items()} for of in (RANKS, BEYOND)]
+    return page.paragraph(TRIVIAL) + table(scored(*tables), {k: steps(k) for k in ranking}, "score")
+
+
+def foresight(tables: Mapping[str, Rows], falls: str) -> str:
+    """Return what :func:`rwmu.measure.detection.foresight` found, of so many falls."""
+    text = ""
+    for name, (beyond, words) in FORESIGHT.items():
+        rows = scored(tables[name], tables.get(beyond, {}))
+        columns = {k: f"{steps(k)} before" if name == "lead" else f"within {k}" for k in next(iter(rows.values()))}
+        text += page.paragraph(words.format(falls)) + table(rows, columns, "score", percent if name == "lead" else "{:.3f}".format)
+    return text
+
+
+def outside(found: Mapping[str, Any]) -> str:
+    """Return how well scores tell the rows in which the model errs more than on held-out data."""
+    rows = {words: {"auroc": one} for words, one in scored(found["auroc"], found["beyond_trivial"]).items()}
+    share = cell(found["share"], percent)
+    return page.paragraph(OUTSIDE.format(share)) + (table(rows, {"auroc": "AUROC"}, "score", "{:.3f}".format) if rows else "")
 
 
 def reasons(rows: Rows, columns: Mapping[str, str]) -> list[str]:

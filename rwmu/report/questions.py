@@ -106,7 +106,10 @@ RULES = {
     "exploded": Rule(
         "dreams beyond every known state", 0.01, 0.05, 0.1, "10 standard deviations from the truth", less=True, form=percent
     ),
-    "auroc": Rule("AUROC of the disagreement", 0.95, 0.8, 0.8, "the bare tilt of the robot reaches as much"),
+    "auroc": Rule("AUROC of the disagreement", 0.95, 0.8, 0.8, "1 is perfect, 0.5 chance"),
+    "beyond": Rule(
+        "more than the best trivial score", 1e-9, 0.0, 0.0, "what tilt or distance from the data tell as well needs no ensemble"
+    ),
     "outside": Rule(
         "rows in which the model errs more than in 99 of 100 held-out rows",
         0.05,
@@ -137,8 +140,9 @@ QUESTIONS = {
     "walks": Question("Does it walk?", ("tracking", "fall_share")),
     "helped": Question("Did imagination help?", ("gain",)),
     "predicts": Question("Does the model predict?", ("skill",)),
-    "knows": Question("Does the model know where it errs?", ("rank",)),
-    "falls": Question("Does its disagreement foresee falls?", ("auroc",)),
+    "knows": Question("Does the model know what it does not know?", ("rank", "beyond")),
+    "falls": Question("Does its disagreement foresee falls?", ("auroc", "beyond")),
+    "tells": Question("Does its disagreement tell where its data end?", ("auroc", "beyond")),
     "dream": Question("Is the dream like reality?", ("gap",)),
     "scale": Question("Is its uncertainty of the right size, as it is?", _SCALE),
     "recalibrated": Question("Is it of the right size, once recalibrated?", _SCALE),

@@ -15,6 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
+from rwmu.report.wording import SCORES
+from rwmu.uncertainty.baselines import TRIVIAL
+
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#6B7280"
 INK, PALE, LINE, BAND = "#1F2937", "#C3C8D0", "#9CA3AF", "#E5E7EB"
 Place = Literal["outside lower center", "outside upper center", "outside upper right"]
@@ -75,6 +78,12 @@ def look(index: int) -> dict[str, Any]:
     """Return colour, marker and line of the line of this number: told apart without colours too."""
     line = ("-", "--", "-.", ":")[index % 4]
     return {"color": COLOURS[index % len(COLOURS)], "marker": "os^vDx"[index % 6], "linestyle": line}
+
+
+def look_of(score: str) -> dict[str, Any]:
+    """Return the look of a score of ``SCORES``: trivial ones are grey."""
+    place = list(SCORES).index(score)
+    return look(place) | ({"color": GREY, "alpha": 0.8} if score in TRIVIAL else {})
 
 
 def panels(

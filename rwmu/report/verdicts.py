@@ -11,14 +11,15 @@ from typing import Any
 
 from rwmu.measure.calibration.recalibrated import PREFERRED, RAW
 from rwmu.report import questions as at
-from rwmu.report.questions import Tone, Verdict, answer, unknown
-from rwmu.report.wording import fixed, listed, missing, number, number_of, percent, steps
+from rwmu.report.questions import Verdict, answer, unknown
+from rwmu.report.wording import SCORES, fixed, listed, missing, number, number_of, percent, steps
 from rwmu.uncertainty.functional.summary import share_interval
 
 JUDGED = (
     "sampled"  # forecasts whose scale is judged: named beforehand, for to choose by the test episodes is to choose by the result
 )
 JUDGED_STEPS = "5"  # before a fall
+NOT_BESIDE = ("disagreement", "error")  # the error made is not known beforehand
 NORMAL = 1.96
 LEVELS = ("coverage_683", "coverage_95", "informative")
 
@@ -46,7 +47,7 @@ def of_run(report: Mapping[str, Any], exploit: Mapping[str, Any] | None = None) 
     dynamics = report["dynamics"]
     found = [walks(report), helped(report), predicts(report), knows(dynamics.get("ranking") or {}, missing(report, "dynamics"))]
     if dynamics.get("falls"):
-        found.append(foresees(dynamics["falls"], dynamics["falls_judged"]))
+        found.append(foresees({"auroc": dynamics["falls"], **dynamics["foresight"]}, dynamics["falls_judged"]))
     found.append(dream(report, exploit))
     if exploit is not None:
         found += [left(exploit), exploited(exploit)]
@@ -96,36 +97,60 @@ def predicts(report: Mapping[str, Any]) -> Verdict:
 
 
 def knows(ranking: Mapping[str, Any], why: str = "") -> Verdict:
-    """Judge whether the members disagree where the model errs, at each horizon, beside the noise that they expect."""
+    """Judge whether the members disagree where the model errs, at each horizon, and tell it better than any trivial score."""
     if not ranking:
         return unknown("knows", why)
     noise = [f"{cells['aleatoric_rank']['value']:.2f} at {k}" for k, cells in ranking.items() if _known(cells["aleatoric_rank"])]
     note = f"The noise that the members expect, which one member has too, ranks with {', '.join(noise)}" if noise else ""
-    return answer("knows", {"rank": _ahead(ranking, "rank")}, note)
+    measured = {rule: _ahead(ranking, cell) for rule, cell in (("rank", "rank"), ("beyond", "beyond_trivial"))}
+    return answer("knows", measured, f"{_best(measured['beyond'])}{note}")
+
+
+def _best(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which trivial score was the best, and where."""
+    of: dict[str, list[str]] = {}
+    for label, cell in cells.items():
+        if "best" in cell:
+            of.setdefault(SCORES[cell["best"]].removesuffix(" (trivial)"), []).append(label)
+    named = [name if len(of) == 1 else f"{name} {listed(labels)}" for name, labels in of.items()]
+    return f"Best trivial score: {'; '.join(named)}. " if named else ""
 
 
 def _known(cell: Mapping[str, Any] | None) -> bool:
     return cell is not None and cell["value"] is not None
 
 
-def foresees(scores: Mapping[str, Any], falls: int, unit: str = "") -> Verdict:
-    """Judge whether the disagreement foresees falls; it is worth nothing unless it does better than the bare tilt.
+def foresees(tables: Mapping[str, Any], falls: int, unit: str = "") -> Verdict:
+    """Judge whether the disagreement foresees falls; it is worth nothing unless it does better than the best trivial score.
 
     Args:
-        scores: name -> steps -> cell. falls: that were judged.
+        tables: :func:`rwmu.measure.detection.foresight`. falls: that were judged.
     """
-    cells = {name: table[JUDGED_STEPS] for name, table in scores.items() if JUDGED_STEPS in table}
-    own = cells.get("disagreement")
-    if own is None or not _known(own):
-        return unknown("falls", "one member has no disagreement" if own is None else own["reason"])
-    if falls < at.FEWEST_FALLS:
+    if 0 < falls < at.FEWEST_FALLS:
         return unknown("falls", f"{number_of(falls, 'fall')} to judge by, and {at.FEWEST_FALLS} are needed")
-    others = [f"{name.replace('_', ' ')} {cell['value']:.2f}" for name, cell in cells.items() if cell is not own and _known(cell)]
-    tilt = cells.get("tilt")
-    better = tilt is None or not _known(tilt) or own["value"] > tilt["value"]
-    cap: Tone = "good" if better else "middling"
-    note = f"{number_of(falls, 'fall')}. Beside it: {', '.join(others)}" + ("" if better else ": no better than the tilt")
-    return answer("falls", {"auroc": {f"within {JUDGED_STEPS} steps": own}}, note, unit, cap)
+    cells = {name: table[JUDGED_STEPS] for name, table in tables["auroc"].items()}
+    others = [f"{SCORES[name]} {cell['value']:.3f}" for name, cell in cells.items() if name not in NOT_BESIDE and _known(cell)]
+    more = [f"{number_of(falls, 'fall')}. Beside it: {', '.join(others)}"]
+    alike = tables["given_tilt"].get("disagreement", {}).get(JUDGED_STEPS)
+    if _known(alike):
+        more.append(f"Among rows of like tilt it has {at.quoted(alike)}")
+    return _told("falls", tables, f"within {JUDGED_STEPS} steps", ". ".join(more), unit, JUDGED_STEPS)
+
+
+def tells(outside: Mapping[str, Any] | None, unit: str = "") -> Verdict:
+    """Judge whether the disagreement tells the rows in which the model errs more than on held-out data."""
+    if outside is None or not _known(outside["share"]):
+        return unknown("tells", "there are no held-out data to compare with" if outside is None else outside["share"]["reason"])
+    return _told("tells", outside, "at 1 step", f"They are {at.quoted(outside['share'], percent)} of the rows", unit)
+
+
+def _told(question: str, tables: Mapping[str, Any], label: str, note: str, unit: str, place: str | None = None) -> Verdict:
+    """Answer by the disagreement's AUROC, and by how much more that is than the best trivial one's."""
+    found = {rule: tables[name].get("disagreement") for rule, name in (("auroc", "auroc"), ("beyond", "beyond_trivial"))}
+    if any(not cell for cell in found.values()):
+        return unknown(question, "one member has no disagreement")
+    measured = {rule: {label: cell if place is None else cell[place]} for rule, cell in found.items()}
+    return answer(question, measured, _best(measured["beyond"]) + note, unit)
 
 
 def dream(report: Mapping[str, Any] | None, exploit: Mapping[str, Any] | None) -> Verdict:
@@ -162,9 +187,11 @@ def dream(report: Mapping[str, Any] | None, exploit: Mapping[str, Any] | None) -
 def of_exploit(exploit: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> list[Verdict]:
     """Answer the questions of an exploit diagnostic."""
     aligned, label = exploit["aligned"], "at 1 step, along the final policy's own way"
-    scores = {name: score["auroc"] for name, score in aligned["scores"].items() if name != "error"}
-    known = answer("knows", {"rank": {label: exploit["knows"]}}, unit="start")
-    return [left(exploit), known, foresees(scores, aligned["falls"]["starts"], "start"), dream(report, exploit), exploited(exploit)]
+    rules = {"rank": "rank", "beyond": "beyond_trivial"}
+    ranked = {rule: {label: exploit["ranking"][table]["disagreement"]} for rule, table in rules.items()}
+    known = answer("knows", ranked, _best(ranked["beyond"]), unit="start")
+    found = [left(exploit), known, tells(exploit["left"], "start"), foresees(aligned, aligned["falls"]["starts"], "start")]
+    return [*found, dream(report, exploit), exploited(exploit)]
 
 
 def left(exploit: Mapping[str, Any]) -> Verdict:
@@ -232,7 +259,8 @@ def of_calibration(measured: Mapping[str, Any]) -> list[Verdict]:
     exploded = {label: cell for label, cell in _ahead(measured["ranking"], "exploded").items() if _known(cell)}
     found = [knows(measured["ranking"]), scale(measured), recalibrated(measured)]
     found.append(answer("known_world", {"exploded": exploded}) if exploded else unknown("known_world", "no episode is long enough"))
-    found.append(foresees(measured["falls"], measured["falls_judged"]))
+    found.append(foresees({"auroc": measured["falls"], **measured["foresight"]}, measured["falls_judged"]))
+    found.append(tells(measured["outside"]))
     return [*found, *([noise(measured["noise"])] if "noise" in measured else [])]
 
 

@@ -7,6 +7,21 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+SCORES = {  # of rows, by the names that measurements have for them
+    "disagreement": "disagreement",
+    "noise_estimate": "noise expected",
+    "noise_largest": "largest noise expected",
+    "combined": "both together",
+    "termination_head": "termination head",
+    "error": "error made",
+    "tilt": "tilt (trivial)",
+    "nearest": "distance to the nearest training states (trivial)",
+    "mahalanobis": "Mahalanobis distance (trivial)",
+    "earliness": "step counter backwards (trivial)",
+    "action": "size of the action (trivial)",
+    "change": "last change (trivial)",
+}
+
 
 def number(results: Mapping[str, Any], *path: str) -> float | None:
     """Return the number at ``path``, or None where there is none."""

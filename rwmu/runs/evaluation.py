@@ -41,8 +41,8 @@ def measure_model(experiment: Experiment, folder: RunFolder) -> None:
     world_model = experiment.method.world_model(data, folder)
     _, estimate = fitted_estimate(experiment.penalty, folder.checkpoints)
     arguments = (evaluation.horizons, evaluation.num_windows, experiment.task.robot.joint_names, estimate)
-    held_out = Selection(data.episodes, data.splits["test"])
-    folder.write_measured("dynamics", measure_dynamics(world_model, held_out, *arguments))
+    held_out, trained_on = (Selection(data.episodes, data.splits[name]) for name in ("test", "train"))
+    folder.write_measured("dynamics", measure_dynamics(world_model, held_out, *arguments, trained_on))
 
 
 def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: RunFolder) -> None:

@@ -87,6 +87,12 @@ def aleatoric_largest(prediction: Prediction) -> Tensor:
     return _sigma(prediction).sum(dim=-1).amax(dim=0)
 
 
+def combined(prediction: Prediction) -> Tensor:
+    """Return disagreement and expected noise together: the std of the members' Gaussians as one mixture, summed over dimensions."""
+    between = prediction.mean.var(dim=0, unbiased=False)
+    return (between + _sigma(prediction).square().mean(dim=0)).sqrt().sum(dim=-1)
+
+
 EPISTEMIC: dict[str, Estimate] = {
     "std": epistemic,
     "variance": epistemic_variance,

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rwmu.measure.calibration.measure import measure_calibration
+from rwmu.measure.calibration.ranking import BEYOND, RANKS
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
@@ -14,12 +15,15 @@ def test_the_run_and_the_calibration_page_measure_the_same() -> None:
     """Ranking, heads and falls of the run's page are those of an analysis of calibration, to the last digit."""
     test = Selection(random_episodes([120, 130, 140, 90, 100, 110], terminated=(0, 2, 3, 4, 5)), torch.arange(6))
     model = known_world_model(3)
-    part = measure_dynamics(model, test, horizons=(1, 8))["dynamics"]
-    whole = measure_calibration(model, test, None, CalibrationSettings(horizons=(1, 8), methods=()))
+    trained_on = Selection(random_episodes([50, 60], seed=3), torch.arange(2))
+    part = measure_dynamics(model, test, horizons=(1, 8), trained_on=trained_on)["dynamics"]
+    whole = measure_calibration(model, test, None, CalibrationSettings(horizons=(1, 8), methods=()), trained_on)
     for k in ("1", "8"):
-        assert part["ranking"][k] == {name: whole["ranking"][k][name] for name in ("rank", "aleatoric_rank")}
-    assert part["heads"] == whole["heads"]
-    assert part["falls"] == whole["falls"]
+        assert set(part["ranking"][k]) == {*RANKS.values(), *BEYOND.values()}
+        assert part["ranking"][k] == {name: whole["ranking"][k][name] for name in part["ranking"][k]}
+        assert part["ranking"][k]["nearest_rank"]["value"] is not None
+    for same in ("heads", "falls", "foresight"):
+        assert part[same] == whole[same]
     assert part["falls_judged"] == whole["falls_judged"] == 5
 
 

@@ -8,11 +8,11 @@ import torch
 
 from rwmu.measure.calibration.diversity import diversity_cells
 from rwmu.measure.calibration.settings import CalibrationSettings
-from rwmu.measure.one_step import WITHIN, OneStep, fall_cells, fall_rows, falls_judged, foresight, head_cells, predict_one_step
-from rwmu.measure.windows import Selection
+from rwmu.measure.one_step import OneStep, fall_cells, fall_rows, falls_judged, head_cells, predict_one_step
+from rwmu.measure.windows import Selection, known_states
 from rwmu.records import Prediction
+from rwmu.uncertainty.baselines import TRIVIAL
 from rwmu.uncertainty.estimates import epistemic
-from rwmu.uncertainty.functional.falls import fall_foresight
 from rwmu.uncertainty.metrics import EffectiveMembers, HeadCalibrationError, HeadRate, MemberErrorCorrelation, OutputCosine
 from tests.fakes import known_world_model, random_episodes
 
@@ -36,8 +36,9 @@ def one_step(members=3, number=200, episodes=10, falls=(0, 4), seed=0):
         termination=(fallen & (countdown == 1)).float()[:, None],
         episode=episode,
         row=torch.arange(number),
-        tilt=before[:, 0],
+        trivial={"tilt": before[:, 0]},
         steps=torch.where(fallen, countdown, -1),
+        step_dt=0.02,
     )
 
 
@@ -50,7 +51,6 @@ def test_every_row_after_a_history_is_predicted_once_and_knows_its_fall():
     assert rows.termination[:, 0].tolist() == [0.0] * 42 + [1.0]
     assert falls_judged(rows) == 1
     assert rows.row.tolist() == [*range(4, 30), *range(37, 54)]
-    assert torch.equal(rows.tilt, episodes.state[rows.row - 1, 8]), "z of the gravity direction, where it stands in the state"
     normal = known_world_model(2).normalizer.normalize(episodes.state)
     torch.testing.assert_close(rows.truth[:26], normal[4:30])
     torch.testing.assert_close(rows.before[26:], normal[33 + 3 : 33 + 20])
@@ -91,22 +91,30 @@ def test_a_head_without_positive_rows_has_no_recall():
     assert cells["calibration_error"]["value"] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("within", WITHIN)
-def test_foresight_of_falls_is_the_area_under_the_curve(within):
-    rows = one_step(falls=(0, 2, 4, 5))
-    score = torch.randn(200, generator=torch.Generator().manual_seed(3)).mul(2).round() + (rows.steps > 0)  # with ties
-    cell = foresight(score, rows.steps, rows.episode, SETTINGS)[str(within)]
-    if within == 25:  # every row of a fallen episode of 20 rows counts
-        assert cell["trajectories"] == 10
-    assert cell["value"] == pytest.approx(float(fall_foresight(score, rows.steps, within)), abs=1e-6)
-    assert cell["low"] < cell["value"] < cell["high"]
+def test_trivial_scores_are_of_the_row_from_which_is_forecast_and_of_the_action_taken_there():
+    episodes, model = random_episodes([30, 3, 21], terminated=(2,)), known_world_model(2)
+    selection = Selection(episodes, torch.tensor([0, 1, 2]))
+    rows = predict_one_step(model, selection, known=known_states(model, selection))
+    assert tuple(rows.trivial) == TRIVIAL
+    assert list(rows.scores(epistemic))[-6:] == list(TRIVIAL)
+    assert torch.equal(rows.trivial["tilt"], episodes.state[rows.row - 1, 8]), "z of gravity, where it stands in the state"
+    assert rows.trivial["earliness"].tolist() == [*range(-3, -29, -1), *range(-3, -20, -1)]
+    torch.testing.assert_close(rows.trivial["action"], episodes.action[rows.row].square().mean(1).sqrt())
+    normal = model.normalizer.normalize(episodes.state)
+    torch.testing.assert_close(rows.trivial["change"], (normal[rows.row - 1] - normal[rows.row - 2]).square().mean(1).sqrt())
+    # All rows are known states themselves: the nearest of ten is at no distance.
+    every = torch.cdist(normal[rows.row - 1].double(), normal.double()).sort(dim=1).values[:, :10].mean(1)
+    torch.testing.assert_close(rows.trivial["nearest"].double(), every, rtol=1e-4, atol=1e-3)
+    assert "nearest" not in predict_one_step(model, selection).trivial
 
 
 def test_no_fall_and_one_member_are_said_plainly():
-    cells = fall_cells(one_step(falls=()), epistemic, SETTINGS)
+    cells = fall_cells(one_step(falls=()), epistemic, SETTINGS)["falls"]
     assert {(cell["value"], cell["trajectories"]) for cell in cells["disagreement"].values()} == {(None, 10)}
-    cells = fall_cells(one_step(members=1), epistemic, SETTINGS)
-    assert all("one member" in cell["text"] for cell in cells["disagreement"].values())
+    found = fall_cells(one_step(members=1), epistemic, SETTINGS)
+    for table in (found["falls"], *found["foresight"].values()):
+        assert all("one member" in cell["text"] for cell in table["disagreement"].values())
+    cells = found["falls"]
     assert cells["termination_head"]["5"]["value"] is not None
     assert cells["noise_estimate"]["5"]["value"] == pytest.approx(0.5), "the same noise everywhere"
     assert {cell["value"] for cell in diversity_cells(one_step(members=1), SETTINGS).values()} == {None}
@@ -116,7 +124,7 @@ def test_noise_that_grows_before_falls_foresees_them_of_one_member_too():
     rows = one_step(members=1)
     near = ((rows.steps >= 1) & (rows.steps <= 5)).float()
     rows = replace(rows, prediction=replace(rows.prediction, log_std=rows.prediction.log_std + near[None, :, None]))
-    assert fall_cells(rows, epistemic, SETTINGS)["noise_estimate"]["5"]["value"] == pytest.approx(1.0)
+    assert fall_cells(rows, epistemic, SETTINGS)["falls"]["noise_estimate"]["5"]["value"] == pytest.approx(1.0)
 
 
 def test_rows_to_pair_two_models_hold_every_row_before_a_fall():

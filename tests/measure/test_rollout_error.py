@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import DataError
-from rwmu.measure.rollout_error import example_rollout, open_loop, rollout_error, separate_starts, standard_error
+from rwmu.measure.rollout_error import example_rollout, rollout_error, separate_starts, standard_error
 from tests.fakes import KnownDynamics, anymal_d, known_world_model, random_episodes
 
 DRIFT, SIZE = 0.01, 45
@@ -42,12 +42,6 @@ def test_every_member_on_its_own_way_counts() -> None:
     result = rollout_error(known_world_model(2, drift=DRIFT), resting([60]), torch.arange(1), horizons=(5,), feedback="mean")
     # Members are off by 0.05 and 0.10.
     assert result["normalized_error"]["5"] == pytest.approx(math.sqrt((0.05**2 + 0.10**2) / 2), rel=1e-4)
-
-
-def test_disagreement_is_the_scalar_of_the_penalty() -> None:
-    forecast = open_loop(known_world_model(3, drift=DRIFT), resting([60]), torch.tensor([0, 5]), 6, feedback="member")
-    # Means 1, 2, 3 drifts apart have a standard deviation of one drift, in each of 45 columns.
-    assert torch.allclose(forecast.epistemic, torch.full((6, 2), DRIFT * SIZE), rtol=1e-4)
 
 
 class AddsActions(KnownDynamics):

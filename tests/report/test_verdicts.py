@@ -77,10 +77,12 @@ def run(tracking: float = 0.9, falls: float = 0.02, imagined: float = 22.0, real
     gains = {"clone": {"name": "clone", "return": 20.0, "gain": cell(2.4, 0.5, 64)}}
     gains["best"] = {"name": "expert", "return": 22.3, "gain": cell(0.1, 0.4, 64)}
     dream = {"return": imagined, "standard_error": {"return": 0.3}, "num_episodes": 64, "gap": {"return": imagined - real}}
+    ranked = {"rank": cell(0.9), "aleatoric_rank": cell(0.92), "beyond_trivial": cell(0.1) | {"best": "change"}}
     dynamics = {
         "skill": {"1": cell(0.1), "100": cell(0.6)},
-        "ranking": {k: {"rank": cell(0.9), "aleatoric_rank": cell(0.92)} for k in ("1", "100")},
+        "ranking": dict.fromkeys(("1", "100"), ranked),
         "falls": {"disagreement": {"5": cell(0.97)}, "tilt": {"5": cell(0.99)}},
+        "foresight": {"beyond_trivial": {"disagreement": {"5": cell(-0.02) | {"best": "tilt"}}}, "given_tilt": {}},
         "falls_judged": 24,
     }
     deployment = {"deterministic": ours, "standing_still": {"track_lin_vel_xy": 0.19}, "gain": gains}
@@ -93,7 +95,7 @@ def by_question(found: list[verdicts.Verdict]) -> dict[str, str]:
 
 def test_a_good_run_is_good_where_its_intervals_say_so() -> None:
     tones = by_question(verdicts.of_run(run()))
-    wanted = {"walks": "good", "helped": "middling", "predicts": "good", "knows": "good", "falls": "middling", "dream": "good"}
+    wanted = {"walks": "good", "helped": "middling", "predicts": "good", "knows": "good", "falls": "bad", "dream": "good"}
     assert tones == {QUESTIONS[name].text: tone for name, tone in wanted.items()}, "no better than the tilt, nor than the expert"
 
 
@@ -134,15 +136,31 @@ def test_what_was_not_measured_is_unknown_and_comes_last() -> None:
     ("area", "falls", "tilt", "tone"),
     [
         (0.97, 30, 0.9, "good"),
-        (0.97, 30, 0.98, "middling"),
+        (0.97, 30, 0.965, "middling"),  # better, but not by its interval
+        (0.97, 30, 0.98, "bad"),
         (0.85, 30, 0.8, "middling"),
         (0.7, 30, 0.6, "bad"),
         (0.97, 4, 0.9, "unknown"),
     ],
 )
-def test_foresight_must_beat_the_tilt_and_rest_on_falls(area: float, falls: int, tilt: float, tone: str) -> None:
+def test_foresight_must_beat_the_best_trivial_score_and_rest_on_falls(area: float, falls: int, tilt: float, tone: str) -> None:
     results = made_up.results() | {"aligned": made_up.aligned(falls, area, tilt=tilt)}
     assert by_question(verdicts.of_exploit(results))[QUESTIONS["falls"].text] == tone
+
+
+@pytest.mark.parametrize(
+    ("beyond", "spread", "tone"), [(0.02, 0.01, "good"), (0.02, 0.03, "middling"), (-0.001, 0.01, "bad"), (0.02, None, "unknown")]
+)
+def test_what_a_trivial_score_tells_as_well_is_not_known(beyond: float, spread: float | None, tone: str) -> None:
+    """A rank correlation of 0.9 is worth nothing where the last change of the state has as much."""
+    more = cell(beyond, spread) | {"best": "change"}
+    ranking = {"8": {"rank": cell(0.9), "aleatoric_rank": cell(0.92), "beyond_trivial": more}}
+    found = verdicts.knows(ranking)
+    assert found.tone == tone
+    assert "last change" in found.answer
+    areas = {"share": cell(0.02), "auroc": {"disagreement": cell(0.97)}, "beyond_trivial": {"disagreement": more}}
+    assert verdicts.tells(areas).tone == tone
+    assert verdicts.tells(areas | {"share": cell(None)}).tone == verdicts.tells(None).tone == "unknown"
 
 
 @pytest.mark.parametrize(("share", "tone"), [(0.02, "good"), (0.08, "middling"), (0.3, "bad")])

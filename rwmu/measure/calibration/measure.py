@@ -10,8 +10,11 @@ for are there. Everything is normalised.
   ``stretches`` and ``long_stretches`` (how many were used), ``not_finite`` (steps left out);
 - ``ranking[horizon]``: cells at that step alone, so that depth is constant: ``rank``, ``ause`` and ``ause_random``,
   ``aleatoric_rank`` and ``aleatoric_largest_rank`` (of the noise that the members expect, their mean and the largest: a single
-  model has these too), ``error`` (median of the dreams' root mean square error), ``exploded`` (share of dreams whose error is
-  beyond 10); and over the steps 1..horizon ``overall_rank``, ``within_step_rank``, ``partial_rank`` and ``step_counter_rank``;
+  model has these too), ``combined_rank`` (of both), ``termination_head_rank``, a rank for each trivial score
+  (:mod:`rwmu.uncertainty.baselines`), ``beyond_trivial`` and ``aleatoric_beyond_trivial`` (how much more the disagreement and the
+  noise have than the best of these, ``best``), ``error`` (median of the dreams' root mean square error), ``exploded`` (share of
+  dreams whose error is beyond 10); and over the steps 1..horizon ``overall_rank``, ``within_step_rank``, ``partial_rank`` and
+  ``step_counter_rank``;
 - ``scale[forecast][method][horizon]``: cells ``coverage_683``, ``coverage_95``, ``width_683``, ``width_95`` (whole width),
   ``informative`` (share of the 68.3 % intervals narrower than 2, the width of one who knows only the data's mean and spread),
   ``calibration_error``, ``miscalibration_area``, ``ence``, ``nll``, ``crps``; ``forecast`` is ``sampled`` (spread of sampled
@@ -22,8 +25,11 @@ for are there. Everything is normalised.
   ``recalibrated_by``); what was not measured is a sentence;
 - ``dimensions[horizon][raw | recalibrated]``: what an average over dimensions hides: ``near`` (how many are within ``NEAR`` of
   68.3 %), ``of`` (all of them), ``worst`` (name), ``coverage`` (of the worst) and ``method``; None where not measured;
-- ``diversity``, ``heads[contact | termination]``, ``falls[score][steps]`` (AUROC of a fall within so many steps): cells, one step
-  ahead; ``falls_judged``: of how many falls;
+- ``diversity``, ``heads[contact | termination]``: cells, one step ahead;
+- ``falls[score][steps]`` (AUROC of a fall within so many steps) and ``foresight``, the other tables of
+  :func:`rwmu.measure.detection.foresight`: cells, one step ahead; ``falls_judged``: of how many falls;
+- ``outside``: ``threshold``, the error that 99 of 100 calibration rows stay within (None without these), ``share`` of the test rows
+  beyond it, and by score ``auroc`` for telling these from the others, and ``beyond_trivial``;
 - ``points[horizon]`` (of every stretch) and ``fall_rows`` (of all rows near a fall and some others): scores with their ``episode``.
   Two models measured on the same selection and settings have the same rows, so they can be paired;
 - ``recalibrations[forecast]``: a list by reach (short and long stretches), each with ``steps`` (of the forecast, in the order of a
@@ -47,10 +53,12 @@ from rwmu.measure.calibration.diversity import diversity_cells
 from rwmu.measure.calibration.recalibrated import NOMINAL, PREFERRED, RAW, Fitted, Gaussians
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import FORECASTS, Stretches, follow_stretches, longest_forecast
-from rwmu.measure.cells import nothing
+from rwmu.measure.cells import missing, nothing
+from rwmu.measure.detection import OUTSIDE_QUANTILE, outside
 from rwmu.measure.one_step import OneStep, fall_cells, fall_rows, falls_judged, heads, predict_one_step
-from rwmu.measure.windows import Selection
+from rwmu.measure.windows import Selection, known_states
 from rwmu.robots.layout import StateLayout
+from rwmu.uncertainty.baselines import KnownStates
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
 from rwmu.uncertainty.functional.ranking import correlation
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
@@ -62,7 +70,11 @@ _ROWS = 1000  # of the one-step pass that the members' Gaussians are judged on
 
 
 def measure_calibration(
-    world_model: WorldModel, test: Selection, calibration: Selection | None, settings: CalibrationSettings | None = None
+    world_model: WorldModel,
+    test: Selection,
+    calibration: Selection | None,
+    settings: CalibrationSettings | None = None,
+    trained_on: Selection | None = None,
 ) -> dict[str, Any]:
     """Measure the uncertainty of a world model on test episodes, before and after recalibration on calibration episodes.
 
@@ -70,6 +82,7 @@ def measure_calibration(
 
     Args:
         calibration: None, or without ids, where there is no calibration split: cells after recalibration then say so.
+        trained_on: the model's training episodes, to be far from; None where they are not at hand.
 
     Returns:
         What the head of this file lists, ready for JSON.
@@ -84,9 +97,11 @@ def measure_calibration(
             check_selection(world_model, selection, what)
     layout = StateLayout.from_description(world_model.layout)
     groups = groups_of(layout, settings.recalibrated_by)
-    reaches = _reaches(world_model, test, calibration, groups, settings)
-    one_step = predict_one_step(world_model, test, settings.one_step_windows)
-    members = None if calibration is None else _members(predict_one_step(world_model, calibration, settings.one_step_windows))
+    known = known_states(world_model, trained_on)
+    reaches = _reaches(world_model, test, calibration, groups, settings, known)
+    one_step = predict_one_step(world_model, test, settings.one_step_windows, known)
+    fitted_on = None if calibration is None else predict_one_step(world_model, calibration, settings.one_step_windows)
+    members = None if fitted_on is None else _members(fitted_on)
     result: dict[str, Any] = {
         "num_members": world_model.num_members,
         "history": world_model.history,
@@ -111,7 +126,8 @@ def measure_calibration(
         "dimensions": {str(k): near_dimensions(by_dimension, str(k)) for k in settings.horizons},
         "diversity": diversity_cells(one_step, settings),
         "heads": heads(one_step, settings),
-        "falls": fall_cells(one_step, settings.estimate, settings),
+        **fall_cells(one_step, settings.estimate, settings),
+        "outside": _outside(one_step, fitted_on, settings),
         "falls_judged": falls_judged(one_step),
         "fall_rows": fall_rows(one_step, settings.estimate),
     }
@@ -161,12 +177,17 @@ class _Reach:
 
 
 def _reaches(
-    world_model: WorldModel, test: Selection, calibration: Selection | None, groups: Groups, settings: CalibrationSettings
+    world_model: WorldModel,
+    test: Selection,
+    calibration: Selection | None,
+    groups: Groups,
+    settings: CalibrationSettings,
+    known: KnownStates | None,
 ) -> list[_Reach]:
     """Forecast and fit; the one constant is that of the short stretches, for the long ones too."""
     followed = []
     for horizons, number in settings.reaches():
-        tested = follow_stretches(world_model, test, horizons, number, settings)
+        tested = follow_stretches(world_model, test, horizons, number, settings, known=known)
         other = None if calibration is None else follow_stretches(world_model, calibration, horizons, number, settings)
         followed.append((horizons, tested, other))
     why = NO_SPLIT if all(other is None for _, _, other in followed) else "no calibration episode is long enough"
@@ -244,6 +265,14 @@ def _recalibrations(reaches: Sequence[_Reach], forecast: str, settings: Calibrat
         for reach in reaches
         if reach.calibration is not None
     ]
+
+
+def _outside(rows: OneStep, reference: OneStep | None, settings: CalibrationSettings) -> dict[str, Any]:
+    if reference is None:
+        return {"threshold": None, "share": missing(NO_SPLIT, settings), "auroc": {}, "beyond_trivial": {}}
+    threshold = float(torch.quantile(reference.error().double(), OUTSIDE_QUANTILE))
+    cells = outside(rows.scores(settings.estimate), rows.error(), threshold, rows.episode, settings)
+    return {"threshold": threshold} | dict(zip(("share", "auroc", "beyond_trivial"), cells, strict=True))
 
 
 def _members(rows: OneStep) -> Gaussians:

@@ -1,8 +1,8 @@
-"""Does the disagreement rank the errors? At one step alone, over all steps, and beside what a mere step counter would do."""
+"""Does the disagreement rank the errors? At one step alone, over all steps, and beside what trivial scores would do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,43 +11,76 @@ from torch import Tensor
 
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import Stretches
-from rwmu.measure.cells import Cell, from_weights, median, missing, nothing, of_rows, share, shortened
+from rwmu.measure.cells import (
+    Cell,
+    Resampling,
+    Statistic,
+    beside_trivial,
+    from_weights,
+    median,
+    missing,
+    nothing,
+    of_rows,
+    of_weights,
+    share,
+    shortened,
+)
+from rwmu.uncertainty.baselines import TRIVIAL
 from rwmu.uncertainty.functional import ranking, sparsification
 from rwmu.uncertainty.functional.ranking import weighted_correlation, weighted_partial, weighted_within_step
 from rwmu.uncertainty.measure import Measure
 from rwmu.uncertainty.metrics.ranking import ONE_MEMBER, REMOVED
 
 EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
-OF_NOISE = {"aleatoric_rank": "mean", "aleatoric_largest_rank": "largest"}  # cell -> estimate
+RANKS = {  # score -> the cell of its rank correlation with the error
+    "disagreement": "rank",
+    "noise_estimate": "aleatoric_rank",
+    "noise_largest": "aleatoric_largest_rank",
+    **{name: f"{name}_rank" for name in ("combined", "termination_head", *TRIVIAL)},
+}
+BEYOND = {"disagreement": "beyond_trivial", "noise_estimate": "aleatoric_beyond_trivial"}  # score -> the cell of what it has more
 OVER_STEPS = ("overall_rank", "within_step_rank", "partial_rank", "step_counter_rank")
-CELLS = ("rank", "ause", "ause_random", *OF_NOISE, "error", "exploded", *OVER_STEPS)
+CELLS = (*RANKS.values(), *BEYOND.values(), "ause", "ause_random", "error", "exploded", *OVER_STEPS)
 _STEPS = 16  # of 1..horizon, evenly spaced, that stand for all
 
 
 def ranking_at(stretches: Stretches, horizon: int, num_members: int, settings: CalibrationSettings) -> dict[str, Cell]:
     """Return every cell of ``CELLS``; one member has errors and noise, but no disagreement to compare them with."""
-    alone = errors_at(stretches, horizon, settings)
-    uncertainty, error, episode = rows_at(stretches, horizon)
-    for name, estimate in OF_NOISE.items():
-        noise = stretches.aleatoric[estimate][horizon - 1, stretches.valid[horizon - 1]].double()
-        alone[name] = rank_of(noise, error, episode, settings)
+    alone = errors_at(stretches, horizon, settings) | ranks_at(stretches, horizon, num_members, settings)
     if num_members == 1:
         return nothing(CELLS, ONE_MEMBER, settings) | alone
+    uncertainty, error, episode = rows_at(stretches, horizon)
     valid = torch.ones_like(error, dtype=torch.bool)
 
     def area(order: sparsification.Order) -> Cell:
         return of_rows(lambda rows: sparsification.ause(uncertainty[rows], error[rows], valid[rows], order), episode, settings)
 
-    cells = {"rank": rank_of(uncertainty, error, episode, settings), "ause": area("uncertainty"), "ause_random": area("random")}
-    return cells | alone | _over_steps(stretches, horizon, settings)
+    return {"ause": area("uncertainty"), "ause_random": area("random")} | alone | _over_steps(stretches, horizon, settings)
 
 
-def shortly(stretches: Stretches, horizon: int, num_members: int, settings: CalibrationSettings) -> dict[str, Cell]:
-    """Return the ``rank`` of the disagreement and that of the noise that the members expect, ``aleatoric_rank``, alone."""
+def ranks_at(stretches: Stretches, horizon: int, num_members: int, settings: CalibrationSettings) -> dict[str, Cell]:
+    """Return the cells of ``RANKS``, and those of ``BEYOND``: how much more that is than of the best trivial score."""
     uncertainty, error, episode = rows_at(stretches, horizon)
-    noise = stretches.aleatoric[OF_NOISE["aleatoric_rank"]][horizon - 1, stretches.valid[horizon - 1]].double()
-    rank = missing(ONE_MEMBER, settings) if num_members == 1 else rank_of(uncertainty, error, episode, settings)
-    return {"rank": rank, "aleatoric_rank": rank_of(noise, error, episode, settings)}
+    place, rows = stretches.steps.index(horizon), stretches.valid[horizon - 1]
+    scores = {"disagreement": uncertainty} | {name: score[place, rows] for name, score in stretches.beside.items()}
+    if num_members == 1:
+        scores = {name: score for name, score in scores.items() if name not in ("disagreement", "combined")}
+    ranks, beyond = rank_all(scores, error, episode, settings)
+    named = {cell: ranks.get(name) for name, cell in RANKS.items()} | {cell: beyond.get(name) for name, cell in BEYOND.items()}
+    why = ONE_MEMBER if num_members == 1 else "no rows"
+    return {cell: found or missing(why, settings, len(torch.unique(episode))) for cell, found in named.items()}
+
+
+def rank_all(
+    scores: Mapping[str, Tensor], error: Tensor, episode: Tensor, how: Resampling
+) -> tuple[dict[str, Cell], dict[str, Cell]]:
+    """Return each score's rank correlation with the error ``[B]``, and how much more that is than the best trivial one's."""
+
+    def statistic(score: Tensor) -> Statistic:
+        return of_weights(ranking.correlation(score, error), partial(weighted_correlation, score, error), episode)
+
+    columns = {name: statistic(score.double()) for name, score in scores.items()} if len(error) else {}
+    return beside_trivial(columns, len(torch.unique(episode)), how)
 
 
 def rows_at(stretches: Stretches, horizon: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,9 +134,14 @@ def points_at(stretches: Stretches, horizon: int) -> dict[str, list[float] | lis
 
 
 def sparsification_at(stretches: Stretches, horizon: int) -> dict[str, Any]:
-    """Return the part of the error that is left over the part of the rows removed, to be drawn."""
+    """Return the part of the error that is left over the part of the rows removed, to be drawn: also by the best trivial score."""
     uncertainty, error, _ = rows_at(stretches, horizon)
-    valid = torch.ones_like(error, dtype=torch.bool)
-    orders: tuple[sparsification.Order, ...] = ("uncertainty", "oracle")
-    curves = {order: sparsification.sparsification_curve(uncertainty, error, valid, REMOVED, order).plain() for order in orders}
-    return {"removed": list(REMOVED)} | curves
+    valid, place = torch.ones_like(error, dtype=torch.bool), stretches.steps.index(horizon)
+    trivial = {name: stretches.beside[name][place, stretches.valid[horizon - 1]] for name in TRIVIAL if name in stretches.beside}
+    best = max(trivial, key=lambda name: float(ranking.correlation(trivial[name], error).filled(-1.0)))
+
+    def curve(score: Tensor, order: sparsification.Order) -> Any:
+        return sparsification.sparsification_curve(score, error, valid, REMOVED, order).plain()
+
+    curves = {"uncertainty": curve(uncertainty, "uncertainty"), "oracle": curve(uncertainty, "oracle")}
+    return {"removed": list(REMOVED), **curves, "trivial": curve(trivial[best], "uncertainty"), "best": best}

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.imagination.rehearsal import covering_starts, rehearse
+from rwmu.imagination.rehearsal import Rehearsal, covering_starts, rehearse
 from rwmu.imagination.trajectories import trajectory_spread
 from rwmu.measure.calibration.recalibrated import Gaussians
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.windows import Selection, true_window
-from rwmu.uncertainty.estimates import ALEATORIC, member_std
+from rwmu.records import Window
+from rwmu.robots.layout import StateLayout
+from rwmu.uncertainty.baselines import KnownStates, trivial_scores
+from rwmu.uncertainty.estimates import Estimate, aleatoric, aleatoric_largest, combined, member_std
 from rwmu.uncertainty.spread import Spread
 
 _PER_OCTAVE = 2  # kept steps between a step and twice it, for curves over the horizon
@@ -29,13 +32,14 @@ class Stretches:
     Attributes:
         steps: the G kept steps, 1 for the first after the history.
         disagreement: ``[K, B]``, of ``settings.estimate``, along a dream that follows one member.
-        aleatoric: name of an aleatoric estimate -> ``[K, B]``, the noise that the members expect along that dream.
         error: ``[K, B]``, root mean square over dimensions of the dream's error.
         valid: ``[K, B]`` bool, the steps that the episode lived to see and whose forecasts are finite.
         episode: ``[B]`` int64. data_hash: of the dataset.
         member_std, dream_error: ``[G, B, D]``, the members' standard deviation and the dream's absolute error.
         spreads: name of ``FORECASTS`` -> mean and std ``[G, B, D]``. truth: ``[G, B, D]``.
         not_finite: steps lived to see whose forecast was not finite.
+        beside: name of another score -> ``[G, B]``: what else the dream says of the kept steps, and trivial scores of the dreamt
+            states that they are forecast from.
     """
 
     steps: tuple[int, ...]
@@ -49,7 +53,7 @@ class Stretches:
     spreads: dict[str, Spread]
     truth: Tensor
     not_finite: int
-    aleatoric: dict[str, Tensor] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)
 
     def gaussians(self, forecast: str, steps: Sequence[int] | None = None) -> Gaussians:
         """Return the forecasts of the kept steps, or of those of ``steps`` that are among them."""
@@ -86,11 +90,13 @@ def follow_stretches(
     number: int,
     settings: CalibrationSettings,
     spreads: bool = True,
+    known: KnownStates | None = None,
 ) -> Stretches | None:
     """Forecast along stretches that do not overlap, the ends of episodes included.
 
     Args:
         spreads: of whole trajectories too, which cost most of the time.
+        known: the states that the model was trained on, for the trivial scores that rest on these.
 
     Returns:
         None where no episode allows the first of ``horizons``; else the kept steps reach as far as the episodes do.
@@ -111,8 +117,9 @@ def follow_stretches(
         found["sampled"] = trajectory_spread(*arguments, samples=settings.samples, seed=settings.seed)
         found["propagated"] = trajectory_spread(*arguments, samples=1, feedback="mean")
     disagreement, error = dream.disagreement(settings.estimate), dream.error.square().mean(dim=-1).sqrt()
-    aleatoric = {name: dream.disagreement(estimate) for name, estimate in ALEATORIC.items()}
-    finite = all_finite(disagreement, error, *aleatoric.values(), *(part for s in found.values() for part in (s.mean, s.std)))
+    beside = _beside(world_model, dream, window, starts - episodes.offsets[dream.episode], kept, known)
+    moments = (part for spread in found.values() for part in (spread.mean, spread.std))
+    finite = all_finite(disagreement, error, dream.disagreement(combined), *moments)
     std = torch.stack([member_std(dream.rollout.at(int(k))) for k in kept])
     return Stretches(
         steps=steps,
@@ -126,5 +133,29 @@ def follow_stretches(
         spreads={name: Spread(spread.mean[kept], spread.std[kept], spread.paths) for name, spread in found.items()},
         truth=truth,
         not_finite=int((dream.valid & ~finite).sum()),
-        aleatoric={name: torch.where(finite, expected, 0.0) for name, expected in aleatoric.items()},
+        beside={name: torch.where(finite[kept], score, 0.0) for name, score in beside.items()},
     )
+
+
+def _beside(
+    world_model: WorldModel, dream: Rehearsal, window: Window, age: Tensor, kept: Tensor, known: KnownStates | None
+) -> dict[str, Tensor]:
+    """Return the scores that stand beside the disagreement at the kept steps, ``[G, B]`` each.
+
+    Args:
+        window: ``[1, B, H + K, .]``, true rows, states normalised. age: ``[B]``, how old the first of them is.
+    """
+    history, predictions = world_model.history, [dream.rollout.at(int(k)) for k in kept]
+    states = torch.cat([window.state[0, :, :history].transpose(0, 1), dream.rollout.feedback[:, 0]])  # [H + K, B, D]
+    last = history - 1 + kept  # the row that a kept step is forecast from
+    state, previous = states[last], states[(last - 1).clamp(min=0)]
+    layout, actions = StateLayout.from_description(world_model.layout), window.action[0].transpose(0, 1)
+    gravity = layout.part(world_model.normalizer.denormalize(state), "projected_gravity")
+    estimates: dict[str, Estimate] = {
+        "noise_estimate": aleatoric,
+        "noise_largest": aleatoric_largest,
+        "combined": combined,
+        "termination_head": lambda prediction: prediction.termination.sigmoid().mean(dim=0)[:, 0],
+    }
+    found = {name: torch.stack([estimate(part) for part in predictions]) for name, estimate in estimates.items()}
+    return found | trivial_scores(gravity, state, previous, actions[last + 1], age + last[:, None], known)

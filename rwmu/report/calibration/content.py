@@ -11,11 +11,11 @@ from rwmu.report.questions import Verdict
 from rwmu.report.wording import number_of, significant
 
 CAPTIONS = {
-    "ranking_by_horizon": "The higher, the better the disagreement tells large errors from small ones; the grey line is what "
-    "merely counting steps would reach, and bars are 95 % intervals over whole episodes.",
+    "ranking_by_horizon": "The higher, the better a score tells large errors from small ones; what is grey needs no ensemble, and "
+    "bars are 95 % intervals over whole episodes.",
     "disagreement_against_error": "Each cell counts forecasts: a good ranking is a slope upwards, whatever its steepness.",
-    "sparsification": "Remove the most uncertain forecasts: the faster the error left falls, and the nearer to the dotted line, "
-    "the better.",
+    "sparsification": "Remove the most uncertain forecasts: the faster the error left falls, the nearer to the dotted line and the "
+    "further below the grey one, the better.",
     "coverage_by_horizon": "Points within the grey band have a usable scale, on average over dimensions; above it intervals are "
     "too wide, below it too narrow.",
     "reliability": "On the diagonal, intervals hold as many truths as they should; above it they are too wide, below it too "
@@ -31,8 +31,6 @@ RANKING = {
     "overall_rank": "over all steps",
     "partial_rank": "given the step",
     "step_counter_rank": "step counter",
-    "aleatoric_rank": "of the noise estimate (mean)",
-    "aleatoric_largest_rank": "of the noise estimate (largest)",
     "ause": "AUSE",
     "ause_random": "AUSE of chance",
     "error": "median error",
@@ -78,10 +76,6 @@ GROUPED = {
     "dimension": "for each dimension of the state by itself",
     "state": "for all dimensions of the state together",
 }
-FALLS = (
-    "How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance). The bare tilt of the "
-    "robot needs no model. What counts is the number of falls: {}."
-)
 ABOUT_HEADS = "Are the probabilities of contact and termination right, one step ahead, and what do they find?"
 DIVERSITY = (
     "One step ahead: cosine between the members' predicted changes (1: they say the same), correlation of their errors, "
@@ -100,15 +94,16 @@ def body(measured: Mapping[str, Any], images: Mapping[str, bytes], verdicts: Seq
 
     ranked = figures("ranking_by_horizon", "disagreement_against_error", "sparsification")
     noises = measured.get("noise") or {"": {"missing": "the analysis was told to leave it out."}}
-    falls = {name.replace("_", " "): table for name, table in measured["falls"].items()}
     diversity = measured["diversity"]
     sections = {
-        "Ranking": ranked + _table(measured["ranking"], RANKING),
+        "Ranking": ranked + cells.ranks(measured["ranking"]) + _table(measured["ranking"], RANKING),
         "Scale": figures("coverage_by_horizon", "reliability") + "".join(map(_scale, measured["scale"].items())),
         "Part by part of the state": figures("by_dimension"),
         "Under noise": figures("noise") + "".join(map(_noise, noises.values())),
-        "Falls": page.paragraph(FALLS.format(measured["falls_judged"]))
-        + _table(falls, {k: f"within {k}" for k in measured["falls"]["disagreement"]}, "score"),
+        "Falls": cells.foresight(
+            {"auroc": measured["falls"], **measured["foresight"]}, number_of(measured["falls_judged"], "fall")
+        ),
+        "Beyond the data": cells.outside(measured["outside"]),
         "Heads": page.paragraph(ABOUT_HEADS) + _table(measured["heads"], HEADS, "head"),
         "Diversity": page.paragraph(DIVERSITY) + _table({"1": diversity}, {name: name.replace("_", " ") for name in diversity}),
         "How to read this": "".join(map(page.paragraph, _method(measured))),

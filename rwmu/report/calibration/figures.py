@@ -9,9 +9,10 @@ from typing import Any
 import numpy
 from matplotlib.figure import Figure
 
+from rwmu.measure.calibration.ranking import RANKS
 from rwmu.report import style
 from rwmu.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
-from rwmu.report.wording import steps
+from rwmu.report.wording import SCORES, steps
 
 FORECASTS = {"sampled": "sampled trajectories", "propagated": "propagated means"}
 METHODS: dict[str, tuple[dict[str, Any], str]] = {
@@ -93,8 +94,9 @@ def disagreement_against_error(points: Mapping[str, Any], ranking: Mapping[str, 
         else:
             axis.plot(x, y, ".", color=BLUE, alpha=0.5)
         style.log_marks(axis)
-        rank = ranking[k]["rank"]["value"]
-        style.draw_title(axis, steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}"))
+        rank, beyond = (ranking[k][name]["value"] for name in ("rank", "beyond_trivial"))
+        best = "" if rank is None or beyond is None else f"\nbest trivial {rank - beyond:.2f}"
+        style.draw_title(axis, steps(k) + ("" if rank is None else f"\nrank correlation {rank:.2f}") + best)
     axes[0].set_ylabel("error made (standard deviations)")
     figure.supxlabel("disagreement of the members", fontsize=10)
     return figure
@@ -112,11 +114,12 @@ def sparsification(measured: Mapping[str, Any]) -> Figure | None:
         axis.axhline(100.0, color=GREY, linestyle="--", linewidth=1.2, label="at random")
         axis.plot(removed, [100.0 * part for part in table["uncertainty"]], color=BLUE, linewidth=2.0, label="most uncertain first")
         axis.plot(removed, [100.0 * part for part in table["oracle"]], ":", color=INK, linewidth=1.6, label="largest error first")
+        axis.plot(removed, [100.0 * part for part in table["trivial"]], "-.", color=GREY, label="by the best trivial score")
         axis.set_ylim(0.0, 108.0)
         style.draw_title(axis, steps(k))
     axes[0].set_ylabel("error left (%)")
     figure.supxlabel("forecasts removed (%)", fontsize=10)
-    style.shared_legend(figure, axes[0], "outside upper center", 3)
+    style.shared_legend(figure, axes[0], "outside upper center", 4)
     return figure
 
 
@@ -160,29 +163,30 @@ def recalibrated_by(table: Mapping[str, Any]) -> str:
 
 
 def ranking_by_horizon(measured: Mapping[str, Any]) -> Figure | None:
-    """Draw the rank correlations over the horizon, and beside them what a mere step counter reaches."""
+    """Draw the rank correlations over the horizon: every score at that step alone, and the disagreement over all steps so far."""
     cells = measured["ranking"]
     horizons = [k for k in map(str, measured["horizons"]) if cells[k]["rank"]["value"] is not None]
     if not horizons:
         return None
-    figure, (axis,) = style.new_figure(7.4, 3.8)
-    lines = {
-        "rank": "at that step alone",
-        "aleatoric_rank": "of the noise expected, at that step",
-        "within_step_rank": "within a step, mean over steps so far",
-        "overall_rank": "over all steps so far",
+    figure, axes = style.new_figure(10.0, 5.4, 1, 2, sharey=True)
+    over_steps = {
+        "within_step_rank": "within a step, mean over steps",
+        "overall_rank": "over all steps",
         "partial_rank": "the same, given the step",
         "step_counter_rank": "the step counter's own",
     }
-    for index, (name, label) in enumerate(lines.items()):
-        x = numpy.array([int(k) for k in horizons]) * 1.03 ** (index - 2)
-        looks = style.look(index) if name != "step_counter_rank" else {"color": GREY, "marker": "x"}
-        style.draw_cells(axis, x, [cells[k][name] for k in horizons], label=label, **looks)
-    axis.set_ylim(min(0.0, axis.get_ylim()[0]), 1.03)
-    style.log_steps(axis, horizons)
-    axis.set_ylabel("rank correlation with the error")
-    style.draw_title(axis, "Does the disagreement rank the errors?")
-    style.draw_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    alone = [(RANKS[score], words, style.look_of(score)) for score, words in SCORES.items() if score in RANKS]
+    so_far = [(name, words, style.look(place)) for place, (name, words) in enumerate(over_steps.items())]
+    titles = ("At that step alone, every score", "Over the steps so far, the disagreement")
+    for axis, lines, title in zip(axes, (alone, so_far), titles, strict=True):
+        for index, (name, label, looks) in enumerate(lines):
+            x = numpy.array([int(k) for k in horizons]) * 1.02 ** (index - len(lines) / 2)
+            style.draw_cells(axis, x, [cells[k][name] for k in horizons], label=label, **looks)
+        style.log_steps(axis, horizons)
+        style.draw_title(axis, title)
+        style.draw_legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+    axes[0].set_ylim(min(0.0, axes[0].get_ylim()[0]), 1.03)
+    axes[0].set_ylabel("rank correlation with the error")
     return figure
 
 

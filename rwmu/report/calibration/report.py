@@ -13,7 +13,7 @@ from rwmu.report.calibration import content, figures
 from rwmu.report.questions import Verdict
 
 RESULT = "calibration.json"
-TABLES = ("ranking", "scale", "diversity", "heads", "falls", "noise")
+TABLES = ("ranking", "scale", "diversity", "heads", "falls", "foresight", "outside", "noise")
 
 
 def write(measured: Mapping[str, Any], folder: Path) -> list[Verdict]:

@@ -47,9 +47,7 @@ CAPTIONS = {
     "rounds": "Each round collects with the policy, fits the model to what happened, and improves the policy in its dreams.",
 }
 FEW_EPISODES = 20
-FALLS = {"5": "within 5 steps", "25": "within 25 steps"}
 HEADS = {"calibration_error": "calibration error", "recall": "recall", "precision": "precision", "base_rate": "base rate"}
-RANKS = {"rank": "disagreement", "aleatoric_rank": "noise that the members expect"}
 
 
 def body(
@@ -170,14 +168,10 @@ def _knowledge(dynamics: Mapping[str, Any], images: Mapping[str, bytes]) -> str:
         "Where the members disagree, the model should err more: the penalty keeps the policy away from there. Rank correlations "
         "with the error, at a fixed number of steps ahead, so that both merely growing with time does not count."
     )
-    tells = (
-        f"How surely a row shortly before a fall scores above any other row (AUROC: 1 always, 0.5 chance), one step ahead, from "
-        f"{number_of(dynamics['falls_judged'], 'fall')}; the bare tilt needs no model. Below it, what the heads find."
-    )
-    falls = {name.replace("_", " "): table for name, table in dynamics["falls"].items()}
-    ranked = cells.table(dynamics["ranking"], RANKS, "steps ahead") + _figures(images, "uncertainty_against_error")
-    heads = cells.table(dynamics["heads"], HEADS, "head")
-    return page.paragraph(intro) + ranked + page.paragraph(tells) + cells.table(falls, FALLS, "score") + heads
+    ranked = cells.ranks(dynamics["ranking"]) + _figures(images, "uncertainty_against_error")
+    tables = {"auroc": dynamics["falls"], **dynamics["foresight"]}
+    foreseen = cells.foresight(tables, number_of(dynamics["falls_judged"], "fall"))
+    return page.paragraph(intro) + ranked + foreseen + cells.table(dynamics["heads"], HEADS, "head")
 
 
 def _dataset(report: Mapping[str, Any]) -> str:

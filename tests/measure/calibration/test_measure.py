@@ -14,6 +14,7 @@ from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.calibration.stretches import follow_stretches, kept_steps
 from rwmu.measure.windows import Selection, true_window
 from rwmu.report import verdicts
+from rwmu.uncertainty.baselines import TRIVIAL
 from rwmu.uncertainty.estimates import uncertainty_estimate
 from rwmu.uncertainty.recalibration import recalibration_from_dict
 from tests.fakes import known_world_model, random_episodes
@@ -31,7 +32,8 @@ def selections(terminated=(1, 3, 7), episodes=None):
 def judged(*arguments):
     """Return what was measured, and question -> verdict."""
     found = measure_calibration(*arguments)
-    return found, dict(zip(("knows", "scale", "recalibrated", "known_world", "falls"), verdicts.of_calibration(found), strict=True))
+    names = ("knows", "scale", "recalibrated", "known_world", "falls", "tells")
+    return found, dict(zip(names, verdicts.of_calibration(found), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,10 @@ def test_everything_promised_is_there_and_is_plain(measured):
     assert measured["test"]["falls"] == 3
     assert measured["calibration"]["episodes"] == 20
     assert len(measured["by_dimension"]["columns"]) == len(measured["by_dimension"]["4"]["error"]) == 45
-    assert set(measured["falls"]) == {"disagreement", "noise_estimate", "termination_head", "tilt"}
+    by_model = {"disagreement", "noise_estimate", "combined", "termination_head"}
+    assert set(measured["falls"]) == set(measured["outside"]["auroc"]) == by_model | set(TRIVIAL)
+    assert set(measured["foresight"]["beyond_trivial"]) == set(measured["outside"]["beyond_trivial"]) == by_model
+    assert "not at hand" in measured["falls"]["nearest"]["5"]["reason"], "without the training episodes"
 
 
 def test_recalibration_by_dimension_is_fitted_to_each_and_said(measured):
@@ -143,11 +148,18 @@ def test_the_noise_that_members_expect_is_ranked_too_and_of_one_member_as_well()
     model = known_world_model(1)
     selection, _ = selections()
     stretches = follow_stretches(model, selection, (1, 4), 60, SETTINGS)
-    stretches = replace(stretches, aleatoric={"mean": stretches.error * 2.0, "largest": -stretches.error})
+    assert stretches is not None
+    error = stretches.error[torch.tensor(stretches.steps) - 1]
+    stretches = replace(
+        stretches, beside=stretches.beside | {"noise_estimate": error * 2.0, "noise_largest": -error, "change": error**2 + 1.0}
+    )
     cells = ranking.ranking_at(stretches, 4, 1, SETTINGS)
     assert cells["rank"]["value"] is None
     assert cells["aleatoric_rank"]["value"] == pytest.approx(1.0)
     assert cells["aleatoric_largest_rank"]["value"] == pytest.approx(-1.0)
+    assert cells["change_rank"]["value"] == pytest.approx(1.0)
+    assert cells["aleatoric_beyond_trivial"]["best"] == "change"
+    assert [cells["aleatoric_beyond_trivial"][end] for end in ("value", "low", "high")] == pytest.approx([0.0] * 3)
 
 
 def test_one_member_has_no_disagreement_not_zero():
