@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerStatus
@@ -17,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.dynamics.checkpoints import LAST, WholeCheckpoints, read_checkpoint
 from rwmu.dynamics.checkpoints import checkpoints as checkpoint_callbacks
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule, OptimizerSettings
@@ -143,13 +143,14 @@ def train(
         accelerator=settings.accelerator,
         devices=1,
         logger=loggers,
+        plugins=[WholeCheckpoints()],
         callbacks=[best, last_validation, stop, UncertaintyMonitor(), EveryStep(bar, guard)],
         log_every_n_steps=min(10, settings.validate_every),
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    last = checkpoints / "last.ckpt"
+    last = checkpoints / LAST
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
@@ -162,7 +163,6 @@ def train(
         guard.restore()
         signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it ignored after an interruption
     EveryLogger(loggers).close()
-    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(weights)
+    module.load_state_dict(read_checkpoint(Path(best.best_model_path))["state_dict"])
     model: nn.Module = module.model.cpu()
     return model

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.training import MONITORED, TrainerSettings, train
 from rwmu.dynamics.unroll import Feedback
+from rwmu.errors import CheckpointError
+from rwmu.files import write_torch
+from rwmu.loggers import CsvLogger
 from tests.fakes import anymal_d, random_episodes
 
 
@@ -38,7 +43,12 @@ class Scripted(DynamicsModule):
 
 
 def trained(
-    folder: Path, errors: dict[int, float], interrupted_at: int | None = None, patience: int = 9, feedback: Feedback = "mean"
+    folder: Path,
+    errors: dict[int, float],
+    interrupted_at: int | None = None,
+    patience: int = 9,
+    feedback: Feedback = "mean",
+    loggers: Sequence[Any] = (),
 ) -> Tensor:
     """Train for 20 steps, validated every 5, from where the folder leaves it; returns all weights."""
     torch.manual_seed(0)
@@ -50,7 +60,7 @@ def trained(
     module = Scripted(model, settings, 20, validation_horizon=4)
     module.errors, module.interrupted_at = errors, interrupted_at
     how = TrainerSettings(settings, module.optimizer, max_steps=20, validate_every=5, patience=patience, accelerator="cpu")
-    fitted = train(module, data, how, folder, [], progress=False)
+    fitted = train(module, data, how, folder, list(loggers), progress=False)
     return torch.cat([weights.detach().reshape(-1) for weights in fitted.state_dict().values()])
 
 
@@ -98,3 +108,47 @@ def test_what_has_been_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
     for _ in range(2):
         assert torch.equal(trained(tmp_path, late, patience=2), stopped)
         assert step_of(tmp_path / "last.ckpt") == 15
+
+
+def test_rows_of_metrics_are_on_the_disk_before_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill after the checkpoint of step 15 loses no row up to there, however seldom the logger writes."""
+    logger, rows = CsvLogger(str(tmp_path / "logs"), "curves", flush_logs_every_n_steps=1000), {}
+
+    def look(path: Path, content: dict[str, Any]) -> None:
+        metrics = (tmp_path / "logs/curves/version_0/metrics.csv").read_text()
+        rows[content["global_step"]] = metrics.count("\n")
+        write_torch(path, content)
+
+    monkeypatch.setattr("rwmu.dynamics.checkpoints.write_torch", look)
+    trained(tmp_path, LAST_IS_BEST, loggers=[logger])
+    assert sorted(rows) == [5, 10, 15, 20]
+    assert [rows[step] for step in (5, 10, 15, 20)] == [3, 5, 7, 9], "a header, and a row of training and one of validation each"
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained(tmp_path / "whole", LAST_IS_BEST)
+    written = Path.write_bytes
+
+    def full(path: Path, content: memoryview) -> int:
+        if "last" not in path.name or not (tmp_path / "cut/last.ckpt").is_file():
+            return written(path, content)
+        written(path, content[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match=r"cut/last\.ckpt"):
+            trained(tmp_path / "cut", LAST_IS_BEST)
+    assert step_of(tmp_path / "cut/last.ckpt") == 5
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert torch.equal(trained(tmp_path / "cut", LAST_IS_BEST), whole)
+
+
+def test_a_checkpoint_that_is_cut_off_is_refused_and_the_whole_one_named(tmp_path: Path) -> None:
+    whole = trained(tmp_path, FIRST_IS_BEST)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-500])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt .* best\.ckpt"):
+        trained(tmp_path, FIRST_IS_BEST)
+    shutil.copyfile(tmp_path / "best.ckpt", last)
+    assert torch.equal(trained(tmp_path, FIRST_IS_BEST), whole), "as the sentence says"
