@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from rwmu.files import write_text
 
@@ -33,7 +33,7 @@ class CsvLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> WholeTable:
+    def experiment(self) -> Any:
         """Return the table."""
         if self._experiment is None:
             self._experiment = WholeTable(self.log_dir)

@@ -52,8 +52,8 @@ def joint_motion(view: View) -> Findings:
     if low > _MOST_MOVED or high < _LEAST_MOVED:
         scale = math.sqrt(max(low, 0.0) * high)
         key = _other_scale(scale)
-        words = {"scale": scale, "step_dt": step_dt, "true_step": scale * step_dt}
-        yield finding(key, numbers, words, severity="error" if key.startswith("units_joint_pos") else "warning")
+        steps = {"scale": scale, "step_dt": step_dt, "true_step": scale * step_dt}
+        yield finding(key, numbers, steps, severity="error" if key.startswith("units_joint_pos") else "warning")
     elif not joints_follow(state, layout, step_dt):
         yield finding("joints_do_not_follow", numbers, {"step_dt": step_dt})
     else:
