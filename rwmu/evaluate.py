@@ -11,6 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from rwmu.errors import ConfigError
 from rwmu.runs.command_line import command
 from rwmu.runs.configuration import instantiate
 
@@ -28,16 +29,21 @@ def main(config: DictConfig) -> None:
     changes = {str(name): value for name, value in config.evaluation.items() if value is not None}
     experiment = replace(experiment, evaluation=replace(experiment.evaluation, **changes))
     experiment.machine.set_up()
-    if isinstance(diagnostic, Exploit):
-        print(f"Exploit diagnostic: {diagnostic.write(experiment, folder)}")
-        return
-    note_data(experiment, folder)
-    if folder.world_model.is_file() or experiment.trainer.checkpoint is not None:
-        measure_model(experiment, folder)
-    if policy_path(experiment, folder) is not None:
-        measure_deployment(experiment, experiment.data_in(folder), folder)
-    write_report(experiment, folder)
-    print(f"Report: {folder.path / 'report.html'}")
+    has_model = folder.world_model.is_file() or experiment.trainer.checkpoint is not None
+    has_policy = policy_path(experiment, folder) is not None
+    with folder.held():
+        if isinstance(diagnostic, Exploit):
+            print(f"Exploit diagnostic: {diagnostic.write(experiment, folder)}")
+            return
+        if not (has_model or has_policy):
+            raise ConfigError(f"The run in {folder.path} has neither world model nor policy yet; let it finish (resume=) first.")
+        note_data(experiment, folder)
+        if has_model:
+            measure_model(experiment, folder)
+        if has_policy:
+            measure_deployment(experiment, experiment.data_in(folder), folder)
+        write_report(experiment, folder)
+        print(f"Report: {folder.path / 'report.html'}")
 
 
 if __name__ == "__main__":

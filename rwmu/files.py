@@ -1,15 +1,21 @@
-"""Write files whole or not at all, whatever writes them; JSON that is always valid (no NaN, no tensors)."""
+"""Write files whole or not at all, whatever writes them; JSON that is always valid (no NaN, no tensors).
+
+Libraries that write a format of their own (torch, Lightning, HDF5) write it to memory, and :func:`write_bytes` puts it on the disk:
+on a full one they would leave halves, or crash.
+"""
 
 from __future__ import annotations
 
+import glob
+import io
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rwmu.errors import CheckpointError
 
@@ -19,14 +25,78 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a neighbour to be written, which takes the name ``path`` once it is whole; a failure leaves ``path`` as it was.
 
     The folder is made if there is none, and the neighbour goes with a failure.
+
+    Raises:
+        OSError: it names ``path``, whatever failed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
+        with partial.open("r+b") as written:  # a power cut after the renaming would leave an empty file
+            os.fsync(written.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename in (None, str(partial), partial):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left half written under a folder in which nobody else writes."""
+    _remove(folder.rglob(".*.partial*"))
+
+
+def _remove(partials: Iterable[Path]) -> None:
+    for partial in partials:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes waiting that want to make ``path`` as well, and remove what killed ones have left of it."""
+    place = path.with_name(f".{path.name}.lock")
+    lock = try_lock(place, wait=True)
+    while lock is not None and not _lies_at(lock, place):  # whoever held it before has removed it
+        lock.close()
+        lock = try_lock(place, wait=True)
+    with lock or nullcontext():
+        _remove(path.parent.glob(f".{glob.escape(path.name)}.*.partial*"))
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def _lies_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def try_lock(path: Path, wait: bool = False) -> IO[str] | None:
+    """Return an open file that holds the lock of ``path``, or None where somebody else holds it; it ends with its last process.
+
+    Where there are no locks (Windows, some network file systems) nobody is kept off.
+
+    Args:
+        wait: until nobody else holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        return None
+    except (ImportError, OSError):
+        pass
+    return file
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,7 +105,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write ``content``."""
     with replacing(path) as partial:
         partial.write_bytes(content)
@@ -50,8 +120,9 @@ def write_torch(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as ``torch.save`` does."""
     import torch  # only here: whoever writes no weights starts seconds earlier
 
-    with replacing(path) as partial:
-        torch.save(content, partial)
+    written = io.BytesIO()
+    torch.save(content, written)
+    write_bytes(path, written.getbuffer())
 
 
 def read_torch(path: Path, what: str, example: str) -> Mapping[str, Any]:

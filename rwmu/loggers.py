@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from pathlib import Path
 from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from rwmu.files import write_text
+
+
+class WholeTable(ExperimentWriter):
+    """All rows so far as a table, written whole: Lightning's writer empties the file before it adds a column."""
+
+    def save(self) -> None:
+        """Write the table."""
+        if not self.metrics:
+            return
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, sorted(set().union(*self.metrics)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.metrics)
+        write_text(Path(self.metrics_file_path), table.getvalue())
+
+
+class CsvLogger(CSVLogger):
+    """Lightning's logger of tables, ``metrics.csv``, which loses no row to a kill or a full disk."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """Return the table."""
+        if self._experiment is None:
+            self._experiment = WholeTable(self.log_dir)
+        return self._experiment
 
 
 def no_loggers(stage: str) -> list[Any]:
@@ -20,6 +55,11 @@ class EveryLogger:
         """Record the metrics of one step."""
         for logger in self.loggers:
             logger.log_metrics(metrics, step)
+
+    def save(self) -> None:
+        """Write what is not yet written."""
+        for logger in self.loggers:
+            logger.save()
 
     def close(self, status: str = "success") -> None:
         """Write what is not yet written, and end a run of Weights & Biases, so that the next stage begins its own."""

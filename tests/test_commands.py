@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,7 +247,8 @@ def test_resume_takes_no_other_settings(finished: Path, command: Command) -> Non
 
 def test_a_run_that_is_under_way_is_not_resumed(finished: Path, command: Command) -> None:
     with RunFolder.resume(finished).held():
-        fails(command("train", f"resume={finished}"), "Another process is working on", str(finished))
+        for going_on in (("train", f"resume={finished}"), ("evaluate", f"run={finished}")):
+            fails(command(*going_on), "Another process is working on", str(finished))
 
 
 def test_data_are_not_overwritten(workplace: Path, command: Command, smoke: list[str]) -> None:
@@ -255,6 +257,38 @@ def test_data_are_not_overwritten(workplace: Path, command: Command, smoke: list
     fails(command("collect", "scale=smoke", f"data.path={path}"), "mine.h5", "overwrite=true")
     fails(command("train", *smoke, f"data.path={path}"), "mine.h5", "truncated")
     assert path.read_bytes().endswith(b"truncated")
+
+
+def test_a_mistyped_path_of_data_is_an_error_and_nothing_is_collected_or_left(
+    workplace: Path, command: Command, smoke: list[str]
+) -> None:
+    fails(command("train", *smoke, f"data.path={workplace}/mispelt.h5"), "mispelt.h5", "data.path")
+    assert list((workplace / "runs").iterdir()) == [], "neither a folder nor a latest"
+    assert not (workplace / "mispelt.h5").exists()
+
+
+def test_a_run_pins_what_it_used_and_evaluating_it_collects_nothing(
+    trained: Trained, command: Command, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunFolder(trained("+experiment=rwm_base", "stages=[data]")).config()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("data").mkdir()
+    shutil.copyfile(shared_data / "smoke.h5", "data/mixed-9000-seed0.h5")
+    begun = command("train", "scale=smoke", "machine.progress=false", "stages=[data,dynamics]")
+    assert begun.status == 0, begun.err
+    run = Path("runs/latest").resolve()
+    assert RunFolder(run).config().data.path == str(Path("data/mixed-9000-seed0.h5").absolute())
+    assert config.data.path == str(shared_data / "smoke.h5")
+    Path("data/mixed-9000-seed0.h5").unlink()
+    fails(command("evaluate", f"run={run}"), "mixed-9000-seed0.h5")
+    assert list(Path("data").iterdir()) == []
+
+
+def test_a_run_that_has_nothing_to_measure_is_not_evaluated(trained: Trained, command: Command) -> None:
+    run = trained("+experiment=rwm_base", "stages=[data]")
+    fails(command("evaluate", f"run={run}"), "neither world model nor policy")
+    assert not (run / "report.html").exists()
 
 
 def test_data_of_other_settings_are_refused(workplace: Path, command: Command, smoke: list[str]) -> None:

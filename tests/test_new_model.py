@@ -58,7 +58,7 @@ def test_a_finished_one_is_used_and_trained_on(somebodys: list[str], smoke: list
     outcome = command("train", *somebodys, *smoke, "trainer.checkpoint=runs/latest/checkpoints/dynamics.pt", "stages=[policy]")
     assert outcome.status == 0, outcome.err  # although the link points at the new run by the time the model is read
     taken = RunFolder.resume(Path("runs/latest")).config().trainer.checkpoint
-    assert (Path(taken).resolve(), Path(taken).is_absolute()) == (fitted, False)
+    assert Path(taken) == fitted
     outcome = command("train", *somebodys, *smoke, f"trainer.start_from={fitted}", "stages=[dynamics]")
     assert outcome.status == 0, outcome.err
     outcome = command("train", *somebodys, *smoke, f"trainer.checkpoint={fitted}", "stages=[policy]", "dynamics.noise=0.2")

@@ -24,7 +24,7 @@ from rwmu.runs.configuration import compose_config
 from rwmu.runs.experiment import build
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.tasks.velocity import VelocityTask
-from tests.conftest import Command
+from tests.conftest import Command, collected
 from tests.fakes import known_world_model, random_episodes
 
 ROUNDS = [
@@ -53,6 +53,7 @@ def online(smoke: list[str], shared_data: Path) -> list[str]:
         "data.num_transitions=2500",
         "dynamics.num_members=2",
     ]
+    collected(shared_data / "exploration.h5", ["+experiment=mbpo_ppo", *shrunk, *ROUNDS])
     return ["+experiment=mbpo_ppo", *shrunk, *ROUNDS]
 
 

@@ -79,6 +79,9 @@ class Rows:
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         self.rows.append({name: repr(value) for name, value in metrics.items() if not name.startswith("time/")})
 
+    def save(self) -> None:
+        pass
+
     def finalize(self, status: str) -> None:
         pass
 

@@ -9,17 +9,19 @@ import pytest
 
 from rwmu.data.formats import hdf5
 from rwmu.robots.go1 import go1
-from tests.conftest import Command
+from tests.conftest import Command, collected
 
 LEVELS = {"random", "stand"}
 
 
 @pytest.fixture
 def small(shared_data: Path) -> list[str]:
-    return [
+    settings = [
         *("scale=smoke", "machine.progress=false", "task=go1_flat", "task.episode_length_s=1.5", "data.num_transitions=3000"),
         *(f"data.path={shared_data}/go1.h5", "data=random", "evaluation.dream_steps=20", "evaluation.video_s=null"),
     ]
+    collected(shared_data / "go1.h5", settings)
+    return settings
 
 
 @pytest.mark.usefixtures("undrawn")

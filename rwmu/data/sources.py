@@ -53,7 +53,7 @@ def obtain(
             )
         if found != wanted:
             raise DataError(
-                f"The data file {path} was collected with {key} = {found!r}, but this run asks for {wanted!r}; give another "
-                "data.path, or delete the file to have it collected again."
+                f"The data file {path} was collected with {key} = {found!r}, but this run asks for {wanted!r}; collect others "
+                "(python -m rwmu.collect) to another data.path, or give data.recipe=null to use these."
             )
     return episodes

@@ -28,6 +28,7 @@ def split_episodes(
     """
     if any(not share >= 0.0 for share in fractions.values()) or abs(sum(fractions.values()) - 1.0) > 1e-6:
         raise ConfigError(f"The split fractions {dict(fractions)} must not be negative and must add up to 1.")
+    fractions = _in_order(fractions)
     counts = _apportion(num_episodes, fractions)
     for name, share in fractions.items():
         if share > 0.0 and counts[name] == 0:
@@ -45,6 +46,7 @@ def extend_splits(
 
     Each split gets so many of the new ones (whose ``levels`` are given) that its part of all comes as near to its share as it can.
     """
+    fractions = _in_order(fractions)
     old = sum(len(ids) for ids in splits.values())
     missing = {name: max(share * (old + len(levels)) - len(splits[name]), 0.0) for name, share in fractions.items()}
     counts = _apportion(len(levels), {name: value / sum(missing.values()) for name, value in missing.items()})
@@ -52,6 +54,13 @@ def extend_splits(
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence((seed, old)).generate_state(1, np.uint64)[0]))
     drawn = _draw(counts, generator, levels)
     return {name: torch.cat([splits[name], old + drawn[name]]) for name in fractions}
+
+
+def _in_order(fractions: Mapping[str, float]) -> dict[str, float]:
+    """Return shares in an order of their own: who gets an episode follows from names and shares, not from how they were written."""
+    known = list(DEFAULT_FRACTIONS)
+    names = sorted(fractions, key=lambda name: (known.index(name) if name in known else len(known), name))
+    return {name: fractions[name] for name in names}
 
 
 def _draw(counts: Mapping[str, int], generator: torch.Generator, levels: Sequence[str] | None) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -24,6 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.dynamics.checkpoints import BEST, LAST, WholeCheckpoints, read_checkpoint
 from rwmu.dynamics.checkpoints import checkpoints as checkpoint_callbacks
 from rwmu.dynamics.losses import LossSettings
 from rwmu.dynamics.module import DynamicsModule, OptimizerSettings
@@ -155,8 +155,7 @@ def train(
         fit()
     else:
         data.load_state_dict(in_processes(fit, settings.devices))
-    weights = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(weights)
+    module.load_state_dict(read_checkpoint(checkpoints / BEST)["state_dict"])
     model: nn.Module = module.model.cpu()
     return model
 
@@ -182,7 +181,7 @@ def _fit(
         accelerator=settings.accelerator,
         devices=settings.devices,
         strategy=settings.strategy if settings.devices > 1 else "auto",
-        plugins=[LightningEnvironment()],  # a cluster's variables speak of processes that are not ours
+        plugins=[LightningEnvironment(), WholeCheckpoints()],  # a cluster's variables speak of processes that are not ours
         use_distributed_sampler=False,
         logger=logged,
         callbacks=[best, last_validation, stop, UncertaintyMonitor(), EveryStep(bar, guard)],
@@ -191,7 +190,7 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    last = checkpoints / "last.ckpt"
+    last = checkpoints / LAST
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)

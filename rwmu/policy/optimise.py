@@ -59,6 +59,10 @@ class MetricsLogger(Protocol):
         """Record the metrics of one iteration."""
         ...
 
+    def save(self) -> None:
+        """Write what is not yet written."""
+        ...
+
 
 @dataclass
 class PolicyOptimiser:
@@ -118,8 +122,8 @@ class PolicyOptimiser:
                     if self.iteration % self.save_every == 0 or self.iteration == iterations or self._finished:
                         self._save(env)
         except KeyboardInterrupt:
-            if self.checkpoints is not None and snapshot:
-                write_torch(self.checkpoints / RESUME_FILE, snapshot)
+            if snapshot:
+                self._keep(snapshot)
             raise
         return rows
 
@@ -127,7 +131,14 @@ class PolicyOptimiser:
         if self.checkpoints is not None:
             infos = {**self.infos, **({} if self.phases is None else {"phases": self.phases.state_dict()})}
             save_checkpoint(self.checkpoints / f"model_{self.iteration}.pt", self.ppo, self.iteration, infos)
-            write_torch(self.checkpoints / RESUME_FILE, self._snapshot(env))
+            self._keep(self._snapshot(env))
+
+    def _keep(self, snapshot: dict[str, Any]) -> None:
+        """Write ``resume.pt``, and before it the metrics of all iterations that will not be run again."""
+        if self.checkpoints is not None:
+            if self.logger is not None:
+                self.logger.save()
+            write_torch(self.checkpoints / RESUME_FILE, snapshot)
 
     @property
     def _finished(self) -> bool:

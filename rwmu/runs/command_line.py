@@ -28,7 +28,7 @@ STATUS_INTERRUPTED = 130
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 # Errors of files that are the place's, not ours: no permission, nothing to be written there, no room.
-_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # Hydra's flags that take a value of their own.
 _LONG = ("--cfg", "--config-name", "--config-dir", "--config-path", "--info", "--package")

@@ -31,7 +31,7 @@ from rwmu.dynamics.fit import Fitter
 from rwmu.dynamics.training import TrainerSettings
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError, DataError
-from rwmu.files import json_ready
+from rwmu.files import alone, json_ready
 from rwmu.imagination.rules import DreamRules
 from rwmu.measure.settings import EvaluationSettings
 from rwmu.numerics import Machine
@@ -115,16 +115,18 @@ class Experiment:
     @property
     def data_path(self) -> Path:
         """Return where the dataset lies, or will."""
-        return Path(str(self.data.path))
+        return self.data.file
 
     def collect(self, path: Path) -> None:
-        """Collect the dataset that the configuration describes and write it."""
+        """Collect the dataset that the configuration describes and write it, unless another process has, meanwhile."""
         if not holds_collected(path):
             raise ConfigError(f"data.path is {path}, but collected data are written as HDF5; give a path that ends in .h5.")
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(path.parent, os.W_OK):  # not after minutes of collecting
             raise DataError(f"The folder {path.parent} cannot be written to; give another data.path.")
-        formats.save(self.collected(), path)
+        with alone(path):
+            if self.overwrite or not path.exists():
+                formats.save(self.collected(), path)
 
     def collected(self) -> Episodes:
         """Collect the dataset that the configuration describes."""
@@ -143,12 +145,13 @@ class Experiment:
 
     @cached_property
     def episodes(self) -> Episodes:
-        """Return the dataset, collected if there is none."""
+        """Return the dataset; where nobody has said where it is, it is collected if there is none."""
         data, robot = self.data, self.task.robot
         if data.recipe is None or not holds_collected(self.data_path):  # somebody's own data
             return obtain(self.data_path, robot=robot)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed, "settings": self.identity}
-        return obtain(self.data_path, self.collect, robot, expected)
+        nobody_said = self.data_path.absolute() == data.default_path.absolute()
+        return obtain(self.data_path, self.collect if nobody_said else None, robot, expected)
 
     @cached_property
     def data_module(self) -> OfflineDataModule:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.errors import ConfigError, UserError
-from rwmu.files import write_json
+from rwmu.files import remove_leftovers, try_lock, write_json, write_text
 
 
 class RunFolder:
@@ -23,13 +24,14 @@ class RunFolder:
 
     Args:
         path: an existing folder; :meth:`create` and :meth:`resume` make one.
+        before: the run that ``latest`` pointed at before this new one.
 
     Attributes:
         checkpoints, logs: folders. world_model, policy: where these lie, or will. progress: whether bars are shown.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.progress = path, True
+    def __init__(self, path: Path, before: str | None = None) -> None:
+        self.path, self.progress, self._before = path, True, before
         self.checkpoints, self.logs = path / "checkpoints", path / "logs"
         self.world_model, self.policy = self.checkpoints / "dynamics.pt", self.checkpoints / "policy.pt"
         self._stages: tuple[str, ...] = ()
@@ -37,25 +39,39 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs_dir: Path, experiment: str, seed: int) -> RunFolder:
-        """Make ``runs_dir/<date>-<experiment>-seed<k>`` and let ``runs_dir/latest`` point at it."""
+        """Make ``runs_dir/<date>-<experiment>-seed<k>``."""
         if not re.fullmatch(r"[^/\\]+", experiment):
             raise ConfigError(f"name is '{experiment}', but names the run's folder: one or more characters, no slash.")
         stem = f"{datetime.now():%Y%m%d-%H%M%S}-{experiment}-seed{seed}"
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
+            before = _latest(runs_dir)
             path = _make_new(runs_dir, stem)
             for name in ("checkpoints", "logs", "figures"):
                 (path / name).mkdir()
-            _point_latest_at(path)
         except OSError as error:
             reason = error.strerror or error
             message = f"The output folder {runs_dir} cannot be written ({reason}); choose another with runs_dir=PATH."
             raise UserError(message) from error
-        return cls(path)
+        return cls(path, before)
+
+    def lead(self) -> None:
+        """Let ``latest`` point at this run."""
+        _point_latest_at(self.path)
+
+    def withdraw(self) -> None:
+        """Leave nothing of a new run that failed before it had begun; ``latest`` points at the run before, if it pointed here."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if _latest(self.path.parent) == self.path.name:
+            if self._before is None:
+                (self.path.parent / "latest").unlink()
+            else:
+                _point_latest_at(self.path.with_name(self._before))
 
     @classmethod
     def resume(cls, path: Path) -> RunFolder:
         """Open the folder of an earlier run; ``runs/latest`` will do."""
+        path = followed(path)
         if not (path / "config.yaml").is_file():
             raise ConfigError(f"{path} is no run folder: it has no config.yaml; give runs/<date>-<experiment>-seed<k>.")
         return cls(path.resolve())
@@ -71,7 +87,12 @@ class RunFolder:
         if lock is None:
             raise UserError(f"Another process is working on {self.path}; wait until it has ended, or stop it.")
         with lock:
-            yield
+            remove_leftovers(self.path)
+            try:
+                yield
+            except OSError as error:  # of a library that does not say which of its files it cannot write
+                error.filename = error.filename or str(self.path)
+                raise
 
     # -- the workplace of an algorithm ----------------------------------------------------------------------------------------
 
@@ -150,25 +171,6 @@ def _key(step: str, round: int) -> str:
     return step if round == 0 else f"round {round}: {step}"
 
 
-def try_lock(path: Path) -> IO[str] | None:
-    """Return an open file that holds the lock of ``path``, or None where somebody else holds it; it ends with its last process.
-
-    Where there are no locks (Windows, some network file systems) nobody is kept off.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except (ImportError, OSError):
-        pass
-    return file
-
-
 def _make_new(runs_dir: Path, stem: str) -> Path:
     for attempt in range(1, 1000):
         path = runs_dir / (stem if attempt == 1 else f"{stem}-{attempt}")
@@ -182,7 +184,31 @@ def _make_new(runs_dir: Path, stem: str) -> Path:
 
 def _point_latest_at(path: Path) -> None:
     latest, new = path.parent / "latest", path.parent / f".latest-{path.name}"
-    if latest.exists() and not latest.is_symlink():
+    new.unlink(missing_ok=True)
+    try:
+        new.symlink_to(path.name, target_is_directory=True)
+    except (OSError, NotImplementedError):  # a file system without symbolic links: a text, see followed
+        write_text(latest, path.name)
+    else:
+        os.replace(new, latest)
+
+
+def _latest(runs_dir: Path) -> str | None:
+    """Return the name of the folder that ``latest`` points at, None where there is no ``latest``."""
+    latest = runs_dir / "latest"
+    if latest.is_symlink():
+        return latest.readlink().name
+    if not latest.exists():
+        return None
+    name = latest.read_text(errors="replace") if latest.is_file() else ""
+    if not name or Path(name).name != name or not (runs_dir / name).is_dir():
         raise UserError(f"{latest} is not a link of ours; move it away or choose another folder with runs_dir=PATH.")
-    new.symlink_to(path.name)
-    os.replace(new, latest)
+    return name
+
+
+def followed(path: Path) -> Path:
+    """Return a path through ``latest``, where that is a text instead of a symbolic link, as one through the folder it names."""
+    for part in (path, *path.parents):
+        if part.name == "latest" and part.is_file():
+            return part.parent / str(_latest(part.parent)) / path.relative_to(part)
+    return path

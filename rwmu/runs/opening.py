@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,21 +14,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from rwmu.data.audit import brief, require_sound
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.data.settings import DataSettings
 from rwmu.errors import ConfigError, DataError
 from rwmu.files import write_text
 from rwmu.measure.dataset import dataset_statistics
 from rwmu.runs.card import run_card, write_run_card
 from rwmu.runs.checks import check_data, check_experiment
+from rwmu.runs.configuration import instantiate
 from rwmu.runs.experiment import Experiment, build
-from rwmu.runs.folder import RunFolder
+from rwmu.runs.folder import RunFolder, followed
 
 _log = logging.getLogger(__name__)
 
 
 def settle(config: DictConfig) -> None:
-    """Let a configuration be, in place, that of the run that it resumes; else name checkpoints by what links point at now.
+    """Let a configuration be, in place, that of the run that it resumes; else name all that it uses by absolute paths.
 
-    ``runs/latest`` soon points at the new run.
+    The run may be gone on with from another folder, and ``runs/latest`` soon points at the new run.
 
     Raises:
         ConfigError: a resumed run is given other settings than its own.
@@ -35,9 +38,12 @@ def settle(config: DictConfig) -> None:
     if config.resume is None:
         for group, name in (("trainer", "checkpoint"), ("trainer", "start_from"), ("policy", "checkpoint")):
             given = config[group].get(name)
-            if given is not None and Path(given).exists():
-                path, here = Path(given).resolve(), Path.cwd().resolve()
-                config[group][name] = str(path.relative_to(here) if path.is_relative_to(here) else path)
+            if given is not None and followed(Path(given)).exists():
+                config[group][name] = str(followed(Path(given)).resolve())
+        data: DataSettings = instantiate(config.data)
+        config.data.path = str(data.file.absolute())
+        if config.evaluation.cache is not None:
+            config.evaluation.cache = str(Path(str(config.evaluation.cache)).absolute())
         return
     others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
     if others:
@@ -59,14 +65,19 @@ def open_folder(experiment: Experiment, text: str) -> RunFolder:
         folder = RunFolder.create(Path(experiment.runs_dir), experiment.name, experiment.seed)
         write_text(folder.path / "config.yaml", text)
         write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name))
+        folder.lead()
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
     return folder
 
 
 def open_finished(path: Path) -> tuple[Experiment, RunFolder]:
-    """Open the folder of an earlier run, and build its objects; ``runs/latest`` will do."""
+    """Open the folder of an earlier run, and build its objects; ``runs/latest`` will do.
+
+    Its data are those that there are: none are collected.
+    """
     folder = RunFolder.resume(path)
     experiment = build(folder.config())
+    experiment = replace(experiment, data=replace(experiment.data, path=experiment.data_path, recipe=None))
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
     return experiment, folder
 

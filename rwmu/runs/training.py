@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rwmu.data.datamodule import OfflineDataModule
+from rwmu.errors import UserError
 from rwmu.runs.command_line import STATUS_INTERRUPTED, stop
 from rwmu.runs.evaluation import evaluate
 from rwmu.runs.experiment import Experiment
@@ -17,11 +19,21 @@ def train(experiment: Experiment, configuration: str) -> None:
     try:
         with folder.held():
             if any(folder.begins(stage) for stage in experiment.stages if stage != "report"):
-                experiment.method.run(prepare_data(experiment, folder), folder)
+                experiment.method.run(_begun(experiment, folder), folder)
             evaluate(experiment, folder)
     except KeyboardInterrupt:
         stop(f"Interrupted; go on with: python -m rwmu.train resume={folder.path}", STATUS_INTERRUPTED)
     print_summary(folder)
+
+
+def _begun(experiment: Experiment, folder: RunFolder) -> OfflineDataModule:
+    """Return the data of a run; a new one whose data cannot be used leaves nothing behind."""
+    try:
+        return prepare_data(experiment, folder)
+    except (UserError, OSError):
+        if experiment.resume is None:
+            folder.withdraw()
+        raise
 
 
 def print_summary(folder: RunFolder) -> None:

@@ -153,7 +153,7 @@ FAULTS: dict[str, tuple[Plant, str, str]] = {
     "no fall": (no_fall, "no_termination", "warning"),
     "foot never on": (foot(False), "contact_never_on", "warning"),
     "foot always on": (foot(True), "contact_always_on", "warning"),
-    "joints in degrees": (scaled("joint_pos", 57.3), "units_joint_pos", "warning"),
+    "joints in degrees": (scaled("joint_pos", 57.3), "units_joint_pos", "error"),
     "velocities in degrees": (scaled("joint_vel", 57.3), "units_joint_vel", "warning"),
     "base turning in degrees": (scaled("base_ang_vel", 57.3), "units_base_ang_vel", "warning"),
     "speed in km/h": (scaled("base_lin_vel", 3.6), "units_base_lin_vel", "warning"),

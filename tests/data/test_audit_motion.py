@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from rwmu.data.audit import examine
-from rwmu.data.audit.actions import action_scale, best_lags, joint_order, laws, odd_episodes
+from rwmu.data.audit.actions import action_scale, joint_order, laws
 from rwmu.data.audit.motion import base_axes, correlations
+from rwmu.data.audit.odd import best_lags, looked_at, odd_episodes
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
 from rwmu.robots.layout import StateLayout
-from tests.data.planted import Plant, found, noisy, said, shifted, sound_episodes, view, with_state
+from tests.data.planted import Plant, found, noisy, said, scaled, shifted, sound_episodes, view, with_state
 from tests.data.walking import ROBOT, STEP_DT
 
 # LF_HAA, LF_HFE, LF_KFE, LH_HAA ... of columns that are sorted by type
@@ -100,8 +101,56 @@ def test_half_of_the_episodes_in_other_rows_are_found(lag: int, clean: Episodes)
     finding = found(episodes)["action_lag_of_episodes"]
     assert finding.numbers["lag"] == lag
     assert finding.numbers["count"] == clean.num_episodes // 2
-    ids, best = best_lags(view(episodes))
-    assert best.tolist() == [lag if i % 2 else 0 for i in ids.tolist()]
+    ids, rows = looked_at(view(episodes))
+    assert best_lags(view(episodes), rows)[0].tolist() == [lag if i % 2 else 0 for i in ids.tolist()]
+
+
+def of_every_third(plant: Plant) -> Plant:
+    def mixed(episodes: Episodes) -> Episodes:
+        odd, planted = (episodes.episode_of_row % 3 == 1).unsqueeze(-1), plant(episodes)
+        arrays = {name: torch.where(odd, getattr(planted, name), getattr(episodes, name)) for name in ("state", "action")}
+        return replace(episodes, **arrays)
+
+    return mixed
+
+
+@pytest.mark.parametrize(
+    ("plant", "name", "number", "value"),
+    [
+        (lambda episodes: replace(episodes, action=0.5 * episodes.action), "action_scale_of_episodes", "times", 2.0),
+        (absolute, "action_scale_of_episodes", "times", 2.0),
+        (scaled("joint_torque", 1.0 / 80.0), "units_joint_torque_of_episodes", "times", 1.0 / 80.0),
+        (sorted_by_leg("action"), "joint_order_of_episodes", "array", "actions"),
+        (sorted_by_leg("joint_torque"), "joint_order_of_episodes", "array", "joint_torque"),
+    ],
+)
+def test_a_third_of_the_episodes_recorded_otherwise_is_found(
+    plant: Plant, name: str, number: str, value: float | str, clean: Episodes
+) -> None:
+    episodes = of_every_third(plant)(clean)
+    assert names(episodes) == {name}
+    finding = found(episodes)[name]
+    assert finding.severity == "warning"
+    assert finding.numbers["count"] == len(range(1, clean.num_episodes, 3))
+    assert finding.numbers[number] == (value if isinstance(value, str) else pytest.approx(value, rel=0.1))
+
+
+def test_joints_in_another_order_in_a_third_of_the_episodes_are_found(simulated: Episodes) -> None:
+    """Of a single swing any joint tells of any other, so that it takes a walk to see it."""
+    episodes = of_every_third(sorted_by_leg("joint_pos", "joint_vel"))(simulated)
+    assert names(episodes) == {"joint_order_of_episodes"}
+    finding = found(episodes)["joint_order_of_episodes"]
+    assert (finding.numbers["array"], finding.numbers["count"]) == ("joints", 5)
+
+
+def test_state_and_actions_sorted_by_leg_together_are_told_by_the_robots_symmetry(simulated: Episodes) -> None:
+    """The law of every motor is as good as ever, but what stands for a hip and its mirror image moves as a hip and a shank do."""
+    everything = ("action", "joint_pos", "joint_vel", "joint_torque")
+    episodes = sorted_by_leg(*everything)(simulated)
+    assert names(episodes) == {"joint_order"}
+    assert found(episodes)["joint_order"].numbers["columns"] == [i % 4 * 3 + i // 4 for i in range(12)]
+    lopsided = sorted_by_leg(*everything)(sound_episodes())
+    assert names(lopsided) == set(), "whose joints swing at random are symmetric in no order"
 
 
 # -- what is no fault ---------------------------------------------------------------------------------------------------------
@@ -121,8 +170,8 @@ def test_few_rows_and_layouts_without_torques_are_not_judged(simulated: Episodes
     few = sorted_by_leg("action")(simulated).select(torch.arange(4))
     assert said(joint_order, few) == said(action_scale, few) == []
     assert said(odd_episodes, few.select(torch.arange(1))) == []
-    assert len(best_lags(view(sound_episodes(5, 48)))[0]) == 0, "39 rows of each, but for those beside its ends"
-    assert len(best_lags(view(sound_episodes(5, 49)))[0]) == 5
+    assert len(looked_at(view(sound_episodes(5, 48)))[0]) == 0, "39 rows of each, but for those beside its ends"
+    assert len(looked_at(view(sound_episodes(5, 49)))[0]) == 5
     layout = StateLayout([field for field in STATE_LAYOUT.fields if field.name != "joint_torque"])
     robot = replace(ROBOT, state_layout=layout)
     attributes = {**simulated.attributes, "layout": layout.describe()}

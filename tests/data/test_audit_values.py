@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rwmu.data.audit import examine
-from rwmu.data.audit.values import outliers, stuck_columns, typical, without_outliers
+from rwmu.data.audit.values import gravity, outliers, stuck_columns, typical, without_outliers
 from rwmu.data.episodes import Episodes
 from rwmu.robots.anymal_d import STATE_LAYOUT
-from tests.data.planted import found, said, scaled, sound_episodes, view
+from tests.data.planted import found, noisy, said, scaled, sound_episodes, view, with_state
 from tests.data.walking import ROBOT
 
 Z = STATE_LAYOUT["projected_gravity"].stop - 1
@@ -138,6 +138,22 @@ def test_a_fall_of_a_robot_that_stands_is_no_outlier(sound: Episodes) -> None:
     state[:, STATE_LAYOUT["projected_gravity"]] = torch.tensor([0.0, 0.0, -1.0])
     state[100:110] = sound.state[100:110]
     assert said(outliers, replace(sound, state=state)) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "every", "key", "value"), [(0.5, 3, "share", 1 / 3), (9.81, 50, "share", 0.02), (1.05, 1, "median_length", 1.05)]
+)
+def test_a_gravity_of_another_length_is_found(factor: float, every: int, key: str, value: float, sound: Episodes) -> None:
+    """In a third of the rows, in one of fifty, and a little everywhere."""
+    odd = (torch.arange(sound.num_rows) % every == every - 1).unsqueeze(-1)
+    episodes = with_state(sound, "projected_gravity", lambda gravity: torch.where(odd, factor * gravity, gravity))
+    finding = found(episodes)["units_projected_gravity"]
+    assert finding.severity == "warning"
+    assert finding.numbers[key] == pytest.approx(value, abs=1e-3)
+
+
+def test_noise_of_the_sensors_makes_no_other_length(sound: Episodes) -> None:
+    assert said(gravity, noisy(sound)) == []
 
 
 @pytest.mark.parametrize("name", ["joint_pos", "joint_vel", "joint_torque"])

@@ -54,6 +54,20 @@ def test_a_conversion_overwrites_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "table.csv").read_text() == "mine"
 
 
+def test_files_are_written_for_old_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In no newer form than that of HDF5 1.10: left to itself, HDF5 2.0 writes what earlier ones cannot read."""
+    asked = []
+
+    class Spied(h5py.File):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            asked.append(self.libver)
+
+    monkeypatch.setattr(hdf5.h5py, "File", Spied)
+    hdf5.save(walking_episode(50, seed=0), tmp_path / "data.h5")
+    assert asked == [("v110", "v110")]
+
+
 def test_a_folder_in_place_of_data_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         hdf5.load(tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rwmu.data.formats import csv, hdf5
 from rwmu.data.formats.registry import _FORMATS
 from rwmu.data.sources import holds_collected, obtain
 from rwmu.errors import DataError
+from rwmu.files import alone
 from tests.data.synthetic import ROBOT, numbered_episodes
 
 EPISODES = numbered_episodes([5, 7])
@@ -67,7 +69,35 @@ def test_data_made_otherwise_than_asked_are_refused(tmp_path: Path) -> None:
     assert obtain(path, collect, expected={"seed": 3}).num_episodes == 2
     with pytest.raises(DataError, match=r"seed = 3, .* 4.*data\.path") as error:
         obtain(path, never, expected={"seed": 4})
-    assert str(error.value).endswith(".")
+    assert "delete" not in str(error.value)
+
+
+def test_whoever_comes_second_waits_and_finds_what_the_first_has_collected(tmp_path: Path) -> None:
+    path, made = tmp_path / "data.h5", list[str]()
+    (tmp_path / ".data.h5.7.partial.h5").write_text("left by a killed process")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def collect_once(name: str) -> None:
+        with alone(path):
+            if path.exists():
+                made.append(f"{name} found it")
+                return
+            begun.set()
+            assert go_on.wait(10.0)
+            collect(path)
+            made.append(f"{name} collected it")
+
+    first, second = (threading.Thread(target=collect_once, args=(name,)) for name in ("first", "second"))
+    first.start()
+    assert begun.wait(10.0)
+    second.start()
+    second.join(0.2)
+    assert second.is_alive(), "it waits"
+    go_on.set()
+    first.join()
+    second.join()
+    assert made == ["first collected it", "second found it"]
+    assert list(tmp_path.iterdir()) == [path], "nothing else is left"
 
 
 def test_somebodys_own_data_are_not_to_be_deleted(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rwmu.data.splits import DEFAULT_FRACTIONS, split_episodes
+from rwmu.data.splits import DEFAULT_FRACTIONS, extend_splits, split_episodes
 from rwmu.errors import ConfigError, DataError
 
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.1, "calibration": 0.1}
@@ -58,3 +58,19 @@ def test_share_of_zero_is_an_empty_split_on_purpose() -> None:
 def test_impossible_fractions_are_refused(fractions: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="must not be negative and must add up to 1"):
         split_episodes(100, fractions)
+
+
+def test_splits_depend_on_names_and_shares_not_on_how_they_are_written() -> None:
+    shares = {"train": 0.75, "validation": 0.05, "test": 0.1, "calibration": 0.1}
+    for names in (["test", "calibration", "train", "validation"], ["calibration", "validation", "test", "train"]):
+        other = split_episodes(83, {name: shares[name] for name in names}, seed=5)
+        grown = extend_splits(other, {name: shares[name] for name in names}, 5, ["a", "b"] * 10)
+        for name, ids in split_episodes(83, shares, seed=5).items():
+            assert torch.equal(other[name], ids)
+        for name, ids in extend_splits(split_episodes(83, shares, seed=5), shares, 5, ["a", "b"] * 10).items():
+            assert torch.equal(grown[name], ids)
+
+
+def test_names_of_ones_own_come_behind_in_the_order_of_the_alphabet() -> None:
+    one, other = ({"train": 0.5, **dict.fromkeys(names, 0.25)} for names in ("ab", "ba"))
+    assert all(torch.equal(ids, split_episodes(20, other)[name]) for name, ids in split_episodes(20, one).items())

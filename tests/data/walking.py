@@ -22,7 +22,7 @@ def walking_episode(length: int, seed: int, falls: bool = False, robot: Robot = 
     Positions are the exact integral of the velocities; the torques, but for noise, are those of a spring and damper that draw the
     joints towards the actions (which do not move them); gravity points down, within some degrees. Feet touch the ground in half
     of the rows, thighs in a tenth. The base is pushed, by 1 m/s at
-    once, every 50 rows; an episode that falls ends with the joints thrown about three times as fast.
+    once, every 50 rows; an episode that falls ends with the joints thrown about three times as fast, and tilted.
     """
     generator = torch.Generator().manual_seed(seed)
     layout, joints = robot.state_layout, robot.num_joints
@@ -41,6 +41,8 @@ def walking_episode(length: int, seed: int, falls: bool = False, robot: Robot = 
     action[0] = 0.0
     tilt = 0.1 * state[:, layout["projected_gravity"]] - torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     state[:, layout["projected_gravity"]] = tilt / tilt.norm(dim=-1, keepdim=True)
+    if falls:  # tilted by 53 degrees, neither upright nor lying
+        state[-1, layout["projected_gravity"]] = torch.tensor([0.0, -0.8, -0.6], dtype=torch.float64)
     lag = robot.action_scale * action - state[:, layout["joint_pos"]]
     state[:, layout["joint_torque"]] += 40.0 * lag - 2.0 * state[:, layout["joint_vel"]]
     up = torch.full((robot.contact_layout.size,), 0.5)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from rwmu.dynamics.losses import TERMS, LossSettings
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.dynamics.training import MONITORED, TrainerSettings, train
 from rwmu.dynamics.unroll import Feedback
-from rwmu.errors import ConfigError
+from rwmu.errors import CheckpointError, ConfigError
+from rwmu.files import write_torch
+from rwmu.loggers import CsvLogger
 from tests.fakes import anymal_d, random_episodes
 
 
@@ -45,6 +50,7 @@ def trained(
     patience: int = 9,
     feedback: Feedback = "mean",
     devices: int = 1,
+    loggers: Sequence[Any] = (),
 ) -> Tensor:
     """Train for 20 steps, validated every 5, from where the folder leaves it; returns all weights, and where the streams are."""
     torch.manual_seed(0)
@@ -57,7 +63,7 @@ def trained(
     module.errors, module.interrupted_at = errors, interrupted_at
     steps: dict[str, Any] = {"max_steps": 20, "validate_every": 5, "patience": patience}
     how = TrainerSettings(settings, module.optimizer, **steps, accelerator="cpu", devices=devices)
-    fitted = train(module, data, how, folder, list, progress=False)
+    fitted = train(module, data, how, folder, partial(list, loggers), progress=False)
     found = [*fitted.state_dict().values(), data.state_dict()["generators"].float()]
     return torch.cat([tensor.detach().reshape(-1) for tensor in found])
 
@@ -129,3 +135,47 @@ def test_a_clusters_variables_are_none_of_ours(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv(name, value)
     trained(tmp_path, LAST_IS_BEST)
     assert step_of(tmp_path / "last.ckpt") == 20
+
+
+def test_rows_of_metrics_are_on_the_disk_before_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill after the checkpoint of step 15 loses no row up to there, however seldom the logger writes."""
+    logger, rows = CsvLogger(str(tmp_path / "logs"), "curves", flush_logs_every_n_steps=1000), {}
+
+    def look(path: Path, content: dict[str, Any]) -> None:
+        metrics = (tmp_path / "logs/curves/version_0/metrics.csv").read_text()
+        rows[content["global_step"]] = metrics.count("\n")
+        write_torch(path, content)
+
+    monkeypatch.setattr("rwmu.dynamics.checkpoints.write_torch", look)
+    trained(tmp_path, LAST_IS_BEST, loggers=[logger])
+    assert sorted(rows) == [5, 10, 15, 20]
+    assert [rows[step] for step in (5, 10, 15, 20)] == [3, 5, 7, 9], "a header, and a row of training and one of validation each"
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained(tmp_path / "whole", LAST_IS_BEST)
+    written = Path.write_bytes
+
+    def full(path: Path, content: memoryview) -> int:
+        if "last" not in path.name or not (tmp_path / "cut/last.ckpt").is_file():
+            return written(path, content)
+        written(path, content[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match=r"cut/last\.ckpt"):
+            trained(tmp_path / "cut", LAST_IS_BEST)
+    assert step_of(tmp_path / "cut/last.ckpt") == 5
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert torch.equal(trained(tmp_path / "cut", LAST_IS_BEST), whole)
+
+
+def test_a_checkpoint_that_is_cut_off_is_refused_and_the_whole_one_named(tmp_path: Path) -> None:
+    whole = trained(tmp_path, FIRST_IS_BEST)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-500])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt .* best\.ckpt"):
+        trained(tmp_path, FIRST_IS_BEST)
+    shutil.copyfile(tmp_path / "best.ckpt", last)
+    assert torch.equal(trained(tmp_path, FIRST_IS_BEST), whole), "as the sentence says"

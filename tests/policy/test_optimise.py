@@ -62,12 +62,15 @@ def untimed(rows):
 
 class Recorder:
     def __init__(self, interrupt_at=None):
-        self.rows, self.interrupt_at = {}, interrupt_at
+        self.rows, self.saved, self.interrupt_at = {}, [], interrupt_at
 
     def log_metrics(self, metrics, step):
         self.rows[step] = metrics
         if step == self.interrupt_at:
             raise KeyboardInterrupt
+
+    def save(self):
+        self.saved = list(self.rows)
 
 
 def test_every_iteration_is_logged_with_what_the_reports_need(tmp_path):
@@ -119,6 +122,16 @@ def test_an_interrupted_run_can_be_resumed_from_its_last_whole_iteration(tmp_pat
     rows = improve(env, ppo, 5, checkpoints=tmp_path, resume=True)
     assert untimed(rows) == untimed(expected[2:])
     assert_same(weights(ppo), weights(whole))
+
+
+def test_rows_of_metrics_are_on_the_disk_before_the_checkpoint_that_will_not_log_them_again(tmp_path, monkeypatch):
+    recorder, kept = Recorder(interrupt_at=3), {}
+    env, ppo = build()
+    monkeypatch.setattr("rwmu.policy.optimise.write_torch", lambda path, content: kept.update({content["iter"]: recorder.saved}))
+    with pytest.raises(KeyboardInterrupt):
+        improve(env, ppo, 5, logger=recorder, checkpoints=tmp_path, save_every=2)
+    assert kept[2] == [0, 1]
+    assert kept[3][:3] == [0, 1, 2]
 
 
 def test_resuming_a_finished_run_does_nothing(tmp_path):

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from rwmu.measure.model import measure_dynamics
+from rwmu.measure.deploy import measure_deployment, measure_imagination
+from rwmu.measure.deployment import Deployment
+from rwmu.measure.dream_check import dream_reality
+from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
 from rwmu.report import page
 from rwmu.report.run.report import STABLE_DEPLOYMENT, build_report
@@ -91,6 +94,24 @@ def test_a_run_of_nothing_still_reports(tmp_path: Path) -> None:
     assert "MuJoCo is not installed: pip install &#x27;rwmu[mujoco]&#x27;." in html
     assert "There is no video: no rendering backend." in html
     assert "<img" not in html
+
+
+def test_robots_that_fall_within_a_second_are_reported(tmp_path: Path) -> None:
+    """Of which nothing is known after the first second: no speed, no reward a second."""
+    terms = {"track_lin_vel_xy_exp": torch.ones(2, dtype=torch.float64), "track_ang_vel_z_exp": torch.ones(2, dtype=torch.float64)}
+    nothing = torch.zeros(0, 3, dtype=torch.float64)
+    steps, returns = torch.tensor([3, 2]), torch.tensor([0.1, 0.2], dtype=torch.float64)
+    settled = {name: torch.zeros(2, dtype=torch.float64) for name in terms}
+    weights, fell, none = dict.fromkeys(terms, 1.0), torch.tensor([True, True]), torch.zeros(2, dtype=torch.int64)
+    brief = Deployment(0.02, 1000, weights, steps, fell, returns, terms, none, settled, nothing, nothing)
+    deployed = measure_deployment(dict.fromkeys(("deterministic", "sampled", "standing_still", "poor"), brief))
+    dreamt = {"dream_reality": dream_reality({"poor": brief}, {"poor": brief})}
+    part = merge(deployed, measure_imagination(brief, brief), dreamt)
+    build_report({"experiment": "fallen", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)
+    report, _ = read(tmp_path)
+    assert report["deployment"]["deterministic"]["episode_length_s"] == pytest.approx(0.05)
+    assert report["dream_reality"]["levels"]["poor"]["terms"]["total"]["simulator"] is None
+    assert "dream_reality" not in {path.stem for path in (tmp_path / "figures").iterdir()}
 
 
 def test_one_member_is_told_that_it_cannot_know(tmp_path: Path) -> None:

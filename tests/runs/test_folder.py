@@ -11,15 +11,81 @@ import pytest
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.runs import folder as run_folder
-from rwmu.runs.folder import RunFolder
+from rwmu.runs.folder import RunFolder, followed
 
 
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
     first, second = (RunFolder.create(tmp_path / "runs", "rwm_base", 4) for _ in range(2))
+    for folder in (first, second):
+        folder.lead()
     assert first.path != second.path
     assert all("rwm_base-seed4" in folder.path.name for folder in (first, second))
     assert (tmp_path / "runs/latest").resolve() == second.path.resolve()
     assert not (tmp_path / "runs/latest").readlink().is_absolute(), "the folder can be moved as a whole"
+
+
+def test_a_run_that_fails_before_it_has_begun_leaves_nothing_and_latest_where_it_was(tmp_path: Path) -> None:
+    first = RunFolder.create(tmp_path, "x", 0)
+    first.lead()
+    failed = RunFolder.create(tmp_path, "x", 0)
+    failed.lead()
+    (failed.path / "config.yaml").write_text("seed: 0")
+    failed.withdraw()
+    assert sorted(tmp_path.iterdir()) == [first.path, tmp_path / "latest"]
+    assert (tmp_path / "latest").resolve() == first.path.resolve()
+    first.withdraw()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_leaves_latest_to_one_that_began_meanwhile(tmp_path: Path) -> None:
+    failed, other = (RunFolder.create(tmp_path, "x", 0) for _ in range(2))
+    failed.lead()
+    other.lead()
+    failed.withdraw()
+    assert (tmp_path / "latest").resolve() == other.path.resolve()
+
+
+@pytest.mark.parametrize("refusal", [OSError(errno.EPERM, "not permitted"), NotImplementedError()])
+def test_where_there_are_no_links_a_text_names_the_latest_run(
+    refusal: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for _ in range(2):
+        folder = RunFolder.create(tmp_path, "x", 0)
+        (folder.path / "config.yaml").write_text("seed: 0")
+        folder.lead()
+    assert RunFolder.resume(tmp_path / "latest").path == folder.path.resolve()
+    assert followed(tmp_path / "latest/checkpoints/policy.pt") == folder.path / "checkpoints/policy.pt"
+    assert followed(tmp_path / "other/policy.pt") == tmp_path / "other/policy.pt"
+
+
+def test_a_latest_that_is_somebodys_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "latest").write_text("my notes")
+    with pytest.raises(UserError, match="latest"):
+        RunFolder.create(tmp_path, "x", 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+
+
+def test_what_is_half_written_goes_with_the_next_who_works_on_the_run(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    (folder.checkpoints / ".resume.pt.7.partial.pt").write_text("half")
+    with folder.held():
+        assert list(folder.checkpoints.iterdir()) == []
+
+
+def test_an_error_that_names_no_file_names_the_run(tmp_path: Path) -> None:
+    """Of a logger on a full disk, say."""
+    folder = RunFolder.create(tmp_path, "x", 0)
+
+    def log() -> None:
+        with folder.held():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=folder.path.name):
+        log()
 
 
 def test_a_folder_in_the_way_is_never_taken(tmp_path: Path) -> None:

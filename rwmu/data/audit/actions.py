@@ -88,10 +88,10 @@ def unexplained(view: View, rows: Tensor) -> tuple[str, dict[int, float]]:
 
 # -- motors -------------------------------------------------------------------------------------------------------------------
 
-_UNEXPLAINED, _LESS = 0.1, 0.5  # by a motor's own columns, and how much less others must leave
+UNEXPLAINED, LESS = 0.1, 0.5  # by a motor's own columns, and how much less others must leave
 _EXPLAINED = 0.2  # left at most where a scale is read off the law
 _PAIRED_ROWS = 4_000  # on which every motor is paired with every other column
-_SCALES = (0.6, 1.6)  # times the robot's
+SCALES = (0.6, 1.6)  # times the robot's
 
 
 def laws(view: View, rows: Tensor, joints: Tensor, actions: Tensor, lag: int = 0) -> tuple[Tensor, Tensor]:
@@ -121,80 +121,102 @@ def joint_order(view: View) -> Findings:
     if len(rows) < FEWEST_ROWS:
         return
     rows, own = some(rows, _PAIRED_ROWS), torch.arange(view.robot.num_joints)
+    found = moved_columns(view, rows)
+    if found is None:
+        return
+    array, column, moved, left = found
+    source = "joint and action" if array == "joint_torque" else array
+    pairs = listed([f"torque {j} follows from {source} {k}" for j, k in enumerate(column.tolist()) if moved[j]], 3)
+    words = {"leg": ", sorted by leg" if _by_leg(column, moved) else "", "pairs": pairs}
+    alone = float(laws(view, rows, own, own)[0].mean())
+    yield finding(
+        "joint_order", {"array": array, "columns": column.tolist(), "unexplained": left, "unexplained_by_own": alone}, words
+    )
+
+
+def moved_columns(view: View, rows: Tensor) -> tuple[str, Tensor, Tensor, float] | None:
+    """Return the array whose columns are moved, the column ``[A]`` of each motor, which are moved, and what is left unexplained.
+
+    None where torques do not clearly follow from other columns than those of their own number.
+
+    Args:
+        rows: ``[S]``, looked at.
+    """
+    own = torch.arange(view.robot.num_joints)
     other = own.unsqueeze(-1).expand(-1, len(own))  # every row pairs all motors with one other column
     same, alone = own.expand_as(other), laws(view, rows, own, own)[0]
     found = []
     for array, joints, actions in (("actions", same, other), ("joint_torque", other, other), ("joints", other, same)):
         least, column = laws(view, rows, joints, actions)[0].min(0)
-        moved = (column != own) & (alone > _UNEXPLAINED) & (least < _LESS * alone)
-        if 3 * int(moved.sum()) >= len(own) and least.mean() < _LESS * alone.mean():
-            found.append((float(least.mean()), array, column, moved))
-    if found:
-        left, array, column, moved = min(found, key=lambda item: item[0])
-        source = "joint and action" if array == "joint_torque" else array
-        pairs = listed([f"torque {j} follows from {source} {k}" for j, k in enumerate(column.tolist()) if moved[j]], 3)
-        words = {"leg": ", sorted by leg" if _by_leg(column, moved) else "", "pairs": pairs}
-        numbers = {"array": array, "columns": column.tolist(), "unexplained": left, "unexplained_by_own": float(alone.mean())}
-        yield finding("joint_order", numbers, words)
+        moved = (column != own) & (alone > UNEXPLAINED) & (least < LESS * alone)
+        if 3 * int(moved.sum()) >= len(own) and least.mean() < LESS * alone.mean():
+            found.append((array, column, moved, float(least.mean())))
+    return min(found, key=lambda item: item[-1], default=None)
+
+
+def leg_orders(number: int) -> tuple[Tensor, Tensor]:
+    """Return where the columns of ``number`` joints sorted by type lie if they are sorted by leg, and the other way round."""
+    own, legs = torch.arange(number), max(1, number // 3)
+    return own % legs * 3 + own // legs, own % 3 * legs + own // 3
 
 
 def _by_leg(column: Tensor, moved: Tensor) -> bool:
     """Tell whether columns sorted by leg (hip, thigh and shank of one, then of the next) stand for columns sorted by type."""
-    own, legs = torch.arange(len(column)), max(1, len(column) // 3)
-    orders = (own % legs * 3 + own // legs, own % 3 * legs + own // 3)
-    return any(bool((column == order)[moved].double().mean() > 0.8) for order in orders)
+    return any(bool((column == order)[moved].double().mean() > 0.8) for order in leg_orders(len(column)))
+
+
+_ASYMMETRIC, _SYMMETRIC = 0.5, 0.25
+
+
+def joint_order_of_all(view: View) -> Findings:
+    """Find state and actions that are sorted by leg together, which no motor's law tells: the robot's symmetry does.
+
+    Of limbs that are mirror images the mean torques and the spreads of velocities are nearly so, whatever the robot does. How far
+    they are from it, 0 exactly, 1 in no order: 0.00 to 0.02 and 0.00 to 0.05 of torques and velocities of the recipes 'mixed' and
+    'exploration', and 0.68 to 0.89 and 1.19 to 1.28 with columns sorted by leg.
+    """
+    number, rows = view.robot.num_joints, regressed_rows(view)
+    if len(rows) < FEWEST_ROWS or number % 3 or len(view.robot.mirrors) < 2:
+        return
+    torque = view.part("joint_torque")[rows].double().mean(0)
+    spread = view.part("joint_vel")[rows].double().std(0).clamp(min=1e-9).log()
+    orders = [torch.arange(number), *leg_orders(number)]
+    own, *others = [
+        max(_asymmetry(view, torque[order]), _asymmetry(view, spread[order] - spread.mean(), False)) for order in orders
+    ]
+    if own > _ASYMMETRIC and min(others) < _SYMMETRIC:
+        columns = orders[1 + others.index(min(others))].tolist()
+        numbers = {"array": "all", "columns": columns, "asymmetry": own, "asymmetry_by_leg": min(others)}
+        yield finding("joint_order.all", numbers)
+
+
+def _asymmetry(view: View, values: Tensor, signed: bool = True) -> float:
+    """Return how far values ``[A]`` are from their mirror images: 0 if they are the same, 1 if they have nothing in common."""
+    maps = [mirror.action for name, mirror in view.robot.mirrors.items() if name != "identity"]
+    images = torch.stack([image(values) if signed else values[image.index] for image in maps])
+    return float((images - values).square().sum() / (2 * len(maps) * values.square().sum()).clamp(min=1e-24))
+
+
+def clear_laws(view: View, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return of which motors a scale can be read off the law, ``[..., A]``, and all laws ``[..., A, 4]``, as :func:`laws` does."""
+    own = torch.arange(view.robot.num_joints)
+    left, weights = laws(view, rows, own, own)
+    return (left < _EXPLAINED) & (weights[..., 1] < 0.0) & (weights[..., 3] > 0.0), weights
 
 
 def action_scale(view: View) -> Findings:
     """Find out how far a unit of action moves a joint's target, and where the target of no action is."""
-    rows, own = regressed_rows(view), torch.arange(view.robot.num_joints)
+    rows = regressed_rows(view)
     if len(rows) < FEWEST_ROWS:
         return
-    left, weights = laws(view, rows, own, own)
-    clear = (left < _EXPLAINED) & (weights[:, 1] < 0.0) & (weights[:, 3] > 0.0)
-    if 3 * int(clear.sum()) < len(own):
+    clear, weights = clear_laws(view, rows)
+    if 3 * int(clear.sum()) < view.robot.num_joints:
         return
     offset, position, _, action = weights[clear].unbind(-1)
     reach, wanted = -action / position, view.robot.action_scale.double()[clear]
-    if not _SCALES[0] < float((reach / wanted).median()) < _SCALES[1]:
+    if not SCALES[0] < float((reach / wanted).median()) < SCALES[1]:
         default = view.robot.default_joint_pos.double()[clear]
         absolute = 0.6 < float((-offset / action * default).sum() / default.square().sum().clamp(min=1e-12)) < 1.4
         guess = "they seem to be the targets themselves, rad" if absolute else "they are scaled, or those of another robot"
         words = {"name": view.robot.name, "guess": guess}
         yield finding("action_scale", {"rad_per_action": float(reach.median()), "robot": float(wanted.median())}, words)
-
-
-# -- episode by episode -------------------------------------------------------------------------------------------------------
-
-_EPISODES, _EPISODE_ROWS, _FEWEST_EPISODE_ROWS = 200, 100, 40
-_FEWEST_ODD, _ODD_SHARE = 3, 0.05
-
-
-def odd_episodes(view: View) -> Findings:
-    """Find episodes whose actions stand in other rows while those of the others stand in the right ones.
-
-    Every episode is judged by laws of its own (100 rows, evenly spread), for all of ``LAGS``.
-    """
-    ids, best = best_lags(view)
-    lag, odd = max(((lag, ids[best == lag]) for lag in LAGS if lag), key=lambda item: len(item[1]))
-    if len(odd) >= max(_FEWEST_ODD, _ODD_SHARE * len(ids)):
-        words = {"episodes": odd.tolist(), "rows_off": rows_off(lag)}
-        yield finding("action_lag_of_episodes", {"lag": lag, "count": len(odd), "looked_at": len(ids)}, words)
-
-
-def best_lags(view: View) -> tuple[Tensor, Tensor]:
-    """Return episodes that were looked at, ``[N]``, and the lag at which actions clearly explain each one's torques best, or 0."""
-    episodes, reach = view.episodes, max(LAGS)
-    room = episodes.lengths - 2 * reach - 1  # rows with enough others on both sides, not counting the first row
-    ids = (room >= _FEWEST_EPISODE_ROWS).nonzero().squeeze(-1)
-    if not len(ids):
-        return ids, ids
-    # Not every n-th: of data from two sources taken in turn, that might be those of one.
-    ids = ids[torch.linspace(0, len(ids) - 1, min(len(ids), _EPISODES)).round().long()]
-    steps = torch.linspace(0.0, 1.0, min(_EPISODE_ROWS, int(room[ids].min())))
-    rows = episodes.offsets[ids, None] + reach + 1 + (steps * (room[ids, None] - 1)).long()
-    own = torch.arange(view.robot.num_joints)
-    left = torch.stack([laws(view, rows, own, own, lag)[0].mean(-1) for lag in LAGS])
-    at_0, (least, which) = left[LAGS.index(0)], left.min(0)
-    clearly = (at_0 > _UNEXPLAINED) & (least < _LESS * at_0)
-    return ids, torch.where(clearly, torch.tensor(LAGS)[which], 0)

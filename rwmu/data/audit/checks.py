@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
-from rwmu.data.audit import actions, motion, recording, values
+from rwmu.data.audit import actions, motion, odd, recording, values
 from rwmu.data.audit.findings import Finding, Findings, finding
 from rwmu.data.audit.rewards import rewards
 from rwmu.data.audit.view import AuditSettings, View
@@ -48,8 +48,9 @@ CHECKS = (
     Check(motion.missing_joints),
     Check(motion.joint_motion, JOINTS),
     Check(actions.action_lag, JOINTS),
-    Check(actions.odd_episodes, MOTORS, unless=("units_joint", "action_lag"), explains=("actions_explain_nothing",)),
     Check(actions.joint_order, MOTORS, unless=("units_joint", "action")),
+    Check(odd.odd_episodes, MOTORS, unless=("units_joint", "action_lag", "joint_order"), explains=("actions_explain_nothing",)),
+    Check(actions.joint_order_of_all, MOTORS, unless=("units_joint", "action", "joint_order")),
     Check(actions.action_scale, MOTORS, unless=("units_joint", "action", "joint_order")),
     Check(values.sizes),
     Check(values.speed, {"base_lin_vel"}),
@@ -60,6 +61,7 @@ CHECKS = (
     Check(recording.copies, raw=True),
     Check(recording.terminations),
     Check(recording.time_outs),
+    Check(recording.upright_time_outs, {"projected_gravity"}, unless=("time_outs", "constant_state", "units_projected_gravity")),
     Check(recording.unmarked_falls, {"projected_gravity"}, raw=True),
     Check(recording.contacts),
     Check(recording.contact_order, {"foot"}),

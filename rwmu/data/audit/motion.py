@@ -51,7 +51,9 @@ def joint_motion(view: View) -> Findings:
     numbers = {"moved_per_travel_low": low, "moved_per_travel_high": high if math.isfinite(high) else None}
     if low > _MOST_MOVED or high < _LEAST_MOVED:
         scale = math.sqrt(max(low, 0.0) * high)
-        yield finding(_other_scale(scale), numbers, {"scale": scale, "step_dt": step_dt, "true_step": scale * step_dt})
+        key = _other_scale(scale)
+        steps = {"scale": scale, "step_dt": step_dt, "true_step": scale * step_dt}
+        yield finding(key, numbers, steps, severity="error" if key.startswith("units_joint_pos") else "warning")
     elif not joints_follow(state, layout, step_dt):
         yield finding("joints_do_not_follow", numbers, {"step_dt": step_dt})
     else:

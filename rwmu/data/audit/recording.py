@@ -86,7 +86,8 @@ def _rows(view: View, name: str, rows: Indices, origin: Indices) -> Finding:
 # -- ends of episodes: who lies on the ground has fallen, who ran out of time has not -------------------------------------------
 
 _FEWEST_EPISODES, _NEARLY_ALL, _MOST = 10, 0.9, 0.5
-_FALLEN = -0.5  # z of gravity: tilted by 60 degrees
+_FALLEN, _UPRIGHT = -0.5, -0.8  # z of gravity: tilted by more than 60 degrees, by less than 37
+_SOME = 0.05  # of the episodes of full length
 _FEWEST_FALLS = 3
 _UNMARKED = 0.1  # of the episodes that end fallen; a recording that stops amid a fall leaves some (3 % of the recipe 'mixed')
 
@@ -111,6 +112,16 @@ def time_outs(view: View) -> Findings:
     if episodes >= _FEWEST_EPISODES and total >= _NEARLY_ALL * episodes and in_time > _MOST * total:
         numbers = {"terminated": total, "in_the_longest": in_time, "episodes": episodes}
         yield finding("time_outs_as_terminations", numbers, {"steps": int(longest) - 1})
+
+
+def upright_time_outs(view: View) -> Findings:
+    """Find time-outs among the terminations of a part of the episodes: some that have run to the full length terminate upright."""
+    longest = view.episodes.lengths.max()
+    full = view.last_rows[view.episodes.lengths == longest]
+    upright = view.episodes.termination[full] & (view.part("projected_gravity")[full, 2] < _UPRIGHT)
+    odd = int(upright.sum())
+    if odd >= _FEWEST_FALLS and odd > _SOME * len(full):
+        yield finding("time_outs_as_terminations.some", {"terminated": odd, "of": len(full)}, {"steps": int(longest) - 1})
 
 
 def unmarked_falls(view: View) -> Findings:

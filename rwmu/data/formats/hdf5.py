@@ -20,6 +20,7 @@ An episode has T + 1 observations and T actions, so the file leaves no doubt abo
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -52,8 +53,11 @@ _EXTENSION = {"infos/extension": ("extension", True)}
 
 def save(episodes: Episodes, path: str | Path) -> None:
     """Write ``episodes`` to ``path``: whole or not at all, for a partial file never gets the name."""
-    with writing(Path(path)) as partial, h5py.File(partial, "w", libver=_FOR_OLD_READERS) as file:
+    written = io.BytesIO()  # HDF5 on a full disk crashes
+    with h5py.File(written, "w", libver=_FOR_OLD_READERS) as file:
         _write(_as_read(episodes), file)
+    with writing(Path(path)) as partial:
+        partial.write_bytes(written.getbuffer())
 
 
 def load(path: str | Path, robot: Robot | None = None) -> Episodes:

@@ -89,7 +89,7 @@ def existing(path: Path) -> Path:
     if path.is_dir():
         raise DataError(f"{path} is a folder; give the path of a data file.")
     if not path.is_file():
-        raise DataError(f"The data file {path} does not exist; give the path of one that does in data.path.")
+        raise DataError(f"The data file {path} does not exist; mend data.path, or collect it first (python -m rwmu.collect).")
     return path
 
 

@@ -231,7 +231,7 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["returns"] = return_bars(rows, (report.get("dataset") or {}).get("return_per_20s"))
     if tracking and (lines := survival_lines(figure_data)):
         drawn["survival"] = survival(lines, tracking["episode_s"])
-    if levels:
+    if levels and any(any(_sides(row, term)) for row in levels.values() for term in row["terms"]):  # somebody has lived a second
         drawn["dream_reality"] = dream_reality(levels)
     if report.get("rounds"):
         drawn["rounds"] = rounds.draw(report["rounds"], (report.get("deployment") or {}).get("behaviour"))
