@@ -292,8 +292,27 @@ def test_a_run_that_has_nothing_to_measure_is_not_evaluated(trained: Trained, co
 
 
 def test_data_of_other_settings_are_refused(workplace: Path, command: Command, smoke: list[str]) -> None:
-    fails(command("train", *smoke, "stages=[data]", "simulator.model.friction=0.3"), "settings")
+    fails(command("train", *smoke, "stages=[data]", "simulator.model.friction=0.3"), "simulator.model.friction")
+    fails(command("train", *smoke, "stages=[data]", "task.command_range=[1,1,0.5]"), "task.command_range")
     fails(command("train", *smoke, "stages=[data]", "data.seed=5"), "seed")
+
+
+def test_what_another_reward_pays_for_the_same_data_is_computed_anew(trained: Trained, command: Command, smoke: list[str]) -> None:
+    before = trained("+experiment=rwm_base", "stages=[data,dynamics]")
+    changed = "task.rewards.flat_orientation_l2.weight=-50.0"
+    after = command(
+        "train",
+        *smoke,
+        "+experiment=rwm_base",
+        f"trainer.checkpoint={before / 'checkpoints/dynamics.pt'}",
+        "stages=[data,policy]",
+        changed,
+    )
+    assert after.status == 0, after.err
+    as_collected, anew = (
+        json.loads((run / "measured/data.json").read_text())["dataset"]["return_per_20s"] for run in (before, Path("runs/latest"))
+    )
+    assert anew < as_collected
 
 
 def test_somebodys_own_data_are_taken_as_they_are(workplace: Path, command: Command, smoke: list[str]) -> None:

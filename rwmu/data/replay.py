@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
+from rwmu.files import json_ready
 from rwmu.records import Reward
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
+
+_ROWS_AT_A_TIME = 100_000  # in float64, with every quantity that a reward may ask for
 
 
 def contact_times(episodes: Episodes, task: VelocityTask) -> TaskMemory:
@@ -39,9 +45,29 @@ def recall(episodes: Episodes, task: VelocityTask, times: TaskMemory, rows: Tens
     return memory
 
 
-def replay(episodes: Episodes, task: VelocityTask, rows: Tensor) -> Reward:
-    """Return what the task pays on reaching ``rows`` (``[S]`` int64, none of them the first of an episode), in float64."""
-    before = recall(episodes, task, contact_times(episodes, task), rows - 1)
+def replay(episodes: Episodes, task: VelocityTask, rows: Tensor, times: TaskMemory | None = None) -> Reward:
+    """Return what the task pays on reaching ``rows`` (``[S]`` int64, none of them the first of an episode), in float64.
+
+    Args:
+        times: :func:`contact_times`, where they are known already.
+    """
+    before = recall(episodes, task, contact_times(episodes, task) if times is None else times, rows - 1)
     memory = before.map(lambda tensor: tensor.double())
     memory.contact_time_s = before.contact_time_s  # compared with one step: to be rounded as the task rounds it
     return task.reward(memory, episodes.state[rows].double(), episodes.action[rows].double(), episodes.contact[rows])
+
+
+def repaid(episodes: Episodes, task: VelocityTask) -> Episodes:
+    """Return the episodes with the rewards that ``task`` pays for them; nobody pays for the first row of one.
+
+    They keep their hash: a world model that was trained on them has seen no rewards, and goes on knowing its data.
+    """
+    paid_for, times = torch.ones(episodes.num_rows, dtype=torch.bool), contact_times(episodes, task)
+    paid_for[episodes.offsets] = False
+    reward = episodes.reward.clone()
+    for rows in torch.split(paid_for.nonzero()[:, 0], _ROWS_AT_A_TIME):
+        reward[rows] = replay(episodes, task, rows, times).total.to(reward.dtype)
+    rewards = {"rewards": json_ready(task.rewards.describe())}
+    paid = replace(episodes, reward=reward, attributes={**episodes.attributes, **rewards})
+    vars(paid)["_hash"] = episodes.content_hash()  # where Episodes keeps it, once it is known
+    return paid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,22 @@ def obtain(
             raise DataError(
                 f"The data file {path} was not collected here, but a recipe is asked for; give data.recipe=null to use it."
             )
+        if key == "collected_under" and found is None:  # before it was noted
+            continue
         if found != wanted:
+            name, there, asked = next(differences(key, found, wanted))
             raise DataError(
-                f"The data file {path} was collected with {key} = {found!r}, but this run asks for {wanted!r}; collect others "
+                f"The data file {path} was collected with {name} = {there!r}, but this run asks for {asked!r}; collect others "
                 "(python -m rwmu.collect) to another data.path, or give data.recipe=null to use these."
             )
     return episodes
+
+
+def differences(name: str, found: Any, wanted: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted name and both values of every leaf in which two nested mappings differ."""
+    if not isinstance(found, Mapping) or not isinstance(wanted, Mapping):
+        if found != wanted:
+            yield name, found, wanted
+        return
+    for key in dict.fromkeys((*found, *wanted)):
+        yield from differences(key if name == "collected_under" else f"{name}.{key}", found.get(key), wanted.get(key))

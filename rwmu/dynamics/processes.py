@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.multiprocessing import spawn
-from torch.multiprocessing.spawn import ProcessException
+from torch.multiprocessing.spawn import ProcessException, spawn
 
 from rwmu.errors import UserError
 from rwmu.numerics import set_up
@@ -50,7 +49,7 @@ def in_processes(work: Callable[[int], Any], number: int) -> Any:
             rank, answer = pickle.loads(queue.get())
             answers[rank] = answer
 
-    running = spawn(_take_part, arguments, nprocs=number, join=False, daemon=True)
+    running = spawn(_take_part, arguments, nprocs=number, join=False, daemon=True)  # type: ignore[no-untyped-call]
     try:
         while not running.join(timeout=_POLL_S):
             read()

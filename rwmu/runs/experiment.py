@@ -6,10 +6,10 @@ knows a key: Hydra builds them (``_target_``), and each validates itself.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from functools import cached_property, partial
 from inspect import signature
 from pathlib import Path
@@ -25,8 +25,9 @@ from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
+from rwmu.data.replay import repaid
 from rwmu.data.settings import DataSettings
-from rwmu.data.sources import holds_collected, obtain
+from rwmu.data.sources import differences, holds_collected, obtain
 from rwmu.dynamics.fit import Fitter
 from rwmu.dynamics.training import TrainerSettings
 from rwmu.dynamics.world_model import WorldModel
@@ -44,6 +45,8 @@ from rwmu.tasks.velocity import VelocityTask
 Stage = Literal["data", "dynamics", "policy", "deployment", "report"]
 _PARTS = ("task", "dynamics", "trainer", "penalty", "imagination", "policy", "seed", "make_env", "evaluation")
 STAGES: tuple[Stage, ...] = ("data", "dynamics", "policy", "deployment", "report")
+
+_log = logging.getLogger(__name__)
 
 
 @settings("")
@@ -83,11 +86,15 @@ class Experiment:
     overwrite: bool = False
 
     @cached_property
-    def identity(self) -> str:
-        """Return a hash of task and simulator, by which data that were collected under others are recognised."""
+    def circumstances(self) -> dict[str, Any]:
+        """Return task and simulator as plain values: what data are collected under. Rewards do not count, nobody acts by them."""
         simulator: Any = self.simulator
-        described = [self.task.describe(), {name: repr(value) for name, value in simulator.keywords.items()}]
-        return hashlib.sha256(json.dumps(json_ready(described), sort_keys=True).encode()).hexdigest()[:12]
+        task = {name: value for name, value in self.task.describe().items() if name != "rewards"}
+        given = {
+            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else repr(value)
+            for name, value in simulator.keywords.items()
+        }
+        return dict(json_ready({"task": task, "simulator": given}))
 
     # -- what the stages work with --------------------------------------------------------------------------------------------
 
@@ -141,7 +148,8 @@ class Experiment:
             seed=self.data.seed,
             progress=self.machine.progress,
         )
-        return episodes.with_attributes(settings=self.identity)
+        rewards = json_ready(self.task.rewards.describe())
+        return episodes.with_attributes(collected_under=self.circumstances, rewards=rewards)
 
     @cached_property
     def episodes(self) -> Episodes:
@@ -149,9 +157,24 @@ class Experiment:
         data, robot = self.data, self.task.robot
         if data.recipe is None or not holds_collected(self.data_path):  # somebody's own data
             return obtain(self.data_path, robot=robot)
-        expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed, "settings": self.identity}
+        expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
+        expected |= {"collected_under": self.circumstances}
         nobody_said = self.data_path.absolute() == data.default_path.absolute()
-        return obtain(self.data_path, self.collect if nobody_said else None, robot, expected)
+        episodes = obtain(self.data_path, self.collect if nobody_said else None, robot, expected)
+        return self._paid_by_the_task(episodes)
+
+    def _paid_by_the_task(self, episodes: Episodes) -> Episodes:
+        """Return data that were collected here with the rewards of this task: what others paid is computed anew."""
+        paid_by, rewards = episodes.attributes.get("rewards"), json_ready(self.task.rewards.describe())
+        changed = {name.split(".")[1] for name, *_ in differences("rewards", paid_by or rewards, rewards)}
+        if not changed:
+            return episodes
+        _log.info(
+            "%s was collected with other rewards; computing anew what the task pays (%s).",
+            self.data_path,
+            ", ".join(sorted(changed)),
+        )
+        return repaid(episodes, self.task)
 
     @cached_property
     def data_module(self) -> OfflineDataModule:

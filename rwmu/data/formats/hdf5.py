@@ -120,7 +120,7 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
     file.attrs["total_episodes"] = episodes.num_episodes
     file.attrs["total_steps"] = episodes.num_rows - episodes.num_episodes
     file.attrs["attributes"] = json.dumps(dict(episodes.attributes))
-    file.attrs["content_hash"] = episodes.content_hash()
+    file.attrs["content_hash"] = replace(episodes).content_hash()  # of what is written, whatever its name was
     datasets = _DATASETS if episodes.extension is None else _DATASETS | _EXTENSION
     arrays = {name: getattr(episodes, array).contiguous().numpy() for name, (array, _) in datasets.items()}
     for i, (offset, length) in enumerate(zip(episodes.offsets.tolist(), episodes.lengths.tolist(), strict=True)):
