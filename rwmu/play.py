@@ -33,7 +33,7 @@ def main(config: DictConfig) -> None:
 
     torch.set_num_threads(1)
     commands = TOUR if config.command is None else [one_command(config.command)]
-    experiment, folder = open_finished(Path(config.run))
+    experiment, folder = open_finished(config)
     checkpoint = Path(config.checkpoint) if config.checkpoint is not None else policy_path(experiment, folder)
     if checkpoint is None:
         raise ConfigError(f"The run in {folder.path} has no policy yet; give checkpoint=PATH of one.")

@@ -37,7 +37,7 @@ from rwmu.measure.settings import EvaluationSettings
 from rwmu.numerics import Machine
 from rwmu.policy.learn import PolicySettings
 from rwmu.runs.configuration import instantiate
-from rwmu.settings import Seed, settings
+from rwmu.settings import Names, Seed, settings
 from rwmu.simulators.collect import collect_dataset
 from rwmu.tasks.velocity import VelocityTask
 
@@ -60,6 +60,7 @@ class Experiment:
         evaluation: how a run is measured. machine: threads and precision. logger: name -> maker of one of Lightning's loggers.
         name: of the experiment, in folders and reports. seed: of models, imagination and policies; the data have their own.
         stages: to be run, in their order. runs_dir: where run folders are made. resume: a run folder to go on with.
+        trust: modules whose code the configuration of a resumed run may name, see :mod:`rwmu.runs.trust`.
         overwrite: replace a dataset that is already there (``rwmu.collect``).
     """
 
@@ -80,6 +81,7 @@ class Experiment:
     stages: Sequence[Stage] = STAGES
     runs_dir: str = "runs"
     resume: str | None = None
+    trust: Names | str = ()
     overwrite: bool = False
 
     @cached_property

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.files import write_json
+from rwmu.runs.trust import check_links, foreign, read_config
 
 
 class RunFolder:
@@ -55,9 +56,10 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: Path) -> RunFolder:
-        """Open the folder of an earlier run; ``runs/latest`` will do."""
+        """Open the folder of an earlier run, perhaps somebody else's; ``runs/latest`` will do."""
         if not (path / "config.yaml").is_file():
             raise ConfigError(f"{path} is no run folder: it has no config.yaml; give runs/<date>-<experiment>-seed<k>.")
+        check_links(path)
         return cls(path.resolve())
 
     @contextmanager
@@ -113,12 +115,16 @@ class RunFolder:
         """Keep a part of what was measured."""
         write_json(self.measured(part), results)
 
-    def config(self) -> DictConfig:
-        """Return the run's own configuration."""
-        saved = OmegaConf.load(self.path / "config.yaml")
-        if not isinstance(saved, DictConfig) or not {"seed", "name", "trainer"} <= set(saved):
-            raise ConfigError(f"{self.path / 'config.yaml'} is not, or not all of, the configuration of a run; begin a new run.")
-        return saved
+    def config(self, trusted: Sequence[str] = ()) -> DictConfig:
+        """Return the run's own configuration, which may be built; see :func:`~rwmu.runs.trust.read_config`."""
+        return read_config(self.path / "config.yaml", trusted)
+
+    @property
+    def how_to_resume(self) -> str:
+        """Return the command that goes on with the run."""
+        modules = foreign(OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml")))
+        trust = f" 'trust=[{','.join(modules)}]'" if modules else ""
+        return f"python -m rwmu.train resume={self.path}{trust}"
 
     def seconds(self) -> dict[str, float]:
         """Return how long each step has taken, s, over all rounds and sessions of the run."""

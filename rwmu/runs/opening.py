@@ -20,6 +20,7 @@ from rwmu.runs.card import run_card, write_run_card
 from rwmu.runs.checks import check_data, check_experiment
 from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.folder import RunFolder
+from rwmu.runs.trust import modules
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +40,11 @@ def settle(config: DictConfig) -> None:
                 path, here = Path(given).resolve(), Path.cwd().resolve()
                 config[group][name] = str(path.relative_to(here) if path.is_relative_to(here) else path)
         return
-    others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
+    others = [o for o in HydraConfig.get().overrides.task if not o.startswith(("resume=", "trust="))]
     if others:
         raise ConfigError(f"A resumed run keeps its own configuration: leave out {' '.join(others)}, or start a new run.")
-    folder = Path(config.resume)
-    saved = RunFolder.resume(folder).config()
+    folder = Path(str(config.resume))
+    saved = RunFolder.resume(folder).config(modules(config.trust))
     OmegaConf.set_struct(config, False)
     config.clear()
     config.update(saved)
@@ -63,10 +64,10 @@ def open_folder(experiment: Experiment, text: str) -> RunFolder:
     return folder
 
 
-def open_finished(path: Path) -> tuple[Experiment, RunFolder]:
-    """Open the folder of an earlier run, and build its objects; ``runs/latest`` will do."""
-    folder = RunFolder.resume(path)
-    experiment = build(folder.config())
+def open_finished(config: DictConfig) -> tuple[Experiment, RunFolder]:
+    """Open the folder of an earlier run, ``config.run``, and build its objects; ``runs/latest`` will do."""
+    folder = RunFolder.resume(Path(str(config.run)))
+    experiment = build(folder.config(modules(config.trust)))
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
     return experiment, folder
 

@@ -20,7 +20,7 @@ def train(experiment: Experiment, configuration: str) -> None:
                 experiment.method.run(prepare_data(experiment, folder), folder)
             evaluate(experiment, folder)
     except KeyboardInterrupt:
-        stop(f"Interrupted; go on with: python -m rwmu.train resume={folder.path}", STATUS_INTERRUPTED)
+        stop(f"Interrupted; go on with: {folder.how_to_resume}", STATUS_INTERRUPTED)
     print_summary(folder)
 
 
