@@ -7,7 +7,6 @@ leaves the report as it is.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig
 

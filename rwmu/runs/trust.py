@@ -1,9 +1,9 @@
 """What a run folder may ask for: somebody else may have made it, and building what its ``config.yaml`` names runs code.
 
-A folder's configuration builds what the shipped configurations name, Lightning's loggers, and whatever lies in modules that the user
-names on the command line (``trust=my.module``). What a folder says about itself counts for nothing, so a run with a class of one's
-own needs ``trust=`` to be resumed or measured, too. Its values are plain: nothing is looked up in the environment. Nothing in the
-folder links to a place outside of it, where results would be written.
+A folder's configuration builds what the shipped configurations name, Lightning's loggers, and whatever lies in modules that the
+user names on the command line (``trust=my.module``). What a folder says about itself counts for nothing, so a run with a class of
+one's own needs ``trust=`` to be resumed or measured, too. Its values are plain: nothing is looked up in the environment. Nothing in
+the folder links to a place outside of it, where results would be written.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def _check(key: str, value: Any, trusted: Sequence[str], path: Path) -> None:
         if not (_ships(value) or any(f"{value}.".startswith(f"{module}.") for module in trusted)):
             module = value.rpartition(".")[0]
             raise ConfigError(
-                f"{path} names {value} ({key}), which does not ship with rwmu, and building it runs its code; if it is yours, or you "
-                f"trust it, add trust={module}."
+                f"{path} names {value} ({key}), which does not ship with rwmu, and building it runs its code; if it is yours, or "
+                f"you trust it, add trust={module}."
             )
     elif name.startswith("_") and name not in _WORDS:
         raise ConfigError(f"{path} has the key {key}, which no run writes; begin a new run.")
