@@ -6,7 +6,6 @@ an interrupted run goes on (``resume=RUN_DIR``).
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.runs.command_line import command
@@ -16,14 +15,12 @@ from rwmu.runs.command_line import command
 def main(config: DictConfig) -> None:
     """Build the objects of one configuration, and do what they are for: configuration stops here."""
     # What computes is imported once the settings have been checked: torch and Lightning take seconds.
-    from rwmu.runs.experiment import Experiment
+    from rwmu.runs.experiment import build
     from rwmu.runs.opening import settle
     from rwmu.runs.training import train
 
     settle(config)
-    experiment: Experiment = hydra.utils.instantiate(config, _convert_="all")
-    text = OmegaConf.to_yaml(config, resolve=True)
-    train(experiment, text)
+    train(build(config), OmegaConf.to_yaml(config, resolve=True))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from rwmu.data import formats
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.settings import DataSettings
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.files import copy_file, write_torch
+from rwmu.files import copy_file, read_torch, write_torch
 from rwmu.imagination.penalty import DisagreementBonus
 from rwmu.interfaces import Penalty
 from rwmu.measure.settings import EvaluationSettings
@@ -109,7 +109,7 @@ class MbpoPpo(Learner):
         fitter, loggers, training = self.fitter, rounds.place.loggers, rounds.folder(number) / "training"
         if number > 1:
             fitter, loggers = replace(fitter, settings=self.schedule.refitting(self.trainer)), lambda stage: []
-            data.load_state_dict(torch.load(rounds.stream(number - 1), weights_only=True))
+            data.load_state_dict(read_torch(rounds.stream(number - 1), "place in the windows", "that of the round before"))
         before = self._model_before(number, rounds, data)
         fitter.fit(data, training, loggers, rounds.place.progress, start=before).save(rounds.model(number))
         write_torch(rounds.stream(number), data.state_dict())

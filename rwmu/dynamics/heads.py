@@ -144,7 +144,7 @@ class StateHead(nn.Module):
         # A small start: the first prediction is nearly "nothing changes", with the spread of a step.
         self.mean = MemberMLP(num_features, hidden_sizes[0], state_dim, generators, output_scale=0.3, output_bias=0.0)
         self.log_std = MemberMLP(num_features, hidden_sizes[1], state_dim, generators, output_scale=0.3, output_bias=-1.5)
-        delta = torch.tensor(max_log_std - min_log_std).log().item()
+        delta = torch.tensor(max_log_std - min_log_std, device="cpu").log().item()  # also where shapes alone are built
         self.min_log_std = nn.Parameter(torch.full((members, 1, state_dim), min_log_std), requires_grad=learn_bounds)
         self.log_delta_log_std = nn.Parameter(torch.full((members, 1, state_dim), delta), requires_grad=learn_bounds)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,11 @@ STATUS_INTERRUPTED = 130
 
 # Errors of files that are the place's, not ours: no permission, nothing to be written there, no room.
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC)
+
+# What torch, CUDA and Python say where memory does not suffice, or sizes are beyond any memory.
+_OUT_OF_MEMORY = re.compile(
+    r"MemoryError|not enough memory|can't allocate memory|out of memory|Storage size calculation overflowed"
+)
 
 # Hydra's flags that take a value of their own.
 _LONG = ("--cfg", "--config-name", "--config-dir", "--config-path", "--info", "--package")
@@ -106,6 +112,10 @@ def explain(error: BaseException) -> str | None:
         return str(error).strip().splitlines()[0]
     if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
         return f"{error.filename or 'A file'} cannot be read or written: {error.strerror}."
+    if isinstance(error, MemoryError | RuntimeError) and _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+        first = str(error).strip().partition("\n")[0][:200]
+        lower = "data.batch_size, imagination.num_envs, evaluation.num_envs or dynamics.hidden_size"
+        return f"This needs more memory than there is ({first}); lower {lower}."
     if isinstance(error, yaml.YAMLError):
         return f"A configuration file is not YAML: {' '.join(str(error).split())}."
     return None

@@ -36,8 +36,8 @@ def settle(config: DictConfig) -> None:
     if config.resume is None:
         for group, name in (("trainer", "checkpoint"), ("trainer", "start_from"), ("policy", "checkpoint")):
             given = config[group].get(name)
-            if given is not None and Path(given).exists():
-                path, here = Path(given).resolve(), Path.cwd().resolve()
+            if given is not None and Path(str(given)).exists():
+                path, here = Path(str(given)).resolve(), Path.cwd().resolve()
                 config[group][name] = str(path.relative_to(here) if path.is_relative_to(here) else path)
         return
     others = [o for o in HydraConfig.get().overrides.task if not o.startswith(("resume=", "trust="))]

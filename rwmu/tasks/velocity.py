@@ -20,7 +20,7 @@ from rwmu.files import json_ready
 from rwmu.records import Reward
 from rwmu.robots.layout import Field, StateLayout
 from rwmu.robots.robot import Robot
-from rwmu.settings import Fraction, NotNegative, Positive, checked
+from rwmu.settings import Fraction, NotNegative, Positive, Tilt, checked
 from rwmu.tasks.rewards import ISAAC_LAB
 from rwmu.tasks.terms import Terms, varied
 
@@ -35,6 +35,7 @@ OBSERVATION_NOISE = {
     "joint_vel": 1.5,
 }
 _OBSERVED = ("base_lin_vel", "base_ang_vel", "projected_gravity", "command", "joint_pos", "joint_vel", "last_action")
+_MOST_STEPS = 1_000_000  # of an episode
 _OF_MEMORY = ("last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
 
 
@@ -53,6 +54,13 @@ def observation_layout(robot: Robot) -> StateLayout:
     if missing:
         raise ConfigError(f"The state of the robot '{robot.name}' has no '{missing[0]}', which a policy of this task observes.")
     return StateLayout(known[name] for name in _OBSERVED)
+
+
+def _steps(name: str, seconds: float, step_dt: float) -> int:
+    steps = round(seconds / step_dt)
+    if not 1 <= steps <= _MOST_STEPS:
+        raise ConfigError(f"task.{name} is {seconds:g} s, but must be 1 to {_MOST_STEPS} steps of task.step_dt={step_dt:g} s.")
+    return steps
 
 
 @dataclass
@@ -133,13 +141,13 @@ class VelocityTask:
         command_resample_s: Positive = 10.0,
         standing_fraction: Fraction = 0.02,
         observation_noise: NotNegative = 1.0,
-        max_tilt: float | None = None,
+        max_tilt: Tilt | None = None,
     ) -> None:
         self.robot = robot
         self.observation_layout = observation_layout(robot)
         self.step_dt = step_dt
-        self.max_episode_steps = round(episode_length_s / step_dt)
-        self.command_resample_steps = round(command_resample_s / step_dt)
+        self.max_episode_steps = _steps("episode_length_s", episode_length_s, step_dt)
+        self.command_resample_steps = _steps("command_resample_s", command_resample_s, step_dt)
         self.command_range = tuple(float(half_width) for half_width in command_range)
         self.standing_fraction = standing_fraction
         self.observation_noise = observation_noise
