@@ -27,16 +27,17 @@ def main(config: DictConfig) -> None:
     changes = {str(name): value for name, value in config.evaluation.items() if value is not None}
     experiment = replace(experiment, evaluation=replace(experiment.evaluation, **changes))
     experiment.machine.set_up()
-    if isinstance(diagnostic, Exploit):
-        print(f"Exploit diagnostic: {diagnostic.write(experiment, folder)}")
-        return
-    note_data(experiment, folder)
-    if folder.world_model.is_file() or experiment.trainer.checkpoint is not None:
-        measure_model(experiment, folder)
-    if policy_path(experiment, folder) is not None:
-        measure_deployment(experiment, experiment.data_in(folder), folder)
-    write_report(experiment, folder)
-    print(f"Report: {folder.path / 'report.html'}")
+    with folder.held():
+        if isinstance(diagnostic, Exploit):
+            print(f"Exploit diagnostic: {diagnostic.write(experiment, folder)}")
+            return
+        note_data(experiment, folder)
+        if folder.world_model.is_file() or experiment.trainer.checkpoint is not None:
+            measure_model(experiment, folder)
+        if policy_path(experiment, folder) is not None:
+            measure_deployment(experiment, experiment.data_in(folder), folder)
+        write_report(experiment, folder)
+        print(f"Report: {folder.path / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from rwmu.runs.command_line import command
 
 
-@command("train")
+BARE = (
+    "Say what to train: +experiment=mopo_ensemble5 is the whole method (about half an hour), with scale=smoke a first look at it "
+    "(a minute); python -m rwmu.train --help says more."
+)
+
+
+@command("train", BARE)
 def main(config: DictConfig) -> None:
     """Build the objects of one configuration, and do what they are for: configuration stops here."""
     # What computes is imported once the settings have been checked: torch and Lightning take seconds.

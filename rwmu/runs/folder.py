@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -15,8 +14,17 @@ from typing import IO, Any
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.errors import ConfigError, UserError
-from rwmu.files import write_json
+from rwmu.files import read_json, write_json
 from rwmu.runs.trust import check_links, foreign, read_config
+
+# What each stage makes; without it, it is not done.
+_MADE = {
+    "data": ("measured/data.json",),
+    "dynamics": ("checkpoints/dynamics.pt",),
+    "policy": ("checkpoints/policy.pt",),
+    "deployment": ("measured/deployment.json",),
+    "report": ("report.html", "report.json"),
+}
 
 
 class RunFolder:
@@ -87,8 +95,9 @@ class RunFolder:
         return [make(save_dir=str(self.logs.resolve() / name), name=stage) for name, make in self._makers.items()]
 
     def begins(self, step: str, round: int = 0) -> bool:
-        """Return whether a step is asked for and not yet done."""
-        return step in self._stages and _key(step, round) not in self.finished()
+        """Return whether a step is asked for and not yet done, or has lost what it made."""
+        done = _key(step, round) in self.finished() and (round > 0 or not self._lost(step))
+        return step in self._stages and not done
 
     @contextmanager
     def step(self, step: str, round: int = 0) -> Iterator[None]:
@@ -138,17 +147,29 @@ class RunFolder:
         """Return the stages that are finished."""
         return list(self._progress()["finished"])
 
+    def require_whole(self) -> None:
+        """Refuse a run that has lost what it had made: less of it would be measured, and nobody would notice.
+
+        Raises:
+            UserError: names the file.
+        """
+        for step in ("data", "dynamics", "policy"):
+            if step in self.finished() and (lost := self._lost(step)):
+                raise UserError(f"{lost[0]} is gone, which the stage {step} had made; {self.how_to_resume} makes it again.")
+
+    def _lost(self, step: str) -> list[Path]:
+        return [path for name in _MADE.get(step, ()) if not (path := self.path / name).is_file()]
+
     def _progress(self) -> dict[str, Any]:
         file = self.path / "stages.json"
-        if not file.is_file():
+        if not file.exists():
             return {"finished": [], "seconds": {}}
-        try:
-            progress: dict[str, Any] = json.loads(file.read_text())
-            _ = progress["finished"], progress["seconds"]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{file} is damaged; delete it, and every stage is taken up again from the checkpoints that there are."
-            ) from None
+        mend = "delete it, and every stage is taken up again from the checkpoints that there are"
+        progress = read_json(file, mend)
+        finished, seconds = progress.get("finished"), progress.get("seconds")
+        names = isinstance(finished, list) and all(isinstance(name, str) for name in finished)
+        if not (names and isinstance(seconds, dict) and all(isinstance(spent, float | int) for spent in seconds.values())):
+            raise UserError(f"{file} is damaged; {mend}.")
         return progress
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rwmu.data.audit import brief, require_sound
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.errors import ConfigError, DataError
-from rwmu.files import write_text
+from rwmu.files import read_json, write_text
 from rwmu.measure.dataset import dataset_statistics
 from rwmu.runs.card import run_card, write_run_card
 from rwmu.runs.checks import check_data, check_experiment
@@ -67,6 +66,7 @@ def open_folder(experiment: Experiment, text: str) -> RunFolder:
 def open_finished(config: DictConfig) -> tuple[Experiment, RunFolder]:
     """Open the folder of an earlier run, ``config.run``, and build its objects; ``runs/latest`` will do."""
     folder = RunFolder.resume(Path(str(config.run)))
+    folder.require_whole()
     experiment = build(folder.config(modules(config.trust)))
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
     return experiment, folder
@@ -89,13 +89,13 @@ def prepare_data(experiment: Experiment, folder: RunFolder) -> OfflineDataModule
 def note_data(experiment: Experiment, folder: RunFolder) -> None:
     """Put the data's hash on the run card, if it is not there; refuse other data than those."""
     card = folder.path / "run_card.json"
-    noted = json.loads(card.read_text()).get("data_hash") if card.is_file() else None
+    noted = read_json(card, "bring it back, or delete it").get("data_hash") if card.exists() else None
     found = experiment.data_module.data_hash
     if noted is None:
         write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name, data_hash=found))
     elif noted != found:
         other = f"{experiment.data_path} holds other data (hash {found[:12]}) than this run began with"
-        raise DataError(f"{other} ({noted[:12]}): bring those back, or begin a new run.")
+        raise DataError(f"{other} ({str(noted)[:12]}): bring those back, or begin a new run.")
 
 
 def _audit(experiment: Experiment, folder: RunFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rwmu.errors import CheckpointError
 from rwmu.runs.command_line import STATUS_INTERRUPTED, stop
 from rwmu.runs.evaluation import evaluate
 from rwmu.runs.experiment import Experiment
@@ -19,6 +20,10 @@ def train(experiment: Experiment, configuration: str) -> None:
             if any(folder.begins(stage) for stage in experiment.stages if stage != "report"):
                 experiment.method.run(prepare_data(experiment, folder), folder)
             evaluate(experiment, folder)
+    except CheckpointError as error:
+        if str(folder.path) not in str(error):
+            raise
+        raise CheckpointError(f"{str(error).removesuffix('.')}; delete it, and {folder.how_to_resume} makes it again.") from error
     except KeyboardInterrupt:
         stop(f"Interrupted; go on with: {folder.how_to_resume}", STATUS_INTERRUPTED)
     print_summary(folder)

@@ -187,6 +187,33 @@ def test_the_command_converts_whichever_form_it_is_given(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_nothing_is_replaced_unasked_and_the_source_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = saved(tmp_path / "old.pt"), tmp_path / "new.pt"
+    before = source.read_bytes()
+    target.write_bytes(b"precious")
+    (tmp_path / "link.pt").symlink_to(source)
+
+    def converts(*arguments: str) -> bool:
+        monkeypatch.setattr(sys, "argv", ["export", *arguments])
+        try:
+            export.main()
+        except SystemExit as stopped:
+            assert stopped.code == 2
+            return False
+        return True
+
+    assert not converts(str(source), str(target))
+    assert target.read_bytes() == b"precious"
+    assert "--overwrite" in capsys.readouterr().err
+    for itself in (source, tmp_path / "link.pt"):
+        assert not converts(str(source), str(itself), "--overwrite")
+    assert source.read_bytes() == before
+    assert converts(str(source), str(target), "--overwrite")
+    assert target.read_bytes() != b"precious"
+
+
 # -- bad input ------------------------------------------------------------------------------------------------------------
 
 
