@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from rwmu.runs.command_line import command
 
-
 BARE = (
     "Say what to train: +experiment=mopo_ensemble5 is the whole method (about half an hour), with scale=smoke a first look at it "
     "(a minute); python -m rwmu.train --help says more."
