@@ -176,5 +176,5 @@ def _wanted(entry: Any) -> str:
         return str(context["expected"])
     if kind in ("too_short", "too_long", "missing"):
         return "a shorter list" if kind == "too_long" else "a longer list"
-    message = str(entry["msg"])
+    message = str(entry["msg"]).removeprefix("Input should be ")
     return _WANTED.get(kind, message[:1].lower() + message[1:])

@@ -179,6 +179,8 @@ def instantiate(node: Any) -> Any:
         if told is None:
             raise
         raise told from None
+    except TypeError as error:  # of Hydra itself, of its own words: _partial_ and the like
+        raise ConfigError(f"{' '.join(str(error).split())}.") from None
 
 
 def mistake(error: InstantiationException) -> UserError | None:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
+from pydantic import Field
 from torch import nn
 
 from rwmu.algorithms.learner import Learner
@@ -78,7 +79,7 @@ class Experiment:
     logger: Mapping[str, Callable[..., Any]] | None
     name: str = "custom"
     seed: Seed = 0
-    stages: Sequence[Stage] = STAGES
+    stages: Annotated[Sequence[Stage], Field(min_length=1)] = STAGES
     runs_dir: str = "runs"
     resume: str | None = None
     trust: Names | str = ()

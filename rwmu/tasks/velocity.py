@@ -159,6 +159,7 @@ class VelocityTask:
         noise = [torch.full((f.size,), OBSERVATION_NOISE.get(f.name, 0.0)) for f in self.observation_layout.fields]
         self._noise = torch.cat(noise)
         self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+        self._check_rewards()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -178,7 +179,14 @@ class VelocityTask:
         other = copy.copy(self)
         other.rewards = Terms(varied(self.rewards.terms, rewards), self._quantities)
         other.command_range = tuple(command_share * half_width for half_width in self.command_range)
+        other._check_rewards()
         return other
+
+    def _check_rewards(self) -> None:
+        state = torch.zeros(1, self.robot.state_layout.size)
+        self.robot.state_layout.part(state, "projected_gravity")[:, 2] = -1.0  # upright
+        contact = torch.ones(1, self.robot.contact_layout.size, dtype=torch.bool)
+        self.rewards.check(self._quantities_of(self.start(1), state, torch.zeros(1, self.num_actions), contact))
 
     @property
     def num_observations(self) -> int:
@@ -249,12 +257,7 @@ class VelocityTask:
         touch-down is rewarded one step later.
         """
         layout, contacts = self.robot.state_layout, self.robot.contact_layout
-        _, lower, upper = self._beside(state)
-        quantities = {field.name: layout.part(state, field.name) for field in layout.fields}
-        quantities |= {field.name: contacts.part(contact, field.name).to(state.dtype) for field in contacts.fields}
-        quantities |= {"action": action, "command": memory.command, **{name: getattr(memory, name) for name in _OF_MEMORY}}
-        constants: dict[str, Any] = {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
-        terms = self.rewards(quantities | constants, len(state))
+        terms = self.rewards(self._quantities_of(memory, state, action, contact), len(state))
         memory.record_contact(contacts.part(contact, "foot").bool(), self.step_dt)
         memory.last_action = action.clone()
         memory.previous_joint_vel = layout.part(state, "joint_vel").clone()
@@ -262,6 +265,15 @@ class VelocityTask:
         for name, weight in self.weights.items():
             total = total + weight * terms[name]
         return Reward(total=self.step_dt * total, terms=terms)
+
+    def _quantities_of(self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor) -> dict[str, Any]:
+        """Return what reward terms may ask for, by name."""
+        layout, contacts = self.robot.state_layout, self.robot.contact_layout
+        _, lower, upper = self._beside(state)
+        quantities: dict[str, Any] = {field.name: layout.part(state, field.name) for field in layout.fields}
+        quantities |= {field.name: contacts.part(contact, field.name).to(state.dtype) for field in contacts.fields}
+        quantities |= {"action": action, "command": memory.command, **{name: getattr(memory, name) for name in _OF_MEMORY}}
+        return quantities | {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
 
     def terminate(self, state: Tensor, terminating_contact: Tensor) -> Tensor:
         """Return which episodes end badly, ``[B]`` bool.
