@@ -60,7 +60,10 @@ class Fitter:
             **({"extension_dim": extension_dim} if extension_dim else {}),
         }
         arguments = {**self.make.keywords, **sizes, "seed": self.seed}
-        model = self.make.func(**arguments)
+        try:
+            model = self.make.func(**arguments)
+        except TypeError as error:
+            raise ConfigError(f"dynamics cannot be made with these arguments: {' '.join(str(error).split())}.") from error
         return model, {"kind": kind_of(type(model)), **arguments}
 
     def check(self, robot: Robot) -> None:

@@ -14,10 +14,14 @@ from rwmu.errors import ConfigError
 from rwmu.records import Followed, follow
 
 
+_WIDEST = 40.0
+
+
 def check_bounds(min_log_std: float, max_log_std: float) -> None:
-    """Refuse bounds of the log standard deviation that leave nothing between them."""
-    if not min_log_std < max_log_std:
-        raise ConfigError(f"dynamics.min_log_std is {min_log_std}, but must be below dynamics.max_log_std, which is {max_log_std}.")
+    """Refuse bounds of the log standard deviation that leave nothing between them, or more than float32 can hold the square of."""
+    if not -_WIDEST <= min_log_std < max_log_std <= _WIDEST:
+        bounds = f"dynamics.min_log_std is {min_log_std} and dynamics.max_log_std {max_log_std}"
+        raise ConfigError(f"{bounds}, but both must be within +-{_WIDEST:g}, the lesser first.")
 
 
 def softly_between(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
