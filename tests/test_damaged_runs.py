@@ -78,7 +78,7 @@ def test_what_is_gone_is_not_measured_less(name: str, finished: Path, command: C
 @pytest.mark.parametrize("name", ["measured/dynamics.json", "measured/deployment.json"])
 def test_what_is_measured_again_need_not_be_whole(name: str, finished: Path, command: Command) -> None:
     before = json.loads((finished / name).read_text())
-    (finished / name).write_text("{")
+    (finished / name).write_text("{")  # of no use to an evaluation, which makes it anew
     assert command("evaluate").status == 0
     assert json.loads((finished / name).read_text()).keys() == before.keys()
 

@@ -13,7 +13,6 @@ from rwmu.dynamics.generators import uniform
 from rwmu.errors import ConfigError
 from rwmu.records import Followed, follow
 
-
 _WIDEST = 40.0
 
 

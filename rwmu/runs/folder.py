@@ -155,10 +155,12 @@ class RunFolder:
         """
         for step in ("data", "dynamics", "policy"):
             if step in self.finished() and (lost := self._lost(step)):
-                raise UserError(f"{lost[0]} is gone, which the stage {step} had made; {self.how_to_resume} makes it again.")
+                raise UserError(
+                    f"{lost[0]} is gone or damaged, which the stage {step} had made; {self.how_to_resume} makes it again."
+                )
 
     def _lost(self, step: str) -> list[Path]:
-        return [path for name in _MADE.get(step, ()) if not (path := self.path / name).is_file()]
+        return [path for name in _MADE.get(step, ()) if not _is_whole(path := self.path / name)]
 
     def _progress(self) -> dict[str, Any]:
         file = self.path / "stages.json"
@@ -171,6 +173,14 @@ class RunFolder:
         if not (names and isinstance(seconds, dict) and all(isinstance(spent, float | int) for spent in seconds.values())):
             raise UserError(f"{file} is damaged; {mend}.")
         return progress
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is there, and one of JSON can be read: whatever reads another kind says what is wrong with it."""
+    try:
+        return path.is_file() and (path.suffix != ".json" or bool(read_json(path, "")))
+    except UserError:
+        return False
 
 
 def _key(step: str, round: int) -> str:
