@@ -20,8 +20,8 @@ def check_experiment(experiment: Experiment) -> None:
     _check_rounds(experiment)
     find_device(experiment.imagination.device)
     check_accelerator(experiment.trainer.accelerator)
-    experiment.fitter.check(experiment.task.robot)
     experiment.method.check(experiment.data)
+    experiment.fitter.check(experiment.task.robot)
     robot, penalty = experiment.task.robot, experiment.penalty
     if isinstance(penalty, PenaltyRecipe):
         penalty.check(experiment.fitter.num_members, experiment.data.fractions.get("calibration", 0.0))
