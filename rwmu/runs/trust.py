@@ -25,6 +25,10 @@ _LOGGERS = "lightning.pytorch.loggers"
 _WORDS = ("_target_", "_partial_")  # of Hydra's, what a configuration needs; the others change how arguments are read
 _OF_WANDB = ("run-", "offline-run-")  # its own folders link to its logs
 _LARGEST = 1_000_000  # bytes
+_PARTS = (  # of every run's configuration
+    *("task", "simulator", "data", "dynamics", "trainer", "penalty", "imagination", "policy", "algorithm", "evaluation", "machine"),
+    *("name", "seed", "stages"),
+)
 
 
 def modules(given: Any) -> list[str]:
@@ -55,7 +59,7 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> DictConfig:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} cannot be read ({reason}); bring it back, or begin a new run.") from None
-    if not isinstance(plain, Mapping) or not {"seed", "name", "trainer"} <= set(plain):
+    if not isinstance(plain, Mapping) or not set(_PARTS) <= set(plain) or not text.endswith("\n"):
         raise ConfigError(f"{path} is not, or not all of, the configuration of a run; begin a new run.")
     for key, value in _every_leaf(plain):
         _check(key, value, trusted, path)
