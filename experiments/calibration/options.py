@@ -41,11 +41,13 @@ class Options:
     Attributes:
         run: the run's folder. output: where the results go; null for ``calibration`` in the run's folder.
         data: another dataset of the same robot to test on (its test split); null for the run's own.
+        trust: modules, not of rwmu, whose code the run's configuration may name.
     """
 
     run: str = MISSING
     output: str | None = None
     data: str | None = None
+    trust: Any = field(default_factory=list)
     horizons: list[int] = field(default_factory=lambda: list(_AMOUNT.horizons))
     stretches: int = _AMOUNT.stretches
     long_stretches: int = _AMOUNT.long_stretches
