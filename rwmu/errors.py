@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -46,6 +47,8 @@ def told_in_one_sentence() -> Iterator[None]:
 def convert_command(convert: Callable[..., str], description: str, **options: Any) -> None:
     """Convert the two paths on the command line, and print what ``convert(source, target, **options)`` returns.
 
+    A target that is there already is replaced only with ``--overwrite``, and the source never.
+
     Args:
         options: name -> default of what else the command line may give.
     """
@@ -54,5 +57,23 @@ def convert_command(convert: Callable[..., str], description: str, **options: An
     parser.add_argument("target", help="where the other form is to be written")
     for name, default in options.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help="default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace a target that is there already")
+    arguments = vars(parser.parse_args())
     with told_in_one_sentence():
-        print(convert(**vars(parser.parse_args())))
+        refuse_overwriting(Path(arguments["target"]), arguments.pop("overwrite"), "--overwrite", Path(arguments["source"]))
+        print(convert(**arguments))
+
+
+def refuse_overwriting(path: Path, overwrite: bool, how: str, source: Path | None = None) -> None:
+    """Refuse to write where something lies, unless it is to be replaced.
+
+    Args:
+        how: what the user gives to replace it. source: what is read, and never replaced.
+
+    Raises:
+        UserError: one sentence.
+    """
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise UserError(f"{path} is what is read, so it cannot be written; give another path.")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} is there already; give another path, or {how} to replace it.")

@@ -7,7 +7,6 @@ leaves the report as it is.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -25,7 +24,7 @@ def main(config: DictConfig) -> None:
     from rwmu.runs.opening import note_data, open_finished
 
     diagnostic = instantiate(config.diagnostics)
-    experiment, folder = open_finished(Path(config.run))
+    experiment, folder = open_finished(config)
     changes = {str(name): value for name, value in config.evaluation.items() if value is not None}
     experiment = replace(experiment, evaluation=replace(experiment.evaluation, **changes))
     experiment.machine.set_up()

@@ -15,19 +15,23 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 from pydantic.dataclasses import dataclass
 
-from rwmu.errors import ConfigError
+from rwmu.errors import CheckpointError, ConfigError
 
-Count = Annotated[int, Field(ge=1)]
-WholeNumber = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=10**9)]  # more of anything is a slip of the keyboard
+Few = Annotated[int, Field(ge=1, le=1000)]  # of what is built one by one
+WholeNumber = Annotated[int, Field(ge=0, le=10**9)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Tilt = Annotated[float, Field(ge=-1.0, lt=1.0)]  # gravity's z in the base frame: -1 upright, 0 on its side
+FilmedSeconds = Annotated[float, Field(gt=0.0, le=600.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Counts = Annotated[tuple[Count, ...], Field(strict=False, min_length=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Pair = Annotated[tuple[float, float], Field(strict=False)]
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False, extra="forbid")
+_SHOWN = 80  # characters of a wrong value
 _WANTED = {
     "bool_type": "true or false",
     "int_type": "a whole number",
@@ -65,6 +69,21 @@ def settings(group: str) -> Callable[[type[T]], type[T]]:
         return made  # type: ignore[no-any-return]
 
     return decorate
+
+
+def of_file(kind: type[T], content: Mapping[str, Any], source: str) -> T:
+    """Make settings of what a file holds.
+
+    Args:
+        source: how errors name the file.
+
+    Raises:
+        CheckpointError: something is missing, of another type, or too much.
+    """
+    try:
+        return kind(**{str(name): value for name, value in content.items()})
+    except ConfigError as error:
+        raise CheckpointError(f"{source} is damaged, or of another program: {error}") from None
 
 
 def made(kind: type[T]) -> Callable[[Any], Any]:
@@ -134,7 +153,8 @@ def sentence(error: ValidationError, group: str = "", arguments: Sequence[str] =
         return f"{name} is missing; give it a value."
     if first["type"] == "unexpected_keyword_argument":
         return f"There is no {name}; leave it out."
-    given = "null" if first["input"] is None else repr(first["input"])
+    given = "null" if first["input"] is None else " ".join(repr(first["input"]).split())
+    given = given if len(given) <= _SHOWN else f"{given[:_SHOWN]} ..."
     # Of a choice between types, pydantic says what is wrong with each.
     same = [entry for entry in found if entry["loc"][:1] == first["loc"][:1]]
     alternatives = [first, *(entry for entry in same if entry is not first and entry["input"] == first["input"])]
@@ -156,5 +176,5 @@ def _wanted(entry: Any) -> str:
         return str(context["expected"])
     if kind in ("too_short", "too_long", "missing"):
         return "a shorter list" if kind == "too_long" else "a longer list"
-    message = str(entry["msg"])
+    message = str(entry["msg"]).removeprefix("Input should be ")
     return _WANTED.get(kind, message[:1].lower() + message[1:])

@@ -6,24 +6,26 @@ an interrupted run goes on (``resume=RUN_DIR``).
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.runs.command_line import command
 
+BARE = (
+    "Say what to train: +experiment=mopo_ensemble5 is the whole method (about half an hour), with scale=smoke a first look at it "
+    "(a minute); python -m rwmu.train --help says more."
+)
 
-@command("train")
+
+@command("train", BARE)
 def main(config: DictConfig) -> None:
     """Build the objects of one configuration, and do what they are for: configuration stops here."""
     # What computes is imported once the settings have been checked: torch and Lightning take seconds.
-    from rwmu.runs.experiment import Experiment
+    from rwmu.runs.experiment import build
     from rwmu.runs.opening import settle
     from rwmu.runs.training import train
 
     settle(config)
-    experiment: Experiment = hydra.utils.instantiate(config, _convert_="all")
-    text = OmegaConf.to_yaml(config, resolve=True)
-    train(experiment, text)
+    train(build(config), OmegaConf.to_yaml(config, resolve=True))
 
 
 if __name__ == "__main__":

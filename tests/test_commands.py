@@ -130,6 +130,12 @@ def test_evaluate_and_play_use_a_finished_run(finished: Path, command: Command) 
     played = command("play", "duration_s=0.1", "command=[0.5,0,0]", "path=walk.gif")
     assert played.status == 0, played.err
     assert "0.1 s" in played.out
+    assert "trained for" not in played.out
+    fast = command("play", "duration_s=0.1", "command=[5,0,0]", "path=fast.gif")
+    assert "trained for commands up to [1.0, 1.0, 1.0]" in fast.out
+    Path("mine.gif").write_bytes(b"precious")
+    fails(command("play", "duration_s=0.1", "path=mine.gif"), "mine.gif", "overwrite=true")
+    assert Path("mine.gif").read_bytes() == b"precious"
 
 
 def test_wandb_works_offline_without_a_login(
@@ -202,7 +208,30 @@ def test_resuming_a_finished_run_repeats_nothing(finished: Path, command: Comman
 
 def test_a_command_to_play_is_three_numbers(finished: Path, command: Command) -> None:
     for wrong in ("0.8", "[0.8,0]", "[a,b,c]"):
-        fails(command("play", f"command={wrong}"), "must have three numbers")
+        fails(command("play", f"command={wrong}"), "command")
+
+
+def test_a_bare_command_does_not_begin_a_whole_run(workplace: Path, command: Command) -> None:
+    fails(command("train"), "scale=smoke", "--help")
+    fails(command("train", "seed=1,2"), "seed=1,2", "-m")
+    assert list(workplace.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["train", "collect", "evaluate", "play"])
+def test_help_says_what_a_command_does(name: str, workplace: Path, command: Command) -> None:
+    told = command(name, "--help")
+    assert told.status == 0, told.err
+    assert f"python -m rwmu.{name}" in told.out
+    assert "--cfg job" in told.out
+
+
+def test_values_that_no_command_can_use(workplace: Path, command: Command) -> None:
+    for arguments in (("train", "resume=5"), ("train", "trainer.checkpoint=5"), ("train", "runs_dir=5"), ("evaluate", "run=5")):
+        fails(command(*arguments), "5")
+    for wrong in ("duration_s=1e9", "duration_s=0", "seed=-1", "path=3", "checkpoint=[1]", "overwrite=maybe"):
+        fails(command("play", wrong), wrong.split("=")[0])
+    fails(command("train", "simulator._target_=no.such.Simulator"), "no.such.Simulator")
+    fails(command("train", "trust=a/b", "resume=x"), "x")
 
 
 def test_mistyped_settings(workplace: Path, command: Command) -> None:
@@ -247,8 +276,8 @@ def test_resume_takes_no_other_settings(finished: Path, command: Command) -> Non
 
 def test_a_run_that_is_under_way_is_not_resumed(finished: Path, command: Command) -> None:
     with RunFolder.resume(finished).held():
-        for going_on in (("train", f"resume={finished}"), ("evaluate", f"run={finished}")):
-            fails(command(*going_on), "Another process is working on", str(finished))
+        fails(command("train", f"resume={finished}"), "Another process is working on", str(finished))
+        fails(command("evaluate", f"run={finished}"), "Another process is working on", str(finished))
 
 
 def test_data_are_not_overwritten(workplace: Path, command: Command, smoke: list[str]) -> None:

@@ -152,7 +152,7 @@ WRONG = {
     "task.command_range=[1,1]": ("task.command_range", "longer list"),
     "task.command_range=[a,b,c]": ("task.command_range", "number"),
     "simulator.start.joint_scale=[1]": ("joint_scale", "longer list"),
-    "simulator.model.timestep=0": ("timestep", "above 0"),
+    "simulator.model.timestep=0": ("timestep", "at least 1e-05"),
     "imagination.random_start=3": ("imagination.random_start", "true or false"),
     "imagination.termination=smaple": ("imagination.termination", "'sample'"),
     "imagination.termination=1.5": ("imagination.termination", "below 1"),
@@ -168,6 +168,16 @@ WRONG = {
     "policy.save_every=0": ("policy.save_every", "at least 1"),
     "evaluation.horizons=[0,8]": ("evaluation.horizons[0]", "at least 1"),
     "evaluation.horizons=[]": ("evaluation.horizons", "longer list"),
+    "evaluation.video_s=1e9": ("evaluation.video_s", "at most 600"),
+    "trainer.patience=0": ("trainer.patience", "at least 1"),
+    "trainer.optimizer.one_by_one=maybe": ("trainer.optimizer.one_by_one", "true or false"),
+    "policy.ppo.value_loss_coef=-1": ("policy.ppo.value_loss_coef", "at least 0"),
+    "task.max_tilt=5": ("task.max_tilt", "below 1"),
+    "imagination.max_tilt=5": ("imagination.max_tilt", "below 1"),
+    "task.episode_length_s=0.001": ("task.episode_length_s", "step_dt"),
+    "task.command_resample_s=1e9": ("task.command_resample_s", "step_dt"),
+    "dynamics.num_members=10000000": ("dynamics.num_members", "at most 1000"),
+    "data.batch_size=10000000000": ("data.batch_size", "at most"),
     "evaluation.horizons=[x]": ("evaluation.horizons[0]", "whole number"),
     "machine.matmul_precision=hi": ("machine.matmul_precision", "'high'"),
     "stages=[data,dynamic]": ("stages", "'dynamics'"),
@@ -191,6 +201,7 @@ def test_a_wrong_value_is_named_before_anything_is_trained(override: str) -> Non
         ("recalibrated", "penalty.method=isotone", ("penalty.method", "'isotonic'")),
         ("truncation", "penalty.quantile=0", ("penalty.quantile", "above 0")),
         ("morel", "penalty.form.kappa=-1", ("kappa", "above 0")),
+        ("none", "penalty.weight=1", ("penalty.weight", "penalty=mopo")),
     ],
 )
 def test_a_wrong_value_of_a_penalty_is_named(penalty: str, override: str, words: tuple[str, ...]) -> None:
@@ -303,6 +314,13 @@ def test_a_mistyped_override_names_the_close_match(argument: str, names: str) ->
     message = refusal(argument)
     assert names in message
     assert "\n" not in message
+
+
+def test_several_values_need_a_flag() -> None:
+    for argument in ("seed=1,2,3", "dynamics=shared,independent", "seed=range(3)"):
+        with pytest.raises(ConfigError, match="-m"):
+            check_overrides("train", [argument], OPTIONS, several=False)
+        check_overrides("train", [argument], OPTIONS)
 
 
 def test_right_overrides_pass() -> None:

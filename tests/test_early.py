@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.runs.command_line import explain
@@ -57,3 +58,14 @@ def test_what_the_machine_refuses_is_one_sentence(number: int) -> None:
     error = OSError(number, os.strerror(number), "runs/x/report.json")
     assert explain(error) == f"runs/x/report.json cannot be read or written: {os.strerror(number)}."
     assert explain(OSError(errno.EBADF, "a defect of ours")) is None
+
+
+def test_memory_that_does_not_suffice_is_one_sentence() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    for error in (caught.value, MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB.")):
+        told = explain(error)
+        assert told is not None
+        assert "data.batch_size" in told
+        assert "\n" not in told
+    assert explain(RuntimeError("a defect of ours")) is None

@@ -28,7 +28,7 @@ from rwmu.runs.command_line import mistakes_in_one_sentence
 
 def analyse(options: Options) -> dict[str, Any]:
     """Measure what the options ask for."""
-    subject = Subject.read(Path(options.run), None if options.data is None else Path(options.data), options.every)
+    subject = Subject.read(Path(options.run), None if options.data is None else Path(options.data), options.every, options.trust)
     settings = options.settings(*subject.estimate())
     parts = 1 + len(options.noise.scales) * (2 if options.noise.simulator else 1)
     with tqdm(total=parts, desc="calibration", unit="part", disable=not options.progress) as bar:

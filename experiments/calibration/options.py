@@ -42,12 +42,14 @@ class Options:
         run: the run's folder. output: where the results go; null for ``calibration`` in the run's folder.
         data: another dataset of the same robot to test on; null for the run's own. every: test on all of its episodes that the run
             was not trained or calibrated on, not on its test split alone.
+        trust: modules, not of rwmu, whose code the run's configuration may name.
     """
 
     run: str = MISSING
     output: str | None = None
     data: str | None = None
     every: bool = False
+    trust: Any = field(default_factory=list)
     horizons: list[int] = field(default_factory=lambda: list(_AMOUNT.horizons))
     stretches: int = _AMOUNT.stretches
     long_stretches: int = _AMOUNT.long_stretches

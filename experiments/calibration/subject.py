@@ -21,6 +21,7 @@ from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.folder import RunFolder
+from rwmu.runs.trust import modules
 from rwmu.simulators.actors import policy_levels
 from rwmu.uncertainty.estimates import Estimate
 
@@ -47,16 +48,17 @@ class Subject:
     tested_on: str
 
     @classmethod
-    def read(cls, run: Path, data: Path | None = None, every: bool = False) -> Subject:
+    def read(cls, run: Path, data: Path | None = None, every: bool = False, trust: Any = ()) -> Subject:
         """Read a run's folder.
 
         Args:
             data: another dataset of the same robot to test on. every: on all of its episodes, not its test split alone.
+            trust: see :mod:`rwmu.runs.trust`.
 
         Raises:
             UserError: one sentence on what is missing or does not fit.
         """
-        experiment = build(RunFolder.resume(run).config())
+        experiment = build(RunFolder.resume(run).config(modules(trust)))
         robot = experiment.task.robot
 
         def episodes(path: Path) -> Episodes:

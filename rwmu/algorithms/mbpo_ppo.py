@@ -110,7 +110,7 @@ class MbpoPpo(Learner):
         fitter, loggers, training = self.fitter, rounds.place.loggers, rounds.folder(number) / "training"
         if number > 1:
             fitter, loggers = replace(fitter, settings=self.schedule.refitting(self.trainer)), no_loggers
-            data.load_state_dict(dict(read_torch(rounds.stream(number - 1), "stream of windows", "one that a round has written")))
+            data.load_state_dict(dict(read_torch(rounds.stream(number - 1), "place in the windows", "that of the round before")))
         before = self._model_before(number, rounds, data)
         fitter.fit(data, training, loggers, rounds.place.progress, start=before).save(rounds.model(number))
         write_torch(rounds.stream(number), data.state_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -14,7 +13,8 @@ from rwmu.algorithms.workplace import Workplace
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.files import copy_file
+from rwmu.errors import UserError
+from rwmu.files import copy_file, read_json
 from rwmu.imagination.rules import DreamRules
 from rwmu.interfaces import Actor
 from rwmu.measure.deployment import deploy
@@ -65,9 +65,19 @@ class Rounds:
         return next(n for n in count() if not self.episodes(n + 1).is_file())
 
     def told(self) -> list[dict[str, Any]]:
-        """Return the records of all rounds that were begun, in their order."""
-        path = self.place.measured(DIARY)
-        records: list[dict[str, Any]] = json.loads(path.read_text())[DIARY] if path.is_file() else []
+        """Return the records of all rounds that were begun, in their order.
+
+        Raises:
+            UserError: they are lost.
+        """
+        path, mend = self.place.measured(DIARY), "bring it back, or begin a new run"
+        if not path.exists():
+            if self.place.begins("data", 1):
+                return []
+            raise UserError(f"{path} is gone, which tells what the rounds were; {mend}.")
+        records: Any = read_json(path, mend).get(DIARY)
+        if not isinstance(records, list) or not all(isinstance(record, dict) and "round" in record for record in records):
+            raise UserError(f"{path} is damaged; {mend}.")
         return records
 
     def of(self, number: int) -> dict[str, Any]:

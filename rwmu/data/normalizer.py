@@ -79,8 +79,15 @@ class Normalizer(nn.Module):
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """Rebuild from :meth:`to_dict`."""
-        return cls(torch.tensor(saved["mean"]), torch.tensor(saved["std"]), saved["names"])
+        """Rebuild from :meth:`to_dict`.
+
+        Raises:
+            CheckpointError: it is no such thing.
+        """
+        try:
+            return cls(torch.tensor(list(saved["mean"])), torch.tensor(list(saved["std"])), list(saved["names"]))
+        except (KeyError, TypeError, ValueError, RuntimeError, DataError) as error:
+            raise CheckpointError(f"The normaliser of a checkpoint is damaged ({error}); use another checkpoint.") from None
 
     def assert_matches(self, other: Normalizer) -> None:
         """Raise :class:`CheckpointError`, naming what differs, unless ``other`` scales states as this one does."""

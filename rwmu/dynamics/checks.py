@@ -91,7 +91,7 @@ def check_finite(window: Window) -> None:
 
 
 def check_sizes(architecture: Mapping[str, Any], found: Mapping[str, Any], source: str) -> None:
-    """Refuse declared sizes that the stored weights cannot have, before a model of these sizes is built.
+    """Refuse declared sizes that the stored weights cannot have, before even the shapes of such a model are built.
 
     Args:
         architecture: constructor arguments. found: the weights. source: how the error names the file.
@@ -105,8 +105,9 @@ def check_sizes(architecture: Mapping[str, Any], found: Mapping[str, Any], sourc
     if isinstance(members, int) and members > 1 and members not in [shape[0] for shape in shapes if len(shape)]:
         raise CheckpointError(f"{source} declares num_members {members!r}, but has no weights of so many.")
     for name, size in architecture.items():
-        if name != "seed" and isinstance(size, int) and size > entries:
-            raise CheckpointError(f"{source} declares {name} {size}, but its weights have only {entries} entries.")
+        most = len(shapes) if name == "num_layers" else entries
+        if name != "seed" and isinstance(size, int) and size > most:
+            raise CheckpointError(f"{source} declares {name} {size}, but its {len(shapes)} tensors have only {entries} entries.")
 
 
 def check_state_dict(own: Mapping[str, Tensor], found: Mapping[str, Any], source: str) -> None:

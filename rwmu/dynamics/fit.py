@@ -61,12 +61,18 @@ class Fitter:
             **({"extension_dim": extension_dim} if extension_dim else {}),
         }
         arguments = {**self.make.keywords, **sizes, "seed": self.seed}
-        model = self.make.func(**arguments)
+        try:
+            model = self.make.func(**arguments)
+        except TypeError as error:
+            raise ConfigError(f"dynamics cannot be made with these arguments: {' '.join(str(error).split())}.") from error
         return model, {"kind": kind_of(type(model)), **arguments}
 
     def check(self, robot: Robot) -> None:
         """Refuse, before anything is collected, an architecture that cannot be built or trained."""
         self.new_model(robot)
+        for given in (self.settings.checkpoint, self.settings.start_from):
+            if given is not None:  # what else it must fit is known with the data
+                WorldModel.load(Path(given), self.model_class).check_fits(robot)
         if self.make.keywords.get("learn_bounds") and not self.settings.loss.weights["bound"] and self.settings.checkpoint is None:
             raise ConfigError(
                 "dynamics.learn_bounds=true trains the bounds of the log standard deviation, but nothing holds them together; give "

@@ -13,11 +13,14 @@ from rwmu.dynamics.generators import uniform
 from rwmu.errors import ConfigError
 from rwmu.records import Followed, follow
 
+_WIDEST = 40.0
+
 
 def check_bounds(min_log_std: float, max_log_std: float) -> None:
-    """Refuse bounds of the log standard deviation that leave nothing between them."""
-    if not min_log_std < max_log_std:
-        raise ConfigError(f"dynamics.min_log_std is {min_log_std}, but must be below dynamics.max_log_std, which is {max_log_std}.")
+    """Refuse bounds of the log standard deviation that leave nothing between them, or more than float32 can hold the square of."""
+    if not -_WIDEST <= min_log_std < max_log_std <= _WIDEST:
+        bounds = f"dynamics.min_log_std is {min_log_std} and dynamics.max_log_std {max_log_std}"
+        raise ConfigError(f"{bounds}, but both must be within +-{_WIDEST:g}, the lesser first.")
 
 
 def softly_between(x: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
@@ -144,7 +147,7 @@ class StateHead(nn.Module):
         # A small start: the first prediction is nearly "nothing changes", with the spread of a step.
         self.mean = MemberMLP(num_features, hidden_sizes[0], state_dim, generators, output_scale=0.3, output_bias=0.0)
         self.log_std = MemberMLP(num_features, hidden_sizes[1], state_dim, generators, output_scale=0.3, output_bias=-1.5)
-        delta = torch.tensor(max_log_std - min_log_std).log().item()
+        delta = torch.tensor(max_log_std - min_log_std, device="cpu").log().item()  # also where shapes alone are built
         self.min_log_std = nn.Parameter(torch.full((members, 1, state_dim), min_log_std), requires_grad=learn_bounds)
         self.log_delta_log_std = nn.Parameter(torch.full((members, 1, state_dim), delta), requires_grad=learn_bounds)
 

@@ -245,8 +245,9 @@ def decay_weights(steps: int, decay: float, like: Tensor) -> Tensor:
 
 
 def _binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the binary cross-entropy, averaged over flags: ``[..., C] -> [...]``."""
-    return functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
+    """Return the binary cross-entropy, averaged over flags: ``[..., C] -> [...]``; 0 where there is no flag."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return entropy.mean(-1) if entropy.shape[-1] else entropy.sum(-1)
 
 
 def _bound(dynamics: Dynamics, members: int, like: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
 from rwmu.errors import CheckpointError, convert_command
-from rwmu.files import read_torch, write_torch
+from rwmu.files import read_torch, tell_left_aside, write_torch
 from rwmu.robots import PUBLISHED, robot_named
 from rwmu.robots.robot import Robot
 
@@ -88,6 +88,7 @@ def load_published(path: Path) -> SharedEnsemble:
         raise CheckpointError(f"{path} is not a published checkpoint: it has no '{KEY}'.")
     if not isinstance(content[KEY], Mapping):
         raise CheckpointError(f"{path} has a {type(content[KEY]).__name__} as '{KEY}', but named tensors were expected.")
+    tell_left_aside(path, content, (KEY,))
     return from_published(content[KEY])
 
 

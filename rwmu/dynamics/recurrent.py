@@ -17,7 +17,7 @@ from rwmu.dynamics.recurrent_rollout import Features, RecurrentCarry, encode, fo
 from rwmu.dynamics.unroll import Feedback
 from rwmu.dynamics.window_mlp import WindowMLP
 from rwmu.records import Batch, Followed, Noise, Prediction, Rollout, Window, follow
-from rwmu.settings import Count, NotNegative, WholeNumber, checked
+from rwmu.settings import Count, Few, NotNegative, WholeNumber, checked
 
 
 class RecurrentEnsemble(nn.Module):
@@ -49,10 +49,10 @@ class RecurrentEnsemble(nn.Module):
         state_dim: Count,
         action_dim: Count,
         contact_dim: WholeNumber,
-        num_members: Count,
-        num_bases: Count,
+        num_members: Few,
+        num_bases: Few,
         hidden_size: Count = 256,
-        num_layers: Count = 2,
+        num_layers: Few = 2,
         head_hidden_size: Count = 128,
         side_head_hidden_size: Count | None = None,
         auxiliary_base: Literal["shared", "separate"] = "shared",

@@ -23,7 +23,7 @@ from rwmu.dynamics.decoder import Decoder, Outputs
 from rwmu.dynamics.losses import KL, LossSettings, member_losses, predict_batch
 from rwmu.dynamics.vectorised import VectorisedEnsemble, single_models
 from rwmu.records import Batch, Carry, Noise, Prediction, TensorRecord, Window
-from rwmu.settings import Count, Fraction, NotNegative, WholeNumber, checked
+from rwmu.settings import Count, Few, Fraction, NotNegative, WholeNumber, checked
 
 _LEAST_STD = 0.1
 
@@ -161,9 +161,9 @@ class RSSMEnsemble(VectorisedEnsemble):
         state_dim: Count,
         action_dim: Count,
         contact_dim: WholeNumber,
-        num_members: Count,
+        num_members: Few,
         hidden_size: Count = 256,
-        num_layers: Count = 1,
+        num_layers: Few = 1,
         latent_size: Count = 32,
         head_hidden_size: Count = 128,
         side_head_hidden_size: Count | None = None,

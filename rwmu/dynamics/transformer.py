@@ -19,7 +19,7 @@ from rwmu.dynamics.decoder import Decoder, Outputs
 from rwmu.dynamics.vectorised import VectorisedEnsemble, single_models
 from rwmu.errors import ConfigError
 from rwmu.records import Carry, Prediction
-from rwmu.settings import Count, WholeNumber, checked
+from rwmu.settings import Count, Few, WholeNumber, checked
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ class TransformerEnsemble(VectorisedEnsemble):
         state_dim: Count,
         action_dim: Count,
         contact_dim: WholeNumber,
-        num_members: Count,
+        num_members: Few,
         hidden_size: Count = 128,
-        num_layers: Count = 2,
+        num_layers: Few = 2,
         num_heads: Count = 4,
         window: Count = 32,
         head_hidden_size: Count = 128,

@@ -25,7 +25,7 @@ from rwmu.files import read_torch, write_torch
 from rwmu.interfaces import FollowsMembers
 from rwmu.records import Carry, Followed, Prediction, Window
 from rwmu.robots.robot import Robot
-from rwmu.settings import choose
+from rwmu.settings import Count, choose, of_file, settings
 
 _log = logging.getLogger(__name__)
 
@@ -262,17 +262,43 @@ class WorldModel:
         Raises:
             CheckpointError: one sentence.
         """
-        content = read_torch(path, "world model", "a dynamics.pt that a run has written")
-        if (found := content.get("format", "none")) != FORMAT:
-            raise CheckpointError(f"{path} is not a world model of format {FORMAT} (found: {found}).")
-        check_sizes(content["architecture"], content["state_dict"], str(path))
-        dynamics: Any = build_ensemble(content["architecture"], model_class)
-        check_state_dict(dynamics.state_dict(), content["state_dict"], str(path))
-        dynamics.load_state_dict(content["state_dict"])
-        kept = {key: content[key] for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
-        extension = content.get("extension_normalizer")
+        read = read_torch(path, "world model", "a dynamics.pt that a run has written")
+        if read.get("format") != FORMAT:
+            policy = "; it is a policy, so give it as policy.checkpoint" if "actor_state_dict" in read else ""
+            raise CheckpointError(f"{path} is not a world model of format {FORMAT}{policy}.")
+        content = of_file(_File, read, str(path))
+        check_sizes(content.architecture, content.state_dict, str(path))
+        if model_class is None or model_class in SHIPPED.values():  # who knows whether another can be built without values
+            with torch.device("meta"):  # no memory is taken for sizes that the weights do not have
+                check_state_dict(build_ensemble(content.architecture, model_class).state_dict(), content.state_dict, str(path))
+        dynamics: Any = build_ensemble(content.architecture, model_class)
+        check_state_dict(dynamics.state_dict(), content.state_dict, str(path))
+        dynamics.load_state_dict(content.state_dict)
+        normalizer = Normalizer.from_dict(content.normalizer)
+        if len(normalizer.names) != dynamics.state_dim:
+            raise CheckpointError(
+                f"{path} scales {len(normalizer.names)} columns, but its model has a state of {dynamics.state_dim}."
+            )
+        kept = {key: getattr(content, key) for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
+        extension = content.extension_normalizer
         extension_normalizer = None if extension is None else Normalizer.from_dict(extension)
-        return cls(dynamics, Normalizer.from_dict(content["normalizer"]), **kept, extension_normalizer=extension_normalizer)
+        return cls(dynamics, normalizer, **kept, extension_normalizer=extension_normalizer)
+
+
+@settings("")
+class _File:
+    """What a file of a world model holds; see :meth:`WorldModel.save`."""
+
+    format: str
+    architecture: dict[str, Any]
+    state_dict: dict[str, Tensor]
+    normalizer: dict[str, Any]
+    history: Count
+    robot: str
+    layout: list[list[str | int]]
+    data_hash: str
+    training: dict[str, Any]
+    extension_normalizer: dict[str, Any] | None = None
 
 
 def build_ensemble(architecture: Mapping[str, Any], model_class: type[nn.Module] | None = None) -> nn.Module:
@@ -285,7 +311,7 @@ def build_ensemble(architecture: Mapping[str, Any], model_class: type[nn.Module]
         CheckpointError: the kind is another, or the arguments are not those of the class.
     """
     arguments = dict(architecture)
-    kind = arguments.pop("kind", None)
+    kind = str(arguments.pop("kind", None))
     if model_class is None and kind not in SHIPPED:
         raise CheckpointError(f"The world model is of kind '{kind}', none of {sorted(SHIPPED)}; load it with its class.")
     model_class = model_class or SHIPPED[kind]

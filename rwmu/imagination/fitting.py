@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.dynamics.world_model import WorldModel
-from rwmu.errors import ConfigError, DataError
-from rwmu.files import write_json
+from rwmu.errors import CheckpointError, ConfigError, DataError
+from rwmu.files import read_json, write_json
 from rwmu.imagination.penalty import typical_disagreement
 from rwmu.imagination.rehearsal import Rehearsal, rehearse
 from rwmu.interfaces import Penalty
@@ -194,7 +193,10 @@ def fitted_estimate(penalty: object, checkpoints: Path) -> tuple[str, Estimate]:
         checkpoints: the run's folder of them, with ``penalty.json`` if anything was fitted.
     """
     name, file = str(getattr(penalty, "estimate", "std")), checkpoints / "penalty.json"
-    weights = json.loads(file.read_text()).get("dimension_weights") if file.is_file() else None
+    again = "bring it back, or delete the run's policy and train it anew"
+    weights = read_json(file, again).get("dimension_weights") if file.exists() else None
     if weights is None:
         return name, uncertainty_estimate(name)
+    if not isinstance(weights, list) or not all(isinstance(weight, float) and weight > 0.0 for weight in weights):
+        raise CheckpointError(f"{file} has other dimension_weights than numbers above 0; {again}.")
     return f"{name}, standardised", uncertainty_estimate(name, torch.tensor(weights))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
+from rwmu.errors import ConfigError
 from rwmu.interfaces import Boundary
 from rwmu.records import Prediction, Window
 from rwmu.settings import NotNegative, Positive, checked
@@ -60,6 +61,17 @@ class MopoPenalty:
             return prediction.mean.new_zeros(prediction.mean.shape[1])
         excess = self.disagreement(prediction) - self.typical
         return (-self.weight * self.step_dt) * (excess.clamp(min=0.0) if self.rectified else excess)
+
+
+def no_penalty(weight: float, step_dt: float, **fitted: object) -> MopoPenalty:
+    """Return a penalty of nothing.
+
+    Raises:
+        ConfigError: a weight is given, of which nothing would come.
+    """
+    if weight:
+        raise ConfigError(f"penalty.weight is {weight}, but penalty=none costs nothing; choose penalty=mopo, or penalty.weight=0.")
+    return MopoPenalty(0.0, step_dt)
 
 
 class DisagreementBonus:

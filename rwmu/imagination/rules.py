@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from rwmu.settings import Count, NotNegative, Positive, choose, settings
+from rwmu.settings import Count, NotNegative, Positive, Tilt, choose, settings
 
 _OF_A_STEP = ("termination", "max_tilt", "sample_aleatoric", "clip")
 # Of the environments themselves: they cannot change while the environments go on.
@@ -43,7 +43,7 @@ class DreamRules:
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     horizon_steps: Count = 100
     termination: Literal["sample"] | Annotated[float, Field(gt=0.0, lt=1.0)] | None = "sample"
-    max_tilt: float | None = -0.5
+    max_tilt: Tilt | None = -0.5
     sample_aleatoric: NotNegative = 0.0
     clip: Positive | None = 12.0
     alive_bonus: NotNegative = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rwmu.settings import Count, Counts, Positive, Seed, settings
+from rwmu.settings import Count, Counts, FilmedSeconds, Seed, settings
 
 
 @settings("evaluation")
@@ -26,4 +26,4 @@ class EvaluationSettings:
     num_dream_envs: Count = 128
     dream_steps: Count = 200
     cache: str | None = None
-    video_s: Positive | None = None
+    video_s: FilmedSeconds | None = None

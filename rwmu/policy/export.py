@@ -13,7 +13,6 @@ does not name the activation: ELU is the published one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,17 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import CheckpointError, convert_command
-from rwmu.files import write_torch
+from rwmu.files import tell_left_aside, write_torch
+from rwmu.policy.networks import STD_PARAM, Weights, check_tensor, fold_normalizer, layers
 from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file, require_sizes_of
 from rwmu.robots.robot import Robot
 
-Weights = dict[str, Tensor]
-Shape = tuple[int | str, ...]  # a word for what may be anything
-_STD, _LOG_STD, _STD_PARAM = "std", "log_std", "distribution.std_param"
+_STD, _LOG_STD = "std", "log_std"
+# network -> what the keys of its normaliser begin with within model_state_dict (rsl-rl 3), and where it lies beside it (rsl-rl 2).
+_NORMALISERS = {
+    "actor": ("actor_obs_normalizer", ("obs_norm_state_dict",)),
+    "critic": ("critic_obs_normalizer", ("critic_obs_norm_state_dict", "privileged_obs_norm_state_dict")),
+}
 _STD_RANGE = (1e-6, 1e6)  # rsl-rl's own: the older form does not clamp
 
 
@@ -38,27 +41,29 @@ _STD_RANGE = (1e-6, 1e6)  # rsl-rl's own: the older form does not clamp
 def from_actor_critic(weights: Mapping[str, Any], source: str = "The policy") -> tuple[Weights, Weights]:
     """Return the state dicts of rsl-rl 5's actor and critic for the older ``model_state_dict``; the tensors are the same.
 
-    A ``log_std`` becomes the standard deviation that it means.
+    But a ``log_std`` becomes the standard deviation that it means, and normalisers become part of the first layers.
 
     Raises:
         CheckpointError: names the key that is unknown, missing or of a shape that does not fit, and ``source``.
     """
+    for network, (normalizer, _) in _NORMALISERS.items():
+        weights = fold_normalizer(weights, network, normalizer, source)
     deviations = [name for name in (_STD, _LOG_STD) if name in weights]
     if len(deviations) != 1:
         found = "both" if deviations else "neither"
         raise CheckpointError(f"{source} has {found} of the keys 'std' and 'log_std', but one of them was expected.")
-    actor, critic = _layers(weights, "actor"), _layers(weights, "critic", outputs=1)
+    actor, critic = layers(weights, "actor"), layers(weights, "critic", outputs=1)
     expected = actor | critic | {deviations[0]: list(actor.values())[-1]}
     unknown = sorted(set(weights) - set(expected))
     if unknown:
         raise CheckpointError(
             f"{source} has the key '{unknown[0]}', but actor.N.weight, actor.N.bias, critic.N.weight, critic.N.bias (N even) and "
-            "std or log_std were expected; recurrent policies and normalised observations cannot be taken over."
+            "std or log_std were expected; recurrent policies cannot be taken over."
         )
     for key, shape in expected.items():
-        _check_tensor(key, weights, shape, source)
+        check_tensor(key, weights, shape, source)
     std = weights[_STD] if _STD in weights else weights[_LOG_STD].exp()
-    return {_STD_PARAM: std, **_renamed(weights, "actor.", "mlp.")}, _renamed(weights, "critic.", "mlp.")
+    return {STD_PARAM: std, **_renamed(weights, "actor.", "mlp.")}, _renamed(weights, "critic.", "mlp.")
 
 
 def to_actor_critic(actor: Mapping[str, Any], critic: Mapping[str, Any], source: str = "The policy") -> Weights:
@@ -69,11 +74,11 @@ def to_actor_critic(actor: Mapping[str, Any], critic: Mapping[str, Any], source:
     """
     for name, network in (("actor", actor), ("critic", critic)):
         for key in network:
-            if not key.startswith("mlp.") and (name, key) != ("actor", _STD_PARAM):
+            if not key.startswith("mlp.") and (name, key) != ("actor", STD_PARAM):
                 raise CheckpointError(f"{source} has the key '{key}' in its {name}, but the older form holds plain networks alone.")
-    if _STD_PARAM not in actor:
-        raise CheckpointError(f"{source} lacks the key '{_STD_PARAM}' in its actor.")
-    weights = {_STD: actor[_STD_PARAM], **_renamed(actor, "mlp.", "actor."), **_renamed(critic, "mlp.", "critic.")}
+    if STD_PARAM not in actor:
+        raise CheckpointError(f"{source} lacks the key '{STD_PARAM}' in its actor.")
+    weights = {_STD: actor[STD_PARAM], **_renamed(actor, "mlp.", "actor."), **_renamed(critic, "mlp.", "critic.")}
     from_actor_critic(weights, source)  # refuses what does not fit together
     return weights
 
@@ -82,47 +87,14 @@ def _renamed(weights: Mapping[str, Tensor], old: str, new: str) -> Weights:
     return {new + key.removeprefix(old): tensor for key, tensor in weights.items() if key.startswith(old)}
 
 
-def _layers(weights: Mapping[str, Any], network: str, outputs: int | None = None) -> dict[str, Shape]:
-    """Return the keys that a network has and their shapes: a layer takes what the one before it gives, two places before.
-
-    At least one layer is hidden, for rsl-rl builds no network without.
-    """
-    places = [int(found[1]) for key in weights if (found := re.fullmatch(rf"{network}\.(\d{{1,3}})\.(?:weight|bias)", key))]
-    last = max([2, *places]) // 2 * 2
-    shapes: dict[str, Shape] = {}
-    inputs: int | str = "inputs"
-    for place in range(0, last + 1, 2):
-        weight = weights.get(f"{network}.{place}.weight")
-        width: int | str = weight.shape[0] if isinstance(weight, Tensor) and weight.ndim else "outputs"
-        width = outputs if place == last and outputs is not None else width
-        shapes |= {f"{network}.{place}.weight": (width, inputs), f"{network}.{place}.bias": (width,)}
-        inputs = width
-    return shapes
-
-
-def _check_tensor(key: str, weights: Mapping[str, Any], shape: Shape, source: str) -> None:
-    if key not in weights:
-        raise CheckpointError(f"{source} lacks the key '{key}'.")
-    tensor = weights[key]
-    if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
-        found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise CheckpointError(f"{source} has {found} under the key '{key}', but a tensor of torch.float32 was expected.")
-    if tensor.ndim != len(shape) or any(
-        isinstance(want, int) and want != size for want, size in zip(shape, tensor.shape, strict=True)
-    ):
-        wanted = ", ".join(str(size) for size in shape)
-        raise CheckpointError(f"{source} has the shape {list(tensor.shape)} under the key '{key}', but [{wanted}] was expected.")
-    if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{source} has values under the key '{key}' that are no finite numbers; its training has failed.")
-
-
 # -- files ----------------------------------------------------------------------------------------------------------------
 
 
 def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | None = None, activation: str = "elu") -> None:
     """Write the policy of an older checkpoint as one that rsl-rl 5's runner and :func:`rwmu.policy.rsl_rl.load_actor` load.
 
-    The optimiser's state is taken over where it fits, else it starts anew. A world model in the same file is left alone.
+    The optimiser's state is taken over where it fits, else it starts anew. A normaliser of observations becomes part of the first
+    layer. A world model in the same file is left alone, and said to be.
 
     Args:
         robot: refuse policies of other sizes, and note its name.
@@ -133,6 +105,7 @@ def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | Non
     weights = content.get("model_state_dict")
     if not isinstance(weights, Mapping):
         raise CheckpointError(f"{source} is not a checkpoint of rsl-rl before version 4: it has no 'model_state_dict'.")
+    weights = {**weights, **_normalisers_beside(content, source)}
     actor, critic = from_actor_critic(weights, f"The policy in {source}")
     if robot is not None:
         require_sizes_of(robot, actor, f"The policy in {source}")
@@ -141,7 +114,26 @@ def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | Non
     infos |= {_LOG_STD: weights[_LOG_STD]} if _LOG_STD in weights else {}
     optimizer = _optimizer(content.get("optimizer_state_dict"), [*actor.values(), *critic.values()], weights)
     networks = {"actor_state_dict": actor, "critic_state_dict": critic, "optimizer_state_dict": optimizer}
-    write_torch(Path(target), networks | {"iter": int(content.get("iter", 0)), "infos": infos})
+    iteration = content.get("iter", 0)
+    if not isinstance(iteration, int):
+        raise CheckpointError(f"{source} has a {type(iteration).__name__} under the key 'iter', but a whole number was expected.")
+    beside = [key for _, keys in _NORMALISERS.values() for key in keys]
+    tell_left_aside(source, content, ("model_state_dict", "optimizer_state_dict", "iter", "infos", *beside))
+    write_torch(Path(target), networks | {"iter": iteration, "infos": infos})
+
+
+def _normalisers_beside(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """Return normalisers that lie beside ``model_state_dict`` under the names that they have within it."""
+    tensors: dict[str, Any] = {}
+    for normalizer, keys in _NORMALISERS.values():
+        for key in keys:
+            own = content.get(key, {})
+            if not isinstance(own, Mapping):
+                raise CheckpointError(
+                    f"{source} has a {type(own).__name__} under the key '{key}', but named tensors were expected."
+                )
+            tensors |= {f"{normalizer}.{name}": tensor for name, tensor in own.items()}
+    return tensors
 
 
 def export_checkpoint(source: str | Path, target: str | Path) -> None:
@@ -162,17 +154,22 @@ def _optimizer(saved: Any, parameters: list[Tensor], weights: Mapping[str, Tenso
     """Return Adam's state for the imported parameters.
 
     Both forms list the same parameters in the same order: the deviation, the actor's layers, the critic's. But moments of a
-    logarithm are not those of the deviation itself.
+    logarithm are not those of the deviation itself, nor those of a layer those of one that a normaliser has been folded into.
     """
     fresh: dict[str, Any] = torch.optim.Adam([p.detach().clone() for p in parameters], lr=PpoSettings.learning_rate).state_dict()
-    if _LOG_STD in weights or not isinstance(saved, Mapping):
+    folded = any(key.startswith(f"{normalizer}.") for key in weights for normalizer, _ in _NORMALISERS.values())
+    if _LOG_STD in weights or folded or not isinstance(saved, Mapping):
         return fresh
-    groups, moments = saved.get("param_groups", []), saved.get("state", {})
-    fits = (
-        [list(group.get("params", [])) for group in groups] == [list(range(len(parameters)))]
-        and sorted(moments) == list(range(len(parameters)))
-        and all(getattr(moments[i].get("exp_avg"), "shape", None) == p.shape for i, p in enumerate(parameters))
-    )
+    optimizer = torch.optim.Adam([p.detach().clone() for p in parameters])
+    try:
+        optimizer.load_state_dict(dict(saved))
+        moments = saved["state"]
+        fits = sorted(moments) == list(range(len(parameters))) and all(
+            moments[i]["exp_avg"].shape == p.shape and bool(moments[i]["exp_avg"].isfinite().all())
+            for i, p in enumerate(parameters)
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return fresh
     return dict(saved) if fits else fresh
 
 

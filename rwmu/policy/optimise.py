@@ -20,7 +20,7 @@ from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
-from rwmu.errors import TrainingError
+from rwmu.errors import CheckpointError, TrainingError
 from rwmu.files import write_torch
 from rwmu.policy.curriculum import Progress
 from rwmu.policy.rsl_rl import copy_to_cpu, load_checkpoint, read_checkpoint, save_checkpoint
@@ -164,6 +164,8 @@ class PolicyOptimiser:
             return
         self.iteration = load_checkpoint(path, self.ppo)
         content = read_checkpoint(path)
+        if lacking := {"env", "torch_rng", *(() if self.phases is None else ("phases",))} - set(content):
+            raise CheckpointError(f"{path} lacks '{min(lacking)}', so no training can go on from it.")
         if self.phases is not None:
             self.phases.load_state_dict(content["phases"])
             self.phases.apply(env, self.ppo)

@@ -22,10 +22,11 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from rwmu.errors import CheckpointError, ConfigError
-from rwmu.files import read_torch, write_torch
+from rwmu.files import read_torch, tell_left_aside, write_torch
+from rwmu.policy.networks import check_finite, plain_actor
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.robots.robot import Robot
-from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber, choose
+from rwmu.settings import Count, Counts, Fraction, Names, NotNegative, Pair, Positive, WholeNumber, choose, of_file
 from rwmu.settings import settings as validated
 from rwmu.tasks.velocity import VelocityTask, observation_layout
 
@@ -223,11 +224,33 @@ def save_checkpoint(path: Path, ppo: PPO, iteration: int, infos: Mapping[str, An
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a policy checkpoint without running code in it."""
+    """Read a policy checkpoint without running code in it.
+
+    Raises:
+        CheckpointError: it is none, or its weights are no finite numbers.
+    """
     content = read_policy_file(path, "that a run has written")
     if "actor_state_dict" not in content:
-        raise CheckpointError(f"{path} is not a policy checkpoint of rsl-rl: it has no 'actor_state_dict'.")
+        model = "; it is a world model, so give it as trainer.checkpoint" if "architecture" in content else ""
+        raise CheckpointError(f"{path} is not a policy checkpoint of rsl-rl: it has no 'actor_state_dict'{model}.")
+    of_file(_PolicyFile, {name: content[name] for name in _OF_RSL_RL if name in content}, str(path))
+    for name in ("actor_state_dict", "critic_state_dict", "optimizer_state_dict"):
+        check_finite(content.get(name), f"{path} has values under the key '{name}'")
     return content
+
+
+@validated("")
+class _PolicyFile:
+    """What rsl-rl's runner writes."""
+
+    actor_state_dict: dict[str, Tensor]
+    iter: WholeNumber
+    critic_state_dict: dict[str, Tensor] | None = None
+    optimizer_state_dict: dict[str, Any] | None = None
+    infos: dict[str, Any] | None = None
+
+
+_OF_RSL_RL = ("actor_state_dict", "iter", "critic_state_dict", "optimizer_state_dict", "infos")
 
 
 def read_policy_file(path: Path, origin: str) -> dict[str, Any]:
@@ -240,8 +263,8 @@ def load_checkpoint(path: Path, ppo: PPO) -> int:
     content = read_checkpoint(path)
     try:
         ppo.load(content, None, strict=True)
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"The policy in {path} has other sizes than the configured one: {error}") from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"The policy in {path} has other sizes than the configured one, or lacks a part: {error}") from error
     return int(content["iter"])
 
 
@@ -262,23 +285,25 @@ def load_actor(path: Path, robot: Robot | None = None, activation: str | None = 
         robot: refuse policies of other robots.
         activation: of the hidden layers; None for the one saved with the checkpoint, or ELU.
     """
-    content = read_checkpoint(path)
+    content, source = read_checkpoint(path), f"The policy in {path}"
+    tell_left_aside(path, content, _OF_RSL_RL)
     infos = content.get("infos") or {}
-    weights = [tensor for name, tensor in content["actor_state_dict"].items() if name.startswith("mlp.") and tensor.ndim == 2]
+    actor = plain_actor(content["actor_state_dict"], source)
+    layers = [tensor for tensor in actor.values() if tensor.ndim == 2]
     if robot is not None:
         if infos.get("robot", robot.name) != robot.name:
             raise CheckpointError(f"The policy in {path} was trained for robot '{infos['robot']}', not '{robot.name}'.")
-        require_sizes_of(robot, content["actor_state_dict"], f"The policy in {path}")
-    settings = PpoSettings(
-        hidden_dims=tuple(tensor.shape[0] for tensor in weights[:-1]),
-        activation=activation or infos.get("activation", "elu"),
-        std_range=tuple(infos.get("std_range", PpoSettings.std_range)),
-    )
-    model = build_actor(settings, weights[0].shape[1], weights[-1].shape[0])
+        require_sizes_of(robot, actor, source)
     try:
-        model.load_state_dict(content["actor_state_dict"])
-    except RuntimeError as error:
-        raise CheckpointError(f"The actor in {path} is not a plain MLP with Gaussian noise: {error}") from error
+        settings = PpoSettings(
+            hidden_dims=tuple(len(tensor) for tensor in layers[:-1]),
+            activation=activation or infos.get("activation", "elu"),
+            std_range=infos.get("std_range", PpoSettings.std_range),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{source} cannot be built: {error}") from None
+    model = build_actor(settings, layers[0].shape[1], len(layers[-1]))
+    model.load_state_dict(actor)
     return PolicyActor(model).eval()
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from rwmu.robots.robot import Motors, PerJoint, Robot
 from rwmu.settings import Count, NotNegative, Positive, settings
@@ -31,7 +34,7 @@ class ModelSettings:
     saturation_torque: Positive | None = None
     velocity_limit: Positive | None = None
     friction: NotNegative = 0.8
-    timestep: Positive = 0.005
+    timestep: Annotated[float, Field(ge=1e-5, le=0.1)] = 0.005
     iterations: Count = 10
     line_search_iterations: Count = 20
     tolerance: Positive = 1e-6

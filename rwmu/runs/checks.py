@@ -20,8 +20,8 @@ def check_experiment(experiment: Experiment) -> None:
     _check_rounds(experiment)
     find_device(experiment.imagination.device)
     check_accelerator(experiment.trainer.accelerator, experiment.trainer.devices)
-    experiment.fitter.check(experiment.task.robot)
     experiment.method.check(experiment.data)
+    experiment.fitter.check(experiment.task.robot)
     robot, penalty = experiment.task.robot, experiment.penalty
     if isinstance(penalty, PenaltyRecipe):
         penalty.check(experiment.fitter.num_members, experiment.data.fractions.get("calibration", 0.0))
@@ -29,8 +29,9 @@ def check_experiment(experiment: Experiment) -> None:
         load_actor(Path(experiment.policy.checkpoint), robot)
     if experiment.policy.curriculum is not None:
         experiment.policy.curriculum.check(experiment.task, experiment.imagination, experiment.policy.ppo)
-    if "deployment" in experiment.stages:
-        experiment.make_env(num_envs=1, seed=0)
+    collects = experiment.data.recipe is not None and not experiment.data_path.exists()
+    if "deployment" in experiment.stages or experiment.method.grows_data or collects:
+        experiment.make_env(num_envs=1, seed=0)  # refuses what no simulator can be made of
     for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors or ())):
         for name in names:
             choose(key, name, robot.mirrors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -27,16 +28,28 @@ STATUS_INTERRUPTED = 130
 # By these Lightning would be told, on import, that another process writes the logs.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
-# Errors of files that are the place's, not ours: no permission, nothing to be written there, no room.
-_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# Errors of files that are the place's, not ours: no permission, nothing to be written there, no room, a folder for a file.
+_OF_THE_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+)
+
+# What torch, CUDA and Python say where memory does not suffice, or sizes are beyond any memory.
+_OUT_OF_MEMORY = re.compile(
+    r"MemoryError|not enough memory|can't allocate memory|out of memory|Storage size calculation overflowed"
+)
 
 # Hydra's flags that take a value of their own.
 _LONG = ("--cfg", "--config-name", "--config-dir", "--config-path", "--info", "--package")
 _VALUED_FLAGS = (*_LONG, "-c", "-cn", "-cd", "-cp", "-i", "-p")
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Decorate a function of a configuration; the result reads ``sys.argv``, as ``hydra.main``'s does."""
+def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Decorate a function of a configuration; the result reads ``sys.argv``, as ``hydra.main``'s does.
+
+    Args:
+        bare: what to say where no setting is given at all; None where the defaults will do.
+    """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         failures: list[Exception] = []
@@ -59,8 +72,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             # Hydra then hands exceptions on instead of printing them its own way.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             with mistakes_in_one_sentence():
+                if bare is not None and len(sys.argv) == 1:
+                    raise ConfigError(bare)
                 directory, own = config_directory(), own_directory(sys.argv[1:])
-                check_overrides(config_name, settings(sys.argv[1:]), groups(directory, own), own)
+                several = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv))
+                check_overrides(config_name, settings(sys.argv[1:]), groups(directory, own), own, several)
                 hydra.main(version_base="1.3", config_path=str(directory), config_name=config_name)(job)()
                 if failures:
                     raise failures[0]
@@ -125,7 +141,11 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         return str(error).strip().splitlines()[0]
     if isinstance(error, OSError) and error.errno in _OF_THE_PLACE:
-        return f"{error.filename or 'A file'} cannot be read or written: {error.strerror}."
+        return f"{error.filename2 or error.filename or 'A file'} cannot be read or written: {error.strerror}."
+    if isinstance(error, MemoryError | RuntimeError) and _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+        first = str(error).strip().partition("\n")[0][:200]
+        lower = "data.batch_size, imagination.num_envs, evaluation.num_envs or dynamics.hidden_size"
+        return f"This needs more memory than there is ({first}); lower {lower}."
     if isinstance(error, yaml.YAMLError):
         return f"A configuration file is not YAML: {' '.join(str(error).split())}."
     return None

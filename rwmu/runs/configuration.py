@@ -90,15 +90,25 @@ def _parse(argument: str) -> Override:
         raise ConfigError(f"'{argument}' is no setting; write it as key=value, for example seed=1.") from None
 
 
-def check_overrides(config_name: str, arguments: Sequence[str], options: Mapping[str, list[str]], own: Path | None = None) -> None:
+def check_overrides(
+    config_name: str,
+    arguments: Sequence[str],
+    options: Mapping[str, list[str]],
+    own: Path | None = None,
+    several: bool = True,
+) -> None:
     """Refuse an unknown group, option or key among command-line overrides, naming the close match.
 
     Args:
         arguments: ``key=value``, ``group=option`` or ``+experiment=name``.
         options: the options of every group. own: see :func:`compose_config`.
+        several: whether several values of a key may be given, for a run each.
     """
     parsed = [override for override in map(_parse, arguments) if not override.key_or_group.startswith("hydra")]
     chosen = [override for override in parsed if override.key_or_group in options]
+    for override in parsed:
+        if override.is_sweep_override() and not several:
+            raise ConfigError(f"{override.input_line} names several values; add -m to run them one after another.")
     for override in chosen:
         _check_option(override, options)
     selection = [o.input_line or "" for o in chosen if not o.is_sweep_override() and not o.is_delete()]
@@ -169,6 +179,8 @@ def instantiate(node: Any) -> Any:
         if told is None:
             raise
         raise told from None
+    except TypeError as error:  # of Hydra itself, of its own words: _partial_ and the like
+        raise ConfigError(f"{' '.join(str(error).split())}.") from None
 
 
 def mistake(error: InstantiationException) -> UserError | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.files import read_json
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.measure import deploy
 from rwmu.measure.model import measure_dynamics, merge
@@ -82,14 +82,15 @@ def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any
 
 def write_report(experiment: Experiment, folder: RunFolder) -> None:
     """Write ``report.json`` and ``report.html`` from what has been measured."""
-    measured = [json.loads(path.read_text()) for path in sorted((folder.path / "measured").glob("*.json"))]
+    again = f"delete it, and python -m rwmu.train resume={folder.path} measures it again"
+    measured = [read_json(path, again) for path in sorted((folder.path / "measured").glob("*.json"))]
     seconds, card = folder.seconds(), folder.path / "run_card.json"
     results = {
         "experiment": experiment.name,
         "seed": experiment.seed,
         "wall_clock_s": sum(seconds.values()),
         "stages": seconds,
-        "provenance": json.loads(card.read_text()) if card.is_file() else None,
+        "provenance": read_json(card, "bring it back, or delete it") if card.exists() else None,
         **merge(*measured),
     }
     print("\n".join(said(build_report(results, folder.path))))

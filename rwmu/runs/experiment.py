@@ -13,9 +13,10 @@ from dataclasses import asdict, is_dataclass
 from functools import cached_property, partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
+from pydantic import Field
 from torch import nn
 
 from rwmu.algorithms.learner import Learner
@@ -38,7 +39,7 @@ from rwmu.measure.settings import EvaluationSettings
 from rwmu.numerics import Machine
 from rwmu.policy.learn import PolicySettings
 from rwmu.runs.configuration import instantiate
-from rwmu.settings import Seed, settings
+from rwmu.settings import Names, Seed, settings
 from rwmu.simulators.collect import collect_dataset
 from rwmu.tasks.velocity import VelocityTask
 
@@ -63,6 +64,7 @@ class Experiment:
         evaluation: how a run is measured. machine: threads and precision. logger: name -> maker of one of Lightning's loggers.
         name: of the experiment, in folders and reports. seed: of models, imagination and policies; the data have their own.
         stages: to be run, in their order. runs_dir: where run folders are made. resume: a run folder to go on with.
+        trust: modules whose code the configuration of a resumed run may name, see :mod:`rwmu.runs.trust`.
         overwrite: replace a dataset that is already there (``rwmu.collect``).
     """
 
@@ -80,9 +82,10 @@ class Experiment:
     logger: Mapping[str, Callable[..., Any]] | None
     name: str = "custom"
     seed: Seed = 0
-    stages: Sequence[Stage] = STAGES
+    stages: Annotated[Sequence[Stage], Field(min_length=1)] = STAGES
     runs_dir: str = "runs"
     resume: str | None = None
+    trust: Names | str = ()
     overwrite: bool = False
 
     @cached_property

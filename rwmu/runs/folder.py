@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rwmu.errors import ConfigError, UserError
-from rwmu.files import remove_leftovers, try_lock, write_json, write_text
+from rwmu.files import read_json, remove_leftovers, try_lock, write_json, write_text
+from rwmu.runs.trust import check_links, foreign, read_config
+
+# What each stage makes; without it, it is not done.
+_MADE = {
+    "data": ("measured/data.json",),
+    "dynamics": ("checkpoints/dynamics.pt",),
+    "policy": ("checkpoints/policy.pt",),
+    "deployment": ("measured/deployment.json",),
+    "report": ("report.html", "report.json"),
+}
 
 
 class RunFolder:
@@ -70,10 +79,11 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: Path) -> RunFolder:
-        """Open the folder of an earlier run; ``runs/latest`` will do."""
+        """Open the folder of an earlier run, perhaps somebody else's; ``runs/latest`` will do."""
         path = followed(path)
         if not (path / "config.yaml").is_file():
             raise ConfigError(f"{path} is no run folder: it has no config.yaml; give runs/<date>-<experiment>-seed<k>.")
+        check_links(path)
         return cls(path.resolve())
 
     @contextmanager
@@ -106,8 +116,9 @@ class RunFolder:
         return [make(save_dir=str(self.logs.resolve() / name), name=stage) for name, make in self._makers.items()]
 
     def begins(self, step: str, round: int = 0) -> bool:
-        """Return whether a step is asked for and not yet done."""
-        return step in self._stages and _key(step, round) not in self.finished()
+        """Return whether a step is asked for and not yet done, or has lost what it made."""
+        done = _key(step, round) in self.finished() and (round > 0 or not self._lost(step))
+        return step in self._stages and not done
 
     @contextmanager
     def step(self, step: str, round: int = 0) -> Iterator[None]:
@@ -134,12 +145,16 @@ class RunFolder:
         """Keep a part of what was measured."""
         write_json(self.measured(part), results)
 
-    def config(self) -> DictConfig:
-        """Return the run's own configuration."""
-        saved = OmegaConf.load(self.path / "config.yaml")
-        if not isinstance(saved, DictConfig) or not {"seed", "name", "trainer"} <= set(saved):
-            raise ConfigError(f"{self.path / 'config.yaml'} is not, or not all of, the configuration of a run; begin a new run.")
-        return saved
+    def config(self, trusted: Sequence[str] = ()) -> DictConfig:
+        """Return the run's own configuration, which may be built; see :func:`~rwmu.runs.trust.read_config`."""
+        return read_config(self.path / "config.yaml", trusted)
+
+    @property
+    def how_to_resume(self) -> str:
+        """Return the command that goes on with the run."""
+        modules = foreign(OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml")))
+        trust = f" 'trust=[{','.join(modules)}]'" if modules else ""
+        return f"python -m rwmu.train resume={self.path}{trust}"
 
     def seconds(self) -> dict[str, float]:
         """Return how long each step has taken, s, over all rounds and sessions of the run."""
@@ -153,18 +168,40 @@ class RunFolder:
         """Return the stages that are finished."""
         return list(self._progress()["finished"])
 
+    def require_whole(self) -> None:
+        """Refuse a run that has lost what it had made: less of it would be measured, and nobody would notice.
+
+        Raises:
+            UserError: names the file.
+        """
+        for step in ("data", "dynamics", "policy"):
+            if step in self.finished() and (lost := self._lost(step)):
+                raise UserError(
+                    f"{lost[0]} is gone or damaged, which the stage {step} had made; {self.how_to_resume} makes it again."
+                )
+
+    def _lost(self, step: str) -> list[Path]:
+        return [path for name in _MADE.get(step, ()) if not _is_whole(path := self.path / name)]
+
     def _progress(self) -> dict[str, Any]:
         file = self.path / "stages.json"
-        if not file.is_file():
+        if not file.exists():
             return {"finished": [], "seconds": {}}
-        try:
-            progress: dict[str, Any] = json.loads(file.read_text())
-            _ = progress["finished"], progress["seconds"]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{file} is damaged; delete it, and every stage is taken up again from the checkpoints that there are."
-            ) from None
+        mend = "delete it, and every stage is taken up again from the checkpoints that there are"
+        progress = read_json(file, mend)
+        finished, seconds = progress.get("finished"), progress.get("seconds")
+        names = isinstance(finished, list) and all(isinstance(name, str) for name in finished)
+        if not (names and isinstance(seconds, dict) and all(isinstance(spent, float | int) for spent in seconds.values())):
+            raise UserError(f"{file} is damaged; {mend}.")
         return progress
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is there, and one of JSON can be read: whatever reads another kind says what is wrong with it."""
+    try:
+        return path.is_file() and (path.suffix != ".json" or bool(read_json(path, "")))
+    except UserError:
+        return False
 
 
 def _key(step: str, round: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +15,14 @@ from rwmu.data.audit import brief, require_sound
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.settings import DataSettings
 from rwmu.errors import ConfigError, DataError
-from rwmu.files import write_text
+from rwmu.files import read_json, write_text
 from rwmu.measure.dataset import dataset_statistics
 from rwmu.runs.card import run_card, write_run_card
 from rwmu.runs.checks import check_data, check_experiment
 from rwmu.runs.configuration import instantiate
 from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.folder import RunFolder, followed
+from rwmu.runs.trust import modules
 
 _log = logging.getLogger(__name__)
 
@@ -38,18 +38,18 @@ def settle(config: DictConfig) -> None:
     if config.resume is None:
         for group, name in (("trainer", "checkpoint"), ("trainer", "start_from"), ("policy", "checkpoint")):
             given = config[group].get(name)
-            if given is not None and followed(Path(given)).exists():
-                config[group][name] = str(followed(Path(given)).resolve())
+            if given is not None and followed(Path(str(given))).exists():
+                config[group][name] = str(followed(Path(str(given))).resolve())
         data: DataSettings = instantiate(config.data)
         config.data.path = str(data.file.absolute())
         if config.evaluation.cache is not None:
             config.evaluation.cache = str(Path(str(config.evaluation.cache)).absolute())
         return
-    others = [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]
+    others = [o for o in HydraConfig.get().overrides.task if not o.startswith(("resume=", "trust="))]
     if others:
         raise ConfigError(f"A resumed run keeps its own configuration: leave out {' '.join(others)}, or start a new run.")
-    folder = Path(config.resume)
-    saved = RunFolder.resume(folder).config()
+    folder = Path(str(config.resume))
+    saved = RunFolder.resume(folder).config(modules(config.trust))
     OmegaConf.set_struct(config, False)
     config.clear()
     config.update(saved)
@@ -70,13 +70,14 @@ def open_folder(experiment: Experiment, text: str) -> RunFolder:
     return folder
 
 
-def open_finished(path: Path) -> tuple[Experiment, RunFolder]:
-    """Open the folder of an earlier run, and build its objects; ``runs/latest`` will do.
+def open_finished(config: DictConfig) -> tuple[Experiment, RunFolder]:
+    """Open the folder of an earlier run, ``config.run``, and build its objects; ``runs/latest`` will do.
 
     Its data are those that there are: none are collected.
     """
-    folder = RunFolder.resume(path)
-    experiment = build(folder.config())
+    folder = RunFolder.resume(Path(str(config.run)))
+    folder.require_whole()
+    experiment = build(folder.config(modules(config.trust)))
     experiment = replace(experiment, data=replace(experiment.data, path=experiment.data_path, recipe=None))
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
     return experiment, folder
@@ -99,13 +100,13 @@ def prepare_data(experiment: Experiment, folder: RunFolder) -> OfflineDataModule
 def note_data(experiment: Experiment, folder: RunFolder) -> None:
     """Put the data's hash on the run card, if it is not there; refuse other data than those."""
     card = folder.path / "run_card.json"
-    noted = json.loads(card.read_text()).get("data_hash") if card.is_file() else None
+    noted = read_json(card, "bring it back, or delete it").get("data_hash") if card.exists() else None
     found = experiment.data_module.data_hash
     if noted is None:
         write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name, data_hash=found))
     elif noted != found:
         other = f"{experiment.data_path} holds other data (hash {found[:12]}) than this run began with"
-        raise DataError(f"{other} ({noted[:12]}): bring those back, or begin a new run.")
+        raise DataError(f"{other} ({str(noted)[:12]}): bring those back, or begin a new run.")
 
 
 def _audit(experiment: Experiment, folder: RunFolder) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rwmu.data.datamodule import OfflineDataModule
-from rwmu.errors import UserError
+from rwmu.errors import CheckpointError, UserError
 from rwmu.runs.command_line import STATUS_INTERRUPTED, stop
 from rwmu.runs.evaluation import evaluate
 from rwmu.runs.experiment import Experiment
@@ -21,8 +21,12 @@ def train(experiment: Experiment, configuration: str) -> None:
             if any(folder.begins(stage) for stage in experiment.stages if stage != "report"):
                 experiment.method.run(_begun(experiment, folder), folder)
             evaluate(experiment, folder)
+    except CheckpointError as error:
+        if str(folder.path) not in str(error):
+            raise
+        raise CheckpointError(f"{str(error).removesuffix('.')}; delete it, and {folder.how_to_resume} makes it again.") from error
     except KeyboardInterrupt:
-        stop(f"Interrupted; go on with: python -m rwmu.train resume={folder.path}", STATUS_INTERRUPTED)
+        stop(f"Interrupted; go on with: {folder.how_to_resume}", STATUS_INTERRUPTED)
     print_summary(folder)
 
 

@@ -78,6 +78,22 @@ class Terms:
             found[name] = value
         return found
 
+    def check(self, quantities: Mapping[str, Any]) -> None:
+        """Refuse a term that has no finite value for one row of sensible quantities; its arguments make no sense.
+
+        Raises:
+            ConfigError: names the term.
+        """
+        for name, (function, asked) in self._calls.items():
+            given = _unwrapped(self.terms[name].function)[1]
+            words = f"task.rewards.{name} cannot be computed for a robot that stands still, with {given or 'no arguments'}"
+            try:
+                value = function(**{quantity: quantities[quantity] for quantity in asked})
+            except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+                raise ConfigError(f"{words}: {' '.join(str(error).split())}.") from error
+            if not bool(value.isfinite().all()):
+                raise ConfigError(f"{words}: it is {value.tolist()}.")
+
     def describe(self) -> dict[str, Any]:
         """Return what the terms are as plain values."""
         described: dict[str, Any] = {}

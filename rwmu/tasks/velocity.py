@@ -20,7 +20,7 @@ from rwmu.files import json_ready
 from rwmu.records import Reward
 from rwmu.robots.layout import Field, StateLayout
 from rwmu.robots.robot import Robot
-from rwmu.settings import Fraction, NotNegative, Positive, checked
+from rwmu.settings import Fraction, NotNegative, Positive, Tilt, checked
 from rwmu.tasks.rewards import ISAAC_LAB
 from rwmu.tasks.terms import Terms, varied
 
@@ -35,6 +35,7 @@ OBSERVATION_NOISE = {
     "joint_vel": 1.5,
 }
 _OBSERVED = ("base_lin_vel", "base_ang_vel", "projected_gravity", "command", "joint_pos", "joint_vel", "last_action")
+_MOST_STEPS = 1_000_000  # of an episode
 _OF_MEMORY = ("last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
 
 
@@ -53,6 +54,13 @@ def observation_layout(robot: Robot) -> StateLayout:
     if missing:
         raise ConfigError(f"The state of the robot '{robot.name}' has no '{missing[0]}', which a policy of this task observes.")
     return StateLayout(known[name] for name in _OBSERVED)
+
+
+def _steps(name: str, seconds: float, step_dt: float) -> int:
+    steps = round(seconds / step_dt)
+    if not 1 <= steps <= _MOST_STEPS:
+        raise ConfigError(f"task.{name} is {seconds:g} s, but must be 1 to {_MOST_STEPS} steps of task.step_dt={step_dt:g} s.")
+    return steps
 
 
 @dataclass
@@ -133,13 +141,13 @@ class VelocityTask:
         command_resample_s: Positive = 10.0,
         standing_fraction: Fraction = 0.02,
         observation_noise: NotNegative = 1.0,
-        max_tilt: float | None = None,
+        max_tilt: Tilt | None = None,
     ) -> None:
         self.robot = robot
         self.observation_layout = observation_layout(robot)
         self.step_dt = step_dt
-        self.max_episode_steps = round(episode_length_s / step_dt)
-        self.command_resample_steps = round(command_resample_s / step_dt)
+        self.max_episode_steps = _steps("episode_length_s", episode_length_s, step_dt)
+        self.command_resample_steps = _steps("command_resample_s", command_resample_s, step_dt)
         self.command_range = tuple(float(half_width) for half_width in command_range)
         self.standing_fraction = standing_fraction
         self.observation_noise = observation_noise
@@ -151,6 +159,7 @@ class VelocityTask:
         noise = [torch.full((f.size,), OBSERVATION_NOISE.get(f.name, 0.0)) for f in self.observation_layout.fields]
         self._noise = torch.cat(noise)
         self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+        self._check_rewards()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -170,7 +179,14 @@ class VelocityTask:
         other = copy.copy(self)
         other.rewards = Terms(varied(self.rewards.terms, rewards), self._quantities)
         other.command_range = tuple(command_share * half_width for half_width in self.command_range)
+        other._check_rewards()
         return other
+
+    def _check_rewards(self) -> None:
+        state = torch.zeros(1, self.robot.state_layout.size)
+        self.robot.state_layout.part(state, "projected_gravity")[:, 2] = -1.0  # upright
+        contact = torch.ones(1, self.robot.contact_layout.size, dtype=torch.bool)
+        self.rewards.check(self._quantities_of(self.start(1), state, torch.zeros(1, self.num_actions), contact))
 
     @property
     def num_observations(self) -> int:
@@ -241,12 +257,7 @@ class VelocityTask:
         touch-down is rewarded one step later.
         """
         layout, contacts = self.robot.state_layout, self.robot.contact_layout
-        _, lower, upper = self._beside(state)
-        quantities = {field.name: layout.part(state, field.name) for field in layout.fields}
-        quantities |= {field.name: contacts.part(contact, field.name).to(state.dtype) for field in contacts.fields}
-        quantities |= {"action": action, "command": memory.command, **{name: getattr(memory, name) for name in _OF_MEMORY}}
-        constants: dict[str, Any] = {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
-        terms = self.rewards(quantities | constants, len(state))
+        terms = self.rewards(self._quantities_of(memory, state, action, contact), len(state))
         memory.record_contact(contacts.part(contact, "foot").bool(), self.step_dt)
         memory.last_action = action.clone()
         memory.previous_joint_vel = layout.part(state, "joint_vel").clone()
@@ -254,6 +265,15 @@ class VelocityTask:
         for name, weight in self.weights.items():
             total = total + weight * terms[name]
         return Reward(total=self.step_dt * total, terms=terms)
+
+    def _quantities_of(self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor) -> dict[str, Any]:
+        """Return what reward terms may ask for, by name."""
+        layout, contacts = self.robot.state_layout, self.robot.contact_layout
+        _, lower, upper = self._beside(state)
+        quantities: dict[str, Any] = {field.name: layout.part(state, field.name) for field in layout.fields}
+        quantities |= {field.name: contacts.part(contact, field.name).to(state.dtype) for field in contacts.fields}
+        quantities |= {"action": action, "command": memory.command, **{name: getattr(memory, name) for name in _OF_MEMORY}}
+        return quantities | {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
 
     def terminate(self, state: Tensor, terminating_contact: Tensor) -> Tensor:
         """Return which episodes end badly, ``[B]`` bool.

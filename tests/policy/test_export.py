@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from rsl_rl.algorithms import PPO
+from rsl_rl.modules import EmpiricalNormalization
 from tensordict import TensorDict
 from torch import Tensor, nn
 
@@ -186,6 +187,32 @@ def test_the_command_converts_whichever_form_it_is_given(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_nothing_is_replaced_unasked_and_the_source_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = saved(tmp_path / "old.pt"), tmp_path / "new.pt"
+    before = source.read_bytes()
+    target.write_bytes(b"precious")
+    (tmp_path / "link.pt").symlink_to(source)
+
+    def converts(*arguments: str) -> bool:
+        monkeypatch.setattr(sys, "argv", ["export", *arguments])
+        try:
+            export.main()
+        except SystemExit:
+            return False
+        return True
+
+    assert not converts(str(source), str(target))
+    assert target.read_bytes() == b"precious"
+    assert "--overwrite" in capsys.readouterr().err
+    for itself in (source, tmp_path / "link.pt"):
+        assert not converts(str(source), str(itself), "--overwrite")
+    assert source.read_bytes() == before
+    assert converts(str(source), str(target), "--overwrite")
+    assert target.read_bytes() != b"precious"
+
+
 # -- bad input ------------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +223,7 @@ def refusal(content: dict[str, Any]) -> str:
 
 
 def test_unknown_keys_are_named() -> None:
-    assert "the key 'actor_obs_normalizer._mean'" in refusal(weights() | {"actor_obs_normalizer._mean": torch.zeros(1, 48)})
+    assert "the key 'normalizer._mean'" in refusal(weights() | {"normalizer._mean": torch.zeros(1, 48)})
     assert "the key 'memory_a.rnn.weight_ih_l0'" in refusal(weights() | {"memory_a.rnn.weight_ih_l0": torch.zeros(4, 4)})
     assert "the key 'actor.1.weight'" in refusal(weights() | {"actor.1.weight": torch.zeros(20, 20)})
 
@@ -241,10 +268,56 @@ def test_values_that_are_no_weights_are_named() -> None:
     assert "under the key 'std' that are no finite numbers" in refusal(content | {"std": content["std"] / 0.0})
 
 
+def normalizer(inputs: int = 48, seed: int = 2) -> nn.Module:
+    """Return rsl-rl's normaliser of observations after it has seen some."""
+    generator = torch.Generator().manual_seed(seed)
+    made = EmpiricalNormalization(inputs)
+    made.update(3.0 + torch.rand(inputs, generator=generator) * torch.randn(64, inputs, generator=generator))
+    return made.eval()
+
+
+@pytest.mark.parametrize("critics", ["critic_obs_norm_state_dict", "privileged_obs_norm_state_dict", None])
+def test_normalised_observations_are_folded_into_the_first_layer(critics: str | None, tmp_path: Path) -> None:
+    """The same actions and values, for normalisers beside the weights (rsl-rl 2) and within them (rsl-rl 3)."""
+    old, own, theirs = ActorCritic(), normalizer(), normalizer(seed=3)
+    if critics is None:
+        inside = {"actor_obs_normalizer": own, "critic_obs_normalizer": theirs}
+        within = {f"{name}.{key}": tensor for name, module in inside.items() for key, tensor in module.state_dict().items()}
+        saved(tmp_path / "old.pt", dict(old.state_dict()) | within)
+    else:
+        beside = {"obs_norm_state_dict": own.state_dict(), critics: theirs.state_dict()}
+        saved(tmp_path / "old.pt", dict(old.state_dict()), **beside)
+    export.import_checkpoint(tmp_path / "old.pt", tmp_path / "new.pt", ROBOT)
+    observation = 3.0 + torch.randn(9, 48)
+    found, expected = load_actor(tmp_path / "new.pt", ROBOT)(observation), old.actor(own(observation)).detach()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert float((found - old.actor(observation).detach()).abs().max()) > 0.1, "it matters"
+    critic = torch.load(tmp_path / "new.pt", weights_only=True)["critic_state_dict"]
+    old.critic.load_state_dict({key.removeprefix("mlp."): tensor for key, tensor in critic.items()})
+    expected = ActorCritic().critic(theirs(observation))
+    torch.testing.assert_close(old.critic(observation), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_so_are_those_of_an_actor_of_rsl_rl_5(tmp_path: Path) -> None:
+    old, own = ActorCritic(), normalizer()
+    actor, critic = export.from_actor_critic(old.state_dict())
+    actor |= {f"obs_normalizer.{key}": tensor for key, tensor in own.state_dict().items()}
+    torch.save({"actor_state_dict": actor, "critic_state_dict": critic, "iter": 1, "infos": None}, tmp_path / "new.pt")
+    observation = 3.0 + torch.randn(9, 48)
+    expected = old.actor(own(observation)).detach()
+    torch.testing.assert_close(load_actor(tmp_path / "new.pt", ROBOT)(observation), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_normaliser_of_other_sizes_is_refused() -> None:
+    for change in ({"_mean": torch.zeros(1, 47)}, {"_std": -torch.ones(1, 48)}, {"_std": torch.full((1, 48), torch.nan)}):
+        own = {f"actor_obs_normalizer.{key}": tensor for key, tensor in (normalizer().state_dict() | change).items()}
+        assert f"actor_obs_normalizer.{next(iter(change))}" in refusal(weights() | own)
+
+
 def test_files_that_are_none_of_these_are_refused(tmp_path: Path) -> None:
     target = tmp_path / "new.pt"
     (tmp_path / "broken.pt").write_bytes(b"PK broken")
-    torch.save({"actor_state_dict": {}}, tmp_path / "other.pt")
+    torch.save({"actor_state_dict": {}, "iter": 0}, tmp_path / "other.pt")
     for name, sentence in (("none.pt", "There is no"), ("broken.pt", "cannot be read"), ("other.pt", "no 'model_state_dict'")):
         with pytest.raises(CheckpointError, match=sentence) as error:
             export.import_checkpoint(tmp_path / name, target)

@@ -168,7 +168,14 @@ def test_unfit_checkpoints_are_refused_in_one_sentence(env, ppo, tmp_path):
 
 
 def test_a_policy_of_other_sizes_is_refused(tmp_path):
-    weights = {"mlp.0.weight": torch.zeros(4, 47), "mlp.0.bias": torch.zeros(4), "mlp.2.weight": torch.zeros(12, 4)}
-    torch.save({"actor_state_dict": weights, "infos": None}, tmp_path / "small.pt")
+    shapes = {
+        "mlp.0.weight": (4, 47),
+        "mlp.0.bias": (4,),
+        "mlp.2.weight": (12, 4),
+        "mlp.2.bias": (12,),
+        "distribution.std_param": (12,),
+    }
+    weights = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    torch.save({"actor_state_dict": weights, "iter": 0, "infos": None}, tmp_path / "small.pt")
     with pytest.raises(CheckpointError, match="maps 47 observations to 12 actions"):
         load_actor(tmp_path / "small.pt", anymal_d())

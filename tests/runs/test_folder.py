@@ -105,12 +105,25 @@ def test_seconds_add_up_over_sessions_and_finished_stages_stay(tmp_path: Path, m
     assert folder.finished() == []
     assert folder.begins("dynamics")
     with folder.step("dynamics"):
-        pass
+        folder.world_model.touch()
     assert folder.finished() == ["dynamics"]
     assert not folder.begins("dynamics")
     assert not folder.begins("report"), "nobody has asked for it"
     assert folder.seconds()["dynamics"] == 2.5
     assert RunFolder(folder.path).finished() == ["dynamics"]
+
+
+def test_a_stage_that_has_lost_what_it_made_begins_again(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", 0)
+    folder.serve(("dynamics",), {}, progress=False)
+    (folder.path / "config.yaml").write_text("seed: 0")
+    with folder.step("dynamics"):
+        folder.world_model.touch()
+    folder.require_whole()
+    folder.world_model.unlink()
+    assert folder.begins("dynamics")
+    with pytest.raises(UserError, match=r"dynamics\.pt is gone.*resume="):
+        folder.require_whole()
 
 
 def test_every_round_of_an_online_run_has_its_own_steps(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 Curve = tuple[list[float], list[float]]
 
@@ -40,16 +43,24 @@ def read_curves(run_dir: Path) -> dict[str, Curve]:
     """
     curves: dict[str, dict[float, float]] = {}
     for path in sorted(run_dir.rglob("metrics.csv"), key=_in_order):
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            for row in csv.DictReader(file):
-                step = _number(row.get("step"))
-                if step is None:
-                    continue
-                for name, cell in row.items():
-                    value = _number(cell)
-                    if name and name != "step" and value is not None:
-                        curves.setdefault(name, {})[step] = value
+        rows = _rows(path)
+        if not rows:
+            _log.warning("%s holds no metrics; the figures of training lack them.", path)
+        for step, row in rows:
+            for name, cell in row.items():
+                value = _number(cell)
+                if name and name != "step" and value is not None:
+                    curves.setdefault(name, {})[step] = value
     return {name: (sorted(found), [found[step] for step in sorted(found)]) for name, found in curves.items()}
+
+
+def _rows(path: Path) -> list[tuple[float, dict[str, Any]]]:
+    """Return step and cells of every row that has a step; none of a file that is no table."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            return [(step, row) for row in csv.DictReader(file) if (step := _number(row.get("step"))) is not None]
+    except (OSError, csv.Error):
+        return []
 
 
 def _in_order(path: Path) -> tuple[tuple[int, str], ...]:

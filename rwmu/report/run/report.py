@@ -14,13 +14,12 @@ that lies in the run's folder has its say among the answers, ``verdicts``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rwmu.files import json_ready, write_json
+from rwmu.files import json_ready, read_json, write_json
 from rwmu.measure.rollout_error import HORIZONS
 from rwmu.report import page, verdicts
 from rwmu.report.questions import Verdict
@@ -55,11 +54,17 @@ def build_report(results: Mapping[str, Any], run_dir: Path | str) -> list[Verdic
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return the results of another page of the run; None where it has not been made, or by another version."""
+    """Return the results of another page of the run; None where it has not been made, or by another version.
+
+    Raises:
+        UserError: they are damaged.
+    """
+    if not path.exists():
+        return None
+    found = read_json(path, "make that page again, or delete it")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
         return found if ("verdicts" in found and not found["verdicts"]) or "tones" in found["verdicts"][0] else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, IndexError):
         return None
 
 
