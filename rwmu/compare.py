@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,18 +71,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def read(folder: Path) -> Run | None:
     """Return what is compared of a run, None where it has deployed no policy."""
-    from omegaconf import OmegaConf
-
+    from rwmu.files import read_json
     from rwmu.report.comparison import Run
     from rwmu.report.run.curves import read_curves
     from rwmu.runs.folder import RunFolder
+    from rwmu.runs.trust import read_plain
 
     run = RunFolder.resume(folder)
-    try:
-        deployment = json.loads(run.measured("deployment").read_text())["deployment"]
-    except (OSError, ValueError, KeyError):
+    measured = run.measured("deployment")
+    deployment = read_json(measured, "evaluate the run again").get("deployment") if measured.exists() else None
+    if deployment is None:
         return None
-    return Run(dict(flat(OmegaConf.to_container(run.config()))), deployment, read_curves(run.logs))
+    return Run(dict(flat(read_plain(run.path / "config.yaml"))), deployment, read_curves(run.logs))
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.files import read_json, remove_leftovers, try_lock, write_json, write_text
-from rwmu.runs.trust import check_links, foreign, read_config
+from rwmu.runs.trust import check_links, foreign, read_config, read_plain
 
 # What each stage makes; without it, it is not done.
 _MADE = {
@@ -152,7 +152,7 @@ class RunFolder:
     @property
     def how_to_resume(self) -> str:
         """Return the command that goes on with the run."""
-        modules = foreign(OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml")))
+        modules = foreign(read_plain(self.path / "config.yaml"))
         trust = f" 'trust=[{','.join(modules)}]'" if modules else ""
         return f"python -m rwmu.train resume={self.path}{trust}"
 

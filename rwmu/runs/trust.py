@@ -49,6 +49,18 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: it is damaged, or names code that does not ship with the package.
     """
+    plain = read_plain(path)
+    for key, value in _every_leaf(plain):
+        _check(key, value, trusted, path)
+    return OmegaConf.create(plain | {"trust": list(trusted)})
+
+
+def read_plain(path: Path) -> dict[Any, Any]:
+    """Return the configuration of a run folder as plain values, to be looked at; nothing may be built of it.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
     try:
         if path.stat().st_size > _LARGEST:
             raise ConfigError(f"{path} is far too large for the configuration of a run; begin a new run.")
@@ -59,11 +71,9 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> DictConfig:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} cannot be read ({reason}); bring it back, or begin a new run.") from None
-    if not isinstance(plain, Mapping) or not set(_PARTS) <= set(plain) or not text.endswith("\n"):
+    if not isinstance(plain, dict) or not set(_PARTS) <= set(plain) or not text.endswith("\n"):
         raise ConfigError(f"{path} is not, or not all of, the configuration of a run; begin a new run.")
-    for key, value in _every_leaf(plain):
-        _check(key, value, trusted, path)
-    return OmegaConf.create({**plain, "trust": list(trusted)})
+    return plain
 
 
 def _every_leaf(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -113,10 +113,10 @@ def test_seconds_add_up_over_sessions_and_finished_stages_stay(tmp_path: Path, m
     assert RunFolder(folder.path).finished() == ["dynamics"]
 
 
-def test_a_stage_that_has_lost_what_it_made_begins_again(tmp_path: Path) -> None:
+def test_a_stage_that_has_lost_what_it_made_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder.create(tmp_path, "x", 0)
     folder.serve(("dynamics",), {}, progress=False)
-    (folder.path / "config.yaml").write_text("seed: 0")
+    monkeypatch.setattr(RunFolder, "how_to_resume", "resume=x")
     with folder.step("dynamics"):
         folder.world_model.touch()
     folder.require_whole()
