@@ -26,8 +26,7 @@ _WORDS = ("_target_", "_partial_")  # of Hydra's, what a configuration needs; th
 _OF_WANDB = ("run-", "offline-run-")  # its own folders link to its logs
 _LARGEST = 1_000_000  # bytes
 _PARTS = (  # of every run's configuration
-    *("task", "simulator", "data", "dynamics", "trainer", "penalty", "imagination", "policy", "algorithm", "evaluation", "machine"),
-    *("name", "seed", "stages"),
+    *("task", "simulator", "data", "dynamics", "penalty", "imagination", "policy", "algorithm", "evaluation", "machine", "stages"),
 )
 
 
@@ -50,6 +49,8 @@ def read_config(path: Path, trusted: Sequence[str] = ()) -> DictConfig:
         ConfigError: it is damaged, or names code that does not ship with the package.
     """
     plain = read_plain(path)
+    if missing := [part for part in _PARTS if part not in plain]:
+        raise ConfigError(f"{path} is not all of the configuration of a run: it has no {missing[0]}; begin a new run.")
     for key, value in _every_leaf(plain):
         _check(key, value, trusted, path)
     return OmegaConf.create(plain | {"trust": list(trusted)})
@@ -71,7 +72,7 @@ def read_plain(path: Path) -> dict[Any, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} cannot be read ({reason}); bring it back, or begin a new run.") from None
-    if not isinstance(plain, dict) or not set(_PARTS) <= set(plain) or not text.endswith("\n"):
+    if not isinstance(plain, dict) or not {"seed", "name", "trainer"} <= set(plain) or not text.endswith("\n"):
         raise ConfigError(f"{path} is not, or not all of, the configuration of a run; begin a new run.")
     return plain
 
