@@ -25,9 +25,7 @@ _LOGGERS = "lightning.pytorch.loggers"
 _WORDS = ("_target_", "_partial_")  # of Hydra's, what a configuration needs; the others change how arguments are read
 _OF_WANDB = ("run-", "offline-run-")  # its own folders link to its logs
 _LARGEST = 1_000_000  # bytes
-_PARTS = (  # of every run's configuration
-    *("task", "simulator", "data", "dynamics", "penalty", "imagination", "policy", "algorithm", "evaluation", "machine", "stages"),
-)
+_PARTS = ("task", "simulator", "data", "dynamics", "penalty", "imagination", "policy", "algorithm", "evaluation", "machine")
 
 
 def modules(given: Any) -> list[str]:
