@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, gaussian_nll_loss, mse_loss
 
-from rwmu.dynamics.losses import STATE_LOSSES, TERMS, LossSettings, decay_weights, total_loss
+from rwmu.dynamics.losses import STATE_LOSSES, TERMS, LossSettings, _binary_cross_entropy, decay_weights, total_loss
 from rwmu.dynamics.unroll import unroll
 from rwmu.errors import ConfigError
 from rwmu.records import Batch
@@ -223,3 +223,9 @@ def test_scored_rows_are_counted_in_the_last_rows_weight():
     decayed = LossSettings(history=5, weights=weights, history_burn_in=1, decay=0.5).scored_rows(3)
     assert decayed == pytest.approx((3 + 1 + 0.5 + 0.25) / 0.25)
     assert LossSettings(history=5, weights=weights, history_burn_in=2, decay=0.0).scored_rows(3) == math.inf
+
+
+def test_no_contacts_cost_nothing():
+    """Not a mean over nothing, which is no number and was blamed on the learning rate."""
+    nothing = torch.zeros(3, 2, 0)
+    assert torch.equal(_binary_cross_entropy(nothing, nothing), torch.zeros(3, 2))
