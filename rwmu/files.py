@@ -24,6 +24,7 @@ from typing import IO, Any
 from rwmu.errors import CheckpointError, UserError
 
 _SHOWN = 200  # characters of somebody else's error
+_FOLDER = 0x10  # an attribute in archives; torch leaves the memory for such a part as it finds it
 _log = logging.getLogger(__name__)
 
 
@@ -171,8 +172,9 @@ def read_torch(path: Path, what: str, example: str) -> Mapping[str, Any]:
 def _require_undamaged(path: Path) -> None:
     """Compare every part of what ``torch.save`` wrote with the checksum that it has of it: torch does not."""
     with zipfile.ZipFile(path) as archive:
-        if any(part.compress_type != zipfile.ZIP_STORED or part.compress_size != part.file_size for part in archive.infolist()):
-            raise ValueError("a part is compressed, which torch.save never does")
+        for part in archive.infolist():
+            if part.compress_type != zipfile.ZIP_STORED or part.compress_size != part.file_size or part.external_attr & _FOLDER:
+                raise ValueError(f"its part {part.filename} is compressed or a folder, which torch.save never writes")
         if damaged := archive.testzip():
             raise ValueError(f"the checksum of its part {damaged} differs")
 
