@@ -102,13 +102,7 @@ def measure_calibration(
     one_step = predict_one_step(world_model, test, settings.one_step_windows, known)
     fitted_on = None if calibration is None else predict_one_step(world_model, calibration, settings.one_step_windows)
     members = None if fitted_on is None else _members(fitted_on)
-    result: dict[str, Any] = {
-        "num_members": world_model.num_members,
-        "history": world_model.history,
-        "horizons": list(settings.horizons),
-        "level": settings.level,
-        "estimate": settings.estimate_name,
-        "grouped_by": settings.recalibrated_by,
+    result = _settings(world_model, settings) | {
         "test": _described(test, [reach.test for reach in reaches]),
         "calibration": None if calibration is None else _described(calibration, [reach.calibration for reach in reaches]),
     }
@@ -207,6 +201,17 @@ def _reaches(
 def _too_short(world_model: WorldModel, test: Selection, horizon: int) -> str:
     longest = longest_forecast(world_model, test) + world_model.history
     return f"{world_model.history} + {horizon} rows are needed, but the longest test episode has {longest}"
+
+
+def _settings(world_model: WorldModel, settings: CalibrationSettings) -> dict[str, Any]:
+    return {
+        "num_members": world_model.num_members,
+        "history": world_model.history,
+        "horizons": list(settings.horizons),
+        "level": settings.level,
+        "estimate": settings.estimate_name,
+        "grouped_by": settings.recalibrated_by,
+    }
 
 
 def _described(selection: Selection, stretches: Sequence[Stretches | None]) -> dict[str, Any]:
