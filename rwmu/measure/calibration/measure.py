@@ -78,14 +78,12 @@ def measure_calibration(
 ) -> dict[str, Any]:
     """Measure the uncertainty of a world model on test episodes, before and after recalibration on calibration episodes.
 
-    The test episodes may be of another dataset of the same robot than the model was trained on (narrow training, broad test).
+    Returns what the head of this file lists, ready for JSON. The test episodes may be of another dataset of the same robot than the
+    model was trained on (narrow training, broad test).
 
     Args:
         calibration: None, or without ids, where there is no calibration split: cells after recalibration then say so.
         trained_on: the model's training episodes, to be far from; None where they are not at hand.
-
-    Returns:
-        What the head of this file lists, ready for JSON.
 
     Raises:
         DataError: the episodes are another robot's, or none is longer than the history.
