@@ -86,7 +86,7 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_it_writes_everything_and_nothing_elsewhere(run: Path, results: dict[str, Any]) -> None:
     folder = run / "calibration"
     assert {path.name for path in run.iterdir()} == {"checkpoints", "config.yaml", "calibration"}
-    tables = {"ranking", "scale", "diversity", "heads", "falls", "noise"}
+    tables = {"ranking", "scale", "diversity", "heads", "falls", "foresight", "outside", "noise"}
     files = {path.name for path in folder.iterdir()}
     assert files == {"calibration.json", "recalibrations.json", "calibration.html", "figures"} | {f"{name}.csv" for name in tables}
     assert {path.stem for path in (folder / "figures").iterdir()} == set(FIGURES)
