@@ -21,7 +21,7 @@ CLUSTER = {"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": 
 
 
 def runs_of(workplace: Path) -> list[Path]:
-    return sorted(path for path in (workplace / "runs").iterdir() if not path.is_symlink())
+    return sorted(path for path in (workplace / "runs").iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def test_a_scheduler_stops_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
