@@ -20,12 +20,13 @@ from experiments.running import train
 RESULTS = Path(__file__).parent / "results.csv"
 EXACT = "policy.curriculum.phases.exact"
 DREAM = f"{EXACT}.imagination"
-FALLS_FREE = [f"{DREAM}.max_tilt=-0.9", f"{DREAM}.termination_penalty=0.0"]
-FIRST = [*FALLS_FREE, f"{DREAM}.command_resample_steps=null", f"{DREAM}.max_tilt=-0.5", f"{EXACT}.ppo.entropy_coef=0.005"]
+UNDISTURBED = [f"{DREAM}.push_interval_s=null", f"{DREAM}.max_tilt=-0.9", f"{DREAM}.termination_penalty=0.0"]
+FIRST = [*UNDISTURBED, f"{DREAM}.command_resample_steps=null", f"{DREAM}.max_tilt=-0.5", f"{EXACT}.ppo.entropy_coef=0.005"]
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
     "full": [],
-    "falls cost nothing": FALLS_FREE,
+    "undisturbed": UNDISTURBED,
+    "not pushed": [f"{DREAM}.push_interval_s=null"],
     "commands kept": [f"{DREAM}.command_resample_steps=null"],
     "first recipe": FIRST,
     "first recipe, not rectified, weight 0.5": [*FIRST, "penalty.form.rectified=false", "penalty.weight=0.5"],
@@ -48,6 +49,8 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
     for label, changes in ABLATIONS.items():
         for seed in DEVELOPMENT_SEEDS:
             yield "development", "mopo_ensemble5", label, seed, [*changes, *DEVELOPMENT]
+    for seed in SEEDS[:2]:
+        yield "earlier", "mopo_ensemble5", "undisturbed", seed, UNDISTURBED
     for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
         for seed in SEEDS:
             yield "answer", experiment, "full", seed, []
@@ -140,7 +143,7 @@ def main() -> None:
     """Run cells, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--part", choices=["development", "answer", "weight"], default="answer")
+    parser.add_argument("--part", choices=["development", "earlier", "answer", "weight"], default="answer")
     parser.add_argument("--only", default="", help="only the cells whose folder's name holds this, such as rwm_base-full-seed0")
     parser.add_argument("--runs", type=Path, default=Path("runs/walking"))
     parser.add_argument("--threads", type=int, default=1)
