@@ -50,7 +50,7 @@ def test_two_devices_on_a_cluster_are_one_run_with_all_its_logs(workplace: Path,
     for name, tensor in expected.items():
         torch.testing.assert_close(weights[name], tensor, rtol=0.0, atol=1e-5, msg=name)
     for stage, column, rows in (("dynamics", "validation/rollout_error", 2), ("policy", "imagined/reward", 3)):
-        logged = list(csv.DictReader((two / f"logs/csv/{stage}/version_0/metrics.csv").open()))
+        logged = list(csv.DictReader((two / f"logs/csv/{stage}/version_0/metrics.csv").read_text().splitlines()))
         assert len([row for row in logged if row[column]]) == rows
 
 

@@ -85,6 +85,8 @@ class Normalizer(nn.Module):
             CheckpointError: it is no such thing.
         """
         try:
+            if not all(isinstance(name, str) for name in saved["names"]):
+                raise TypeError("a name is no text")
             return cls(torch.tensor(list(saved["mean"])), torch.tensor(list(saved["std"])), list(saved["names"]))
         except (KeyError, TypeError, ValueError, RuntimeError, DataError) as error:
             raise CheckpointError(f"The normaliser of a checkpoint is damaged ({error}); use another checkpoint.") from None

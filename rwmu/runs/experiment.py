@@ -104,8 +104,13 @@ class Experiment:
     @cached_property
     def method(self) -> Learner:
         """Return the algorithm, made of those parts that it names."""
-        named = signature(self.algorithm).parameters
-        made: Learner = self.algorithm(**{name: getattr(self, name) for name in _PARTS if name in named})
+        named = signature(self.algorithm)
+        parts = {name: getattr(self, name) for name in _PARTS if name in named.parameters}
+        try:
+            named.bind(**parts)
+        except TypeError as error:
+            raise ConfigError(f"algorithm._target_ asks for what no run has ({error}); give an algorithm's class.") from error
+        made: Learner = self.algorithm(**parts)
         return made
 
     @property

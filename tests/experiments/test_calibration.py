@@ -212,7 +212,9 @@ def test_one_member_and_no_calibration_split_are_said(tmp_path: Path, capsys: py
     assert "there is no calibration split" in printed
     found = json.loads((run / "calibration" / "calibration.json").read_text())
     assert found["calibration"] is None
-    assert [entry["tone"] for entry in found["verdicts"]][::2] == ["unknown"] * 3, "ranking, recalibrated scale, falls"
+    assert [entry["tone"] for entry in found["verdicts"]][::2] == ["unknown"] * 4, (
+        "ranking, recalibrated scale, falls, rows beyond the data"
+    )
     html = (run / "calibration" / "calibration.html").read_text()
     assert "There is no calibration split" in html
     assert "one member" in html
