@@ -226,7 +226,7 @@ def test_any_robot_is_simulated_with_its_own_start_contacts_and_scale() -> None:
 
 
 def test_the_tasks_tilt_ends_episodes() -> None:
-    env = MujocoEnv(VelocityTask(anymal_d(), max_tilt=-1.1), 2)
+    env = MujocoEnv(VelocityTask(anymal_d(), max_tilt=-1.0), 2)  # upright is never exact
     assert env.step(torch.zeros(2, 12))[2].all()
     assert env.terminated.all()
 
