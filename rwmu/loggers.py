@@ -62,9 +62,6 @@ class EveryLogger:
             logger.save()
 
     def close(self, status: str = "success") -> None:
-        """Write what is not yet written, and end a run of Weights & Biases, so that the next stage begins its own."""
+        """Write what is not yet written."""
         for logger in self.loggers:
             logger.finalize(status)
-            finish = getattr(logger.experiment, "finish", None)
-            if finish is not None:
-                finish()

@@ -138,20 +138,6 @@ def test_evaluate_and_play_use_a_finished_run(finished: Path, command: Command) 
     assert Path("mine.gif").read_bytes() == b"precious"
 
 
-def test_wandb_works_offline_without_a_login(
-    workplace: Path, command: Command, smoke: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    outcome = command("train", "+experiment=rwm_base", *smoke, "logger=wandb", "stages=[dynamics,policy]")
-    assert outcome.status == 0, outcome.err
-    runs = list((workplace / "runs/latest/logs/wandb").rglob("*.wandb"))
-    assert len(runs) == 2, "one offline run each for the world model and the policy"
-    assert os.environ["WANDB_MODE"] == "offline"
-    monkeypatch.delenv("WANDB_MODE")
-
-
 # -- interruption -------------------------------------------------------------------------------------------------------------
 
 

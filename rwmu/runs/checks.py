@@ -37,6 +37,14 @@ def check_experiment(experiment: Experiment) -> None:
             choose(key, name, robot.mirrors)
 
 
+def check_loggers(experiment: Experiment) -> None:
+    """Let loggers that reach out of this machine refuse its surroundings, before anything is done."""
+    for make in (experiment.logger or {}).values():
+        check = getattr(getattr(make, "func", make), "check_surroundings", None)
+        if check is not None:
+            check()
+
+
 def _check_stages(experiment: Experiment) -> None:
     dynamics, policy = experiment.trainer.checkpoint, experiment.policy.checkpoint
     for stage, user, key, given in (

@@ -88,7 +88,10 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
 
 @contextmanager
 def as_one_process() -> Iterator[None]:
-    """Work as the only process that there is, whatever a cluster has numbered, and take its SIGTERM for Ctrl-C."""
+    """Work as the only process that there is, whatever a cluster has numbered, and take its SIGTERM for Ctrl-C.
+
+    A run of Weights & Biases that was begun within ends with it.
+    """
     for name in _RANKS:
         os.environ.pop(name, None)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -96,6 +99,8 @@ def as_one_process() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 @contextmanager

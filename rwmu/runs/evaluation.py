@@ -18,6 +18,7 @@ from rwmu.report.run.report import build_report
 from rwmu.report.verdicts import said
 from rwmu.runs.experiment import Experiment
 from rwmu.runs.folder import RunFolder
+from rwmu.runs.weights_and_biases import WandbRun
 from rwmu.simulators.actors import policy_levels
 from rwmu.simulators.render import film, save_video
 
@@ -94,6 +95,9 @@ def write_report(experiment: Experiment, folder: RunFolder) -> None:
         **merge(*measured),
     }
     print("\n".join(said(build_report(results, folder.path))))
+    for logger in folder.loggers("report"):
+        if isinstance(logger, WandbRun):
+            logger.log_report(folder.path)
 
 
 def policy_path(experiment: Experiment, folder: RunFolder) -> Path | None:

@@ -112,7 +112,6 @@ class RunFolder:
 
     def loggers(self, stage: str) -> list[Any]:
         """Return the stage's own loggers, each in a folder of its own."""
-        os.environ.setdefault("WANDB_MODE", "offline")  # no login, no upload, unless the user says so
         return [make(save_dir=str(self.logs.resolve() / name), name=stage) for name, make in self._makers.items()]
 
     def begins(self, step: str, round: int = 0) -> bool:

@@ -18,7 +18,7 @@ from rwmu.errors import ConfigError, DataError
 from rwmu.files import read_json, write_text
 from rwmu.measure.dataset import dataset_statistics
 from rwmu.runs.card import run_card, write_run_card
-from rwmu.runs.checks import check_data, check_experiment
+from rwmu.runs.checks import check_data, check_experiment, check_loggers
 from rwmu.runs.configuration import instantiate
 from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.folder import RunFolder, followed
@@ -58,6 +58,7 @@ def settle(config: DictConfig) -> None:
 
 def open_folder(experiment: Experiment, text: str) -> RunFolder:
     """Make the folder of a new run with its configuration as ``text``, or open that of the run to be resumed."""
+    check_loggers(experiment)
     if experiment.resume is not None:
         folder = RunFolder.resume(Path(experiment.resume))
     else:
@@ -78,6 +79,7 @@ def open_finished(config: DictConfig) -> tuple[Experiment, RunFolder]:
     folder = RunFolder.resume(Path(str(config.run)))
     folder.require_whole()
     experiment = build(folder.config(modules(config.trust)))
+    check_loggers(experiment)
     experiment = replace(experiment, data=replace(experiment.data, path=experiment.data_path, recipe=None))
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)
     return experiment, folder
