@@ -130,7 +130,7 @@ def foresees(tables: Mapping[str, Any], falls: int, unit: str = "") -> Verdict:
         return unknown("falls", f"{number_of(falls, 'fall')} to judge by, and {at.FEWEST_FALLS} are needed")
     cells = {name: table[JUDGED_STEPS] for name, table in tables["auroc"].items()}
     others = [f"{SCORES[name]} {cell['value']:.3f}" for name, cell in cells.items() if name not in NOT_BESIDE and _known(cell)]
-    more = [f"{number_of(falls, 'fall')}. Beside it: {', '.join(others)}"]
+    more = [number_of(falls, "fall"), *([f"Beside it: {', '.join(others)}"] if others else [])]
     alike = tables["given_tilt"].get("disagreement", {}).get(JUDGED_STEPS)
     if _known(alike):
         more.append(f"Among rows of like tilt it has {at.quoted(alike)}")

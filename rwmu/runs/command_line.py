@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.runs.configuration import check_config, check_overrides, config_directory, groups, mistake
+from rwmu.runs.terminal import any_terminal
 
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
@@ -71,7 +72,7 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
             failures.clear()
             # Hydra then hands exceptions on instead of printing them its own way.
             os.environ["HYDRA_FULL_ERROR"] = "1"
-            with mistakes_in_one_sentence():
+            with any_terminal(), mistakes_in_one_sentence():
                 if bare is not None and len(sys.argv) == 1:
                     raise ConfigError(bare)
                 directory, own = config_directory(), own_directory(sys.argv[1:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import rwmu
 from rwmu.errors import ConfigError, UserError
+from rwmu.runs.terminal import setting
 from rwmu.settings import close_match
 
 # Groups that lay values over the others; they may set existing keys only.
@@ -82,10 +82,7 @@ def _parse(argument: str) -> Override:
     except HydraException:
         key, equals, value = argument.partition("=")
         if equals and value and re.fullmatch(r"[~+]{0,2}[\w./@-]+", key):
-            example = f"{key}='{value}'"
-            how = (
-                f"Quote its value, whose characters mean something else, and that once more for the shell: {shlex.quote(example)}."
-            )
+            how = f"Its characters mean something else; quote them for Hydra and for the shell: {setting(key, value)}."
             raise ConfigError(f"'{argument}' cannot be read. {how}") from None
         raise ConfigError(f"'{argument}' is no setting; write it as key=value, for example seed=1.") from None
 

@@ -83,7 +83,7 @@ def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any
 
 def write_report(experiment: Experiment, folder: RunFolder) -> None:
     """Write ``report.json`` and ``report.html`` from what has been measured."""
-    again = f"delete it, and python -m rwmu.train resume={folder.path} measures it again"
+    again = f"delete it, and {folder.how_to_resume} measures it again"
     measured = [read_json(path, again) for path in sorted((folder.path / "measured").glob("*.json"))]
     seconds, card = folder.seconds(), folder.path / "run_card.json"
     results = {

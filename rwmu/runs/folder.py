@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.files import read_json, remove_leftovers, try_lock, write_json, write_text
+from rwmu.runs.terminal import setting
 from rwmu.runs.trust import check_links, foreign, read_config, read_plain
 
 # What each stage makes; without it, it is not done.
@@ -153,7 +154,7 @@ class RunFolder:
         """Return the command that goes on with the run."""
         modules = foreign(read_plain(self.path / "config.yaml"))
         trust = f" 'trust=[{','.join(modules)}]'" if modules else ""
-        return f"python -m rwmu.train resume={self.path}{trust}"
+        return f"python -m rwmu.train {setting('resume', self.path)}{trust}"
 
     def seconds(self) -> dict[str, float]:
         """Return how long each step has taken, s, over all rounds and sessions of the run."""

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import Any
 
 from rwmu.errors import MissingExtraError
 
 
 def import_mujoco() -> Any:
-    """Import MuJoCo, or say how to install it."""
+    """Import MuJoCo, or say how to install it.
+
+    A broken OpenGL, or a ``MUJOCO_GL`` that names none, does not matter to physics: MuJoCo is then imported without drawing.
+    """
     try:
-        import mujoco
-        import mujoco.batch
-    except ImportError:
+        mujoco = _imported()
+    except ModuleNotFoundError:
         raise MissingExtraError(
             "The embedded simulator needs MuJoCo 4; install it with: pip install '.[mujoco]' in rwmu's folder"
         ) from None
+    except Exception:  # of OpenGL, which may raise anything
+        asked = os.environ.get("MUJOCO_GL")
+        os.environ["MUJOCO_GL"] = "disable"
+        try:
+            mujoco = _imported()
+        finally:
+            os.environ.pop("MUJOCO_GL")
+            os.environ.update({} if asked is None else {"MUJOCO_GL": asked})
     mujoco.MjLogConfig.set(_silent(mujoco))
+    return mujoco
+
+
+def _imported() -> Any:
+    mujoco = importlib.import_module("mujoco")
+    importlib.import_module("mujoco.batch")
     return mujoco
 
 

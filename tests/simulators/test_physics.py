@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +101,7 @@ def standing_after_one_step(like: Physics) -> Any:
 
 
 def test_without_mujoco_the_install_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real_import = builtins.__import__
-
-    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.split(".")[0] == "mujoco":
-            raise ImportError(name)
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[mujoco\]' in rwmu's folder"):
         standing()
 
@@ -115,3 +110,10 @@ def test_without_mujoco_the_install_line_is_named(monkeypatch: pytest.MonkeyPatc
 def test_impossible_sizes_are_refused(num_envs: int, num_threads: int) -> None:
     with pytest.raises(ConfigError, match="at least one"):
         Physics(ROBOT, num_envs, num_threads, ModelSettings(), False, 4)
+
+
+def test_physics_needs_no_opengl() -> None:
+    program = "import os; from rwmu.simulators.extra import import_mujoco; import_mujoco(); print(os.environ['MUJOCO_GL'])"
+    surroundings = {"MUJOCO_GL": "none_such", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=surroundings, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "none_such"), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -65,14 +66,14 @@ def require_sound(findings: Sequence[Finding], source: str) -> None:
     """Raise :class:`DataError` with one sentence if there are errors in the data at ``source``."""
     errors = of_severity(findings, "error")
     if errors:
-        more = f" ({len(errors) - 1} more errors: python -m rwmu.data.audit {source})" if len(errors) > 1 else ""
+        more = f" ({len(errors) - 1} more errors: python -m rwmu.data.audit {shlex.quote(source)})" if len(errors) > 1 else ""
         raise DataError(f"The data file {source} cannot be trained on: {errors[0].sentence.removesuffix('.')}{more}.")
 
 
 def brief(findings: Sequence[Finding], source: str) -> str | None:
     """Return the names of the warnings in one line, None where there are none."""
     names = ", ".join(finding.name for finding in of_severity(findings, "warning"))
-    return f"The data are doubtful in: {names} (python -m rwmu.data.audit {source} says more)." if names else None
+    return f"The data are doubtful in: {names} (python -m rwmu.data.audit {shlex.quote(source)} says more)." if names else None
 
 
 def table(findings: Sequence[Finding]) -> str:
