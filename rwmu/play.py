@@ -59,12 +59,12 @@ def main(config: DictConfig) -> None:
     if play.command is not None and (warning := beyond_training(play.command, experiment.task.command_range)):
         print(warning)
     env = experiment.make_env(num_envs=1, seed=play.seed, auto_reset=False)
-    poses = film(env, actor, play.duration_s, TOUR if play.command is None else [play.command])
+    recorded = film(env, actor, play.duration_s, TOUR if play.command is None else [play.command])
     robot, step_dt = experiment.task.robot, experiment.task.step_dt
     fell = bool(env.terminated[0])
-    print(f"{len(poses) * step_dt:.1f} s, {'ended by a fall' if fell else 'without a fall'}.")
-    path = Path(play.path) if play.path is not None else folder.path / "play.gif"
-    if save_video(poses, path, robot, step_dt) is not None:
+    print(f"{len(recorded.poses) * step_dt:.1f} s, {'ended by a fall' if fell else 'without a fall'}.")
+    path = Path(play.path) if play.path is not None else folder.path / "play.mp4"
+    if save_video(recorded, path, robot, step_dt) is not None:
         print(f"Video: {path}")
 
 

@@ -61,7 +61,7 @@ def test_a_report_has_its_figures_and_its_video(workplace: Path, command: Comman
     run = workplace / "runs" / "latest"
     page = (run / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(list((run / "figures").glob("*.png"))) == 10
-    assert (run / "video.gif").is_file() == ("data:image/gif;base64," in page)
+    assert (run / "video.mp4").is_file() == ("data:video/mp4;base64," in page)
 
 
 def check_a_whole_run(workplace: Path, experiment: str) -> None:

@@ -1,4 +1,4 @@
-"""Make the README's animation from a run's video: ``python -m experiments.first_loop.picture RUN_DIR``.
+"""Make the README's animation of a run's (``rwmu.play path=walk.gif``): ``python -m experiments.first_loop.picture walk.gif``.
 
 Takes the first seconds, every third frame, at two thirds of the size, so that a clone of the repository stays small.
 """
@@ -15,8 +15,8 @@ SECONDS, EVERY, WIDTH, COLOURS = 5.0, 3, 320, 48
 
 
 def main() -> None:
-    """Shrink the video of the run named on the command line."""
-    with Image.open(Path(sys.argv[1]) / "video.gif") as video:
+    """Shrink the animation named on the command line."""
+    with Image.open(sys.argv[1]) as video:
         duration_ms = video.info["duration"]
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(video)]
     kept = frames[: round(SECONDS * 1000 / duration_ms) : EVERY]

@@ -12,7 +12,7 @@ from rwmu.files import write_bytes, write_text
 from rwmu.report.questions import QUESTIONS, Verdict, table_of_rules
 from rwmu.report.wording import missing
 
-EMBED_LIMIT_BYTES = 10_000_000
+EMBED_LIMIT_BYTES = 2_000_000  # a page is to be mailed
 _MEDIA = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif", ".png": "image/png"}
 
 _STYLE = """
@@ -137,7 +137,7 @@ def video(path: Path | None, run_dir: Path, reason: str, caption: str) -> str:
     if media.startswith("image/"):
         player = f'<img alt="{escape(caption)}" src="{source}">'
     else:
-        player = f'<video controls loop muted playsinline src="{source}"></video>'
+        player = f'<video controls autoplay loop muted playsinline src="{source}"></video>'
     return f"<figure>{player}<figcaption>{escape(caption)}</figcaption></figure>"
 
 

@@ -66,7 +66,7 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
         experiment.imagination.of_a_step(),
         experiment.machine.progress,
     )
-    folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.gif"))
+    folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.mp4"))
 
 
 def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any
     if duration_s is None:
         return {"missing": {"video": "the run was told to render none."}}
     env = experiment.make_env(1, experiment.evaluation.seed, auto_reset=False)
-    poses = film(env, load_actor(checkpoint, experiment.task.robot), duration_s)
-    if save_video(poses, path, experiment.task.robot, experiment.task.step_dt) is None:
+    recorded = film(env, load_actor(checkpoint, experiment.task.robot), duration_s)
+    if save_video(recorded, path, experiment.task.robot, experiment.task.step_dt) is None:
         return {"missing": {"video": "this machine can draw with neither EGL nor OSMesa."}}
     return {"video": path.name}
 

@@ -78,8 +78,8 @@ class WandbRun(WandbLogger):
 
         report = read_json(folder / "report.json", "make the report again")
         shown: dict[str, Any] = {f"report/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("figures/*.png"))}
-        if (folder / "video.gif").is_file():
-            shown["report/video"] = wandb.Video(str(folder / "video.gif"), format="gif")
+        if (folder / "video.mp4").is_file():
+            shown["report/video"] = wandb.Video(str(folder / "video.mp4"), format="mp4")
         answers = [[answer["question"], answer["answer"], answer["tone"]] for answer in report["verdicts"]]
         self.experiment.log(shown | {"report/answers": wandb.Table(["question", "answer", "tone"], answers)})
         for how, figures in report["deployment"].items():

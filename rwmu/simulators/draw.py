@@ -1,4 +1,4 @@
-"""Draw recorded poses to an animated GIF: ``python -m rwmu.simulators.draw POSES.npz VIDEO.gif``, with ``MUJOCO_GL`` set.
+"""Draw recorded poses to an MP4 or GIF: ``python -m rwmu.simulators.draw POSES.npz VIDEO.mp4``, with ``MUJOCO_GL`` set.
 
 Started by :mod:`rwmu.simulators.render` in a process of its own; it imports no more than it needs, to start fast.
 """
@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from rwmu.files import replacing
 from rwmu.simulators.extra import import_mujoco
 
 
 def _frames(mujoco: Any, stored: Mapping[str, NDArray[Any]]) -> list[Image.Image]:
-    """Draw every pose from the side, the camera following the base."""
+    """Draw every pose from the side, the camera following the base, with the command below."""
     model = mujoco.MjModel.from_xml_string(str(stored["xml"]))
     data = mujoco.MjData(model)
     width, height = (int(side) for side in stored["size"])
@@ -29,14 +30,23 @@ def _frames(mujoco: Any, stored: Mapping[str, NDArray[Any]]) -> list[Image.Image
     camera.distance, camera.azimuth, camera.elevation = 3.7 * base_height, 125.0, -18.0
     images = []
     with mujoco.Renderer(model, height, width) as renderer:
-        for pose in stored["poses"]:
+        for pose, command in zip(stored["poses"], stored["commands"], strict=True):
             data.qpos[columns] = pose
             mujoco.mj_forward(model, data)
             camera.lookat[:] = (pose[0], pose[1], 0.67 * base_height)
             renderer.update_scene(data, camera)
             renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False  # most of the time on a machine without a GPU
-            images.append(Image.fromarray(renderer.render()))
+            images.append(_with_caption(Image.fromarray(renderer.render()), command))
     return images
+
+
+def _with_caption(image: Image.Image, command: NDArray[Any]) -> Image.Image:
+    """Write the command of one pose ``[3]`` (m/s, m/s, rad/s) into the picture."""
+    forward, left, turn = (f"{value + 0.0:+.1f}" for value in command)
+    text = f"commanded: forward {forward} m/s, left {left} m/s, turn {turn} rad/s"
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=max(8, image.width // 34))
+    draw.text((image.width // 2, image.height - 6), text, "white", font, anchor="ms", stroke_width=2, stroke_fill="#1F2937")
+    return image
 
 
 def _draw(frames: Path, path: Path) -> None:
@@ -44,11 +54,23 @@ def _draw(frames: Path, path: Path) -> None:
     mujoco = import_mujoco()
     with np.load(frames) as stored:
         images = _frames(mujoco, stored)
-        frame_ms = round(1000 * float(stored["frame_s"]))
+        frame_s = float(stored["frame_s"])
+    with replacing(path) as partial:
+        (_write_gif if path.suffix == ".gif" else _write_mp4)(images, partial, frame_s)
+
+
+def _write_gif(images: list[Image.Image], path: Path, frame_s: float) -> None:
     palette = images[len(images) // 2].quantize(64)
     images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    with replacing(path) as partial:
-        images[0].save(partial, format="GIF", save_all=True, append_images=images[1:], duration=frame_ms, loop=0)
+    images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=round(1000 * frame_s), loop=0)
+
+
+def _write_mp4(images: list[Image.Image], path: Path, frame_s: float) -> None:
+    writer = imageio_ffmpeg.write_frames(str(path), images[0].size, fps=1.0 / frame_s, quality=6, macro_block_size=2)
+    writer.send(None)
+    for image in images:
+        writer.send(image.tobytes())
+    writer.close()
 
 
 if __name__ == "__main__":

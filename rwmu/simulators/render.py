@@ -1,4 +1,4 @@
-"""Film one simulated robot: record its poses, then draw them to a GIF, if the machine can draw.
+"""Film one simulated robot: record its poses, then draw them to a video, if the machine can draw.
 
 Drawing happens in a process of its own, because a broken OpenGL installation may raise anything, or crash, as soon as MuJoCo is
 imported. EGL is tried first, then OSMesa.
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from rwmu.robots.robot import Robot
 from rwmu.simulators.env import RobotEnv
 
 BACKENDS = ("egl", "osmesa")
+FORMATS = (".mp4", ".gif")
 # Forwards, left turn, sideways, backwards with a right turn.
 TOUR: tuple[tuple[float, float, float], ...] = ((1.0, 0.0, 0.0), (0.6, 0.0, 1.0), (0.0, 0.6, 0.0), (-0.7, 0.0, -0.6))
 _TIMEOUT_S = 300
@@ -32,45 +34,53 @@ _TIMEOUT_S = 300
 _log = logging.getLogger(__name__)
 
 
+class Film(NamedTuple):
+    """What one robot did: poses ``[T, 7 + A]``, and the commands ``[T, 3]`` that it had (m/s, m/s, rad/s)."""
+
+    poses: NDArray[np.float64]
+    commands: NDArray[np.float64]
+
+
 def film(
     env: RobotEnv, actor: Actor, duration_s: float, commands: Sequence[tuple[float, float, float]] | None = TOUR, index: int = 0
-) -> NDArray[np.float64]:
-    """Let an actor move and return the poses ``[T, 7 + A]`` of environment ``index``, one a control step, up to its first fall.
+) -> Film:
+    """Let an actor move and return what environment ``index`` did, a pose a control step, up to its first fall.
 
     Args:
         env: of ``auto_reset=False``, so that a time-out does not move the robot.
         commands: given one after another for equal times; None keeps the task's own.
     """
     num_steps = max(1, round(duration_s / env.task.step_dt))
-    poses = []
+    poses, commanded = [], []
     with torch.no_grad():
         for step in range(num_steps):
             if commands is not None:
                 env.memory.command[index] = torch.tensor(commands[step * len(commands) // num_steps]).to(env.memory.command)
             poses.append(env.poses()[index])
+            commanded.append(env.memory.command[index].double().cpu().numpy().copy())
             env.step(actor(env.get_observations()["policy"]))
             if bool(env.terminated[index]):
                 break
-    return np.stack(poses)
+    return Film(np.stack(poses), np.stack(commanded))
 
 
 def save_video(
-    poses: NDArray[np.float64],
+    recorded: Film,
     path: str | Path,
     robot: Robot,
     step_dt: float = 0.02,
     frames_per_s: float = 20.0,
     size: tuple[int, int] = (480, 320),
 ) -> Path | None:
-    """Draw poses ``[T, 7 + A]`` to an animated GIF; return its path, or None (and log why) where nothing can be drawn.
+    """Draw a film to an MP4 or an animated GIF; return its path, or None (and log why) where nothing can be drawn.
 
     Args:
         step_dt: time between two poses, s. frames_per_s: of the video; poses in between are left out.
-        size: width and height, pixels.
+        size: width and height, pixels, even.
     """
     path = Path(path)
-    if path.suffix != ".gif":
-        raise ConfigError(f"A video can only be written as .gif, not as '{path.name}'.")
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"A video can only be written as {' or '.join(FORMATS)}, not as '{path.name}'.")
     stride = max(1, round(1.0 / (frames_per_s * step_dt)))
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
@@ -80,7 +90,8 @@ def save_video(
         frames = Path(folder) / "poses.npz"
         np.savez(
             frames,
-            poses=poses[::stride],
+            poses=recorded.poses[::stride],
+            commands=recorded.commands[::stride],
             size=np.array(size),
             frame_s=stride * step_dt,
             xml=model_xml(robot, visual=True),

@@ -134,7 +134,7 @@ def test_yaml_of_python_and_aliases_is_refused(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["figures", "video.gif", "measured/deployment.json", "logs/csv/policy", "checkpoints/policy.pt"])
+@pytest.mark.parametrize("name", ["figures", "video.mp4", "measured/deployment.json", "logs/csv/policy", "checkpoints/policy.pt"])
 def test_a_link_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "run").path
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
