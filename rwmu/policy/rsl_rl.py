@@ -265,6 +265,7 @@ def load_checkpoint(path: Path, ppo: PPO) -> int:
         ppo.load(content, None, strict=True)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"The policy in {path} has other sizes than the configured one, or lacks a part: {error}") from error
+    ppo.learning_rate = ppo.optimizer.param_groups[0]["lr"]  # rsl-rl 5.4 would go on with the configured one
     return int(content["iter"])
 
 
