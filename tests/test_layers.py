@@ -24,6 +24,7 @@ FLOORS = [
     {"report"},
     {"runs"},
     {"train", "evaluate", "collect", "play", "compare", "api"},
+    {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

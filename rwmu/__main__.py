@@ -1,0 +1,39 @@
+"""``rwmu train +experiment=rwm_base`` is ``python -m rwmu.train +experiment=rwm_base``, and so for every command."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from rwmu.errors import ConfigError, told_in_one_sentence
+from rwmu.settings import close_match
+
+COMMANDS = {
+    "train": ("rwmu.train", "from data to a deployed policy and its report"),
+    "collect": ("rwmu.collect", "a dataset, in a simulator"),
+    "evaluate": ("rwmu.evaluate", "a finished run, measured again; where its policy exploits the model"),
+    "play": ("rwmu.play", "a video of a run's policy"),
+    "compare": ("rwmu.compare", "finished runs side by side"),
+    "audit": ("rwmu.data.audit.__main__", "what is doubtful in a dataset"),
+    "export": ("rwmu.policy.export", "a policy for other tools, or one of theirs for rwmu"),
+    "published": ("rwmu.dynamics.published", "a world model of the published code, read or written"),
+}
+
+
+def main() -> None:
+    """Call the command that the first argument names with the others."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print("rwmu COMMAND ..., each with --help:\n")
+        print("\n".join(f"  {command:10} {does}" for command, (_, does) in COMMANDS.items()))
+        return
+    with told_in_one_sentence():
+        if name not in COMMANDS:
+            match = close_match(name, COMMANDS) or f"; choose from {', '.join(COMMANDS)}."
+            raise ConfigError(f"There is no command '{name}'{match}")
+    sys.argv = [f"rwmu {name}", *sys.argv[2:]]
+    importlib.import_module(COMMANDS[name][0]).main()
+
+
+if __name__ == "__main__":
+    main()

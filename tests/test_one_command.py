@@ -1,0 +1,41 @@
+"""``rwmu COMMAND``: one program for all commands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+from rwmu.__main__ import COMMANDS
+from rwmu.__main__ import main as rwmu
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return with what arguments `collect` is called."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr(importlib.import_module("rwmu.collect"), "main", lambda: calls.append(sys.argv[1:]))
+    return calls
+
+
+def test_a_command_gets_the_arguments_after_its_name(monkeypatch: pytest.MonkeyPatch, said: list[list[str]]) -> None:
+    monkeypatch.setattr("sys.argv", ["rwmu", "collect", "scale=smoke", "seed=1"])
+    rwmu()
+    assert said == [["scale=smoke", "seed=1"]]
+
+
+def test_an_unknown_one_is_refused_with_what_was_meant(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["rwmu", "trian"])
+    with pytest.raises(SystemExit) as stopped:
+        rwmu()
+    assert stopped.value.code == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_every_command_is_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert all(callable(importlib.import_module(module).main) for module, _ in COMMANDS.values())
+    monkeypatch.setattr("sys.argv", ["rwmu"])
+    rwmu()
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
