@@ -20,7 +20,7 @@ _STYLE = """
         --good: #009e73; --middling: #b7791f; --bad: #c2410c; --unknown: #6b7280; }
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--ink); background: #fff;
-       max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+       max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
 p { margin: .5rem 0; } .soft, figcaption, small { color: var(--soft); font-size: .92rem; }
 .verdict { border: 1px solid var(--line); border-radius: 10px; padding: .4rem 1.2rem; margin: 1.4rem 0; background: #f9fafb; }
@@ -30,7 +30,7 @@ p { margin: .5rem 0; } .soft, figcaption, small { color: var(--soft); font-size:
 .verdict strong { display: block; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .8rem .28rem 0; border-bottom: 1px solid var(--line); text-align: right; }
+th, td { padding: .28rem .7rem .28rem 0; border-bottom: 1px solid var(--line); text-align: right; }
 td { white-space: nowrap; } table.words td { white-space: normal; text-align: left; }
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 tr.ours td { font-weight: 600; }
@@ -38,6 +38,15 @@ figure { margin: 1.2rem 0; } figure img, figure video { max-width: 100%; height:
 code { font-size: .88em; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; font-size: .92rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; } .absent { color: var(--soft); font-style: italic; }
+@media (max-width: 640px) {
+  body { padding: 1rem .9rem 3rem; } thead { display: none; } table, tbody { display: block; }
+  tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  td, td:first-child, table.words td { display: flex; gap: 1rem; justify-content: space-between; padding: .1rem 0; border: 0;
+    white-space: normal; text-align: right; }
+  td::before { content: attr(data-of); color: var(--soft); font-weight: 400; text-align: left; }
+  td:first-child { font-weight: 600; } td:first-child::before { content: none; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
+}
 """
 
 
@@ -100,10 +109,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], highlighted: Seq
     """Return a table of plain text cells; of sentences if ``kind`` is ``words``."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(
-        f"<tr{' class=ours' if i in highlighted else ''}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        f"<tr{' class=ours' if i in highlighted else ''}>" + "".join(map(_cell, header, row)) + "</tr>"
         for i, row in enumerate(rows)
     )
     return f'<div class="table"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(heading: str, text: str) -> str:
+    """Return a cell that carries its heading, which a narrow screen shows beside it."""
+    return f'<td data-of="{escape(heading)}">{escape(text)}</td>'
 
 
 def definitions(items: Mapping[str, Any]) -> str:

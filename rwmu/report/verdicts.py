@@ -13,13 +13,14 @@ from rwmu.measure.calibration.recalibrated import PREFERRED, RAW
 from rwmu.report import questions as at
 from rwmu.report.questions import Verdict, answer, unknown
 from rwmu.report.wording import SCORES, fixed, listed, missing, number, number_of, percent, steps
+from rwmu.uncertainty.baselines import TRIVIAL
 from rwmu.uncertainty.functional.summary import share_interval
 
 JUDGED = (
     "sampled"  # forecasts whose scale is judged: named beforehand, for to choose by the test episodes is to choose by the result
 )
 JUDGED_STEPS = "5"  # before a fall
-NOT_BESIDE = ("disagreement", "error")  # the error made is not known beforehand
+NOT_BESIDE = ("disagreement", "error", *TRIVIAL)  # the error made is not known beforehand; the best trivial score is named
 NORMAL = 1.96
 LEVELS = ("coverage_683", "coverage_95", "informative")
 

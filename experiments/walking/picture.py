@@ -1,4 +1,4 @@
-"""Make the README's animation of a run's (``rwmu.play path=walk.gif``): ``python -m experiments.first_loop.picture walk.gif``.
+"""Make the README's animation of a run's (``rwmu.play path=walk.gif``): ``python -m experiments.walking.picture walk.gif``.
 
 Takes the first seconds, every third frame, at two thirds of the size, so that a clone of the repository stays small.
 """
