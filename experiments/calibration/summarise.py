@@ -1,8 +1,10 @@
 """Keep the tables of analyses and write their main numbers into README.md beside this file.
 
     python -m experiments.calibration.summarise shared=runs/.../calibration independent=runs/.../calibration
+    python -m experiments.calibration.summarise pushed=... slippery=... weak_motors=...
 
-Without arguments, the README is written anew from what is kept in results/.
+The second line is of test sets of falls (``simulator=pushed`` ...), of which only what foresees falls is kept, in falls/; they have a
+table of their own. Without arguments, the README is written anew from what is kept.
 """
 
 from __future__ import annotations
@@ -66,6 +68,15 @@ BESIDE = {
     "AUROC, beyond the data": ("outside", "auroc/{score}", "outside", "beyond_trivial/{score}"),
 }
 
+FALLS, OF_FORESIGHT = ("pushed", "slippery", "weak_motors"), ("falls", "foresight")
+OF_FALLS = {
+    "AUROC, fall within 5 steps": ("falls", "{score}/5"),
+    "within 25": ("falls", "{score}/25"),
+    "of like tilt, within 5": ("foresight", "given_tilt/{score}/5"),
+    "of like tilt, within 25": ("foresight", "given_tilt/{score}/25"),
+    "alarm 25 steps before": ("foresight", "lead/{score}/25"),
+}
+
 Cells = dict[str, dict[str, dict[str, str]]]  # table -> cell -> column -> text
 VERDICT = "verdict.json"
 FIELD = "field"
@@ -80,7 +91,7 @@ def keep(name: str, folder: Path, results: Path) -> None:
     if not (folder / "calibration.json").is_file():
         raise ConfigError(f"There is no calibration analysis in {folder}; run python -m experiments.calibration first.")
     (results / name).mkdir(parents=True, exist_ok=True)
-    for table in TABLES:
+    for table in OF_FORESIGHT if name in FALLS else TABLES:
         if (folder / f"{table}.csv").is_file():
             shutil.copyfile(folder / f"{table}.csv", results / name / f"{table}.csv")
     measured = json.loads((folder / "calibration.json").read_text())
@@ -162,19 +173,32 @@ def beside_trivial(name: str, cells: Cells) -> list[str]:
     return [*markdown(header, ranks), "", *markdown([f"`{name}`, one step ahead", *BESIDE], told), ""]
 
 
+def of_falls(name: str, cells: Cells) -> list[str]:
+    """Return the table of a test set of falls, a row a score."""
+    scores = [score for score in SCORES if f"{score}/5" in cells["falls"]]
+    rows = [
+        [SCORES[score], *(text(cells, table, cell.format(score=score)) for table, cell in OF_FALLS.values())] for score in scores
+    ]
+    return [*markdown([f"`{name}`, one step ahead", *OF_FALLS], rows), ""]
+
+
 def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:
     """Keep what is given and rewrite the README."""
     for argument in sys.argv[1:] if arguments is None else arguments:
         name, _, folder = argument.partition("=")
-        keep(name, Path(folder), here / "results")
+        keep(name, Path(folder), here / ("falls" if name in FALLS else "results"))
     folders = sorted((here / "results").iterdir())
     analyses = {folder.name: read(folder) for folder in folders}
     verdicts = {folder.name: json.loads((folder / VERDICT).read_text()) for folder in folders}
     readme = here / "README.md"
     table = lines(analyses, verdicts)
     compared = [line for name, cells in analyses.items() if "foresight" in cells for line in beside_trivial(name, cells)]
-    readme.write_text(with_part(with_part(readme.read_text(), "results", COMMAND, table), "trivial", COMMAND, compared))
-    print("\n".join([*table, "", *compared]))
+    fallen = [line for name in FALLS if (folder := here / "falls" / name).is_dir() for line in of_falls(name, read(folder))]
+    page = readme.read_text()
+    for part, written in (("results", table), ("trivial", compared), ("falls", fallen)):
+        page = with_part(page, part, COMMAND, written)
+    readme.write_text(page)
+    print("\n".join([*table, "", *compared, *fallen]))
 
 
 if __name__ == "__main__":

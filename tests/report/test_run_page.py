@@ -146,7 +146,8 @@ def test_what_the_audit_said_stands_with_the_data(tmp_path: Path) -> None:
     build_report(results() | {"audit": [finding]}, tmp_path / "said")
     report, html = read(tmp_path / "said")
     assert report["audit"] == [finding]
-    assert "<td>short episodes</td><td>24 of 1334 episodes are &lt;short&gt;.</td>" in html
+    assert ">short episodes</td>" in html
+    assert ">24 of 1334 episodes are &lt;short&gt;.</td>" in html
     build_report(results() | {"audit": []}, tmp_path / "silent")
     assert "The audit before training found nothing to say." in read(tmp_path / "silent")[1]
     build_report(results(), tmp_path / "none")
