@@ -3,8 +3,8 @@
     python -m experiments.calibration.summarise shared=runs/.../calibration independent=runs/.../calibration
     python -m experiments.calibration.summarise pushed=... slippery=... weak_motors=...
 
-The second line is of test sets of falls (``simulator=pushed`` ...), of which only what foresees falls is kept, in falls/; they have a
-table of their own. Without arguments, the README is written anew from what is kept.
+The second line is of test sets of falls (``simulator=pushed`` ...), of which only what foresees falls is kept, in falls/; they have
+a table of their own. Without arguments, the README is written anew from what is kept.
 """
 
 from __future__ import annotations
