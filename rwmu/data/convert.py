@@ -1,7 +1,7 @@
 """Convert episodes from one format to another: ``python -m rwmu.data.convert SOURCE TARGET``.
 
-The formats are those of :mod:`rwmu.data.formats`. What is written goes through the audit (:mod:`rwmu.data.audit`), which also says what
-the source lacks. Exit status as the audit's: 0, or 1 where it finds errors; 2 where nothing could be converted.
+The formats are those of :mod:`rwmu.data.formats`. What is written goes through the audit (:mod:`rwmu.data.audit`), which also says
+what the source lacks. Exit status as the audit's: 0, or 1 where it finds errors; 2 where nothing could be converted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def convert(
     """Convert a source; unknown rewards are computed by the velocity task, where all is known that it asks for.
 
     Args:
-        read_as, write_as: names of the formats; None for what content and ending tell. rate: rows a second, None for those there are.
+        read_as, write_as: names of the formats; None for what content and ending tell.
+        rate: rows a second; None for those that there are.
 
     Returns:
         what was written, in words, and what the audit says of it.

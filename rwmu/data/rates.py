@@ -18,9 +18,9 @@ _SMALLEST = 1e-6  # of a step
 def resampled(episodes: Episodes, rate: float, source: str) -> Episodes:
     """Return the episodes at ``rate`` rows a second, from each one's first row on.
 
-    States and extensions are interpolated, contacts and commands are those of the row before. An action is the mean of those in force
-    since the row before (the same, where the policy acted at this rate), a reward their sum. What remains at an episode's end and fills no
-    step is left out, unless it holds a termination: then its last row ends the last step.
+    States and extensions are interpolated, contacts and commands are those of the row before. An action is the mean of those in
+    force since the row before (the same, where the policy acted at this rate), a reward their sum. What remains at an episode's end
+    and fills no step is left out, unless it holds a termination: then its last row ends the last step.
 
     Args:
         source: how errors name the data.
@@ -70,7 +70,7 @@ def _episode(episodes: Episodes, index: int, ratio: float) -> dict[str, NDArray[
 
 
 def _sums(values: NDArray[Any], before: NDArray[np.int64], share: NDArray[np.float64]) -> NDArray[Any]:
-    """Return what rows ``[T, X]``, each of the step that leads to it, add up to between the times ``before + share``, ``[S - 1, X]``."""
+    """Return what rows ``[T, X]``, each of the step that led to it, add up to between times ``before + share``, ``[S - 1, X]``."""
     total = np.cumsum(values.astype(np.float64), 0)
     following = values[np.minimum(before + 1, len(values) - 1)]
     return np.asarray(np.diff(total[before] + share[:, None] * following, axis=0))

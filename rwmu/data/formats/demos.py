@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.hdf5 import text
@@ -40,6 +41,17 @@ def stored(data: h5py.Group) -> dict[str, Any]:
 def environment(data: h5py.Group) -> dict[str, Any]:
     """Return ``env_args``."""
     return dict(json.loads(text(data.attrs.get("env_args", "{}"))))
+
+
+def values(demo: h5py.Group, name: str) -> Array:
+    """Return a dataset of a demonstration.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    if name not in demo:
+        raise DataError(f"The data file {demo.file.filename} has no {demo.name}/{name}; record it, or leave the demonstration out.")
+    return np.asarray(demo[name])
 
 
 def steps(data: h5py.Group, rows_of: Callable[[h5py.Group], dict[str, Array]], notes: list[str]) -> Iterator[Recording]:

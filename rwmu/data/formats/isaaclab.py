@@ -33,12 +33,12 @@ import h5py
 import numpy as np
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats.demos import OTHERS, environment, looks_like, steps, stored, write
+from rwmu.data.formats.demos import OTHERS, environment, looks_like, steps, stored, values, write
 from rwmu.data.formats.frames import gravity, rotations, to_base, upright
 from rwmu.data.formats.hdf5 import reading_hdf5, text, writing_hdf5
 from rwmu.data.formats.recordings import Array, Recording, join, seconds, whose
 from rwmu.data.formats.registry import Format
-from rwmu.errors import ConfigError, DataError
+from rwmu.errors import ConfigError
 from rwmu.robots.robot import Robot
 
 _XYZW = 1  # the format version from which on quaternions end in w
@@ -98,16 +98,11 @@ def joint_order(robot: Robot, names: Sequence[str] | None, source: str) -> list[
 
 def _state(demo: h5py.Group, robot: Robot, order: list[int], w_last: bool, com: Array) -> dict[str, Array]:
     """Return the fields of the state ``[T + 1, X]``, and the actions in the robot's order."""
-    if "states/articulation" not in demo:
-        raise DataError(
-            f"{demo.name} of {demo.file.filename} has no states/articulation; record with ActionStateRecorderManagerCfg."
-        )
-    assets = list(demo["states/articulation"])
+    assets = list(demo.get("states/articulation", [_ASSET]))
     asset = _ASSET if _ASSET in assets else assets[0]
+    parts = [f"{part}/articulation/{asset}" for part in ("initial_state", "states")]
     pose, velocity, joint_pos, joint_vel = (
-        np.concatenate([demo[f"{part}/articulation/{asset}/{name}"][...] for part in ("initial_state", "states")]).astype(
-            np.float64
-        )
+        np.concatenate([values(demo, f"{part}/{name}") for part in parts]).astype(np.float64)
         for name in ("root_pose", "root_velocity", "joint_position", "joint_velocity")
     )
     quaternion = pose[:, [6, 3, 4, 5]] if w_last else pose[:, 3:7]
@@ -127,7 +122,7 @@ def _state(demo: h5py.Group, robot: Robot, order: list[int], w_last: bool, com: 
 def _extra(demo: h5py.Group) -> dict[str, Array]:
     """Return what a recorder term of one's own has added; what it did not record on the reset is zero there."""
     first = demo.get("initial_state/extra", {})
-    found = {name: values[...] for name, values in demo.get("states/extra", {}).items()}
+    found = {name: after[...] for name, after in demo.get("states/extra", {}).items()}
     return {
         name: np.concatenate([first[name][...] if name in first else np.zeros_like(values[:1]), values])
         for name, values in found.items()
@@ -154,9 +149,9 @@ def save(episodes: Episodes, path: str | Path) -> None:
         }
         kept = {f"articulation/{_ASSET}/{name}": values.astype(np.float32) for name, values in states.items()}
         kept |= {f"extra/{name}": rows[name] for name in (*OTHERS, *_further(robot)) if name in rows}
-        for name, values in kept.items():
-            demo.create_dataset(f"initial_state/{name}", data=values[:1])
-            demo.create_dataset(f"states/{name}", data=values[1:])
+        for name, every in kept.items():
+            demo.create_dataset(f"initial_state/{name}", data=every[:1])
+            demo.create_dataset(f"states/{name}", data=every[1:])
 
     with writing_hdf5(Path(path)) as file:
         file.attrs["format_version"] = _XYZW
@@ -176,5 +171,5 @@ FORMAT = Format(
     load,
     save,
     recognises=lambda path: looks_like(path, lambda demo: "initial_state" in demo or "states/articulation" in demo),
-    lost="the last bits of states (poses are quaternions, joint positions absolute)",
+    lost="episodes without a step, and the last bits of states (poses are quaternions, joint positions absolute)",
 )

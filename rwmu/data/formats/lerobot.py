@@ -9,9 +9,9 @@
     data/...parquet           one row a frame: features, timestamp, frame_index, episode_index, index, task_index
     meta/rwmu.json            only of datasets that are written here: the attributes of their Episodes
 
-A frame holds a state, the action chosen there and what it led to (``next.*``). The last state of an episode has no frame; here it stands
-in ``last/FEATURE`` of the episode's row in ``meta/episodes``, which LeRobot leaves alone. Of datasets without, the last step of every
-episode is left out. Columns are found by the ``names`` of ``observation.state`` and ``action``.
+A frame holds a state, the action chosen there and what it led to (``next.*``). The last state of an episode has no frame; here it
+stands in ``last/FEATURE`` of the episode's row in ``meta/episodes``, which LeRobot leaves alone. Of datasets without, the last step
+of every episode is left out. Columns are found by the ``names`` of ``observation.state`` and ``action``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from rwmu.files import read_json, write_json
 from rwmu.robots import robot_named
 from rwmu.robots.layout import StateLayout
 from rwmu.robots.robot import Robot
+
+Columns = dict[str, tuple[str, list[int] | None]]  # field -> feature, and which of its columns (None for all)
 
 _VERSION = "v3.0"
 _STATE, _ACTION = "observation.state", "action"
@@ -78,19 +80,17 @@ def _joined(paths: Sequence[Path], wanted: Sequence[str] | None = None) -> dict[
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
 
 
-def _named_columns(
-    features: Mapping[str, Any], robot: Robot, notes: list[str], source: str
-) -> dict[str, tuple[str, list[int] | None]]:
-    """Return for the fields that a dataset has their feature, and which of its columns they are (None for all).
+def _named_columns(features: Mapping[str, Any], robot: Robot, notes: list[str], source: str) -> Columns:
+    """Return the fields that a dataset has.
 
-    Columns without the names that :func:`~rwmu.data.formats.recordings.labels` gives are taken in their order, if they are as many as
-    the robot has.
+    Columns without the names that :func:`~rwmu.data.formats.recordings.labels` gives are taken in their order, if they are as many
+    as the robot has.
     """
     for feature in (_STATE, _ACTION):
         if feature not in features:
             raise DataError(f"{source} has no {feature}; a world model needs it.")
     fields = {field.name for layout in (robot.state_layout, robot.contact_layout) for field in layout.fields}
-    found: dict[str, tuple[str, list[int] | None]] = {name: (f"observation.{name}", None) for name in (*fields, *_BESIDE)}
+    found: Columns = {name: (f"observation.{name}", None) for name in (*fields, *_BESIDE)}
     found = {name: place for name, place in found.items() if place[0] in features}
     state, joints = _names(features[_STATE]), list(robot.joint_names)
     for field in robot.state_layout.fields:
@@ -99,9 +99,8 @@ def _named_columns(
             found[field.name] = _STATE, [state.index(name) for name in wanted]
     if not any(feature == _STATE for feature, _ in found.values()) and features[_STATE]["shape"] == [robot.state_layout.size]:
         notes.append(f"The columns of {_STATE} have no known names and are taken in the order of '{robot.name}'.")
-        found |= {
-            field.name: (_STATE, list(range(*robot.state_layout[field.name].indices(10**9)))) for field in robot.state_layout.fields
-        }
+        every = np.arange(robot.state_layout.size)
+        found |= {field.name: (_STATE, every[robot.state_layout[field.name]].tolist()) for field in robot.state_layout.fields}
     action = [name.removesuffix(".pos") for name in _names(features[_ACTION])]
     known = set(joints) <= set(action)
     if not known:
@@ -115,28 +114,36 @@ def _names(feature: Mapping[str, Any]) -> list[str]:
     return [str(name) for part in names.values() for name in part] if isinstance(names, Mapping) else [str(name) for name in names]
 
 
-def _recordings(path: Path, columns: Mapping[str, tuple[str, list[int] | None]], about: Mapping[str, Array]) -> Iterator[Recording]:
+def _recordings(path: Path, columns: Columns, about: Mapping[str, Array]) -> Iterator[Recording]:
     features = {feature for feature, _ in columns.values()}
     frames = _joined(sorted(path.glob("data/*/*.parquet")), ["episode_index", *features, *_LED_TO])
     begins = np.flatnonzero(np.diff(frames["episode_index"], prepend=-1)).tolist()
     bounds = list(zip(begins, [*begins[1:], len(frames["episode_index"])], strict=True))
     for number, (begin, end) in enumerate(progress(bounds, "reading")):
-        last = {feature: about[_LAST + feature][number : number + 1] for feature in features if _LAST + feature in about}
-        led = end if last else end - 1  # frames whose next state is known
-        rows: dict[str, Array] = {}
-        for name, (feature, at) in columns.items():
-            values = frames[feature] if at is None else frames[feature][:, at]
-            if name == "action":
-                rows[name] = led_to(values[begin:led])
-            else:
-                end_state = last.get(feature, values[:0]) if at is None or not last else last[feature][:, at]
-                rows[name] = np.concatenate([values[begin:end], end_state])
-        reward, done, truncated = (frames[name][begin:led] if name in frames else None for name in _LED_TO)
-        rows |= {} if reward is None else {"reward": led_to(reward)}
-        if done is not None and truncated is not None:
-            rows["termination"] = led_to(done.astype(bool) & ~truncated.astype(bool))
+        part = {name: values[begin:end] for name, values in frames.items()}
+        last = {name: about[_LAST + name][number : number + 1] for name in features if _LAST + name in about}
         level, seed = (about[name][number] if name in about else none for name, none in ((_LEVEL, "unknown"), (_SEED, 0)))
-        yield Recording(rows, str(level), int(seed))
+        yield Recording(_rows(part, last, columns), str(level), int(seed))
+
+
+def _rows(frames: Mapping[str, Array], last: Mapping[str, Array], columns: Columns) -> dict[str, Array]:
+    """Return an episode's rows of its T frames and its last observations; without these, of T - 1 steps."""
+    known = len(frames["episode_index"]) - (not last)  # frames of which is known what they led to
+    rows: dict[str, Array] = {}
+    for name, (feature, at) in columns.items():
+        values = (
+            frames[feature][:known]
+            if name == "action"
+            else np.concatenate([frames[feature], last.get(feature, frames[feature][:0])])
+        )
+        values = values if at is None else values[:, at]
+        rows[name] = led_to(values) if name == "action" else values
+    reward, done, truncated = (frames[name][:known] if name in frames else None for name in _LED_TO)
+    if reward is not None:
+        rows["reward"] = led_to(reward)
+    if done is not None and truncated is not None:
+        rows["termination"] = led_to(done.astype(bool) & ~truncated.astype(bool))
+    return rows
 
 
 # -- writing --------------------------------------------------------------------------------------------------------------------
@@ -151,6 +158,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
     path = Path(path)
     source = f"the data for {path}"
     step_dt = seconds(None, episodes.attributes.get("step_dt"), source)
+    episodes = episodes.select((episodes.lengths > 1).nonzero()[:, 0])  # one without a step has no frame
     features, last = _features(episodes)
     files = _files(episodes, features)
     frames = features | _numbered(episodes, step_dt)
@@ -302,4 +310,4 @@ def _for_pandas(name: str) -> dict[str, Any]:
     return {"name": name, "field_name": name, "pandas_type": kind[0], "numpy_type": kind[1], "metadata": None}
 
 
-FORMAT = Format("lerobot", (), load, save, recognises=_is_one)
+FORMAT = Format("lerobot", (), load, save, recognises=_is_one, lost="episodes without a step")

@@ -1,10 +1,11 @@
 """Read and write datasets of Minari, the Farama Foundation's collection of offline data (the extra ``formats``, to write).
 
-A dataset is a folder with ``data/metadata.json`` and ``data/main_data.hdf5``, by default ``~/.minari/datasets/ID``; the ID is the path's
-last part. The HDF5 file of those written here is that of :mod:`rwmu.data.formats.hdf5`, so that nothing is lost.
+A dataset is a folder with ``data/metadata.json`` and ``data/main_data.hdf5``, by default ``~/.minari/datasets/ID``; the ID is the
+path's last part. The HDF5 file of those written here is that of :mod:`rwmu.data.formats.hdf5`, so that nothing is lost.
 
-Of others' datasets, observations are found by the names of the robot's fields (a ``Dict`` space), or are the whole state in its order (a
-``Box`` of its size). So are ``infos/contact``, ``infos/command`` and ``infos/extension``, and ``infos`` by the names of fields.
+Of others' datasets, observations are found by the names of the robot's fields (a ``Dict`` space), or are the whole state in its
+order (a ``Box`` of its size). So are ``infos/contact``, ``infos/command`` and ``infos/extension``, and ``infos`` by the names of
+fields.
 """
 
 from __future__ import annotations

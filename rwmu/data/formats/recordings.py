@@ -1,7 +1,7 @@
 """Episodes by name: what readers of other tools' files hand over, and what writers for them are given.
 
-A reader yields one :class:`Recording` an episode, holding what its file has under the names of the robot's fields; :func:`join` puts
-them where the robot's layout has them, and notes what is missing. So no format knows a column's number.
+A reader yields one :class:`Recording` an episode, holding what its file has under the names of the robot's fields; :func:`join`
+puts them where the robot's layout has them, and notes what is missing. So no format knows a column's number.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Recording:
     """One episode of T steps.
 
     Attributes:
-        rows: name -> ``[T + 1]`` or ``[T + 1, X]``, in the rows of :mod:`rwmu.records`: the fields of the robot's state and contacts (or
-            ``contact``, all of them), ``action``, ``command``, ``reward``, ``termination``, ``extension``; what is unknown is absent.
+        rows: name -> ``[T + 1]`` or ``[T + 1, X]``, in the rows of :mod:`rwmu.records`: the fields of the robot's state and
+            contacts (or ``contact``, all of them), ``action``, ``command``, ``reward``, ``termination``, ``extension``. What is
+            unknown is absent.
         level: who acted. seed: of the episode.
     """
 
@@ -131,7 +132,7 @@ def join(
         lacking = "actions" if "action" in missing else f"states by a name of the robot '{robot.name}'"
         raise DataError(f"{source} has no {lacking}, so no model can be made of it; record them.")
     before = dict(attributes or {})
-    unknown = [name for name in dict.fromkeys((*before.get("unknown", ()), *missing, *_no_seeds(kept)))]
+    unknown = list(dict.fromkeys((*before.get("unknown", ()), *missing, *_no_seeds(kept))))
     about = {"robot": robot.name, "layout": robot.state_layout.describe(), "step_dt": step_dt}
     said = [*before.get(NOTES, ()), *notes]
     about |= ({"unknown": unknown} if unknown else {}) | ({NOTES: said} if said else {})

@@ -26,8 +26,8 @@ class Format:
         name: by which it is asked for.
         suffixes: endings in lower case, with the dot; none where only the name or the content tells.
         read: path and robot (None for the one that the file names) -> episodes that have passed
-            :func:`rwmu.data.fitness.audit`; raises :class:`~rwmu.errors.DataError`. Its further arguments are what a YAML may say of a
-            source (:mod:`rwmu.data.formats.described`).
+            :func:`rwmu.data.fitness.audit`; raises :class:`~rwmu.errors.DataError`. Its further arguments are what a YAML may say
+            of a source (:mod:`rwmu.data.formats.described`).
         write: writes episodes whole or not at all; None where the format is only read.
         recognises: tells by its content whether an existing source is of this format.
         lost: what of the episodes the format cannot hold, in words.

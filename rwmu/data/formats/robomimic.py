@@ -10,9 +10,9 @@
         obs/FIELD            [T, .], before the step; next_obs/FIELD, after it
         terminated           [T] bool, only of files that are written here
 
-Observations are found by the names of the robot's fields (and ``contact``, ``command``, ``extension``). ``dones`` does not tell falls
-from time-outs, so that terminations are unknown unless ``terminated`` is there. Without ``next_obs`` the last state, and with it the
-last step, of every demonstration is lost.
+Observations are found by the names of the robot's fields (and ``contact``, ``command``, ``extension``). ``dones`` does not tell
+falls from time-outs, so that terminations are unknown unless ``terminated`` is there. Without ``next_obs`` the last state, and with
+it the last step, of every demonstration is lost.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ def save(episodes: Episodes, path: str | Path) -> None:
         write(file, episodes, {"env_name": "", "type": 2, "env_kwargs": {"control_freq": 1.0 / step_dt}}, add)
 
 
-FORMAT = Format(
-    "robomimic", (), load, save, recognises=lambda path: looks_like(path, lambda demo: isinstance(demo.get("obs"), h5py.Group))
-)
+def _recognises(path: Path) -> bool:
+    return looks_like(path, lambda demo: isinstance(demo.get("obs"), h5py.Group))
+
+
+FORMAT = Format("robomimic", (), load, save, recognises=_recognises, lost="episodes without a step")

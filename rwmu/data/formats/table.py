@@ -17,8 +17,8 @@
       foot: {columns: [force_FL, force_RL, force_FR, force_RR], above: 20}
       termination: fell
 
-Fields are those of the robot's state and contacts, ``action``, ``command``, ``reward``, ``termination`` and ``extension``; ``orientation``
-(a quaternion, w first) gives gravity, and turns velocities of ``frame: world`` into the base's.
+Fields are those of the robot's state and contacts, ``action``, ``command``, ``reward``, ``termination`` and ``extension``;
+``orientation`` (a quaternion, w first) gives gravity, and turns velocities of ``frame: world`` into the base's.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Columns:
     """Which columns of a log are a field, and how they become it.
 
     Attributes:
-        columns: their names in the order of the field (of the robot's joints); or one name, in which ``{joint}`` stands for the log's name
-            of each joint; or the name of one array with a column for each.
+        columns: their names in the order of the field (of the robot's joints); or one name, in which ``{joint}`` stands for the
+            log's name of each joint; or the name of one array with a column for each.
         unit: of the log, a key of ``UNITS``; None for the layout's own. scale: a further factor. sign: of all columns, or of each.
         absolute: joint angles, to be made relative to the default posture; actions, joint targets to be made actions.
         above: threshold of what is a flag.
@@ -108,8 +108,7 @@ def load(
     fields = {name: value if isinstance(value, Mapping) else {"columns": value} for name, value in columns.items()}
     rows = _fields(table, {name: Columns(**value) for name, value in fields.items()}, own)
     step, begins = _steps(table, time, step_dt, episode, notes, source)
-    found = list(_episodes(rows, begins, action_of, level))
-    return join([recording for recording in found if len(recording.rows["action"])], own, step, source, notes)
+    return join(_episodes(rows, begins, action_of, level), own, step, source, notes)
 
 
 class _Table:
