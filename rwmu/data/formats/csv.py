@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import InstanceOf
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
@@ -36,6 +37,7 @@ from rwmu.data.seams import find_seams
 from rwmu.errors import DataError
 from rwmu.robots import PUBLISHED, robot_named
 from rwmu.robots.robot import Robot
+from rwmu.settings import Positive, checked
 
 STEP_DT = 0.02  # s, of the published datasets
 UNKNOWN = ("command", "reward", "seeds")
@@ -44,7 +46,8 @@ _KEPT = 100  # seams that the report names
 _CHUNK_ROWS = 4096  # written at once
 
 
-def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> Episodes:
+@checked("")
+def load(path: str | Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive = STEP_DT) -> Episodes:
     """Read a table and split it into episodes; the audit tells what the attribute ``import_report`` holds.
 
     Args:

@@ -28,9 +28,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import h5py
 import numpy as np
+from pydantic import Field, InstanceOf
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats.demos import OTHERS, environment, looks_like, steps, stored, values, write
@@ -40,18 +42,22 @@ from rwmu.data.formats.recordings import Array, Recording, join, seconds, whose
 from rwmu.data.formats.registry import Format
 from rwmu.errors import ConfigError
 from rwmu.robots.robot import Robot
+from rwmu.settings import Names, Positive, checked
+
+Vector = Annotated[tuple[float, float, float], Field(strict=False)]
 
 _XYZW = 1  # the format version from which on quaternions end in w
 _ASSET = "robot"
 _SUBSTEPS = 4  # of rwmu's and Isaac Lab's velocity tasks
 
 
+@checked("")
 def load(
     path: Path,
-    robot: Robot | None = None,
-    joint_names: Sequence[str] | None = None,
-    step_dt: float | None = None,
-    base_com: Sequence[float] = (0.0, 0.0, 0.0),
+    robot: InstanceOf[Robot] | None = None,
+    joint_names: Names | None = None,
+    step_dt: Positive | None = None,
+    base_com: Vector = (0.0, 0.0, 0.0),
 ) -> Episodes:
     """Read a recording.
 

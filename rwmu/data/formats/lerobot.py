@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import InstanceOf
 
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.parquet import arrow, read_columns, table_of
@@ -32,6 +33,7 @@ from rwmu.files import read_json, write_json
 from rwmu.robots import robot_named
 from rwmu.robots.layout import StateLayout
 from rwmu.robots.robot import Robot
+from rwmu.settings import Positive, checked
 
 Columns = dict[str, tuple[str, list[int] | None]]  # field -> feature, and which of its columns (None for all)
 
@@ -48,7 +50,8 @@ _TASK = "follow the commanded velocity"
 # -- reading --------------------------------------------------------------------------------------------------------------------
 
 
-def load(path: Path, robot: Robot | None = None, step_dt: float | None = None) -> Episodes:
+@checked("")
+def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive | None = None) -> Episodes:
     """Read a dataset's folder.
 
     Args:

@@ -18,6 +18,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from pydantic import InstanceOf
 
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats import hdf5
@@ -27,12 +28,14 @@ from rwmu.data.formats.registry import Format, writing_folder
 from rwmu.errors import DataError, MissingExtraError
 from rwmu.files import read_json
 from rwmu.robots.robot import Robot
+from rwmu.settings import Positive, checked
 
 _NEEDED = ("minari", "gymnasium.spaces", "minari.dataset.minari_storage")
 _INFOS = ("contact", "command", EXTENSION)
 
 
-def load(path: Path, robot: Robot | None = None, step_dt: float | None = None) -> Episodes:
+@checked("")
+def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive | None = None) -> Episodes:
     """Read a dataset's folder.
 
     Args:

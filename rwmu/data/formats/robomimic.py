@@ -21,6 +21,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from pydantic import InstanceOf
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats.demos import OF_STEPS, OTHERS, environment, looks_like, steps, stored, write
@@ -29,9 +30,11 @@ from rwmu.data.formats.recordings import Array, Recording, join, led_to, seconds
 from rwmu.data.formats.registry import Format
 from rwmu.robots.layout import StateLayout
 from rwmu.robots.robot import Robot
+from rwmu.settings import Positive, checked
 
 
-def load(path: Path, robot: Robot | None = None, step_dt: float | None = None) -> Episodes:
+@checked("")
+def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive | None = None) -> Episodes:
     """Read demonstrations.
 
     Args:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, InstanceOf
 
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.frames import gravity, rotations, to_base
@@ -38,7 +38,7 @@ from rwmu.data.formats.recordings import Array, Recording, join, whose
 from rwmu.data.formats.registry import Format, existing
 from rwmu.errors import ConfigError, DataError
 from rwmu.robots.robot import Robot
-from rwmu.settings import Names, choose, settings
+from rwmu.settings import Names, Positive, checked, choose, settings
 
 Signs = Annotated[tuple[Literal[1, -1], ...], Field(strict=False)]
 ActionOf = Literal["next", "this"]
@@ -77,13 +77,14 @@ class Columns:
     frame: Literal["base", "world"] = "base"
 
 
+@checked("")
 def load(
     path: Path,
-    robot: Robot | None = None,
+    robot: InstanceOf[Robot] | None = None,
     columns: Mapping[str, Any] | None = None,
     joints: Mapping[str, str] | None = None,
     time: str | None = None,
-    step_dt: float | None = None,
+    step_dt: Positive | None = None,
     episode: str | None = None,
     action_of: ActionOf = "next",
     level: str = "unknown",

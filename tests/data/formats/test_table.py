@@ -169,6 +169,13 @@ def columns_but(**changes: Any) -> dict[str, Any]:
         ({"robot": "anymal"}, "anymal"),
         ({"source": "nothing*.npz"}, "nothing"),
         ({"source": 3}, "source"),
+        ({"source": "log.yaml"}, "YAML"),
+        ({"format": ["table"]}, "format"),
+        ({"rate": "50 Hz"}, "rate"),
+        ({"columns": ["vx"]}, "columns"),
+        ({"columns": {"joint_pos": 3}}, "columns"),
+        ({"joints": ["m0"]}, "joints"),
+        ({"action_of": "yesterday"}, "action_of"),
         ({"colums": {}}, "colums"),
     ],
 )
