@@ -29,7 +29,7 @@ def looks_like(path: Path, test: Callable[[h5py.Group], bool]) -> bool:
         with h5py.File(path, "r") as file:
             first = next(iter(file["data"].values()), None) if "data" in file else None
             return isinstance(first, h5py.Group) and test(first)
-    except OSError:  # damaged, or locked: whoever reads it says so
+    except (OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
         return False
 
 
@@ -72,7 +72,8 @@ def steps(data: h5py.Group, rows_of: Callable[[h5py.Group], dict[str, Array]], n
             raise DataError(
                 f"{name} of {data.file.filename} has arrays of different lengths ({lengths}); record all of them at every step."
             )
-        yield Recording(rows, text(demo.attrs.get("policy_level", "unknown")), int(demo.attrs.get("seed", 0)))
+        seed = demo.attrs.get("seed")
+        yield Recording(rows, text(demo.attrs.get("policy_level", "unknown")), None if seed is None else int(seed))
 
 
 def write(file: h5py.File, episodes: Episodes, env_args: dict[str, Any], add: Callable[[h5py.Group, Recording], None]) -> None:

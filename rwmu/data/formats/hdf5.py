@@ -35,7 +35,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
-from rwmu.data.formats.registry import Format, existing, writing
+from rwmu.data.formats.registry import Format, existing, in_layout, writing
 from rwmu.errors import DataError
 from rwmu.robots.robot import Robot
 
@@ -94,7 +94,7 @@ def reading_hdf5(path: Path, layout: str) -> Iterator[h5py.File]:
     """
     path = existing(path)
     try:
-        with h5py.File(path, "r") as file:
+        with in_layout(f"The data file {path}", layout), h5py.File(path, "r") as file:
             yield file
     except PermissionError as error:
         raise DataError(f"The data file {path} may not be read by you; change its permissions.") from error
@@ -103,9 +103,6 @@ def reading_hdf5(path: Path, layout: str) -> Iterator[h5py.File]:
     except OSError as error:
         why = "truncated or damaged" if h5py.is_hdf5(path) else "no HDF5 file, or damaged"
         raise DataError(f"The data file {path} is {why} ({error}); give a whole copy of it.") from error
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        why = " ".join(str(error).strip("'\"").split())
-        raise DataError(f"The data file {path} is not in the layout of {layout} ({why}).") from error
 
 
 def holds(path: Path, *names: str) -> bool:
@@ -115,7 +112,7 @@ def holds(path: Path, *names: str) -> bool:
             return False
         with h5py.File(path, "r") as file:
             return any(name in file or name in file.attrs for name in names)
-    except OSError:  # damaged, or locked: whoever reads it says so
+    except (OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
         return False
 
 

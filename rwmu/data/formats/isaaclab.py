@@ -82,8 +82,7 @@ def load(
         def rows_of(demo: h5py.Group) -> dict[str, Array]:
             return _state(demo, own, order, w_last, com) | _extra(demo)
 
-        found = list(steps(data, rows_of, notes))
-        return join(found, own, seconds(step_dt, ours.get("step_dt", step), source), source, notes, ours)
+        return join(steps(data, rows_of, notes), own, seconds(step_dt, ours.get("step_dt", step), source), source, notes, ours)
 
 
 def joint_order(robot: Robot, names: Sequence[str] | None, source: str) -> list[int]:

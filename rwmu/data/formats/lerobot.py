@@ -27,7 +27,7 @@ from pydantic import InstanceOf
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.parquet import arrow, read_columns, table_of
 from rwmu.data.formats.recordings import Array, Recording, join, labels, led_to, progress, seconds, whose
-from rwmu.data.formats.registry import Format, writing_folder
+from rwmu.data.formats.registry import Format, in_layout, writing_folder
 from rwmu.errors import ConfigError, DataError
 from rwmu.files import read_json, write_json
 from rwmu.robots import robot_named
@@ -67,11 +67,12 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
         )
     ours = read_json(path / _OURS, "write it again") if (path / _OURS).is_file() else {}
     own = whose(robot, ours.get("robot", info.get("robot_type")), source)
-    about = _joined(sorted(path.glob("meta/episodes/*/*.parquet")))
-    notes = [] if _LAST + _STATE in about else ["The last state of an episode has no frame, so that its last step is left out."]
-    columns = _named_columns(info["features"], own, notes, source)
-    found = _recordings(path, columns, about)
-    return join(found, own, seconds(step_dt, ours.get("step_dt", 1.0 / float(info["fps"])), source), source, notes, ours)
+    with in_layout(source, "LeRobot"):
+        about = _joined(sorted(path.glob("meta/episodes/*/*.parquet")))
+        notes = [] if _LAST + _STATE in about else ["The last state of an episode has no frame, so that its last step is left out."]
+        columns = _named_columns(info["features"], own, notes, source)
+        found, fps = _recordings(path, columns, about), float(info["fps"])
+        return join(found, own, seconds(step_dt, ours.get("step_dt", 1.0 / fps), source), source, notes, ours)
 
 
 def _is_one(path: Path) -> bool:
@@ -125,8 +126,8 @@ def _recordings(path: Path, columns: Columns, about: Mapping[str, Array]) -> Ite
     for number, (begin, end) in enumerate(progress(bounds, "reading")):
         part = {name: values[begin:end] for name, values in frames.items()}
         last = {name: about[_LAST + name][number : number + 1] for name in features if _LAST + name in about}
-        level, seed = (about[name][number] if name in about else none for name, none in ((_LEVEL, "unknown"), (_SEED, 0)))
-        yield Recording(_rows(part, last, columns), str(level), int(seed))
+        level, seed = (about[name][number] if name in about else None for name in (_LEVEL, _SEED))
+        yield Recording(_rows(part, last, columns), str(level or "unknown"), None if seed is None else int(seed))
 
 
 def _rows(frames: Mapping[str, Array], last: Mapping[str, Array], columns: Columns) -> dict[str, Array]:

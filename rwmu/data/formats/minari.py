@@ -73,8 +73,8 @@ def _recordings(file: h5py.File, number: int, robot: Robot, source: str) -> Iter
         names = (*_INFOS, *(field.name for layout in (robot.state_layout, robot.contact_layout) for field in layout.fields))
         length = len(rows["action"])
         whole = {name: infos[name][...] for name in names if name in infos and len(infos[name]) == length}
-        seed = group.attrs.get("seed", 0)
-        yield Recording(whole | rows, seed=int(seed) if np.ndim(seed) == 0 else 0)
+        seed = group.attrs.get("seed")
+        yield Recording(whole | rows, seed=None if seed is None else int(seed))
 
 
 def _observations(found: Any, robot: Robot, source: str) -> dict[str, Array]:

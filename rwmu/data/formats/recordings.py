@@ -37,12 +37,12 @@ class Recording:
         rows: name -> ``[T + 1]`` or ``[T + 1, X]``, in the rows of :mod:`rwmu.records`: the fields of the robot's state and
             contacts (or ``contact``, all of them), ``action``, ``command``, ``reward``, ``termination``, ``extension``. What is
             unknown is absent.
-        level: who acted. seed: of the episode.
+        level: who acted. seed: of the episode, None where nobody knows.
     """
 
     rows: Mapping[str, Array]
     level: str = "unknown"
-    seed: int = 0
+    seed: int | None = None
 
 
 def led_to(values: Array) -> Array:
@@ -131,8 +131,11 @@ def join(
     if all(field.name in missing for field in robot.state_layout.fields) or "action" in missing:
         lacking = "actions" if "action" in missing else f"states by a name of the robot '{robot.name}'"
         raise DataError(f"{source} has no {lacking}, so no model can be made of it; record them.")
-    before = dict(attributes or {})
-    unknown = list(dict.fromkeys((*before.get("unknown", ()), *missing, *_no_seeds(kept))))
+    before, seedless = dict(attributes or {}), ["seeds"] if any(recording.seed is None for recording in kept) else []
+    fallen = sum(bool(recording.rows["termination"][0].any()) for recording in kept if "termination" in recording.rows)
+    if fallen:
+        notes = [*notes, f"{fallen} terminations stand in first rows of episodes, which nothing led to, and are dropped."]
+    unknown = list(dict.fromkeys((*before.get("unknown", ()), *missing, *seedless)))
     about = {"robot": robot.name, "layout": robot.state_layout.describe(), "step_dt": step_dt}
     said = [*before.get(NOTES, ()), *notes]
     about |= ({"unknown": unknown} if unknown else {}) | ({NOTES: said} if said else {})
@@ -155,10 +158,6 @@ def _fitting(recording: Recording, robot: Robot, sizes: Mapping[str, int], sourc
         if rows[name].shape != wanted:
             raise DataError(f"The {name} in {source} is of shape {values.shape}, but the robot '{robot.name}' needs {wanted}.")
     return Recording(rows, recording.level, recording.seed)
-
-
-def _no_seeds(kept: Sequence[Recording]) -> list[str]:
-    return ["seeds"] if all(recording.level == "unknown" for recording in kept) else []
 
 
 def _stacked(kept: Sequence[Recording], robot: Robot, missing: Sequence[str], attributes: Mapping[str, Any]) -> Episodes:
@@ -187,7 +186,7 @@ def _stacked(kept: Sequence[Recording], robot: Robot, missing: Sequence[str], at
         extension=stacked({EXTENSION: every}, kept[0].rows[EXTENSION].shape[1]) if extended else None,
         lengths=lengths,
         levels=[recording.level for recording in kept],
-        seeds=torch.tensor([recording.seed for recording in kept], dtype=torch.int64),
+        seeds=torch.tensor([recording.seed or 0 for recording in kept], dtype=torch.int64),
         attributes=attributes,
     )
 

@@ -116,6 +116,16 @@ def existing(path: Path) -> Path:
 
 
 @contextmanager
+def in_layout(source: str, layout: str) -> Iterator[None]:
+    """Tell in one sentence what goes wrong while a source is read in the layout of that name: it is of another."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = " ".join(str(error).strip("'\"").split())
+        raise DataError(f"{source} is not in the layout of {layout} ({why}).") from error
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Give a neighbour to be written, which takes the name ``path`` once it is whole; one sentence where it cannot be."""
     try:

@@ -95,7 +95,7 @@ def test_joints_are_sorted_by_name(tmp_path: Path) -> None:
 
 def test_what_the_recorder_does_not_hold_is_named(tmp_path: Path) -> None:
     episodes = formats.load(write(tmp_path / "data.hdf5"), ROBOT)
-    assert episodes.unknown == {"joint_torque", "undesired", "foot", "command", "reward", "termination", "seeds"}
+    assert episodes.unknown == {"joint_torque", "undesired", "foot", "command", "reward", "termination"}
     assert any("order" in note for note in episodes.attributes["import_notes"])
 
 

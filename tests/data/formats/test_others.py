@@ -97,7 +97,7 @@ def test_a_dict_space_of_minari_is_read_by_the_names_of_fields(
     episodes = formats.load(tmp_path / "theirs-v0", ROBOT, step_dt=0.02)
     assert torch.equal(episodes.state, one.state)
     assert torch.equal(episodes.action, one.action)
-    assert episodes.unknown == {"undesired", "foot", "command", "seeds"}
+    assert episodes.unknown == {"undesired", "foot", "command"}
     with pytest.raises(DataError, match="step_dt"):
         formats.load(tmp_path / "theirs-v0", ROBOT)
 

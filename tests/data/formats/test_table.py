@@ -139,6 +139,14 @@ def test_episodes_begin_where_a_column_says_or_the_time_jumps(described: Describ
     )
 
 
+def test_a_fall_before_the_first_row_is_dropped_and_said(described: Described, tmp_path: Path) -> None:
+    path = described()
+    np.savez(tmp_path / "log.npz", **(log() | {"fell": np.arange(ROWS) == 0}))
+    episodes = formats.load(path)
+    assert not episodes.termination.any()
+    assert any("first rows" in note for note in episodes.attributes["import_notes"])
+
+
 def test_several_files_are_joined(described: Described, tmp_path: Path) -> None:
     path = described(source="log*.npz")
     np.savez(tmp_path / "log2.npz", **log())
