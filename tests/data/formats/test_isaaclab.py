@@ -18,37 +18,64 @@ TURNED = np.array([np.cos(np.pi / 4), 0.0, 0.0, np.sin(np.pi / 4)])  # w first: 
 TILTED = np.array([np.cos(np.pi / 12), np.sin(np.pi / 12), 0.0, 0.0])  # 30 degrees to its right
 
 
+JOINTS = np.arange(ROBOT.num_joints, dtype=np.float32)
+SIM = {"dt": 0.005, "decimation": 4, "render_interval": 4, "num_envs": 1}
+
+
+def states(first: int, rows: int, quaternion: np.ndarray) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    """Return a robot that moves along the world's x at 1 m/s and yaws at 2 rad/s; its joints hold their numbers."""
+    at = np.arange(first, first + rows, dtype=np.float32)[:, None]
+    return {
+        "root_pose": np.tile(np.r_[5.0, 6.0, 0.6, quaternion], (rows, 1)).astype(np.float32),
+        "root_velocity": np.tile(np.array([1.0, 0, 0, 0, 0, 2.0], np.float32), (rows, 1)),
+        "joint_position": JOINTS + 100 * at,
+        "joint_velocity": -(JOINTS + 100 * at),
+    }
+
+
 def write(path: Path, version: int | None = 1, quaternion: np.ndarray = TURNED, **attributes: object) -> Path:  # type: ignore[type-arg]
-    """Write what Isaac Lab's recorder writes: moving along the world's x at 1 m/s, yawing at 2 rad/s; joints hold their numbers."""
-    joints = np.arange(ROBOT.num_joints, dtype=np.float32)
-
-    def states(first: int, rows: int) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
-        at = np.arange(first, first + rows, dtype=np.float32)[:, None]
-        w_last = np.roll(quaternion, -1) if version else quaternion
-        return {
-            "root_pose": np.tile(np.r_[5.0, 6.0, 0.6, w_last], (rows, 1)).astype(np.float32),
-            "root_velocity": np.tile(np.array([1.0, 0, 0, 0, 0, 2.0], np.float32), (rows, 1)),
-            "joint_position": joints + 100 * at,
-            "joint_velocity": -(joints + 100 * at),
-        }
-
+    """Write what Isaac Lab's recorder writes."""
     with h5py.File(path, "w") as file:
         if version is not None:
             file.attrs["format_version"] = version
         data = file.create_group("data")
         data.attrs["total"] = STEPS
-        args = {"env_name": "Isaac-Velocity-Flat-Anymal-D-v0", "type": 2, "sim_args": {"dt": 0.005, "decimation": 4}}
-        data.attrs["env_args"] = json.dumps(args)
+        data.attrs["env_args"] = json.dumps({"env_name": "Isaac-Velocity-Flat-Anymal-D-v0", "type": 2, "sim_args": SIM})
         data.attrs.update(attributes)
         demo = data.create_group("demo_0")
         demo.attrs["num_samples"] = STEPS
         demo.attrs["seed"] = 7
-        demo["actions"] = joints + 100 * np.arange(STEPS)[:, None]
+        demo["actions"] = JOINTS + 100 * np.arange(STEPS, dtype=np.float32)[:, None]
         demo["obs"] = np.zeros((STEPS, 48))
         for part, first, rows in (("initial_state", 0, 1), ("states", 1, STEPS)):
-            for name, values in states(first, rows).items():
+            for name, values in states(first, rows, np.roll(quaternion, -1) if version else quaternion).items():
                 demo[f"{part}/articulation/robot/{name}"] = values
     return path
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Isaac Lab scripts functions as it is imported
+def test_isaac_labs_own_handler_writes_and_reads_such_files(tmp_path: Path) -> None:
+    datasets, torch = pytest.importorskip("isaaclab.utils.datasets"), pytest.importorskip("torch")
+    handler, episode = datasets.HDF5DatasetFileHandler(), datasets.EpisodeData()
+    handler.create(str(tmp_path / "theirs.hdf5"), env_name="Isaac-Velocity-Flat-Anymal-D-v0")
+    handler.add_env_args({"sim_args": SIM})
+    episode.seed = 7
+    for row in range(STEPS + 1):
+        state = {name: torch.from_numpy(values[0]) for name, values in states(row, 1, np.roll(TURNED, -1)).items()}
+        episode.add("states" if row else "initial_state", {"articulation": {"robot": state}})
+        if row < STEPS:
+            episode.add("actions", torch.from_numpy(JOINTS + 100 * row).float())
+    episode.pre_export()
+    handler.write_episode(episode)
+    handler.close()
+    theirs, ours = formats.load(tmp_path / "theirs.hdf5", ROBOT), formats.load(write(tmp_path / "ours.hdf5"), ROBOT)
+    assert theirs.content_hash() == ours.content_hash()
+    formats.save(ours, tmp_path / "written.hdf5", "isaaclab")
+    handler.open(str(tmp_path / "written.hdf5"))
+    read = handler.load_episode("demo_0", "cpu").data
+    handler.close()
+    assert np.allclose(read["states"]["articulation"]["robot"]["joint_position"], states(1, STEPS, TURNED)["joint_position"])
+    assert np.allclose(read["actions"], ours.action[1:])
 
 
 @pytest.mark.parametrize("version", [None, 0, 1])
