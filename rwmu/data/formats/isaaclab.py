@@ -38,7 +38,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.formats.demos import OTHERS, environment, looks_like, steps, stored, values, write
 from rwmu.data.formats.frames import gravity, rotations, to_base, upright
 from rwmu.data.formats.hdf5 import reading_hdf5, text, writing_hdf5
-from rwmu.data.formats.recordings import Array, Recording, join, seconds, whose
+from rwmu.data.formats.recordings import Array, Recording, join, led_to, seconds, whose
 from rwmu.data.formats.registry import Format
 from rwmu.errors import ConfigError
 from rwmu.robots.robot import Robot
@@ -65,7 +65,7 @@ def load(
         joint_names: of the robot, in the order of the file. step_dt: of a control step, s; None for what the file says.
         base_com: the base's centre of mass in its frame, m, to get the velocity of the frame's origin.
     """
-    source = f"the data file {path}"
+    source = f"The data file {path}"
     with reading_hdf5(path, "Isaac Lab's recorder") as file:
         data = file["data"]
         ours, sim = stored(data), environment(data).get("sim_args", {})
@@ -96,7 +96,7 @@ def joint_order(robot: Robot, names: Sequence[str] | None, source: str) -> list[
     if sorted(names) != sorted(robot.joint_names):
         odd = sorted(set(names) ^ set(robot.joint_names))
         raise ConfigError(
-            f"joint_names of {source} must be those of '{robot.name}' in another order; mend {', '.join(odd) or 'repeats'}."
+            f"{source} is given joint_names other than those of '{robot.name}'; mend {', '.join(odd) or 'what comes twice'}."
         )
     return [list(names).index(joint) for joint in robot.joint_names]
 
@@ -120,7 +120,7 @@ def _state(demo: h5py.Group, robot: Robot, order: list[int], w_last: bool, com: 
         "projected_gravity": gravity(rotation),
         "joint_pos": joint_pos[:, order] - robot.default_joint_pos.numpy(),
         "joint_vel": joint_vel[:, order],
-        "action": np.concatenate([np.zeros_like(action[:1]), action])[:, order],
+        "action": led_to(action)[:, order],
     }
 
 
@@ -136,7 +136,7 @@ def _extra(demo: h5py.Group) -> dict[str, Array]:
 
 def save(episodes: Episodes, path: str | Path) -> None:
     """Write episodes as the recorder does, of format version 1; extras hold what it has no place for."""
-    source = f"the data for {path}"
+    source = f"The data for {path}"
     robot = whose(None, episodes.attributes.get("robot"), source)
     step_dt = seconds(None, episodes.attributes.get("step_dt"), source)
     sim = {"dt": step_dt / _SUBSTEPS, "decimation": _SUBSTEPS, "render_interval": _SUBSTEPS, "num_envs": episodes.num_episodes}

@@ -57,7 +57,7 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
     Args:
         step_dt: s; None for that of ``fps``.
     """
-    source = f"the LeRobot dataset {path}"
+    source = f"The LeRobot dataset {path}"
     if not _is_one(path):
         raise DataError(f"{path} is no LeRobot dataset, for it has no meta/info.json; give its folder.")
     info = read_json(path / "meta" / "info.json", "download it again")
@@ -160,7 +160,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
         MissingExtraError: pyarrow is not installed. DataError: the path is there already, or cannot be written.
     """
     path = Path(path)
-    source = f"the data for {path}"
+    source = f"The data for {path}"
     step_dt = seconds(None, episodes.attributes.get("step_dt"), source)
     episodes = episodes.select((episodes.lengths > 1).nonzero()[:, 0])  # one without a step has no frame
     features, last = _features(episodes)

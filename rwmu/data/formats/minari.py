@@ -41,7 +41,7 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
     Args:
         step_dt: s, of a dataset that was not written here.
     """
-    folder, source = _data(path), f"the Minari dataset {path}"
+    folder, source = _data(path), f"The Minari dataset {path}"
     if folder is None:
         raise DataError(
             f"{path} is no Minari dataset, for it has no data/metadata.json; give a folder such as ~/.minari/datasets/ID."

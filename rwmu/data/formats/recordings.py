@@ -47,7 +47,7 @@ class Recording:
 
 def led_to(values: Array) -> Array:
     """Return what T steps led to as T + 1 rows, the first of which is zero."""
-    return np.concatenate([np.zeros_like(values[:1]), values])
+    return np.concatenate([np.zeros((1, *values.shape[1:]), values.dtype), values])
 
 
 def by_field(layout: StateLayout, values: Array) -> dict[str, Array]:
@@ -122,9 +122,7 @@ def join(
     """
     sizes = {f.name: f.size for layout in (robot.state_layout, robot.contact_layout) for f in layout.fields}
     sizes |= {"action": robot.num_joints, "command": _COMMAND_SIZE, "reward": 1, "termination": 1}
-    kept = []
-    for i, recording in enumerate(found):
-        kept.append(_fitting(recording, robot, sizes, f"episode {i} of {source}"))
+    kept = [_fitting(recording, robot, sizes, f"{source} has in episode {i}") for i, recording in enumerate(found)]
     if not kept:
         raise DataError(f"{source} holds no episode.")
     missing = [name for name in sizes if any(name not in recording.rows for recording in kept)]
@@ -140,23 +138,23 @@ def join(
     said = [*before.get(NOTES, ()), *notes]
     about |= ({"unknown": unknown} if unknown else {}) | ({NOTES: said} if said else {})
     episodes = _stacked(kept, robot, missing, before | about)
-    audit(episodes, robot, source[:1].upper() + source[1:])
+    audit(episodes, robot, source)
     return episodes
 
 
 def _fitting(recording: Recording, robot: Robot, sizes: Mapping[str, int], source: str) -> Recording:
-    """Return a recording whose arrays are ``[T + 1, X]`` of the sizes that the robot has."""
+    """Return a recording whose arrays are ``[T + 1, X]`` of the sizes that the robot has; errors begin with ``source``."""
     rows = dict(recording.rows)
     if "contact" in rows and rows["contact"].shape[1:] == (robot.contact_layout.size,):
         rows |= by_field(robot.contact_layout, rows.pop("contact"))
-    length = len(next(iter(rows.values()), ()))
+    length = len(rows["action"] if "action" in rows else next(iter(rows.values()), ()))
     for name, values in rows.items():
         if name not in sizes and name != EXTENSION:
             continue
         rows[name] = values.reshape(len(values), -1) if values.ndim == 1 else values
         wanted = (length, sizes.get(name, values.shape[-1]))
         if rows[name].shape != wanted:
-            raise DataError(f"The {name} in {source} is of shape {values.shape}, but the robot '{robot.name}' needs {wanted}.")
+            raise DataError(f"{source} {name} of shape {values.shape}, but the robot '{robot.name}' needs {wanted}; mend it.")
     return Recording(rows, recording.level, recording.seed)
 
 

@@ -40,7 +40,7 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
     Args:
         step_dt: s; None for what the file says.
     """
-    source = f"the data file {path}"
+    source = f"The data file {path}"
     with reading_hdf5(path, "robomimic") as file:
         data, notes = file["data"], list[str]()
         ours, rate = stored(data), environment(data).get("env_kwargs", {}).get("control_freq")
@@ -63,7 +63,7 @@ def _rows(demo: h5py.Group) -> dict[str, Array]:
 
 def save(episodes: Episodes, path: str | Path) -> None:
     """Write episodes as demonstrations, each field an observation."""
-    step_dt = seconds(None, episodes.attributes.get("step_dt"), f"the data for {path}")
+    step_dt = seconds(None, episodes.attributes.get("step_dt"), f"The data for {path}")
     layout = StateLayout.from_description(episodes.attributes["layout"])
     names = (*(field.name for field in layout.fields), *OTHERS)
 

@@ -24,7 +24,7 @@ Fields are those of the robot's state and contacts, ``action``, ``command``, ``r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,7 +34,7 @@ from pydantic import Field, InstanceOf
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.frames import gravity, rotations, to_base
 from rwmu.data.formats.parquet import read_columns
-from rwmu.data.formats.recordings import Array, Recording, join, whose
+from rwmu.data.formats.recordings import Array, Recording, join, led_to, whose
 from rwmu.data.formats.registry import Format, existing
 from rwmu.errors import ConfigError, DataError
 from rwmu.robots.robot import Robot
@@ -100,7 +100,7 @@ def load(
     Raises:
         DataError, ConfigError: one sentence.
     """
-    source = f"the table {path}"
+    source = f"The table {path}"
     existing(path)
     if not columns:
         raise DataError(f"{source} does not say what its columns are; give a YAML that does as data.path (docs/how-to/my-data.md).")
@@ -201,7 +201,7 @@ def _steps(
         typical = float(np.median(passed)) if len(passed) else 0.0
         step_dt = float(f"{typical:.6g}") if step_dt is None else step_dt
         if not step_dt > 0.0:
-            raise DataError(f"The column {time} of {source} does not grow; give the one that holds seconds, or step_dt.")
+            raise DataError(f"{source} has a column {time} that does not grow; give the one that holds seconds, or step_dt.")
         gaps = (passed > _GAP * step_dt) | (passed <= 0.0)
         uneven = float((np.abs(passed[~gaps] - step_dt) > _UNEVEN * step_dt).mean()) if (~gaps).any() else 0.0
         new = int((gaps & ~begins[1:]).sum())
@@ -218,11 +218,10 @@ def _steps(
 
 
 def _episodes(rows: Mapping[str, Array], bounds: Array, action_of: ActionOf, level: str) -> Iterator[Recording]:
-    late: Callable[[Array], Array] = lambda values: np.concatenate([np.zeros_like(values[:1]), values[:-1]])  # noqa: E731
     for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         part = {name: values[begin:end] for name, values in rows.items()}
         if action_of == "next" and "action" in part:
-            part["action"] = late(part["action"])
+            part["action"] = led_to(part["action"][:-1])
         yield Recording(part, level)
 
 
