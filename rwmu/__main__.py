@@ -15,6 +15,7 @@ COMMANDS = {
     "play": ("rwmu.play", "a video of a run's policy"),
     "compare": ("rwmu.compare", "finished runs side by side"),
     "audit": ("rwmu.data.audit.__main__", "what is doubtful in a dataset"),
+    "convert": ("rwmu.data.convert", "a dataset of another tool, or for one"),
     "export": ("rwmu.policy.export", "a policy for other tools, or one of theirs for rwmu"),
     "published": ("rwmu.dynamics.published", "a world model of the published code, read or written"),
 }

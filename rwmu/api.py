@@ -23,6 +23,7 @@ from rwmu.measure.deployment import Deployment
 from rwmu.measure.deployment import deploy as _deploy
 from rwmu.policy.learn import learn_policy
 from rwmu.policy.rsl_rl import PolicyActor, load_actor
+from rwmu.robots import robot_called
 from rwmu.runs.configuration import check_overrides, compose_config, config_directory, groups
 from rwmu.runs.experiment import Experiment, build
 
@@ -57,9 +58,13 @@ def collect(plan: Experiment) -> Episodes:
     return plan.collected()
 
 
-def load_episodes(path: str | Path) -> Episodes:
-    """Read episodes from a file, in any format of :mod:`rwmu.data.formats`."""
-    return formats.load(Path(path))
+def load_episodes(path: str | Path, robot: str | None = None) -> Episodes:
+    """Read episodes from a file or folder, in any format of :mod:`rwmu.data.formats`.
+
+    Args:
+        robot: whose they are (a name, or a dotted name), where the file does not say it.
+    """
+    return formats.load(Path(path), None if robot is None else robot_called(robot))
 
 
 def fit(plan: Experiment, episodes: Episodes, folder: str | Path | None = None) -> WorldModel:

@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: it names ``path``, whatever failed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    partial = neighbour(path)
     try:
         yield partial
         with partial.open("r+b") as written:  # a power cut after the renaming would leave an empty file
@@ -52,6 +52,11 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def neighbour(path: Path) -> Path:
+    """Return where this process writes what is to take the name ``path`` once it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes have left half written under a folder in which nobody else writes."""
     _remove(folder.rglob(".*.partial*"))
@@ -59,7 +64,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _remove(partials: Iterable[Path]) -> None:
     for partial in partials:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from rwmu.files import json_ready
 from rwmu.records import Reward
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 
+# What the task remembers -> the field that it is made of.
+_REMEMBERED = {"air_time_s": "foot", "contact_time_s": "foot", "last_air_time_s": "foot", "previous_joint_vel": "joint_vel"}
 _ROWS_AT_A_TIME = 100_000  # in float64, with every quantity that a reward may ask for
 
 
@@ -55,6 +57,15 @@ def replay(episodes: Episodes, task: VelocityTask, rows: Tensor, times: TaskMemo
     memory = before.map(lambda tensor: tensor.double())
     memory.contact_time_s = before.contact_time_s  # compared with one step: to be rounded as the task rounds it
     return task.reward(memory, episodes.state[rows].double(), episodes.action[rows].double(), episodes.contact[rows])
+
+
+def paid_where_unknown(episodes: Episodes, task: VelocityTask) -> Episodes:
+    """Return episodes whose rewards nobody knows with those that ``task`` pays, if all is known that its rewards ask for."""
+    needed = {_REMEMBERED.get(name, name) for name in task.rewards.asked}
+    if "reward" not in episodes.unknown or needed & episodes.unknown:
+        return episodes
+    unknown = [name for name in episodes.attributes["unknown"] if name != "reward"]
+    return repaid(episodes.with_attributes(unknown=unknown), task)
 
 
 def repaid(episodes: Episodes, task: VelocityTask) -> Episodes:

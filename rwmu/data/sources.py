@@ -45,6 +45,8 @@ def obtain(
     report = episodes.attributes.get("import_report")
     if isinstance(report, Mapping):
         _log.info("%s is a table, split at %d unmarked seams into %d episodes.", path, report["num_seams"], episodes.num_episodes)
+    for note in episodes.attributes.get("import_notes", ()):
+        _log.info("%s: %s", path, note)
     for key, wanted in (expected or {}).items():
         found = episodes.attributes.get(key)
         if found != wanted and "recipe" not in episodes.attributes:

@@ -24,6 +24,11 @@ def robot_named(name: str) -> Robot:
     return robot_at(f"{__name__}.{name}.{name}")
 
 
+def robot_called(word: str) -> Robot:
+    """Return what a user calls by its name, or by the dotted name of a function that makes it."""
+    return robot_at(word) if "." in word else robot_named(word)
+
+
 def robot_at(dotted: str) -> Robot:
     """Return what the function of a dotted name makes, such as ``my_package.my_robot``.
 

@@ -26,7 +26,7 @@ from rwmu.data.audit import AuditSettings, Finding, examine
 from rwmu.data.datamodule import OfflineDataModule
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
-from rwmu.data.replay import repaid
+from rwmu.data.replay import paid_where_unknown, repaid
 from rwmu.data.settings import DataSettings
 from rwmu.data.sources import differences, holds_collected, obtain
 from rwmu.dynamics.fit import Fitter
@@ -164,7 +164,7 @@ class Experiment:
         """Return the dataset; where nobody has said where it is, it is collected if there is none."""
         data, robot = self.data, self.task.robot
         if data.recipe is None or not holds_collected(self.data_path):  # somebody's own data
-            return obtain(self.data_path, robot=robot)
+            return paid_where_unknown(obtain(self.data_path, robot=robot), self.task)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
         expected |= {"collected_under": self.circumstances}
         nobody_said = self.data_path.absolute() == data.default_path.absolute()

@@ -68,6 +68,11 @@ class Terms:
         """Return each term's weight."""
         return {name: term.weight for name, term in self.terms.items()}
 
+    @property
+    def asked(self) -> set[str]:
+        """Return the names of the quantities that the terms ask for, those without weight left out."""
+        return {quantity for name, (_, asked) in self._calls.items() if self.weights[name] for quantity in asked}
+
     def __call__(self, quantities: Mapping[str, Any], batch: int) -> dict[str, Tensor]:
         """Return every term, ``[B]`` each, unweighted."""
         found: dict[str, Tensor] = {}

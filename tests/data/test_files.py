@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rwmu.data.audit.__main__ import main
-from rwmu.data.formats import csv, hdf5
+from rwmu.data.formats import hdf5
 from rwmu.errors import DataError
 from tests.data.walking import walking_episode
 
@@ -44,14 +44,6 @@ def test_no_rows_are_no_window(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for window in (0, -5):
         assert audit_status(tmp_path / "data.h5", f"--window={window}") == 2
         assert "window" in capsys.readouterr().err
-
-
-def test_a_conversion_overwrites_nothing(tmp_path: Path) -> None:
-    hdf5.save(walking_episode(50, seed=0), tmp_path / "data.h5")
-    (tmp_path / "table.csv").write_text("mine")
-    with pytest.raises(DataError, match="is there already"):
-        csv.convert(tmp_path / "data.h5", tmp_path / "table.csv")
-    assert (tmp_path / "table.csv").read_text() == "mine"
 
 
 def test_files_are_written_for_old_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,6 @@ def test_a_file_without_a_known_ending_is_known_by_its_content_or_refused(tmp_pa
     hdf5.save(EPISODES, tmp_path / "data")
     assert formats.format_of(tmp_path / "data") is hdf5.FORMAT
     assert formats.format_of("Table.CSV") is csv.FORMAT
-    for path in (tmp_path / "absent.npz", tmp_path):
+    for path in (tmp_path / "absent.bag", tmp_path):
         with pytest.raises(DataError, match=r"\.h5"):
             formats.format_of(path)

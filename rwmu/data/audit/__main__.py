@@ -22,7 +22,7 @@ from rwmu.data.fitness import UnfitDataError
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import CheckpointError, ConfigError, DataError, told_in_one_sentence
 from rwmu.files import read_torch, write_json
-from rwmu.robots import robot_at, robot_named
+from rwmu.robots import robot_at, robot_called, robot_named
 from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 
@@ -45,19 +45,22 @@ def checkpoint_findings(checkpoint: Mapping[str, Any], episodes: Episodes, robot
     return [finding(key, words={"hash": checkpoint["data_hash"][:12]}, severity="note")]
 
 
-def find_robot(wanted: str | None, episodes: Episodes) -> Robot:
-    """Return the robot that is asked for (a name, a dotted name, or a task's YAML), else the one that the data name."""
-    if wanted is None:
-        named = episodes.attributes.get("robot")
-        if named is None:
-            raise DataError("The data do not name their robot; give --robot.")
-        return robot_named(str(named))
+def find_robot(wanted: str) -> Robot:
+    """Return the robot that is asked for: by a name, a dotted name, or a task's YAML."""
     if not wanted.endswith((".yaml", ".yml")):
-        return robot_at(wanted) if "." in wanted else robot_named(wanted)
+        return robot_called(wanted)
     try:
         return robot_at(str(OmegaConf.load(wanted).robot._target_))
     except (OSError, AttributeError, ValueError) as error:
         raise ConfigError(f"{wanted} names no robot (robot._target_): {error}.") from error
+
+
+def robot_of(episodes: Episodes) -> Robot:
+    """Return the robot that the data name."""
+    named = episodes.attributes.get("robot")
+    if named is None:
+        raise DataError("The data do not name their robot; give --robot.")
+    return robot_named(str(named))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _refuse_to_overwrite(options.json)
         checkpoint = None if options.checkpoint is None else read_checkpoint(options.checkpoint)
         try:
-            episodes = formats.load(options.path)
+            episodes = formats.load(options.path, None if options.robot is None else find_robot(options.robot))
             findings = _examine(episodes, options, checkpoint)
         except UnfitDataError as error:
             findings = unfit(error)
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _examine(episodes: Episodes, options: argparse.Namespace, checkpoint: Mapping[str, Any] | None) -> list[Finding]:
-    robot = find_robot(options.robot, episodes)
+    robot = robot_of(episodes) if options.robot is None else find_robot(options.robot)
     settings = AuditSettings(
         options.window,
         tuple(options.command_range),
@@ -96,7 +99,7 @@ def _examine(episodes: Episodes, options: argparse.Namespace, checkpoint: Mappin
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rwmu.data.audit", description="Look for faults in a dataset.")
-    parser.add_argument("path", type=Path, help="a dataset (.h5), or a published table (.csv)")
+    parser.add_argument("path", type=Path, help="a dataset: a file or folder of any known format, or a YAML that describes one")
     parser.add_argument("--robot", help="whose they are: a name, a dotted name, or a task's YAML (default: what the data name)")
     parser.add_argument("--checkpoint", type=Path, help="a dynamics.pt whose normaliser is to fit the data")
     parser.add_argument("--json", type=Path, help="write the findings to this file; of those there, only findings are replaced")

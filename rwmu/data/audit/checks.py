@@ -41,6 +41,7 @@ class Check:
 
 
 CHECKS = (
+    Check(recording.missing_fields, raw=True),
     Check(values.constant_columns, raw=True),
     Check(values.stuck_columns, raw=True),
     Check(values.outliers, raw=True),

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rwmu.data.audit.findings import Finding, Findings, finding
+from rwmu.data.audit.findings import Finding, Findings, Severity, finding
 from rwmu.data.audit.values import constant
 from rwmu.data.audit.view import View
 
@@ -98,7 +98,8 @@ def terminations(view: View) -> Findings:
     inside[view.last_rows] = False
     total = int(view.episodes.termination.sum())
     if not total:
-        yield finding("no_termination", {"terminations": 0})
+        known = "termination" not in view.episodes.unknown
+        yield finding("no_termination" if known else "no_termination.unknown", {"terminations": 0})
     if inside.any():
         words = {"place": view.place(int(inside.nonzero()[0]))}
         yield finding("termination_inside", {"terminations": total, "inside": int(inside.sum())}, words)
@@ -134,8 +135,19 @@ def unmarked_falls(view: View) -> Findings:
         yield finding("unmarked_falls", {"unmarked": len(unmarked), "fallen": int(fallen.sum()), "episodes": unmarked[:20]})
 
 
+def missing_fields(view: View) -> Findings:
+    """Say which fields the data lack and hold as zeros: of the state, no normaliser can be fitted to them."""
+    for array, layout in (("state", view.robot.state_layout), ("contact", view.robot.contact_layout)):
+        fields = [field.name for field in layout.fields if field.name in view.episodes.unknown]
+        if fields:
+            severity: Severity = "error" if array == "state" and view.settings.normalizer is None else "warning"
+            yield finding(f"missing_{array}", {"fields": fields}, severity=severity)
+
+
 def import_report(view: View) -> Findings:
-    """Say what an importer of tables did to a table (:func:`rwmu.data.formats.csv.split_table`)."""
+    """Say what an importer had to assume, and what that of tables did (:func:`rwmu.data.formats.csv.split_table`)."""
+    for note in view.episodes.attributes.get("import_notes", ()):
+        yield Finding("import_note", "note", str(note))
     report = view.episodes.attributes.get("import_report")
     if not isinstance(report, Mapping):
         return
@@ -155,6 +167,7 @@ def contacts(view: View) -> Findings:
     share, names = view.episodes.contact.float().mean(0).tolist(), view.robot.contact_layout.names()
     for fixed, when in ((0.0, "never"), (1.0, "always")):
         columns = [name for name, value in zip(names, share, strict=True) if value == fixed]
+        columns = [name for name in columns if name.partition("[")[0] in view.fields]
         suspect = when == "always" or any(name.startswith("foot") for name in columns)
         if columns:
             yield finding(f"contact_{when}_on", {"columns": columns}, severity="warning" if suspect else "note")

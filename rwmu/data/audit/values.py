@@ -29,7 +29,8 @@ def constant_columns(view: View) -> Findings:
     """Find columns with one value throughout; a normaliser can be fitted neither on the state's nor on an extension's."""
     for array, values in view.arrays().items():
         values = values[view.rows_within()] if array == "action" else values
-        dead = constant(values).tolist()
+        missing = view.missing_columns() if array == "state" else set()
+        dead = [index for index in constant(values).tolist() if index not in missing]
         if dead:
             severity: Severity = "error" if array != "action" and view.settings.normalizer is None else "warning"
             columns = [view.column(array, index) for index in dead]

@@ -52,8 +52,15 @@ class View:
 
     @cached_property
     def fields(self) -> set[str]:
-        """Return the names of the fields of state and contacts."""
-        return {field.name for layout in (self.robot.state_layout, self.robot.contact_layout) for field in layout.fields}
+        """Return the names of the fields of state and contacts that the data hold."""
+        layouts = (self.robot.state_layout, self.robot.contact_layout)
+        return {field.name for layout in layouts for field in layout.fields} - self.episodes.unknown
+
+    def missing_columns(self) -> set[int]:
+        """Return the columns of the state that stand as zeros because nobody knows them."""
+        layout = self.robot.state_layout
+        missing = [field.name for field in layout.fields if field.name in self.episodes.unknown]
+        return {column for name in missing for column in range(layout[name].start, layout[name].stop)}
 
     @property
     def step_dt(self) -> float | None:

@@ -16,8 +16,6 @@ What the table leaves open, and what is done about it:
 - **The action of an episode's first row** produced nothing that is known; it is zero in ``Episodes``, and no window uses it.
 - **Terminations in the first row of an episode**, as a simulator writes them that resets before it observes, belong to a state
   that the file does not hold; they are dropped, and the audit says so.
-
-``python -m rwmu.data.formats.csv SOURCE.csv TARGET.h5`` converts, and back.
 """
 
 from __future__ import annotations
@@ -29,15 +27,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import InstanceOf
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
-from rwmu.data.formats.registry import Format, existing, format_of, writing
+from rwmu.data.formats.registry import Format, existing, writing
 from rwmu.data.seams import find_seams
-from rwmu.errors import DataError, convert_command
+from rwmu.errors import DataError
 from rwmu.robots import PUBLISHED, robot_named
 from rwmu.robots.robot import Robot
+from rwmu.settings import Positive, checked
 
 STEP_DT = 0.02  # s, of the published datasets
 UNKNOWN = ("command", "reward", "seeds")
@@ -46,7 +46,8 @@ _KEPT = 100  # seams that the report names
 _CHUNK_ROWS = 4096  # written at once
 
 
-def load(path: str | Path, robot: Robot | None = None, step_dt: float = STEP_DT) -> Episodes:
+@checked("")
+def load(path: str | Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive = STEP_DT) -> Episodes:
     """Read a table and split it into episodes; the audit tells what the attribute ``import_report`` holds.
 
     Args:
@@ -186,33 +187,4 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield line, text.strip("\r\n").split(",")
 
 
-FORMAT = Format("published table", (".csv",), load, save, lost="commands, rewards, levels, seeds, extensions and time-outs")
-
-
-# -- command --------------------------------------------------------------------------------------------------------------
-
-
-def convert(source: str | Path, target: str | Path, robot: str | None = None) -> str:
-    """Convert a file, of the ``robot`` of that name, to the format of the target's ending; returns what is to be said about it."""
-    given, wanted = format_of(source), format_of(target)
-    if Path(target).exists():
-        raise DataError(f"{target} is there already; give another path.")
-    if given.name == wanted.name or wanted.write is None:
-        raise DataError(f"Convert a .csv file to an .h5 file or back, not '{source}' to '{target}'.")
-    episodes = given.read(Path(source), None if robot is None else robot_named(robot))
-    wanted.write(episodes, Path(target))
-    lost = f"; {wanted.lost} are not" if wanted.lost else ""
-    said = f"{target}: {episodes.num_rows} rows of {episodes.num_episodes} episodes are written{lost}."
-    report = episodes.attributes.get("import_report")
-    if given.name != FORMAT.name or report is None:
-        return said
-    return f"{said}\nSplit at {report['num_seams']} unmarked seams, the first hundred in rows {report['seams']} (0 is the first)."
-
-
-def main() -> None:
-    """Convert the two paths on the command line."""
-    convert_command(convert, "Convert a table (.csv) to a dataset (.h5), or back.", robot=PUBLISHED)
-
-
-if __name__ == "__main__":
-    main()
+FORMAT = Format("published", (".csv",), load, save, lost="commands, rewards, levels, seeds, extensions and time-outs")

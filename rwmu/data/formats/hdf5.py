@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
-from rwmu.data.formats.registry import Format, existing, writing
+from rwmu.data.formats.registry import Format, existing, in_layout, writing
 from rwmu.errors import DataError
 from rwmu.robots.robot import Robot
 
@@ -53,10 +55,17 @@ _EXTENSION = {"infos/extension": ("extension", True)}
 
 def save(episodes: Episodes, path: str | Path) -> None:
     """Write ``episodes`` to ``path``: whole or not at all, for a partial file never gets the name."""
-    written = io.BytesIO()  # HDF5 on a full disk crashes
-    with h5py.File(written, "w", libver=_FOR_OLD_READERS) as file:
+    with writing_hdf5(Path(path)) as file:
         _write(_as_read(episodes), file)
-    with writing(Path(path)) as partial:
+
+
+@contextmanager
+def writing_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Give an HDF5 file to be filled in memory, for on a full disk HDF5 crashes; it is written once it is whole."""
+    written = io.BytesIO()
+    with h5py.File(written, "w", libver=_FOR_OLD_READERS) as file:
+        yield file
+    with writing(path) as partial:
         partial.write_bytes(written.getbuffer())
 
 
@@ -66,25 +75,45 @@ def load(path: str | Path, robot: Robot | None = None) -> Episodes:
     Raises:
         DataError: one sentence on why the file cannot be read, or its data are unfit (:func:`rwmu.data.fitness.audit`).
     """
-    path = existing(Path(path))
+    path = Path(path)
+    with reading_hdf5(path, "rwmu.data.formats.hdf5") as file:
+        _check_layout(file, path)
+        episodes, stored_hash = _read(file, path), file.attrs.get("content_hash")
+    audit(episodes, robot, f"The data file {path}")
+    if stored_hash is not None and text(stored_hash) != episodes.content_hash():
+        raise DataError(f"The data file {path} was altered: its data are not those that its stored hash names; give a whole copy.")
+    return episodes
+
+
+@contextmanager
+def reading_hdf5(path: Path, layout: str) -> Iterator[h5py.File]:
+    """Give an open HDF5 file to be read in the layout of that name; what goes wrong meanwhile is told in one sentence.
+
+    Raises:
+        DataError: the file is missing, locked, damaged, or of another layout.
+    """
+    path = existing(path)
     try:
-        with h5py.File(path, "r") as file:
-            _check_layout(file, path)
-            episodes, stored_hash = _read(file, path), file.attrs.get("content_hash")
+        with in_layout(f"The data file {path}", layout), h5py.File(path, "r") as file:
+            yield file
     except PermissionError as error:
         raise DataError(f"The data file {path} may not be read by you; change its permissions.") from error
     except BlockingIOError as error:
         raise DataError(f"The data file {path} is locked: another process is writing it; wait for it to end.") from error
     except OSError as error:
-        why = "truncated or damaged" if _is_hdf5(path) else "no HDF5 file, or damaged"
+        why = "truncated or damaged" if h5py.is_hdf5(path) else "no HDF5 file, or damaged"
         raise DataError(f"The data file {path} is {why} ({error}); give a whole copy of it.") from error
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        why = str(error).strip("'\"")
-        raise DataError(f"The data file {path} is not in the layout of rwmu.data.formats.hdf5 ({why}).") from error
-    audit(episodes, robot, f"The data file {path}")
-    if stored_hash is not None and _text(stored_hash) != episodes.content_hash():
-        raise DataError(f"The data file {path} was altered: its data are not those that its stored hash names; give a whole copy.")
-    return episodes
+
+
+def holds(path: Path, *names: str) -> bool:
+    """Tell whether a file is HDF5 and has one of the groups, datasets or attributes of those names."""
+    try:
+        if not path.is_file() or not h5py.is_hdf5(path):
+            return False
+        with h5py.File(path, "r") as file:
+            return any(name in file or name in file.attrs for name in names)
+    except (OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
+        return False
 
 
 def _check_layout(file: h5py.File, path: Path) -> None:
@@ -98,11 +127,7 @@ def _check_layout(file: h5py.File, path: Path) -> None:
         raise DataError(f"The data file {path} was not written to its end, so that episodes are missing; give a whole copy of it.")
 
 
-def _is_hdf5(path: Path) -> bool:
-    return bool(h5py.is_hdf5(path))
-
-
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """Return a string attribute, which other writers store as bytes of a fixed length."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -145,9 +170,9 @@ def _read(file: h5py.File, path: Path) -> Episodes:
     return Episodes(
         **{array: _read_rows(groups, name, lengths, with_first, path) for name, (array, with_first) in datasets.items()},
         lengths=torch.from_numpy(lengths),
-        levels=[_text(group.attrs["policy_level"]) for group in groups],
+        levels=[text(group.attrs["policy_level"]) for group in groups],
         seeds=torch.tensor([int(group.attrs["seed"]) for group in groups], dtype=torch.int64),
-        attributes=dict(json.loads(_text(file.attrs["attributes"]))),
+        attributes=dict(json.loads(text(file.attrs["attributes"]))),
     )
 
 
@@ -176,4 +201,4 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
     return torch.from_numpy(rows)
 
 
-FORMAT = Format("HDF5", (".h5", ".hdf5"), load, save, recognises=_is_hdf5)
+FORMAT = Format("rwmu", (".h5", ".hdf5"), load, save, recognises=lambda path: holds(path, "complete"))

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from rwmu.data.formats import csv, hdf5
+from rwmu.data.formats import csv
 from rwmu.data.sources import obtain
 from rwmu.errors import DataError
 from tests.data.formats.test_hdf5 import one_sentence
@@ -131,32 +130,6 @@ def test_an_interrupted_export_leaves_what_was_there(path: Path, monkeypatch: py
     one_sentence(error)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["data.csv"]
-
-
-def test_the_command_converts_and_back(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    h5, back = path.with_suffix(".h5"), path.with_name("back.csv")
-    for source, target in ((path, h5), (h5, back)):
-        monkeypatch.setattr(sys, "argv", ["csv", str(source), str(target)])
-        csv.main()
-    said = capsys.readouterr().out
-    assert "1 unmarked seams" in said
-    assert "rewards" in said
-    first, second = csv.load(path), csv.load(back)
-    assert first.content_hash() == second.content_hash() == hdf5.load(h5, ROBOT).content_hash()
-    assert hdf5.load(h5).attributes["unknown"] == list(csv.UNKNOWN)
-
-
-@pytest.mark.parametrize("arguments", [["a.csv", "b.csv"], ["none.csv", "b.h5"], ["a.csv", "b.txt"]])
-def test_the_command_refuses_in_one_sentence(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["csv", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        csv.main()
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 # -- data.path ------------------------------------------------------------------------------------------------------------

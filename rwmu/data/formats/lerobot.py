@@ -1,0 +1,317 @@
+"""Read and write LeRobot datasets of version 3.0 (by pyarrow, of the extra ``formats``).
+
+::
+
+    meta/info.json            codebase_version, fps, features {name: dtype, shape, names}, data_path, ...
+    meta/stats.json           feature -> min, max, mean, std, count, quantiles
+    meta/tasks.parquet        task, task_index
+    meta/episodes/...parquet  one row an episode: length, where its frames lie, statistics
+    data/...parquet           one row a frame: features, timestamp, frame_index, episode_index, index, task_index
+    meta/rwmu.json            only of datasets that are written here: the attributes of their Episodes
+
+A frame holds a state, the action chosen there and what it led to (``next.*``). The last state of an episode has no frame; here it
+stands in ``last/FEATURE`` of the episode's row in ``meta/episodes``, which LeRobot leaves alone. Of datasets without, the last step
+of every episode is left out. Columns are found by the ``names`` of ``observation.state`` and ``action``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import InstanceOf
+
+from rwmu.data.episodes import EXTENSION, Episodes
+from rwmu.data.formats.parquet import arrow, read_columns, table_of
+from rwmu.data.formats.recordings import Array, Recording, join, labels, led_to, progress, seconds, whose
+from rwmu.data.formats.registry import Format, in_layout, writing_folder
+from rwmu.errors import ConfigError, DataError
+from rwmu.files import read_json, write_json
+from rwmu.robots import robot_named
+from rwmu.robots.layout import StateLayout
+from rwmu.robots.robot import Robot
+from rwmu.settings import Positive, checked
+
+Columns = dict[str, tuple[str, list[int] | None]]  # field -> feature, and which of its columns (None for all)
+
+_VERSION = "v3.0"
+_STATE, _ACTION = "observation.state", "action"
+_BESIDE = ("contact", "command", EXTENSION)  # observation.NAME each
+_LED_TO = ("next.reward", "next.done", "next.truncated")
+_PLACE = "{folder}/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_LAST, _LEVEL, _SEED, _OURS = "last/", "rwmu/level", "rwmu/seed", "meta/rwmu.json"
+_FILE_MB, _FILES_A_CHUNK = 100, 1000
+_QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
+_TASK = "follow the commanded velocity"
+
+# -- reading --------------------------------------------------------------------------------------------------------------------
+
+
+@checked("")
+def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive | None = None) -> Episodes:
+    """Read a dataset's folder.
+
+    Args:
+        step_dt: s; None for that of ``fps``.
+    """
+    source = f"The LeRobot dataset {path}"
+    if not _is_one(path):
+        raise DataError(f"{path} is no LeRobot dataset, for it has no meta/info.json; give its folder.")
+    info = read_json(path / "meta" / "info.json", "download it again")
+    if info.get("codebase_version") != _VERSION:
+        raise DataError(
+            f"{source} is of version {info.get('codebase_version')}; convert it to {_VERSION} with LeRobot's own script."
+        )
+    ours = read_json(path / _OURS, "write it again") if (path / _OURS).is_file() else {}
+    own = whose(robot, ours.get("robot", info.get("robot_type")), source)
+    with in_layout(source, "LeRobot"):
+        about = _joined(sorted(path.glob("meta/episodes/*/*.parquet")))
+        notes = [] if _LAST + _STATE in about else ["The last state of an episode has no frame, so that its last step is left out."]
+        columns = _named_columns(info["features"], own, notes, source)
+        found, fps = _recordings(path, columns, about), float(info["fps"])
+        return join(found, own, seconds(step_dt, ours.get("step_dt", 1.0 / fps), source), source, notes, ours)
+
+
+def _is_one(path: Path) -> bool:
+    return (path / "meta" / "info.json").is_file()
+
+
+def _joined(paths: Sequence[Path], wanted: Sequence[str] | None = None) -> dict[str, Array]:
+    parts = [read_columns(path, wanted) for path in paths]
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
+
+
+def _named_columns(features: Mapping[str, Any], robot: Robot, notes: list[str], source: str) -> Columns:
+    """Return the fields that a dataset has.
+
+    Columns without the names that :func:`~rwmu.data.formats.recordings.labels` gives are taken in their order, if they are as many
+    as the robot has.
+    """
+    for feature in (_STATE, _ACTION):
+        if feature not in features:
+            raise DataError(f"{source} has no {feature}; a world model needs it.")
+    fields = {field.name for layout in (robot.state_layout, robot.contact_layout) for field in layout.fields}
+    found: Columns = {name: (f"observation.{name}", None) for name in (*fields, *_BESIDE)}
+    found = {name: place for name, place in found.items() if place[0] in features}
+    state, joints = _names(features[_STATE]), list(robot.joint_names)
+    for field in robot.state_layout.fields:
+        wanted = labels(StateLayout([field]), joints)
+        if set(wanted) <= set(state):
+            found[field.name] = _STATE, [state.index(name) for name in wanted]
+    if not any(feature == _STATE for feature, _ in found.values()) and features[_STATE]["shape"] == [robot.state_layout.size]:
+        notes.append(f"The columns of {_STATE} have no known names and are taken in the order of '{robot.name}'.")
+        every = np.arange(robot.state_layout.size)
+        found |= {field.name: (_STATE, every[robot.state_layout[field.name]].tolist()) for field in robot.state_layout.fields}
+    action = [name.removesuffix(".pos") for name in _names(features[_ACTION])]
+    known = set(joints) <= set(action)
+    if not known:
+        notes.append(f"The columns of {_ACTION} have no joints' names and are taken in the order of '{robot.name}'.")
+    return found | {"action": (_ACTION, [action.index(joint) for joint in joints] if known else None)}
+
+
+def _names(feature: Mapping[str, Any]) -> list[str]:
+    """Return the names of a feature's columns, which may be nested by kind."""
+    names = feature.get("names") or []
+    return [str(name) for part in names.values() for name in part] if isinstance(names, Mapping) else [str(name) for name in names]
+
+
+def _recordings(path: Path, columns: Columns, about: Mapping[str, Array]) -> Iterator[Recording]:
+    features = {feature for feature, _ in columns.values()}
+    frames = _joined(sorted(path.glob("data/*/*.parquet")), ["episode_index", *features, *_LED_TO])
+    begins = np.flatnonzero(np.diff(frames["episode_index"], prepend=-1)).tolist()
+    bounds = list(zip(begins, [*begins[1:], len(frames["episode_index"])], strict=True))
+    for number, (begin, end) in enumerate(progress(bounds, "reading")):
+        part = {name: values[begin:end] for name, values in frames.items()}
+        last = {name: about[_LAST + name][number : number + 1] for name in features if _LAST + name in about}
+        level, seed = (about[name][number] if name in about else None for name in (_LEVEL, _SEED))
+        yield Recording(_rows(part, last, columns), str(level or "unknown"), None if seed is None else int(seed))
+
+
+def _rows(frames: Mapping[str, Array], last: Mapping[str, Array], columns: Columns) -> dict[str, Array]:
+    """Return an episode's rows of its T frames and its last observations; without these, of T - 1 steps."""
+    known = len(frames["episode_index"]) - (not last)  # frames of which is known what they led to
+    rows: dict[str, Array] = {}
+    for name, (feature, at) in columns.items():
+        values = (
+            frames[feature][:known]
+            if name == "action"
+            else np.concatenate([frames[feature], last.get(feature, frames[feature][:0])])
+        )
+        values = values if at is None else values[:, at]
+        rows[name] = led_to(values) if name == "action" else values
+    reward, done, truncated = (frames[name][:known] if name in frames else None for name in _LED_TO)
+    if reward is not None:
+        rows["reward"] = led_to(reward)
+    if done is not None and truncated is not None:
+        rows["termination"] = led_to(done.astype(bool) & ~truncated.astype(bool))
+    return rows
+
+
+# -- writing --------------------------------------------------------------------------------------------------------------------
+
+
+def save(episodes: Episodes, path: str | Path) -> None:
+    """Write a dataset's folder.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed. DataError: the path is there already, or cannot be written.
+    """
+    path = Path(path)
+    source = f"The data for {path}"
+    step_dt = seconds(None, episodes.attributes.get("step_dt"), source)
+    episodes = episodes.select((episodes.lengths > 1).nonzero()[:, 0])  # one without a step has no frame
+    features, last = _features(episodes)
+    files = _files(episodes, features)
+    frames = features | _numbered(episodes, step_dt)
+    with writing_folder(path) as folder:
+        first = 0
+        for number, part in enumerate(progress(files, "writing")):
+            rows = int((episodes.lengths[part] - 1).sum())
+            _write_table(folder / _place("data", number), {name: values[first : first + rows] for name, values in frames.items()})
+            first += rows
+        _write_table(folder / _place("meta/episodes", 0), _about_episodes(episodes, files, frames, last))
+        _write_table(folder / "meta" / "tasks.parquet", {"task_index": [0], "task": [_TASK]}, index="task")
+        write_json(folder / "meta" / "stats.json", {name: statistics(values) for name, values in frames.items()})
+        write_json(folder / "meta" / "info.json", _info(episodes, frames, step_dt))
+        write_json(folder / _OURS, episodes.attributes)
+
+
+def _features(episodes: Episodes) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the features of all frames by name, and the observations of the episodes' last rows."""
+    after = np.ones(episodes.num_rows, dtype=bool)
+    after[episodes.offsets.numpy()] = False
+    before, last = np.roll(after, -1), (episodes.offsets + episodes.lengths - 1).numpy()
+    observed = {_STATE: episodes.state.numpy()}
+    observed |= {f"observation.{name}": getattr(episodes, name).numpy() for name in _BESIDE if name in (*episodes.row_arrays,)}
+    observed = {name: values.astype(np.float32) for name, values in observed.items()}
+    terminated, ended = episodes.termination.numpy()[after], np.zeros(episodes.num_rows, dtype=bool)
+    ended[last] = True
+    done = terminated | ended[after]
+    features = {name: values[before] for name, values in observed.items()} | {_ACTION: episodes.action.numpy()[after]}
+    features |= dict(zip(_LED_TO, (episodes.reward.numpy()[after], done, done & ~terminated), strict=True))
+    return features, {name: values[last] for name, values in observed.items()}
+
+
+def _numbered(episodes: Episodes, step_dt: float) -> dict[str, Array]:
+    """Return what LeRobot numbers frames by."""
+    lengths = (episodes.lengths - 1).numpy()
+    episode = np.repeat(np.arange(len(lengths)), lengths)
+    index = np.arange(len(episode))
+    frame = index - np.repeat(lengths.cumsum() - lengths, lengths)
+    numbers = {"frame_index": frame, "episode_index": episode, "index": index, "task_index": np.zeros_like(index)}
+    return {"timestamp": (frame * step_dt).astype(np.float32)} | numbers
+
+
+def _files(episodes: Episodes, features: Mapping[str, Array]) -> list[list[int]]:
+    """Return the episodes of each file, none of which is larger than a hundred megabytes but for a longer episode."""
+    size = sum(values.nbytes for values in features.values()) / max(1, len(features[_ACTION]))
+    parts, rows = [list[int]()], 0
+    for i, length in enumerate((episodes.lengths - 1).tolist()):
+        if parts[-1] and (rows + length) * size > _FILE_MB * 2**20:
+            parts, rows = [*parts, []], 0
+        parts[-1].append(i)
+        rows += length
+    return parts
+
+
+def _place(folder: str, number: int) -> str:
+    chunk, file = divmod(number, _FILES_A_CHUNK)
+    return _PLACE.format(folder=folder, chunk_index=chunk, file_index=file)
+
+
+def _about_episodes(
+    episodes: Episodes, files: Sequence[Sequence[int]], frames: Mapping[str, Array], last: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Return the columns of ``meta/episodes``."""
+    lengths = (episodes.lengths - 1).numpy()
+    ends, places = lengths.cumsum(), [divmod(number, _FILES_A_CHUNK) for number, part in enumerate(files) for _ in part]
+    zeros, each = np.zeros_like(lengths), {name: list[dict[str, list[float]]]() for name in frames}
+    for begin, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True):
+        for name, values in frames.items():
+            each[name].append(statistics(values[begin:end]))
+    columns = {
+        "episode_index": np.arange(len(lengths)),
+        "tasks": [[_TASK]] * len(lengths),
+        "length": lengths,
+        "dataset_from_index": ends - lengths,
+        "dataset_to_index": ends,
+        "data/chunk_index": [chunk for chunk, _ in places],
+        "data/file_index": [file for _, file in places],
+        "meta/episodes/chunk_index": zeros,
+        "meta/episodes/file_index": zeros,
+        _LEVEL: list(episodes.levels),
+        _SEED: episodes.seeds.numpy(),
+    }
+    stats = {f"stats/{name}/{kind}": [found[kind] for found in values] for name, values in each.items() for kind in values[0]}
+    return columns | {_LAST + name: values for name, values in last.items()} | stats
+
+
+def statistics(values: Array) -> dict[str, list[float]]:
+    """Return LeRobot's statistics of ``[F]`` or ``[F, X]``: one number a column, and how many rows there were."""
+    rows = values.reshape(len(values), -1).astype(np.float64)
+    found = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0), "count": np.array([len(rows)])}
+    quantiles = zip(_QUANTILES, np.quantile(rows, _QUANTILES, axis=0), strict=True)
+    return {
+        name: each.tolist() for name, each in (found | {f"q{round(100 * share):02d}": each for share, each in quantiles}).items()
+    }
+
+
+def _info(episodes: Episodes, frames: Mapping[str, Array], step_dt: float) -> dict[str, Any]:
+    rate = 1.0 / step_dt
+    return {
+        "codebase_version": _VERSION,
+        "robot_type": episodes.attributes.get("robot"),
+        "total_episodes": episodes.num_episodes,
+        "total_frames": len(frames[_ACTION]),
+        "total_tasks": 1,
+        "chunks_size": _FILES_A_CHUNK,
+        "data_files_size_in_mb": _FILE_MB,
+        "video_files_size_in_mb": 200,
+        "fps": round(rate) if abs(rate - round(rate)) < 1e-6 else rate,
+        "splits": {"train": f"0:{episodes.num_episodes}"},
+        "data_path": _PLACE.replace("{folder}", "data"),
+        "video_path": None,
+        "features": {name: _feature(name, values, episodes) for name, values in frames.items()},
+    }
+
+
+def _feature(name: str, values: Array, episodes: Episodes) -> dict[str, Any]:
+    shape = list(values.shape[1:]) or [1]
+    try:
+        joints = list(robot_named(str(episodes.attributes.get("robot"))).joint_names)
+    except ConfigError:  # a user's own
+        joints = None
+    names: list[str] | None = None
+    if name == _STATE:
+        names = labels(StateLayout.from_description(episodes.attributes["layout"]), joints)
+    elif name == _ACTION and joints is not None:
+        names = joints
+    elif values.ndim > 1:
+        names = [f"{name.partition('.')[2]}.{column}" for column in range(shape[0])]
+    return {"dtype": str(values.dtype), "shape": shape, "names": names}
+
+
+def _write_table(path: Path, columns: Mapping[str, Any], index: str | None = None) -> None:
+    """Write a parquet file; pandas takes the column ``index`` for its rows' names."""
+    table = table_of(columns)
+    if index is not None:
+        about = {
+            "index_columns": [index],
+            "column_indexes": [],
+            "columns": [_for_pandas(name) for name in columns],
+            "pandas_version": "2",
+        }
+        table = table.replace_schema_metadata({"pandas": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrow("pyarrow.parquet").write_table(table, path)
+
+
+def _for_pandas(name: str) -> dict[str, Any]:
+    kind = {"task": ("unicode", "object"), "task_index": ("int64", "int64")}[name]
+    return {"name": name, "field_name": name, "pandas_type": kind[0], "numpy_type": kind[1], "metadata": None}
+
+
+FORMAT = Format("lerobot", (), load, save, recognises=_is_one, lost="episodes without a step")

@@ -1,0 +1,62 @@
+"""Columns of parquet files and of CSV files with a header as arrays, by pyarrow (the extra ``formats``)."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rwmu.data.formats.recordings import Array
+from rwmu.errors import DataError, MissingExtraError
+
+
+def arrow(module: str) -> Any:
+    """Import ``pyarrow`` or a module of it, or say how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingExtraError(f"{module} is needed for such data; install it with: pip install 'rwmu[formats]'") from None
+
+
+def read_columns(path: Path, wanted: Collection[str] | None = None) -> dict[str, Array]:
+    """Return the columns of a parquet or CSV file as ``[R]`` or ``[R, X]``; of those wanted, the ones that are there.
+
+    Raises:
+        DataError: the file is damaged, or lists of a column differ in length.
+    """
+    kind = "csv" if path.suffix.lower() == ".csv" else "parquet"
+    reader = arrow(f"pyarrow.{kind}")
+    try:
+        if kind == "csv":
+            table = reader.read_csv(path)
+        else:
+            there = set(reader.read_schema(path).names)
+            table = reader.read_table(path, columns=None if wanted is None else [name for name in wanted if name in there])
+        return {name: _array(table.column(name)) for name in table.column_names if wanted is None or name in wanted}
+    except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+        raise DataError(
+            f"The data file {path} cannot be read ({' '.join(str(error).split())}); give a whole copy of it."
+        ) from error
+
+
+def _array(column: Any) -> Array:
+    kinds, rows = arrow("pyarrow").types, column.combine_chunks()
+    if not (kinds.is_list(rows.type) or kinds.is_large_list(rows.type) or kinds.is_fixed_size_list(rows.type)):
+        return np.asarray(rows.to_numpy(zero_copy_only=False))
+    values = rows.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(values.reshape(len(rows), -1) if len(rows) else values.reshape(0, 0))
+
+
+def table_of(columns: Mapping[str, Any]) -> Any:
+    """Return a table of arrays ``[R]`` or ``[R, X]``, or of lists."""
+    library = arrow("pyarrow")
+
+    def column(values: Any) -> Any:
+        if not isinstance(values, np.ndarray) or values.ndim == 1:
+            return library.array(values)
+        return library.FixedSizeListArray.from_arrays(library.array(values.reshape(-1)), values.shape[1])
+
+    return library.table({name: column(values) for name, values in columns.items()})
