@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import importlib
 import logging
@@ -10,7 +11,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,12 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Count what the imports have made as there for good: to go through half a million objects is a quarter of a command's time."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)
@@ -103,12 +111,35 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 @pytest.fixture
-def smoke(shared_data: Path) -> list[str]:
+def smoke(shared_data: Path, quick: None) -> list[str]:
     """Return overrides that shrink a run, on data that all tests share, without a video, which takes seconds to draw."""
     return [
         *("scale=smoke", "machine.progress=false", "evaluation.video_s=null"),
+        *("evaluation.num_envs=4", "evaluation.dream_steps=5", "evaluation.horizons=[1,8]"),
         *(f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}"),
     ]
+
+
+AUDITS: dict[str, Any] = {}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audit the same data for the same task once a process, and give a model's intervals a few resamples."""
+    from rwmu.measure.calibration.settings import CalibrationSettings
+    from rwmu.runs import experiment
+
+    examine = experiment.examine
+
+    def remembered(episodes: Any, robot: Any, settings: Any, source: str) -> Any:
+        rewards, others = settings.task.rewards.describe(), replace(settings, task=None)
+        key = f"{episodes.content_hash()} {robot.name} {rewards} {others} {source}"
+        if key not in AUDITS or settings.normalizer is not None:
+            AUDITS[key] = examine(episodes, robot, settings, source)
+        return list(AUDITS[key])
+
+    monkeypatch.setattr(experiment, "examine", remembered)
+    monkeypatch.setattr("rwmu.measure.model.CalibrationSettings", partial(CalibrationSettings, resamples=20, one_step_windows=50))
 
 
 def built(overrides: Sequence[str]) -> tuple[Any, str]:

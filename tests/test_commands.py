@@ -22,6 +22,7 @@ from tests.conftest import Command, Trained
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = "stages=[data,dynamics,policy]"
+MEASURED = ("evaluation.horizons=[1,8,24,100]", "evaluation.dream_steps=60")  # as the scale has it; smoke is smaller
 
 
 @pytest.fixture
@@ -49,13 +50,13 @@ def fails(outcome: Any, *words: str) -> None:
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("experiment", ["rwm_base", "mopo_shared5", "rwmu_published"])
 def test_an_experiment_goes_from_data_to_report(experiment: str, workplace: Path, command: Command, smoke: list[str]) -> None:
-    outcome = command("train", f"+experiment={experiment}", *smoke, "seed=3")
+    outcome = command("train", f"+experiment={experiment}", *smoke, *MEASURED[:1], "seed=3")
     assert outcome.status == 0, outcome.err
     check_a_whole_run(workplace, experiment)
 
 
 def test_a_report_has_its_figures_and_its_video(workplace: Path, command: Command, smoke: list[str]) -> None:
-    outcome = command("train", "+experiment=mopo_ensemble5", *smoke, "seed=3", "evaluation.video_s=0.1")
+    outcome = command("train", "+experiment=mopo_ensemble5", *smoke, *MEASURED, "seed=3", "evaluation.video_s=0.1")
     assert outcome.status == 0, outcome.err
     check_a_whole_run(workplace, "mopo_ensemble5")
     run = workplace / "runs" / "latest"
