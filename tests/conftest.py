@@ -185,3 +185,17 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pages' figures out, which take most of a page's time."""
     for page in ("run", "calibration", "exploit"):
         monkeypatch.setattr(f"rwmu.report.{page}.figures.draw", lambda *_: {})
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deploy policies for little more than the second after which speeds count, apart from the deployments that are kept."""
+    from rwmu.measure import deploy
+
+    whole, key = deploy.deploy, deploy.deployment_key
+
+    def shortened(env: Any, actor: Any, num_steps: int | None = None, *arguments: Any, **settings: Any) -> Any:
+        return whole(env, actor, min(num_steps or 55, 55), *arguments, **settings)
+
+    monkeypatch.setattr(deploy, "deploy", shortened)
+    monkeypatch.setattr(deploy, "deployment_key", lambda *arguments: {**key(*arguments), "brief": True})

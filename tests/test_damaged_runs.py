@@ -16,7 +16,7 @@ from rwmu.runs.training import train
 from tests.conftest import Command, Outcome, Trained
 from tests.test_commands import STAGES
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "brief")
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),

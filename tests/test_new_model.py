@@ -14,7 +14,7 @@ from rwmu.interfaces import Dynamics, FollowsMembers, UnrollsFast
 from tests.conftest import Command
 from tests.linear_model import LinearEnsemble
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "brief")
 
 YAML = """
 _target_: tests.linear_model.LinearEnsemble

@@ -69,7 +69,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return {**policy, **model}
 
 
-def test_rounds_go_from_first_data_to_a_report(workplace: Path, command: Command, online: list[str], undrawn: None) -> None:
+def test_rounds_go_from_first_data_to_a_report(
+    workplace: Path, command: Command, online: list[str], undrawn: None, brief: None
+) -> None:
     outcome = command("train", *online)
     assert outcome.status == 0, outcome.err
     run = (workplace / "runs/latest").resolve()
