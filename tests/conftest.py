@@ -28,6 +28,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def as_found() -> Iterator[None]:
+    """Give back what a test may leave behind in its process: variables, threads, precision and handlers of the log."""
+    variables, handlers = dict(os.environ), logging.root.handlers[:]
+    threads, precision, dtype = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    yield
+    for name in os.environ.keys() - variables.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"})
+    logging.root.handlers[:] = handlers
+    torch.set_default_dtype(dtype)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    if torch.get_float32_matmul_precision() != precision:
+        torch.set_float32_matmul_precision(precision)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended: its exit status, and what it printed."""
@@ -100,14 +117,12 @@ def collected(path: Path, settings: Sequence[str]) -> None:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the empty folder in which a user stands."""
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.chdir(place)
-    threads = torch.get_num_threads()
-    yield place
-    torch.set_num_threads(threads)
+    return place
 
 
 @pytest.fixture
