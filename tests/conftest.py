@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import importlib
 import logging
@@ -10,7 +11,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,29 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Count what the imports have made as there for good: to go through half a million objects is a quarter of a command's time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def as_found() -> Iterator[None]:
+    """Give back what a test may leave behind in its process: variables, threads, precision and handlers of the log."""
+    variables, handlers = dict(os.environ), logging.root.handlers[:]
+    threads, precision, dtype = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    yield
+    for name in os.environ.keys() - variables.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"})
+    logging.root.handlers[:] = handlers
+    torch.set_default_dtype(dtype)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    if torch.get_float32_matmul_precision() != precision:
+        torch.set_float32_matmul_precision(precision)
 
 
 @dataclass(frozen=True)
@@ -92,23 +117,44 @@ def collected(path: Path, settings: Sequence[str]) -> None:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the empty folder in which a user stands."""
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.chdir(place)
-    threads = torch.get_num_threads()
-    yield place
-    torch.set_num_threads(threads)
+    return place
 
 
 @pytest.fixture
-def smoke(shared_data: Path) -> list[str]:
+def smoke(shared_data: Path, quick: None) -> list[str]:
     """Return overrides that shrink a run, on data that all tests share, without a video, which takes seconds to draw."""
     return [
         *("scale=smoke", "machine.progress=false", "evaluation.video_s=null"),
+        *("evaluation.num_envs=4", "evaluation.dream_steps=5", "evaluation.horizons=[1,8]"),
         *(f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}"),
     ]
+
+
+AUDITS: dict[str, Any] = {}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audit the same data for the same task once a process, and give a model's intervals a few resamples."""
+    from rwmu.measure.calibration.settings import CalibrationSettings
+    from rwmu.runs import experiment
+
+    examine = experiment.examine
+
+    def remembered(episodes: Any, robot: Any, settings: Any, source: str) -> Any:
+        rewards, others = settings.task.rewards.describe(), replace(settings, task=None)
+        key = f"{episodes.content_hash()} {robot.name} {rewards} {others} {source}"
+        if key not in AUDITS or settings.normalizer is not None:
+            AUDITS[key] = examine(episodes, robot, settings, source)
+        return list(AUDITS[key])
+
+    monkeypatch.setattr(experiment, "examine", remembered)
+    monkeypatch.setattr("rwmu.measure.model.CalibrationSettings", partial(CalibrationSettings, resamples=20, one_step_windows=50))
 
 
 def built(overrides: Sequence[str]) -> tuple[Any, str]:
@@ -154,3 +200,17 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pages' figures out, which take most of a page's time."""
     for page in ("run", "calibration", "exploit"):
         monkeypatch.setattr(f"rwmu.report.{page}.figures.draw", lambda *_: {})
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deploy policies for little more than the second after which speeds count, apart from the deployments that are kept."""
+    from rwmu.measure import deploy
+
+    whole, key = deploy.deploy, deploy.deployment_key
+
+    def shortened(env: Any, actor: Any, num_steps: int | None = None, *arguments: Any, **settings: Any) -> Any:
+        return whole(env, actor, min(num_steps or 55, 55), *arguments, **settings)
+
+    monkeypatch.setattr(deploy, "deploy", shortened)
+    monkeypatch.setattr(deploy, "deployment_key", lambda *arguments: {**key(*arguments), "brief": True})

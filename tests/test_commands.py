@@ -22,6 +22,7 @@ from tests.conftest import Command, Trained
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = "stages=[data,dynamics,policy]"
+MEASURED = ("evaluation.horizons=[1,8,24,100]", "evaluation.dream_steps=60")  # as the scale has it; smoke is smaller
 
 
 @pytest.fixture
@@ -46,16 +47,16 @@ def fails(outcome: Any, *words: str) -> None:
 # -- the whole loop -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "brief")
 @pytest.mark.parametrize("experiment", ["rwm_base", "mopo_shared5", "rwmu_published"])
 def test_an_experiment_goes_from_data_to_report(experiment: str, workplace: Path, command: Command, smoke: list[str]) -> None:
-    outcome = command("train", f"+experiment={experiment}", *smoke, "seed=3")
+    outcome = command("train", f"+experiment={experiment}", *smoke, *MEASURED[:1], "seed=3")
     assert outcome.status == 0, outcome.err
     check_a_whole_run(workplace, experiment)
 
 
 def test_a_report_has_its_figures_and_its_video(workplace: Path, command: Command, smoke: list[str]) -> None:
-    outcome = command("train", "+experiment=mopo_ensemble5", *smoke, "seed=3", "evaluation.video_s=0.1")
+    outcome = command("train", "+experiment=mopo_ensemble5", *smoke, *MEASURED, "seed=3", "evaluation.video_s=0.1")
     assert outcome.status == 0, outcome.err
     check_a_whole_run(workplace, "mopo_ensemble5")
     run = workplace / "runs" / "latest"
@@ -109,7 +110,7 @@ def test_the_same_seed_gives_the_same_run(workplace: Path, command: Command, smo
     assert len([path for path in (workplace / "runs").iterdir() if not path.is_symlink()]) == 3, "no run overwrites another"
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "brief")
 def test_stages_alone_reuse_checkpoints(finished: Path, command: Command, smoke: list[str]) -> None:
     given = [f"trainer.checkpoint={finished}/checkpoints/dynamics.pt", f"policy.checkpoint={finished}/checkpoints/policy.pt"]
     alone = command("train", "+experiment=rwm_base", *smoke, "seed=7", "stages=[policy,deployment,report]", *given)
@@ -121,7 +122,7 @@ def test_stages_alone_reuse_checkpoints(finished: Path, command: Command, smoke:
     assert all(torch.equal(taken[name], given_policy[name]) for name in given_policy)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "brief")
 def test_evaluate_and_play_use_a_finished_run(finished: Path, command: Command) -> None:
     evaluated = command("evaluate", "evaluation.num_envs=4", "evaluation.seed=5")
     assert evaluated.status == 0, evaluated.err

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from rwmu.runs.command_line import mistakes_in_one_sentence
+from rwmu.runs.experiment import build
+from rwmu.runs.folder import RunFolder
+from rwmu.runs.training import train
 from tests.conftest import Command, Outcome, Trained
 from tests.test_commands import STAGES
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "brief")
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
@@ -36,6 +40,20 @@ def finished(trained: Trained) -> Path:
     return trained("+experiment=rwm_base", "evaluation.num_envs=2", "evaluation.num_dream_envs=2", "evaluation.dream_steps=4")
 
 
+def resumed(run: Path, capsys: pytest.CaptureFixture[str]) -> Outcome:
+    """Go on with a run as ``train resume=RUN`` does, without composing the configuration of which nothing is used then."""
+    status = 0
+    capsys.readouterr()
+    try:
+        with mistakes_in_one_sentence():
+            config = RunFolder.resume(run).config()
+            config.resume = str(run)
+            train(build(config), "")
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    return Outcome(status, *capsys.readouterr())
+
+
 def told(outcome: Outcome) -> bool:
     """Return whether a command ended with one sentence; it must have done that, or have succeeded."""
     lines = [line for line in outcome.err.strip().splitlines() if "WARNING" not in line]
@@ -45,7 +63,7 @@ def told(outcome: Outcome) -> bool:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_told_or_made_again(name: str, finished: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_is_told_or_made_again(name: str, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is ever measured less without a word: a report that is written has all parts that it had."""
     spare = finished.with_name("spare")
     shutil.copytree(finished, spare)
@@ -55,7 +73,7 @@ def test_a_damaged_file_is_told_or_made_again(name: str, finished: Path, command
         shutil.copytree(spare, finished)
         (finished / name).touch()
         do(finished / name)
-        outcome = command("train", f"resume={finished}")
+        outcome = resumed(finished, capsys)
         if told(outcome):
             assert Path(name).name in outcome.err, damage
         else:

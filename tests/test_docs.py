@@ -91,15 +91,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[module]
 
 
-def composed(config_name: str, overrides: Sequence[str], own: Path | None = None) -> DictConfig:
+@cache
+def composed(config_name: str, *overrides: str, own: Path | None = None) -> DictConfig:
     searched = [] if own is None else [f"hydra.searchpath=['file://{own}']"]
     with initialize_config_dir(config_dir=str(config_directory()), version_base="1.3"):
         return compose(config_name, overrides=[*overrides, *searched])
-
-
-@cache
-def default() -> DictConfig:
-    return composed("train", [])
 
 
 def ends(overrides: Sequence[str]) -> list[list[str]]:
@@ -128,7 +124,7 @@ def test_settings_of_a_command_compose(page: str, line: str, own: Path) -> None:
     overrides = [w for w in words[3:] if not w.startswith("-") and not re.match(r"hydra[./]|job$", w)]
     with_own = own if f"--config-dir={OWN}" in words else None
     for job in ends(overrides):
-        composed(words[2].split(".")[-1], job, with_own)
+        composed(words[2].split(".")[-1], *job, own=with_own)
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
@@ -140,7 +136,7 @@ def test_a_command_is_there(page: str, line: str) -> None:
 def test_an_option_of_ones_own_is_built(title: str, own: Path) -> None:
     _, group, file = title.split("/")
     option = file.removesuffix(".yaml")
-    config = composed("train", [f"+experiment={option}"] if group == "experiment" else [f"{group}={option}"], own)
+    config = composed("train", f"{'+' if group == 'experiment' else ''}{group}={option}", own=own)
     if group != "experiment":
         hydra.utils.instantiate(config[group], _convert_="all")
 
@@ -191,7 +187,7 @@ def _is_module(parts: Sequence[str]) -> bool:
 
 @pytest.mark.parametrize("page", TODAY, ids=name_of)
 def test_named_settings_are_there(page: Path) -> None:
-    configs = [composed("train", []), composed("train", ["+experiment=mbpo_ppo"])]  # an algorithm has settings of its own
+    configs = [composed("train"), composed("train", "+experiment=mbpo_ppo")]  # an algorithm has settings of its own
     own_groups = "|".join(str(key) for key in configs[0] if OmegaConf.is_dict(configs[0][key]))
     named = [span.partition("=")[0] for span in spans(page) if re.fullmatch(rf"({own_groups})\.[\w.]+(?<!\.pt)(=\S+)?", span)]
     assert not [key for key in named if all(OmegaConf.select(c, key, default="absent") == "absent" for c in configs)]

@@ -14,7 +14,7 @@ from rwmu.interfaces import Dynamics, FollowsMembers, UnrollsFast
 from tests.conftest import Command
 from tests.linear_model import LinearEnsemble
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "brief")
 
 YAML = """
 _target_: tests.linear_model.LinearEnsemble
@@ -77,6 +77,20 @@ def test_a_study_of_ones_own_is_taken_from_anywhere(somebodys: list[str], smoke:
     assert outcome.status == 0, outcome.err
     assert "-mine-seed0" in str(Path("runs/latest").resolve())
     assert isinstance(WorldModel.load(Path("runs/latest/checkpoints/dynamics.pt"), LinearEnsemble).dynamics, LinearEnsemble)
+
+
+def test_a_key_that_no_file_has_is_named_in_a_study_and_in_a_mapping(
+    somebodys: list[str], smoke: list[str], command: Command
+) -> None:
+    folder = Path("mine/experiment")
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("# @package _global_\nimagination: {horizon_stps: 3}\n")
+    study, mapping = ("--config-dir", "mine", "+experiment=mine"), ("+trainer.loss.weights={sate: 1.0}",)
+    for given, key in ((study, "imagination.horizon_stps"), (mapping, "trainer.loss.weights.sate")):
+        outcome = command("train", *given, *smoke)
+        assert outcome.status == 2
+        assert key in outcome.err
+        assert outcome.err.count("\n") == 1
 
 
 def test_a_folder_that_is_not_there_is_named(smoke: list[str], command: Command, workplace: Path) -> None:

@@ -24,7 +24,7 @@ def small(shared_data: Path) -> list[str]:
     return settings
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "quick", "brief")
 def test_another_robot_is_collected_fitted_dreamt_of_deployed_and_reported(
     command: Command, small: list[str], workplace: Path, shared_data: Path
 ) -> None:

@@ -15,7 +15,7 @@ from rwmu.robots.anymal_d import anymal_d
 from rwmu.runs.folder import RunFolder
 from tests.conftest import Command, Trained
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "brief")
 
 
 @pytest.fixture

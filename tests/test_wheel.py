@@ -53,7 +53,7 @@ def test_an_installed_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Pat
     where = {"PYTHONPATH": str(installed)}
     assert Path(run("-c", "import rwmu; print(rwmu.__file__)", cwd=empty, **where).strip()).is_relative_to(installed)
     stages = "stages=[data,dynamics,policy,report]"  # collection simulates, as deployment would
-    arguments = ("+experiment=rwm_base", "scale=smoke", "machine.progress=false", stages)
+    arguments = ("+experiment=rwm_base", "scale=smoke", "data.num_transitions=3000", "machine.progress=false", stages)
     printed = run("-m", "rwmu.train", *arguments, cwd=empty, **where)
     assert "Report: " in printed
     assert (empty / "runs/latest/report.html").is_file()

@@ -25,10 +25,10 @@ PARTS = 4  # so that several processes may share the work
 
 
 def cases() -> list[tuple[str, Any]]:
-    """Return two values for every key, the same ones every time."""
+    """Return a value for every key, the same one every time."""
     draw = random.Random(0)
     kinds = {key: TARGETS if key.endswith(("_target_", "_partial_")) else NONSENSE for key in KEYS}
-    return [(key, value) for key in KEYS for value in draw.sample(kinds[key], 2)]
+    return [(key, value) for key in KEYS for value in draw.sample(kinds[key], 1)]
 
 
 def begin(key: str, value: Any) -> None:
@@ -57,4 +57,4 @@ def test_nonsense_is_told_in_one_sentence(part: int) -> None:
             if sentence is None or "\n" in sentence or len(sentence) > 400:
                 wrong[f"{key}={value!r}"] = sentence or f"{type(error).__name__}: {error}"
     assert wrong == {}
-    assert refused > 40, "most of it is nonsense"
+    assert refused > 20, "most of it is nonsense"

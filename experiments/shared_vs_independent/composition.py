@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rwmu.uncertainty.functional.falls import weighted_area
-from rwmu.uncertainty.functional.ranking import weighted_correlation
+from rwmu.uncertainty.functional.ranking import weighted_correlation, weighted_ranks
 
 
 def rank_within(group: Tensor, score: Tensor, error: Tensor, weights: Tensor) -> Tensor:
@@ -50,4 +49,5 @@ def fall_area(score: Tensor, steps: Tensor, within: int, weights: Tensor) -> Ten
         weights: ``[R, B]``, how many rows each one stands for in each draw.
     """
     positive = (steps >= 1) & (steps <= within)
-    return weighted_area(score, positive, weights * (steps != 0))
+    before, others = weights * positive, weights * (~positive & (steps != 0))
+    return (before * weighted_ranks(score, others)).sum(dim=-1) / (before.sum(dim=-1) * others.sum(dim=-1))

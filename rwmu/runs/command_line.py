@@ -54,13 +54,14 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         failures: list[Exception] = []
-        home = os.getpid()
+        home, known = os.getpid(), False
 
         def job(config: DictConfig) -> None:
             if failures:  # of an earlier job of a sweep
                 return
             try:
-                check_config(config, config_name, HydraConfig.get().runtime.choices)
+                if not known:
+                    check_config(config, config_name, HydraConfig.get().runtime.choices)
                 with as_one_process():
                     function(config)
             except Exception as error:  # carried past Hydra, which would print it in its own way
@@ -69,6 +70,7 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
                     raise
 
         def main() -> None:
+            nonlocal known
             failures.clear()
             # Hydra then hands exceptions on instead of printing them its own way.
             os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -78,6 +80,7 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
                 directory, own = config_directory(), own_directory(sys.argv[1:])
                 several = bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv))
                 check_overrides(config_name, settings(sys.argv[1:]), groups(directory, own), own, several)
+                known = own is None and "{" not in "".join(sys.argv)  # every key: of the shipped files, or just checked
                 hydra.main(version_base="1.3", config_path=str(directory), config_name=config_name)(job)()
                 if failures:
                     raise failures[0]

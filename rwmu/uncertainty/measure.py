@@ -98,9 +98,12 @@ class Measure:
 
     def plain(self) -> Any:
         """Return a number, or the reason, or nested lists of both: what belongs in a report or a JSON file."""
-        if self.shape:
-            return [self[index].plain() for index in range(self.shape[0])]
-        return float(self._entries) if bool(self.available) else f"not measured: {self.reasons[int(self.why) - 1]}"
+        return self._plain(self._entries.tolist(), self.why.tolist())
+
+    def _plain(self, entries: Any, why: Any) -> Any:
+        if isinstance(entries, list):
+            return [self._plain(*pair) for pair in zip(entries, why, strict=True)]
+        return f"not measured: {self.reasons[why - 1]}" if why else entries
 
     def __float__(self) -> float:
         return float(self.tensor())

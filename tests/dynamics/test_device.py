@@ -86,7 +86,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     [
         *(("shared", False, bootstrap) for bootstrap in ("in_batch", "weights")),
         *(("independent", False, bootstrap) for bootstrap in ("none", "episodes")),
-        *(("independent", True, bootstrap) for bootstrap in ("in_batch", "weights", "windows")),
+        *(("independent", True, bootstrap) for bootstrap in ("in_batch", "weights")),
     ],
 )
 def test_training_is_that_of_the_cpu(kind: str, one_by_one: bool, bootstrap: str) -> None:

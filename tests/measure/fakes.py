@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from typing import Any
 
 import torch
@@ -101,7 +103,12 @@ def deployment(num_episodes: int = 16, lived: float = 1.0, tracking: float = 0.8
 
 
 def results(num_members: int = 3) -> dict[str, Any]:
-    """Return made-up results with every part."""
+    """Return made-up results with every part, made once."""
+    return copy.deepcopy(_results(num_members))
+
+
+@cache
+def _results(num_members: int) -> dict[str, Any]:
     from rwmu.measure import deploy, dream_check, model
     from rwmu.measure.dataset import dataset_statistics
     from rwmu.measure.windows import Selection

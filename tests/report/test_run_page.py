@@ -25,6 +25,7 @@ FIGURES = {
     "error_by_field",
     "error_by_horizon",
     "returns",
+    "rounds",
     "rollout_against_truth",
     "survival",
     "uncertainty_against_error",
@@ -45,7 +46,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "logs").mkdir()
     (folder / "logs" / "metrics.csv").write_text("step,train/loss,validation/rollout_error\n0,3.0,\n5,2.0,0.5\n9,1.5,0.4\n")
     (folder / "video.gif").write_bytes(b"GIF89a")
-    build_report(results() | {"video": "video.gif"}, folder)
+    rounds = [{"real_transitions": 1000, "deployed": {"return": 5.0}}]
+    build_report(results() | {"video": "video.gif", "rounds": rounds}, folder)
     return folder
 
 

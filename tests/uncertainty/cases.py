@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from rwmu.uncertainty import metrics
 from rwmu.uncertainty.functional import calibration
 from rwmu.uncertainty.measure import Measure
-from tests.uncertainty.forecasts import ALL, LABELS, LEVELS, LOGITS, LOWER, MEAN, SIZES, STD, STEPS, TRUTH, UPPER, VALID, D, E, K
+from tests.uncertainty.forecasts import ALL, LABELS, LEVELS, LOGITS, LOWER, MEAN, SIZES, STD, TRUTH, UPPER, VALID, D, E, K
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ CASES = {
         lambda **s: metrics.MemberErrorCorrelation(E, K, D, **s), (MEAN, TRUTH), (2, 1), ("step", "dim", "pair")
     ),
     "effective": Case(lambda **s: metrics.EffectiveMembers(E, K, D, **s), (MEAN, TRUTH), (2, 1), ("step", "dim")),
-    "falls": Case(lambda **s: metrics.FallForesight((1, 2), **s), (STD.mean((0, 3)), STEPS), (1, 1), ()),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rwmu.uncertainty.functional import falls, scores
+from rwmu.uncertainty.functional import scores
 
 E, K, B, D = 3, 4, 24, 2
 LEVELS = (0.5, 0.9)
@@ -14,6 +14,5 @@ TRUTH, LOGITS = torch.randn(K, B, D, generator=GENERATOR), 3.0 * torch.randn(E, 
 LABELS = (torch.rand(K, B, D, generator=GENERATOR) < LOGITS.mean(0).sigmoid()).float()
 LOWER, UPPER = scores.gaussian_interval(MEAN, STD, LEVELS)
 VALID = torch.rand(K, B, generator=GENERATOR) < 0.8
-STEPS = falls.steps_to_fall(torch.rand(K, B, generator=GENERATOR) < 0.15)
 SIZES = {"steps": K, "dims": D, "members": E}
 ALL = ("member", "step", "dim")

@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import binary_calibration_error, bin
 
 from rwmu.errors import ConfigError, DataError
 from rwmu.uncertainty import metrics
-from rwmu.uncertainty.functional import calibration, diversity, falls, ranking, scores
+from rwmu.uncertainty.functional import calibration, diversity, ranking, scores
 from tests.uncertainty.forecasts import ALL, LABELS, LEVELS, LOGITS, LOWER, MEAN, SIZES, STD, TRUTH, UPPER, VALID, B, D, E, K
 from tests.uncertainty.oracles import outside
 
@@ -201,19 +201,6 @@ def test_one_member_does_not_disagree_and_says_so() -> None:
         assert pairs.compute().plain() == f"not measured: {diversity.ONE_MEMBER}"
 
 
-def test_a_policy_that_never_falls_has_no_foresight() -> None:
-    metric = metrics.FallForesight((1, 5))
-    metric.update(torch.rand(K, B), torch.full((K, B), falls.NO_FALL))
-    assert metric.compute().plain() == ["not measured: nothing ever falls"] * 2
-    metric.update(torch.rand(3), torch.tensor([4, 3, 2]))
-    first, second = metric.compute().plain()
-    assert first == "not measured: no fall within 1 steps of any row"
-    assert 0.0 <= second <= 1.0
-    constant = metrics.FallForesight((5,))
-    constant.update(torch.zeros(3), torch.tensor([7, 6, 5]))
-    assert constant.compute().plain() == ["not measured: the score is the same in every row"]
-
-
 def test_heads_are_judged_by_torchmetrics() -> None:
     probability, truth = LOGITS.double().sigmoid(), LABELS.long().expand(E, K, B, D)
     recall = value(metrics.HeadRate(K, D, E, ("dim",)), LOGITS, LABELS)
@@ -257,7 +244,6 @@ def test_a_head_with_nothing_to_find_says_so() -> None:
         (lambda: metrics.ErrorCorrelation(K, depth="deep"), "within_step"),
         (lambda: metrics.ErrorCorrelation(K, depth="partial", keep=("step",)), "nothing to hold constant"),
         (lambda: metrics.ErrorCorrelation(K, weights=(1.0,)), "weights must be 4 numbers"),
-        (lambda: metrics.FallForesight(()), "each at least 1"),
         (lambda: metrics.HeadRate(K, rate="f1"), "recall, specificity, precision"),
         (lambda: metrics.ENCE(K, num_bins=0), "num_bins is 0"),
         (lambda: metrics.HeadCalibrationError(K, num_bins=0), "num_bins is 0"),

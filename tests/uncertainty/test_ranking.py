@@ -1,4 +1,4 @@
-"""Correlations, sparsification and foresight of falls against SciPy, torch-uncertainty and scikit-learn, and on known data."""
+"""Correlations and sparsification against SciPy and torch-uncertainty, and on known data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError
-from rwmu.uncertainty.functional import falls, ranking, sparsification
+from rwmu.uncertainty.functional import ranking, sparsification
 from tests.uncertainty.oracles import outside, torch_uncertainty
 
 
@@ -184,36 +184,3 @@ def test_sparsification_says_what_it_lacks() -> None:
         sparsification.ause(values, values, some, "best")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="'mean' or 'root_mean_square'"):
         sparsification.ause(values, values, some, norm="median")  # type: ignore[arg-type]
-
-
-def test_steps_to_the_next_fall() -> None:
-    fallen = torch.tensor([[0, 0], [0, 0], [1, 0], [0, 0], [0, 0], [1, 0], [0, 0]], dtype=torch.bool)
-    assert falls.steps_to_fall(fallen)[:, 0].tolist() == [2, 1, 0, 2, 1, 0, -1]
-    assert falls.steps_to_fall(fallen)[:, 1].tolist() == [-1] * 7
-
-
-def test_area_under_roc_agrees_with_scikit_learn_on_large_scores() -> None:
-    metrics = outside("sklearn.metrics")
-    uncertainty, error, valid = rows(400)
-    # As logits, scores above 40 would all be the same probability.
-    score = 1000.0 + error
-    assert float(falls.area_under_roc(score, valid)) == pytest.approx(metrics.roc_auc_score(valid, score), abs=1e-6)
-    assert float(falls.area_under_roc(uncertainty, valid)) == pytest.approx(metrics.roc_auc_score(valid, uncertainty), abs=1e-6)
-
-
-def test_foresight_by_hand() -> None:
-    # One fall at the last row. Two steps before it: scores 5 and 3 against 1, 4, 2: 5 of 6 pairs are right.
-    steps = torch.tensor([5, 4, 3, 2, 1, 0])
-    score = torch.tensor([1.0, 4.0, 2.0, 5.0, 3.0, 0.0])
-    assert float(falls.fall_foresight(score, steps, 2)) == pytest.approx(5.0 / 6.0)
-    assert float(falls.fall_foresight(score, steps, 1)) == pytest.approx(2.0 / 4.0)
-
-
-def test_foresight_says_what_it_lacks() -> None:
-    score = torch.arange(4.0)
-    never = torch.full((4,), falls.NO_FALL)
-    assert falls.fall_foresight(score, never, 5).plain() == "not measured: no fall within 5 steps of any row"
-    assert "every row lies within 9 steps" in falls.fall_foresight(score, torch.tensor([4, 3, 2, 1]), 9).plain()
-    assert falls.fall_foresight(score[:1], torch.tensor([0]), 5).plain() == "not measured: no rows"
-    assert falls.area_under_roc(score, never == 0).plain() == "not measured: no positive row"
-    assert falls.area_under_roc(score, never < 0).plain() == "not measured: no negative row"

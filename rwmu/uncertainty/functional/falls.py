@@ -1,4 +1,4 @@
-"""Foresight of falls: is the uncertainty higher shortly before one?"""
+"""Foresight of falls: how well a score tells rows before one from others, and what alarms it would give."""
 
 from __future__ import annotations
 
@@ -7,55 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwmu.uncertainty.functional.ranking import weighted_ranks
-from rwmu.uncertainty.measure import Measure
-
 NO_FALL = -1
-
-
-def steps_to_fall(fallen: Tensor) -> Tensor:
-    """Return how many steps each row of ``[T, ...]`` lies before the next fall: int64, 0 at a fall, -1 where none comes.
-
-    Args:
-        fallen: ``[T, ...]``, true on the rows at which an episode ends in a fall; the trailing axes are independent episodes.
-    """
-    time = torch.arange(len(fallen), device=fallen.device).reshape(-1, *[1] * (fallen.ndim - 1)).expand(fallen.shape)
-    never = 2 * len(fallen)
-    following = torch.where(fallen.bool(), time, never).flip(0).cummin(dim=0).values.flip(0)
-    return torch.where(following < never, following - time, NO_FALL)
-
-
-def area_under_roc(score: Tensor, positive: Tensor) -> Measure:
-    """Return the probability that a positive row of ``[N]`` scores above a negative one, ties counting half."""
-    positive = positive.bool()
-    if not len(positive) or bool((positive == positive[0]).all()):
-        return Measure.missing(f"no {'negative' if bool(positive[0]) else 'positive'} row" if len(positive) else "no rows")
-    return Measure.of(weighted_area(score, positive, torch.ones_like(score, dtype=torch.float64)))
-
-
-def weighted_area(score: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
-    """Return the same of rows ``[N]`` that count as often as ``weights [..., N]`` say: ``[...]``, nan for none of either kind."""
-    before, others = weights * positive, weights * ~positive
-    return (before * weighted_ranks(score, others)).sum(dim=-1) / (before.sum(dim=-1) * others.sum(dim=-1))
-
-
-def fall_foresight(score: Tensor, steps: Tensor, within: int) -> Measure:
-    """Return the AUROC of ``score [N]`` for a fall within so many steps, one number.
-
-    Args:
-        steps: ``[N]``, as :func:`steps_to_fall`. Positive are rows 1 to ``within`` steps before a fall, negative all others; the
-            fallen row itself (0) is left out.
-    """
-    upright = steps != 0
-    score, steps = score[upright], steps[upright]
-    if not len(steps):
-        return Measure.missing("no rows")
-    positive = (steps >= 1) & (steps <= within)
-    if not bool(positive.any()):
-        return Measure.missing(f"no fall within {within} steps of any row")
-    if bool(positive.all()):
-        return Measure.missing(f"every row lies within {within} steps of a fall, so there is no other to tell it from")
-    return area_under_roc(score, positive)
 
 
 @dataclass(frozen=True)

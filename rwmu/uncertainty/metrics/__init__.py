@@ -9,7 +9,7 @@ from rwmu.uncertainty.metrics.calibration import (
 )
 from rwmu.uncertainty.metrics.diversity import EffectiveMembers, MemberErrorCorrelation, OutputCosine, PairwiseDisagreement
 from rwmu.uncertainty.metrics.heads import HeadCalibrationError, HeadRate
-from rwmu.uncertainty.metrics.ranking import AUSE, ErrorCorrelation, FallForesight, SparsificationCurve
+from rwmu.uncertainty.metrics.ranking import AUSE, ErrorCorrelation, SparsificationCurve
 from rwmu.uncertainty.metrics.scores import (
     Coverage,
     EnergyScore,
@@ -30,7 +30,6 @@ __all__ = [
     "EffectiveMembers",
     "EnergyScore",
     "ErrorCorrelation",
-    "FallForesight",
     "GaussianCRPS",
     "GaussianNLL",
     "HeadCalibrationError",

@@ -168,37 +168,23 @@ class SumMetric(CellMetric):
         return total / number
 
 
-class ColumnMetric(Metric):
-    """A metric that must see all rows at once: it holds columns of rows, concatenated over batches and processes.
+class RowMetric(CellMetric):
+    """A metric that must see all rows at once: columns ``[N, E, K, D]`` and which rows count ``[N, K]``, of batches and processes.
 
     Each column has one dtype and one shape of a row from the start, so that a process that saw no row has its empty part of it, and
     none of them waits for a collective call that another never makes. Memory grows with the rows.
     """
 
-    full_state_update = False
-    is_differentiable = False
+    columns: ClassVar[tuple[str, ...]] = ()
+    counts: list[Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._kinds: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
-
-    def add_column(self, name: str, dtype: torch.dtype, *row: int) -> None:
-        """Hold a column whose rows are of this dtype and shape."""
-        self.add_state(name, [], dist_reduce_fx="cat")
-        self._kinds[name] = (row, dtype)
-
-    def append(self, **columns: Tensor) -> None:
-        """Add rows ``[N, *row]`` to columns, N of 0 or more."""
-        for name, rows in columns.items():
-            getattr(self, name).append(rows.to(self._kinds[name][1]).contiguous())
-
-    def column(self, name: str) -> Tensor:
-        """Return all rows of a column, ``[N, *row]``."""
-        held = getattr(self, name)
-        return dim_zero_cat(held) if len(held) else self._blank(name, 0)
+    def __init__(self, steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any) -> None:
+        super().__init__(steps, dims, members, keep, **kwargs)
+        for name in ("counts", *self.columns):
+            self.add_state(name, [], dist_reduce_fx="cat")
 
     def _blank(self, name: str, number: int) -> Tensor:
-        row, dtype = self._kinds[name]
+        row, dtype = ((self.steps,), torch.bool) if name == "counts" else (self.cells, torch.float64)
         return torch.zeros(number, *row, dtype=dtype, device=self.device)
 
     def sync(self, *arguments: Any, **settings: Any) -> None:
@@ -207,37 +193,28 @@ class ColumnMetric(Metric):
         For a process without rows, torchmetrics would send one empty float32 axis, and gathers only what has one dtype and as many
         axes everywhere: it gets an empty part of the column instead.
         """
-        for name in self._kinds:
+        for name in ("counts", *self.columns):
             held = getattr(self, name)
             if isinstance(held, list) and not held:
                 held.append(self._blank(name, 0))
         super().sync(*arguments, **settings)
 
-
-class RowMetric(CellMetric, ColumnMetric):
-    """A metric that holds columns ``[N, E, K, D]`` and which rows count ``[N, K]``: choose steps and dimensions accordingly."""
-
-    columns: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, steps: int, dims: int = 1, members: int = 1, keep: Collection[str] = (), **kwargs: Any) -> None:
-        super().__init__(steps, dims, members, keep, **kwargs)
-        for name in self.columns:
-            self.add_column(name, torch.float64, *self.cells)
-        self.add_column("counts", torch.bool, steps)
-
     def store(self, counts: Tensor, *columns: Tensor) -> None:
         """Keep columns ``[E, K, B, D]`` (E or 1) of a batch whose rows ``[K, B]`` count."""
-        rows = [values.expand(self.members, -1, -1, -1).permute(2, 0, 1, 3) for values in columns]
-        self.append(counts=counts.T, **dict(zip(self.columns, rows, strict=True)))
+        self.counts.append(counts.T.contiguous())
+        for name, values in zip(self.columns, columns, strict=True):
+            getattr(self, name).append(values.double().expand(self.members, -1, -1, -1).permute(2, 0, 1, 3).contiguous())
 
     def stored(self, *apart: str) -> tuple[Tensor, ...]:
         """Return which rows count and every column as ``[*apart axes, rows]``: what is not apart is pooled.
 
         The step index of each row follows last.
         """
-        held = [self.column(name) for name in ("counts", *self.columns)]
-        if not len(held[0]):  # functions of rows want one, if only one that does not count
-            held = [self._blank(name, 1) for name in ("counts", *self.columns)]
+        parts = {name: getattr(self, name) for name in ("counts", *self.columns)}
+        # Functions of rows want one, if only one that does not count.
+        held = [dim_zero_cat(part) if len(part) else self._blank(name, 0) for name, part in parts.items()]
+        if not len(held[0]):
+            held = [self._blank(name, 1) for name in parts]
         shape = (len(held[0]), *self.cells)
         index = torch.arange(self.steps, device=held[0].device)[None, None, :, None].expand(shape)
         full = [held[0][:, None, :, None].expand(shape), *held[1:], index]

@@ -1,4 +1,4 @@
-"""Streaming ranking: correlation of uncertainty with error, sparsification, and foresight of falls.
+"""Streaming ranking: correlation of uncertainty with error, and sparsification.
 
 Uncertainty and error are ``[K, B]`` (the scalar of a penalty), ``[K, B, D]`` or ``[E, K, B, D]``; the error may lack the member
 axis. Ranks need all rows at once, so these hold rows.
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError, DataError
 from rwmu.settings import choose
-from rwmu.uncertainty.functional import falls, ranking, sparsification
-from rwmu.uncertainty.measure import Measure, require_finite
-from rwmu.uncertainty.metrics.cells import ColumnMetric, RowMetric
+from rwmu.uncertainty.functional import ranking, sparsification
+from rwmu.uncertainty.measure import Measure
+from rwmu.uncertainty.metrics.cells import RowMetric
 
 Depth = Literal["overall", "within_step", "partial", "step_counter"]
 REMOVED = tuple(index / 20 for index in range(20))
@@ -145,49 +145,3 @@ class SparsificationCurve(SparsificationMetric):
         counts, uncertainty, error, _ = self.stored(*self.keep)
         curve = partial(sparsification.sparsification_curve, uncertainty, error, counts, self.removed)
         return Measure.stack([curve(order, self.norm) for order in get_args(sparsification.Order)])
-
-
-class FallForesight(ColumnMetric):
-    """AUROC of a score for a fall within so many steps, ``[len(within)]``.
-
-    1 ranks every row before a fall above all others, 1/2 is chance.
-
-    Args:
-        within: numbers of steps. kwargs: those of ``torchmetrics.Metric``.
-    """
-
-    higher_is_better = True
-
-    def __init__(self, within: Sequence[int] = (1, 5, 10, 25), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not within or min(within) < 1:
-            raise ConfigError(f"within is {tuple(within)}, but must be one or more numbers of steps, each at least 1.")
-        self.within = tuple(within)
-        self.add_column("score", torch.float64)
-        self.add_column("steps", torch.int64)
-
-    def update(self, score: Tensor, steps: Tensor, valid: Tensor | None = None) -> None:
-        """Add rows of one shape, any.
-
-        Args:
-            score: the uncertainty, or a forecast probability of falling.
-            steps: int64, steps to the next fall, as :func:`rwmu.uncertainty.functional.falls.steps_to_fall`.
-            valid: bool, which rows count; None for all.
-
-        Raises:
-            ValueError: if the shapes differ.
-        """
-        if score.shape != steps.shape or (valid is not None and valid.shape != score.shape):
-            raise ValueError(f"score is {tuple(score.shape)}, but steps are {tuple(steps.shape)} (or valid is of another shape)")
-        counts = torch.ones_like(steps, dtype=torch.bool) if valid is None else valid.bool()
-        require_finite(score=score[counts])
-        self.append(score=score[counts], steps=steps[counts])
-
-    def compute(self) -> Measure:
-        """Return one AUROC for each of ``within``."""
-        score, steps = self.column("score"), self.column("steps")
-        if len(steps) and not bool((steps >= 0).any()):
-            return Measure.missing("nothing ever falls", (len(self.within),))
-        if len(steps) > 1 and bool((score == score[0]).all()):
-            return Measure.missing("the score is the same in every row", (len(self.within),))
-        return Measure.stack([falls.fall_foresight(score, steps, within) for within in self.within])
