@@ -71,13 +71,11 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", no_mode)
         monkeypatch.setattr("sys.argv", [f"rwmu/{name}.py", *arguments])
         capsys.readouterr()
-        handlers, status = logging.root.handlers[:], 0
+        status = 0
         try:
             module.main()
         except SystemExit as stop:
             status = int(stop.code or 0)
-        finally:
-            logging.root.handlers[:] = handlers  # Hydra's write to what stands for the terminal in this test alone
         captured = capsys.readouterr()
         return Outcome(status, captured.out, captured.err)
 

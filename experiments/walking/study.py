@@ -20,11 +20,19 @@ from experiments.running import train
 RESULTS = Path(__file__).parent / "results.csv"
 EXACT = "policy.curriculum.phases.exact"
 DREAM = f"{EXACT}.imagination"
+SHORTER = [f"{EXACT}.max_iterations=300"]  # of the recipes before the last
 UNDISTURBED = [f"{DREAM}.push_interval_s=null", f"{DREAM}.max_tilt=-0.9", f"{DREAM}.termination_penalty=0.0"]
-FIRST = [*UNDISTURBED, f"{DREAM}.command_resample_steps=null", f"{DREAM}.max_tilt=-0.5", f"{EXACT}.ppo.entropy_coef=0.005"]
+FIRST = [
+    *UNDISTURBED,
+    *SHORTER,
+    f"{DREAM}.command_resample_steps=null",
+    f"{DREAM}.max_tilt=-0.5",
+    f"{EXACT}.ppo.entropy_coef=0.005",
+]
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
     "full": [],
+    "shorter": SHORTER,
     "undisturbed": UNDISTURBED,
     "not pushed": [f"{DREAM}.push_interval_s=null"],
     "commands kept": [f"{DREAM}.command_resample_steps=null"],
@@ -50,7 +58,8 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
         for seed in DEVELOPMENT_SEEDS:
             yield "development", "mopo_ensemble5", label, seed, [*changes, *DEVELOPMENT]
     for seed in SEEDS[:2]:
-        yield "earlier", "mopo_ensemble5", "undisturbed", seed, UNDISTURBED
+        yield "earlier", "mopo_ensemble5", "undisturbed", seed, [*UNDISTURBED, *SHORTER]
+        yield "earlier", "mopo_ensemble5", "shorter", seed, SHORTER
     for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
         for seed in SEEDS:
             yield "answer", experiment, "full", seed, []
