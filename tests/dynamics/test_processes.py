@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def wait(folder: Path, rank: int) -> None:
     time.sleep(600.0)
 
 
+@pytest.fixture
+def _heeded() -> Iterator[None]:
+    """Heed Ctrl-C, which a shell lets the programs ignore that it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeded")
 def test_whoever_is_interrupted_leaves_no_process_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         in_processes(partial(wait, tmp_path), 2)
