@@ -28,7 +28,7 @@ from rwmu.runs.configuration import check_overrides, compose_config, config_dire
 from rwmu.runs.experiment import Experiment, build
 
 __all__ = [
-    "collect",
+    "collect_episodes",
     "configure",
     "deploy",
     "fit",
@@ -53,7 +53,7 @@ def configure(*overrides: str) -> Experiment:
     return build(compose_config("train", overrides))
 
 
-def collect(plan: Experiment) -> Episodes:
+def collect_episodes(plan: Experiment) -> Episodes:
     """Collect episodes of the robot's behaviour policies in the simulator, in memory; ``plan.data`` says which and how many."""
     return plan.collected()
 

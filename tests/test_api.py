@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def test_a_folder_keeps_what_an_interrupted_step_goes_on_from(tmp_path: Path, ex
     policy = rwmu.optimise(example["plan"], rwmu.imagine(example["plan"], example["model"], example["episodes"]), tmp_path)
     assert (tmp_path / "resume.pt").is_file()
     observation = example["dream"].get_observations()["policy"]
-    assert torch.equal(policy(observation), rwmu.load_policy(tmp_path / "model_3.pt")(observation))
+    assert torch.equal(policy(observation), rwmu.load_policy(tmp_path / "averaged.pt")(observation))
 
 
 def test_mistakes_are_one_sentence(example: dict[str, Any]) -> None:
@@ -66,3 +67,9 @@ def test_mistakes_are_one_sentence(example: dict[str, Any]) -> None:
         example["episodes"].window(0, 10**6)
     with pytest.raises(AttributeError, match="colect"):
         rwmu.colect  # noqa: B018
+
+
+def test_no_name_is_that_of_a_command() -> None:
+    """Whoever imports ``rwmu.train`` has the module under that name, whatever the API calls so."""
+    modules = {path.stem for path in Path(rwmu.__file__).parent.iterdir()}
+    assert not modules & set(importlib.import_module("rwmu.api").__all__)

@@ -61,7 +61,7 @@ def measure_step(function: timing.Function, device: str, rounds: tuple[int, int]
 def whole(overrides: tuple[str, ...], device: str, rounds: tuple[int, int]) -> dict[str, Any]:
     """Return how long a fit takes, windows and Lightning included, and a step of dreams, rewards and restarts included."""
     plan = api.configure("+experiment=mopo_shared5", *overrides, f"imagination.device={device}", "machine.progress=false")
-    episodes, seconds = api.collect(plan), 0.0
+    episodes, seconds = api.collect_episodes(plan), 0.0
     for _ in range(2):  # the first warms up
         start = time.perf_counter()
         model = api.fit(plan, episodes)

@@ -13,6 +13,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.errors import ConfigError
 from rwmu.loggers import EveryLogger
 from rwmu.numerics import ThreadGuard
+from rwmu.policy.averaging import averaged
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.curriculum import Curriculum, begin
 from rwmu.policy.optimise import PolicyOptimiser, ResumableEnv
@@ -42,6 +43,8 @@ class PolicySettings:
         critic_warmup_iterations: how many of them leave a cloned actor as it is.
         anchor_weight: pull towards the clone; 0 for none.
         save_every: iterations between two checkpoints.
+        average_checkpoints: how many of the last ones, of the last phase, have their weights averaged in the policy that is
+            returned; 1 for the last alone. One that is gone on with (:class:`Onward`) is never averaged.
     """
 
     ppo: PpoSettings
@@ -53,6 +56,7 @@ class PolicySettings:
     critic_warmup_iterations: WholeNumber = 10
     anchor_weight: NotNegative = 1.0
     save_every: Count = 25
+    average_checkpoints: Count = 1
 
     def __post_init__(self) -> None:
         if self.init == "clone" and self.iterations <= self.critic_warmup_iterations:
@@ -87,7 +91,7 @@ def learn_policy(
     progress: bool = True,
     onward: Onward | None = None,
 ) -> Path:
-    """Clone if asked to, run PPO in ``env``, and return the policy's checkpoint: that of the last iteration.
+    """Clone if asked to, run PPO in ``env``, and return the policy's checkpoint: the last, or the mean of the last ones.
 
     An interrupted run goes on from where ``checkpoints`` left it. There is no choice among checkpoints: only the simulator could
     make it, and an offline method may not ask.
@@ -122,6 +126,8 @@ def learn_policy(
     logger.close()
     if optimiser.phases is not None and onward is None:  # another round may reach the last phase
         optimiser.phases.warn_if_unfinished()
+    if onward is None and settings.average_checkpoints > 1:
+        return averaged(checkpoints, optimiser.iteration, settings.average_checkpoints)
     return checkpoints / f"model_{optimiser.iteration}.pt"
 
 

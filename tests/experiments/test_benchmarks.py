@@ -75,7 +75,7 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path, monkeypatch: pytes
 
 def test_what_is_for_a_gpu_works_at_toy_sizes(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "HERE", tmp_path)
-    monkeypatch.setattr(gpu.api, "collect", lambda plan: gpu.api.load_episodes(shared_data / "smoke.h5"))
+    monkeypatch.setattr(gpu.api, "collect_episodes", lambda plan: gpu.api.load_episodes(shared_data / "smoke.h5"))
     gpu.main(run.QUICK, ("scale=smoke", "trainer.accelerator=cpu"), "cpu")
     results = json.loads((tmp_path / "gpu.json").read_text())
     seconds = results["whole"]["imagined_step"]["seconds"]["median"]
