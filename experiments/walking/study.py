@@ -20,7 +20,8 @@ from experiments.running import train
 RESULTS = Path(__file__).parent / "results.csv"
 EXACT = "policy.curriculum.phases.exact"
 DREAM = f"{EXACT}.imagination"
-SHORTER = [f"{EXACT}.max_iterations=300"]  # of the recipes before the last
+LAST_ALONE = ["policy.average_checkpoints=1"]
+SHORTER = [*LAST_ALONE, f"{EXACT}.max_iterations=300"]
 UNDISTURBED = [f"{DREAM}.push_interval_s=null", f"{DREAM}.max_tilt=-0.9", f"{DREAM}.termination_penalty=0.0"]
 FIRST = [
     *UNDISTURBED,
@@ -32,8 +33,9 @@ FIRST = [
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
     "full": [],
+    "not averaged": LAST_ALONE,
     "shorter": SHORTER,
-    "undisturbed": UNDISTURBED,
+    "undisturbed": [*UNDISTURBED, *SHORTER],
     "not pushed": [f"{DREAM}.push_interval_s=null"],
     "commands kept": [f"{DREAM}.command_resample_steps=null"],
     "first recipe": FIRST,
@@ -60,6 +62,7 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
     for seed in SEEDS[:2]:
         yield "earlier", "mopo_ensemble5", "undisturbed", seed, [*UNDISTURBED, *SHORTER]
         yield "earlier", "mopo_ensemble5", "shorter", seed, SHORTER
+        yield "earlier", "mopo_ensemble5", "not averaged", seed, LAST_ALONE
     for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
         for seed in SEEDS:
             yield "answer", experiment, "full", seed, []
