@@ -99,7 +99,7 @@ class WandbRun(WandbLogger):
         if mode == "online":
             import wandb
 
-            if wandb.api.api_key is None:
+            if not wandb.login(prompt=False, verify=False):
                 raise UserError("WANDB_MODE is online, but nobody is logged in: run `wandb login`, or leave it out to log offline.")
 
 

@@ -61,7 +61,9 @@ def test_one_run_has_all_stages_and_is_gone_on_with(workplace: Path, command: Co
     assert os.environ["WANDB_MODE"] == "offline"
     folder = (workplace / "runs/latest").resolve()
     (file,) = folder.rglob("*.wandb")
+    wandb.teardown()  # waits for the process that writes the file
     found = records(file)
+    assert found[-1].HasField("exit")
     run = next(record.run for record in found if record.HasField("run"))
     assert (run.project, run.run_group, run.display_name) == ("rwmu", "rwm_base", folder.name)
     assert set(run.tags) == {"rwm_base", "anymal_d", "seed 0"}
