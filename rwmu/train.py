@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rwmu.runs.command_line import command
 
 BARE = (
-    "Say what to train: +experiment=mopo_ensemble5 is the whole method (about an hour), with scale=smoke a first look at it "
+    "Say what to train: +experiment=mopo_ensemble5 is the whole method (one to two hours), with scale=smoke a first look at it "
     "(a minute); python -m rwmu.train --help says more."
 )
 
