@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, count
 from typing import Any
 
@@ -14,10 +15,10 @@ from torch.utils.data import IterableDataset
 from rwmu.data.episodes import Episodes
 from rwmu.data.normalizer import Normalizer
 from rwmu.data.settings import DataSettings
-from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough
+from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough, rows_of
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.records import Batch, Window
-from rwmu.robots.symmetry import Mirror
+from rwmu.robots.symmetry import Mirror, SignedPermutation
 
 
 class BootstrapWindows(IterableDataset[Batch]):
@@ -65,21 +66,22 @@ class BootstrapWindows(IterableDataset[Batch]):
         length = settings.train_rows
         require_long_enough(episodes.lengths, torch.cat(list(rounds)), length)
         rounds = [ids[episodes.lengths[ids] >= length] for ids in rounds]
-        train = episodes.select(torch.cat(rounds))
+        train = torch.cat(rounds)
         self.settings, self.batches_per_epoch = settings, batches_per_epoch
-        self._terminated, self._lengths = train.termination[train.offsets + train.lengths - 1], train.lengths
-        self._num_rows, self._num_copies = train.num_rows, 1 + len(mirrors)
-        resamples = self._resamples([len(ids) for ids in rounds], num_members, seed)
-        self.member_episodes = [torch.cat(rounds)[resample] for resample in resamples]
+        terminated = episodes.termination[episodes.offsets + episodes.lengths - 1]
+        self._lengths, self._falls = episodes.lengths[train], int(terminated[train].sum())
+        self.member_episodes = [train[places] for places in self._resamples([len(ids) for ids in rounds], num_members, seed)]
         own = settings.bootstrap in ("episodes", "windows")
-        sources = resamples if own else [torch.arange(len(train.lengths))]
-        self._samplers = [WindowSampler(train.lengths, source, length, self._terminated) for source in sources]
+        sources = self.member_episodes if own else [train]
+        self._samplers = [WindowSampler(episodes.lengths, source, length, terminated) for source in sources]
         self._generators = [_generator(seed, member, "windows") for member in range(len(sources))]
         if settings.bootstrap == "in_batch":
             self._generators += [_generator(seed, member, "rows") for member in range(num_members)]
         if settings.bootstrap == "weights":
-            self._weights, self._episode_of_row = _episode_weights(resamples, train.lengths, length), train.episode_of_row
-        self._tables = [table.to(device) for table in _tables(train, normalizer, mirrors, extension_normalizer)]
+            self._weights, self._offsets = _episode_weights(self.member_episodes, episodes.lengths, length, train), episodes.offsets
+        self._normalizer, self._extension_normalizer = normalizer, extension_normalizer
+        self._images = _Images.of(mirrors, episodes) if mirrors else None
+        self._rows = rows_of(episodes).map(lambda rows: rows.to(device))
 
     def _resamples(self, sizes: Sequence[int], num_members: int, seed: int) -> list[Tensor]:
         """Return the episodes of each member, places among the training episodes, of which ``sizes`` came in each round."""
@@ -100,7 +102,7 @@ class BootstrapWindows(IterableDataset[Batch]):
         Args:
             scored_rows: rows of a window that the termination head is scored on, in units of its last row's weight.
         """
-        falls, rows = int(self._terminated.sum()), self._num_rows - len(self._lengths)
+        falls, rows = self._falls, int(self._lengths.sum()) - len(self._lengths)
         if falls == 0:
             return 1.0
         windows, size = int((self._lengths - self.settings.train_rows + 1).sum()), self.settings.batch_size
@@ -119,25 +121,34 @@ class BootstrapWindows(IterableDataset[Batch]):
 
     def batch(self) -> Batch:
         """Draw the next batch."""
-        starts = torch.stack([self._draw(*source) for source in zip(self._samplers, self._generators, strict=False)])
-        device = self._tables[0].device
-        tables = [gather_rows(table, starts.to(device), self.settings.train_rows) for table in self._tables]
-        window = Window(*(table.float() for table in tables))
+        drawn = [self._draw(*source) for source in zip(self._samplers, self._generators, strict=False)]
+        starts, images = (torch.stack(each) for each in zip(*drawn, strict=True))
+        window, device = self._window(starts, images), self._rows.state.device
         if self.settings.bootstrap == "in_batch":
             size = self.settings.batch_size
             rows = [torch.randint(size, (size,), generator=generator) for generator in self._generators[1:]]
             return Batch(window, rows=torch.stack(rows).to(device))
         if self.settings.bootstrap == "weights":
-            episode = self._episode_of_row[starts[0] % self._num_rows]
+            episode = torch.searchsorted(self._offsets, starts[0], right=True) - 1
             return Batch(window, weight=self._weights[:, episode].to(device))
         return Batch(window)
 
-    def _draw(self, sampler: WindowSampler, generator: torch.Generator) -> Tensor:
-        """Return one member's starts ``[B]``; copy m of the data lies m * R rows further on."""
-        size = self.settings.batch_size
+    def _draw(self, sampler: WindowSampler, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return where one member's windows start, and which image of each it sees (0 for none), ``[B]`` int64 each."""
+        size, choices = self.settings.batch_size, 1 if self._images is None else self._images.number
         starts = sampler.sample(size, generator, self.settings.beginnings, self.settings.endings)
-        copies = torch.randint(self._num_copies, (size,), generator=generator)
-        return starts + copies * self._num_rows
+        return starts, torch.randint(choices, (size,), generator=generator)
+
+    def _window(self, starts: Tensor, images: Tensor) -> Window:
+        """Return the windows from ``starts [E or 1, B]`` on, mirrored and normalised."""
+        place, length = starts.to(self._rows.state.device), self.settings.train_rows
+        window = self._rows.map(lambda rows: gather_rows(rows, place, length).float())
+        if self._images is not None:
+            window = self._images.turn(images, window)
+        extension = window.extension
+        if extension is not None and self._extension_normalizer is not None:
+            extension = self._extension_normalizer.normalize(extension)
+        return replace(window, state=self._normalizer.normalize(window.state), extension=extension)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where each member's stream of windows stands."""
@@ -160,27 +171,37 @@ def require_mirrorable(episodes: Episodes, mirrors: Sequence[object]) -> None:
         raise ConfigError("The data have an extension, whose mirror image nobody knows; give data.mirrors=[].")
 
 
-def _tables(episodes: Episodes, normalizer: Normalizer, mirrors: Sequence[Mirror], of_extension: Normalizer | None) -> list[Tensor]:
-    """Return state, action, contact, termination and any extension: rows as they are, then once more a mirror; states normalised.
+@dataclass(frozen=True)
+class _Images:
+    """The identity and M - 1 mirrors: where each column comes from, and its sign, ``[M, X]`` by the name of the array."""
 
-    Mirroring in advance costs memory (260 bytes a row and mirror) and makes a batch nothing but copies of whole windows.
-    """
-    states = [episodes.state, *(mirror.state(episodes.state) for mirror in mirrors)]
-    tables = [
-        torch.cat([normalizer.normalize(state) for state in states]),
-        torch.cat([episodes.action, *(mirror.action(episodes.action) for mirror in mirrors)]),
-        torch.cat([episodes.contact, *(mirror.contact(episodes.contact) for mirror in mirrors)]),
-        episodes.termination.repeat(1 + len(mirrors)).unsqueeze(-1),
-    ]
-    if episodes.extension is not None:
-        tables.append(episodes.extension if of_extension is None else of_extension.normalize(episodes.extension))
-    return tables
+    number: int
+    maps: Mapping[str, tuple[Tensor, Tensor]]
+
+    @classmethod
+    def of(cls, mirrors: Sequence[Mirror], episodes: Episodes) -> _Images:
+        """Stack the mirrors' signed permutations."""
+        maps = {}
+        for name in ("state", "action", "contact"):
+            same = SignedPermutation.identity(getattr(episodes, name).shape[1])
+            images: list[SignedPermutation] = [same, *(getattr(mirror, name) for mirror in mirrors)]
+            maps[name] = torch.stack([image.index for image in images]), torch.stack([image.sign for image in images])
+        return cls(1 + len(mirrors), maps)
+
+    def turn(self, images: Tensor, window: Window) -> Window:
+        """Return the images ``[E, B]`` of windows ``[E, B, T, .]``."""
+        turned = {}
+        for name, (columns, signs) in self.maps.items():
+            rows: Tensor = getattr(window, name)
+            column, sign = (table[images].unsqueeze(-2).to(rows.device) for table in (columns, signs))
+            turned[name] = rows.gather(-1, column.expand_as(rows)) * sign
+        return replace(window, **turned)
 
 
-def _episode_weights(resamples: list[Tensor], lengths: Tensor, window: int) -> Tensor:
+def _episode_weights(resamples: list[Tensor], lengths: Tensor, window: int, train: Tensor) -> Tensor:
     """Return ``[E, N]``, how often each episode is in each member's resample, so scaled that a window weighs 1 on average."""
     counts = torch.stack([torch.bincount(resample, minlength=len(lengths)) for resample in resamples]).float()
-    windows = (lengths - window + 1).float()
+    windows = torch.zeros(len(lengths)).index_put((train,), (lengths[train] - window + 1).float())
     return counts * windows.sum() / (counts @ windows).unsqueeze(1)
 
 

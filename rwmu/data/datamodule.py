@@ -141,13 +141,13 @@ class OfflineDataModule(LightningDataModule):
         return 1 + len(self._first_of_round)
 
     def _fit_normalizer(self) -> Normalizer:
-        return Normalizer.fit(self.episodes.state[self.episodes.rows_of(self.splits["train"])], self.robot.state_layout)
+        return Normalizer.fit(self.episodes.state, self.robot.state_layout, self.episodes.rows_of(self.splits["train"]))
 
     def _fit_extension(self) -> Normalizer | None:
         if self.episodes.extension is None:
             return None
         layout = StateLayout([Field("extension", self.episodes.extension_dim, "1")])
-        return Normalizer.fit(self.episodes.extension[self.episodes.rows_of(self.splits["train"])], layout)
+        return Normalizer.fit(self.episodes.extension, layout, self.episodes.rows_of(self.splits["train"]))
 
     @property
     def train_rounds(self) -> list[Tensor]:

@@ -12,6 +12,8 @@ from rwmu.errors import DataError
 from rwmu.robots.layout import StateLayout
 from rwmu.robots.robot import Robot
 
+_ROWS = 65536  # looked at at once
+
 
 class UnfitDataError(DataError):
     """Report data that can be read, but not used: the short name ``check`` of what was violated, and a sentence."""
@@ -67,8 +69,12 @@ def _check_robot(episodes: Episodes, layout: StateLayout, robot: Robot, source: 
 def _check_finite(episodes: Episodes, layout: StateLayout, source: str) -> None:
     for array in episodes.row_arrays:
         values: Tensor = getattr(episodes, array)
-        # A sum is not finite if any addend is not: cheaper than a mask of every value.
-        bad = torch.zeros(0) if torch.isfinite(values.sum(dtype=torch.float64)) else ~torch.isfinite(values)
+        # A sum is not finite if any addend is not: cheaper than a mask of every value. In parts, since torch copies them.
+        if not values.is_floating_point() or all(
+            torch.isfinite(part.sum(dtype=torch.float64)) for part in torch.split(values, _ROWS)
+        ):
+            continue
+        bad = ~torch.isfinite(values)
         if not bad.any():
             continue
         row, *column = (int(i) for i in bad.nonzero()[0])

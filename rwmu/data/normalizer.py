@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Self
 
@@ -42,26 +42,25 @@ class Normalizer(nn.Module):
         self.register_buffer("std", std.detach().clone().float())
 
     @classmethod
-    def fit(cls, states: Tensor, layout: StateLayout) -> Self:
-        """Fit to ``states [R, D]``, in float64.
+    def fit(cls, states: Tensor, layout: StateLayout, rows: Tensor | None = None) -> Self:
+        """Fit to ``states [R, D]``, or to the ``rows`` (int64) of them, in float64, a part at a time.
 
         Raises:
             DataError: naming the first column that does not vary.
         """
-        if len(states) < 2:
-            raise DataError(f"A normaliser cannot be fitted on {len(states)} rows; collect more data.")
+        number = len(states) if rows is None else len(rows)
+        if number < 2:
+            raise DataError(f"A normaliser cannot be fitted on {number} rows; collect more data.")
         if states.shape[-1] != layout.size:
             raise DataError(f"The states have {states.shape[-1]} columns, but the layout has {layout.size}.")
-        mean = states.sum(0, dtype=torch.float64) / len(states)
-        chunks = (states[begin : begin + _CHUNK_ROWS].double() for begin in range(0, len(states), _CHUNK_ROWS))
-        squares = torch.stack([(chunk - mean).square().sum(0) for chunk in chunks]).sum(0)
-        std = (squares / len(states)).sqrt()
+        mean = torch.stack([part.sum(0) for part in _parts(states, rows)]).sum(0) / number
+        std = (torch.stack([(part - mean).square().sum(0) for part in _parts(states, rows)]).sum(0) / number).sqrt()
         constant = ~(std > _RELATIVE_FLOOR * mean.abs().clamp(min=_RELATIVE_FLOOR))
         if constant.any():
             column = int(constant.nonzero()[0])
             raise DataError(
                 f"The state column {layout.names()[column]} never varies in the training episodes (it is always "
-                f"{float(states[0, column]):g}), so it cannot be normalised; check the sensor or collect more varied data."
+                f"{float(mean[column]):g}), so it cannot be normalised; check the sensor or collect more varied data."
             )
         return cls(mean.float(), std.float(), layout.names())
 
@@ -106,3 +105,10 @@ class Normalizer(nn.Module):
                     f"Two normalisers differ: the {what} of {self.names[i]} is {float(mine_values[i]):g} in one and "
                     f"{float(their_values[i]):g} in the other; use a model with the data that it was trained on."
                 )
+
+
+def _parts(states: Tensor, rows: Tensor | None) -> Iterator[Tensor]:
+    """Return the states, or the ``rows`` of them, in float64, some at a time."""
+    for begin in range(0, len(states if rows is None else rows), _CHUNK_ROWS):
+        end = begin + _CHUNK_ROWS
+        yield (states[begin:end] if rows is None else states[rows[begin:end]]).double()

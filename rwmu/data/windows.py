@@ -68,13 +68,12 @@ def gather(episodes: Episodes, starts: Tensor, length: int) -> Window:
 
     The starts must come from :func:`window_starts` or its kin; nothing here checks episode boundaries.
     """
-    return Window(
-        state=gather_rows(episodes.state, starts, length),
-        action=gather_rows(episodes.action, starts, length),
-        contact=gather_rows(episodes.contact, starts, length).float(),
-        termination=gather_rows(episodes.termination.unsqueeze(-1), starts, length).float(),
-        extension=None if episodes.extension is None else gather_rows(episodes.extension, starts, length),
-    )
+    return rows_of(episodes).map(lambda rows: gather_rows(rows, starts, length).float())
+
+
+def rows_of(episodes: Episodes) -> Window:
+    """Return all rows ``[R, X]`` as one window, without a copy: contacts and terminations are still bool."""
+    return Window(episodes.state, episodes.action, episodes.contact, episodes.termination.unsqueeze(-1), episodes.extension)
 
 
 class WindowSampler:

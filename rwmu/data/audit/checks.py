@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
+import torch
+
 from rwmu.data.audit import actions, motion, odd, recording, values
 from rwmu.data.audit.findings import Finding, Findings, finding
 from rwmu.data.audit.rewards import rewards
@@ -16,6 +18,7 @@ from rwmu.robots.robot import Robot
 JOINTS = {"joint_pos", "joint_vel"}
 MOTORS = JOINTS | {"joint_torque"}
 TURNS = {"projected_gravity", "base_ang_vel"}
+_MOST_ROWS = 2_000_000  # all checks together take seconds and some 3 GB for so many
 # Findings that explain what later checks would find: of gravity and rates, and of whatever rewards depend on.
 NOT_TURNING = ("units_base_ang_vel", "units_projected_gravity")
 SPOILT_STATES = ("step_dt", "units_", "joint", "action", "base_axes", "absolute_joint_pos")
@@ -79,7 +82,8 @@ CHECKS = (
 def examine(episodes: Episodes, robot: Robot, settings: AuditSettings | None = None, source: str = "The data") -> list[Finding]:
     """Return what is to be said about the data; nothing of severity error or warning where they are sound.
 
-    A fault is said once, by the first check that finds it.
+    A fault is said once, by the first check that finds it. All values are looked at for whether they are finite; for the rest, of
+    more than two million rows, every n-th episode.
 
     Args:
         source: how sentences name the data.
@@ -88,9 +92,12 @@ def examine(episodes: Episodes, robot: Robot, settings: AuditSettings | None = N
         audit(episodes, robot, source)
     except UnfitDataError as error:
         return unfit(error)
+    findings: list[Finding] = []
+    if (every := -(-episodes.num_rows // _MOST_ROWS)) > 1:
+        findings.append(finding("every_nth", {"every": every, "episodes": episodes.num_episodes}, severity="note"))
+        episodes = episodes.select(torch.arange(0, episodes.num_episodes, every))
     raw = View(episodes, robot, settings or AuditSettings())
     tame = replace(raw, episodes=values.without_outliers(raw))
-    findings: list[Finding] = []
     for check in CHECKS:
         grave = [finding.name for finding in findings if finding.severity != "note"]
         if not raw.fields >= check.fields or any(name.startswith(check.unless) for name in grave):

@@ -37,6 +37,7 @@ from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.data.formats.registry import Format, existing, in_layout, writing
 from rwmu.errors import DataError
+from rwmu.files import zeros
 from rwmu.robots.robot import Robot
 
 _FOR_OLD_READERS = ("v110", "v110")  # h5py's "latest" writes what earlier versions of HDF5 cannot read
@@ -71,6 +72,8 @@ def writing_hdf5(path: Path) -> Iterator[h5py.File]:
 
 def load(path: str | Path, robot: Robot | None = None) -> Episodes:
     """Read the episodes of a file written by :func:`save` and check them, against ``robot`` if one is given.
+
+    Large ones are mapped into memory from a nameless copy beside the file, so that they may be larger than it.
 
     Raises:
         DataError: one sentence on why the file cannot be read, or its data are unfit (:func:`rwmu.data.fitness.audit`).
@@ -180,7 +183,7 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
     """Join one dataset of all episodes, with a row of zeros in front of each where the file has none."""
     columns = groups[0][name].shape[1:] if groups else ()
     flags = name in ("terminations", "infos/contact")
-    rows = np.zeros((int(lengths.sum()), *columns), dtype=np.bool_ if flags else np.float32)
+    rows = zeros((int(lengths.sum()), *columns), np.bool_ if flags else np.float32, path.parent)
     end = 0
     for i, (group, length) in enumerate(zip(groups, lengths.tolist(), strict=True)):
         begin, end = end + (0 if with_first else 1), end + length
