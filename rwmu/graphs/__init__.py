@@ -1,0 +1,1 @@
+"""What has been trained as graphs that run without this package: ONNX and TorchScript."""
