@@ -16,8 +16,9 @@ COMMANDS = {
     "compare": ("rwmu.compare", "finished runs side by side"),
     "audit": ("rwmu.data.audit.__main__", "what is doubtful in a dataset"),
     "convert": ("rwmu.data.convert", "a dataset of another tool, or for one"),
-    "export": ("rwmu.policy.export", "a policy for other tools, or one of theirs for rwmu"),
+    "export": ("rwmu.export", "a run's world model and policy as ONNX, in a folder for others"),
     "published": ("rwmu.dynamics.published", "a world model of the published code, read or written"),
+    "older": ("rwmu.policy.older", "a policy of rsl-rl before its version 4, read or written"),
 }
 
 

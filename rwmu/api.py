@@ -26,6 +26,7 @@ from rwmu.policy.rsl_rl import PolicyActor, load_actor
 from rwmu.robots import robot_called
 from rwmu.runs.configuration import check_overrides, compose_config, config_directory, groups
 from rwmu.runs.experiment import Experiment, build
+from rwmu.runs.release import Release
 
 __all__ = [
     "collect_episodes",
@@ -33,6 +34,7 @@ __all__ = [
     "deploy",
     "fit",
     "imagine",
+    "load",
     "load_episodes",
     "load_policy",
     "load_world_model",
@@ -104,6 +106,15 @@ def optimise(plan: Experiment, dream: ImaginedEnv, folder: str | Path | None = N
     with _folder(folder) as place:
         path = learn_policy(dream, plan.data_of(dream.episodes), plan.policy, place, [], plan.seed, plan.machine.progress)
         return load_actor(path, plan.task.robot)
+
+
+def load(folder: str | Path, model_class: type[nn.Module] | None = None) -> Release:
+    """Load world model and policy from a folder that ``python -m rwmu.export`` wrote, or from a run's; its code is never run.
+
+    Args:
+        model_class: of a world model that does not ship with the package.
+    """
+    return Release.read(Path(folder), model_class)
 
 
 def load_policy(path: str | Path) -> PolicyActor:

@@ -19,7 +19,7 @@ from rwmu.runs.configuration import instantiate
 def main(config: DictConfig) -> None:
     """Repeat the measuring of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
     # What computes is imported once the settings have been checked: torch and Lightning take seconds.
-    from rwmu.runs.evaluation import measure_deployment, measure_model, policy_path, write_report
+    from rwmu.runs.evaluation import measure_deployment, measure_model, policy_path, world_model_path, write_report
     from rwmu.runs.exploit import Exploit
     from rwmu.runs.opening import note_data, open_finished
 
@@ -28,7 +28,7 @@ def main(config: DictConfig) -> None:
     changes = {str(name): value for name, value in config.evaluation.items() if value is not None}
     experiment = replace(experiment, evaluation=replace(experiment.evaluation, **changes))
     experiment.machine.set_up()
-    has_model = folder.world_model.is_file() or experiment.trainer.checkpoint is not None
+    has_model = world_model_path(experiment, folder) is not None
     has_policy = policy_path(experiment, folder) is not None
     with folder.held():
         if isinstance(diagnostic, Exploit):

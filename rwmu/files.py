@@ -79,6 +79,35 @@ def zeros(shape: tuple[int, ...], dtype: Any, folder: Path) -> NDArray[Any]:
         raise DataError(f"{place} has no room for {size / 2**30:.1f} GiB of rows ({error.strerror}); make room there.") from error
 
 
+def refuse_replacing(folder: Path) -> None:
+    """Refuse a path for a new folder where something lies already.
+
+    Raises:
+        UserError: one sentence.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise UserError(f"{folder} is there already, and a folder is never replaced; give another path.")
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to be filled, which takes the name ``path`` once it is whole; a failure leaves nothing.
+
+    Raises:
+        UserError: something lies there already, or the folder cannot be written.
+    """
+    refuse_replacing(path)
+    partial = neighbour(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def neighbour(path: Path) -> Path:
     """Return where this process writes what is to take the name ``path`` once it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")

@@ -17,7 +17,7 @@ from rwmu.dynamics import published
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError
-from rwmu.policy import export
+from rwmu.policy import older
 from rwmu.policy.rsl_rl import PpoSettings, build_actor, load_actor, read_checkpoint
 from tests.dynamics.test_world_model import small
 
@@ -55,7 +55,7 @@ def policy() -> dict[str, Any]:
 
 def older_policy() -> dict[str, Any]:
     new = policy()
-    weights = export.to_actor_critic(new["actor_state_dict"], new["critic_state_dict"])
+    weights = older.to_actor_critic(new["actor_state_dict"], new["critic_state_dict"])
     norm = {"_mean": torch.ones(1, 6), "_var": torch.ones(1, 6), "_std": torch.ones(1, 6), "count": torch.tensor(9)}
     return {"model_state_dict": weights, "obs_norm_state_dict": norm, "iter": 3, "infos": None}
 
@@ -80,7 +80,7 @@ def load_model(path: Path) -> Any:
 
 
 def convert_policy(path: Path) -> Any:
-    export.import_checkpoint(path, path.with_name("converted"))
+    older.import_checkpoint(path, path.with_name("converted"))
     return load_policy(path.with_name("converted"))
 
 

@@ -19,11 +19,11 @@ FLOORS = [
     {"data", "uncertainty"},
     {"dynamics", "simulators"},
     {"imagination", "policy"},
-    {"measure"},
+    {"measure", "graphs"},
     {"algorithms"},
     {"report"},
     {"runs"},
-    {"train", "evaluate", "collect", "play", "compare", "api"},
+    {"train", "evaluate", "collect", "play", "compare", "export", "api"},
     {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -72,6 +72,6 @@ def test_no_room_is_called_utils() -> None:
     assert not [path for path in PACKAGE.rglob("*") if path.stem in ("utils", "util", "helpers", "common", "misc")]
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "collect", "play"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "collect", "play", "export"])
 def test_entry_points_are_short(command: str) -> None:
     assert len((PACKAGE / f"{command}.py").read_text().splitlines()) < 120

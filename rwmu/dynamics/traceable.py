@@ -86,4 +86,5 @@ def _single(model: nn.Module, member: int) -> nn.Module:
 def _stacked(records: Sequence[Record]) -> Record:
     """Stack records along a new first axis."""
     present = [name for name, value in vars(records[0]).items() if value is not None]
-    return replace(records[0], **{name: torch.stack([getattr(record, name) for record in records]) for name in present})
+    stacked = {name: torch.stack([getattr(record, name) for record in records]) for name in present}
+    return replace(records[0], **stacked)  # type: ignore[type-var]  # a dataclass, as every record

@@ -59,7 +59,7 @@ class Traced:
                 torch.onnx.export(
                     self.module.eval(),
                     tuple(self.inputs.values()),
-                    written,
+                    written,  # type: ignore[arg-type]  # this exporter writes to memory, too
                     opset_version=OPSET,
                     input_names=list(self.inputs),
                     output_names=list(self.outputs),

@@ -1,4 +1,4 @@
-"""A policy as ONNX, with the metadata by which mjlab's deployments read one, and as TorchScript, as Isaac Lab's exporter writes it."""
+"""A policy as ONNX, with mjlab's metadata, and as TorchScript, as Isaac Lab's exporter writes it."""
 
 from __future__ import annotations
 
@@ -86,8 +86,7 @@ def policy_script(actor: PolicyActor, observation: Tensor) -> bytes:
         scripted = torch.jit.script(actor.model.as_jit().eval())
         torch.jit.save(scripted, written)
         written.seek(0)
-        read = torch.jit.load(written)
+        read = torch.jit.load(written)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         require_alike("policy.pt", deviation(read(observation), actor(observation)), ALLOWED)
     return written.getvalue()
-

@@ -54,7 +54,7 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
     environment = experiment.make_env(evaluation.num_envs, evaluation.seed).identity()
     clone = folder.checkpoints / "policy" / "clone.pt"
     policies = deploy.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(task), task, environment)
-    has_model = folder.world_model.is_file() or experiment.trainer.checkpoint is not None
+    has_model = world_model_path(experiment, folder) is not None
     world_model = experiment.method.world_model(data, folder) if has_model else None
     results = deploy.measure(
         lambda: experiment.make_env(evaluation.num_envs, evaluation.seed),
@@ -81,12 +81,12 @@ def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any
     return {"video": path.name}
 
 
-def write_report(experiment: Experiment, folder: RunFolder) -> None:
-    """Write ``report.json`` and ``report.html`` from what has been measured."""
+def results(experiment: Experiment, folder: RunFolder) -> dict[str, Any]:
+    """Return what has been measured of a run, as its report tells it."""
     again = f"delete it, and {folder.how_to_resume} measures it again"
     measured = [read_json(path, again) for path in sorted((folder.path / "measured").glob("*.json"))]
     seconds, card = folder.seconds(), folder.path / "run_card.json"
-    results = {
+    return {
         "experiment": experiment.name,
         "seed": experiment.seed,
         "wall_clock_s": sum(seconds.values()),
@@ -94,10 +94,20 @@ def write_report(experiment: Experiment, folder: RunFolder) -> None:
         "provenance": read_json(card, "bring it back, or delete it") if card.exists() else None,
         **merge(*measured),
     }
-    print("\n".join(said(build_report(results, folder.path))))
+
+
+def write_report(experiment: Experiment, folder: RunFolder) -> None:
+    """Write ``report.json`` and ``report.html`` from what has been measured."""
+    print("\n".join(said(build_report(results(experiment, folder), folder.path))))
     for logger in folder.loggers("report"):
         if isinstance(logger, WandbRun):
             logger.log_report(folder.path)
+
+
+def world_model_path(experiment: Experiment, folder: RunFolder) -> Path | None:
+    """Return the run's world model, or the one that the configuration names, or None."""
+    given = experiment.trainer.checkpoint
+    return folder.world_model if folder.world_model.is_file() else None if given is None else Path(given)
 
 
 def policy_path(experiment: Experiment, folder: RunFolder) -> Path | None:

@@ -27,9 +27,9 @@ from pydantic import InstanceOf
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.parquet import arrow, read_columns, table_of
 from rwmu.data.formats.recordings import Array, Recording, join, labels, led_to, progress, seconds, whose
-from rwmu.data.formats.registry import Format, in_layout, writing_folder
+from rwmu.data.formats.registry import Format, in_layout
 from rwmu.errors import ConfigError, DataError
-from rwmu.files import read_json, write_json
+from rwmu.files import read_json, write_json, writing_folder
 from rwmu.robots import robot_named
 from rwmu.robots.layout import StateLayout
 from rwmu.robots.robot import Robot
@@ -157,7 +157,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
     """Write a dataset's folder.
 
     Raises:
-        MissingExtraError: pyarrow is not installed. DataError: the path is there already, or cannot be written.
+        MissingExtraError: pyarrow is not installed. UserError: the path is there already, or cannot be written.
     """
     path = Path(path)
     source = f"The data for {path}"

@@ -24,9 +24,9 @@ from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats import hdf5
 from rwmu.data.formats.hdf5 import reading_hdf5
 from rwmu.data.formats.recordings import Array, Recording, by_field, join, led_to, progress, seconds, whose
-from rwmu.data.formats.registry import Format, writing_folder
+from rwmu.data.formats.registry import Format
 from rwmu.errors import DataError, MissingExtraError
-from rwmu.files import read_json
+from rwmu.files import read_json, writing_folder
 from rwmu.robots.robot import Robot
 from rwmu.settings import Positive, checked
 
@@ -90,7 +90,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
     """Write a dataset's folder; Minari finds it by its ID where the path is ``$MINARI_DATASETS_PATH/ID``.
 
     Raises:
-        MissingExtraError: Minari is not installed. DataError: the path is there already, or its last part no ID.
+        MissingExtraError: Minari is not installed. UserError: the path is there already, or its last part no ID.
     """
     path = Path(path)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from rwmu.data.episodes import Episodes
 from rwmu.errors import ConfigError, DataError
-from rwmu.files import neighbour, replacing
+from rwmu.files import replacing
 from rwmu.robots.robot import Robot
 from rwmu.settings import choose
 
@@ -133,19 +132,3 @@ def writing(path: Path) -> Iterator[Path]:
             yield partial
     except OSError as error:
         raise DataError(f"The data file {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
-
-
-@contextmanager
-def writing_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to be filled, which takes the name ``path`` once it is whole; a folder that is there is never replaced."""
-    if path.exists():
-        raise DataError(f"{path} is there already, and a folder is never replaced; give another path.")
-    partial = neighbour(path)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(path)
-    except OSError as error:
-        raise DataError(f"The dataset {path} cannot be written ({error.strerror or error}); choose a folder that can.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -42,15 +42,24 @@ def build_report(results: Mapping[str, Any], run_dir: Path | str) -> list[Verdic
     plain = json_ready(results)
     figure_data = plain.pop("figure_data", None) or {}
     report = with_stable_keys(plain)
-    answers = verdicts.of_run(report, read(run_dir / EXPLOIT))
-    write_json(run_dir / "report.json", {**report, "verdicts": [asdict(answer) for answer in answers]})
+    found = answers(report, run_dir)
+    write_json(run_dir / "report.json", {**report, "verdicts": [asdict(answer) for answer in found]})
     write_json(run_dir / "figure_data.json", figure_data, indent=None)
     images = figures.draw(report, figure_data, curves.read_curves(run_dir))
     links = {words: address for words, address in _LINKS.items() if (run_dir / address).is_file()}
-    body = content.body(report, images, run_dir, answers, links)
+    body = content.body(report, images, run_dir, found, links)
     pngs = {run_dir / "figures" / f"{name}.png": png for name, png in images.items()}
     page.write(run_dir / "report.html", f"rwmu: {report['experiment']}", body, pngs)
-    return answers
+    return found
+
+
+def answers(report: Mapping[str, Any], run_dir: Path) -> list[Verdict]:
+    """Return the answers of a run to the questions that are asked of every one.
+
+    Args:
+        report: results :func:`with_stable_keys`.
+    """
+    return verdicts.of_run(report, read(run_dir / EXPLOIT))
 
 
 def read(path: Path) -> dict[str, Any] | None:

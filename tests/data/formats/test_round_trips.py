@@ -54,7 +54,7 @@ def test_a_folder_that_is_there_is_never_replaced(name: str, tmp_path: Path) -> 
     pytest.importorskip(NEEDED[name])
     (tmp_path / "walk-v0").mkdir()
     (tmp_path / "walk-v0" / "mine").write_text("mine")
-    with pytest.raises(DataError, match="there already"):
+    with pytest.raises(UserError, match="there already"):
         formats.save(recorded(), tmp_path / "walk-v0", name)
     assert (tmp_path / "walk-v0" / "mine").read_text() == "mine"
 

@@ -15,7 +15,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 
 from rwmu.errors import CheckpointError
-from rwmu.policy import export
+from rwmu.policy import older
 from rwmu.policy.rsl_rl import PpoSettings, build_ppo, load_actor, load_checkpoint
 from rwmu.robots.anymal_d import anymal_d
 
@@ -77,7 +77,7 @@ def one_sentence(error: pytest.ExceptionInfo[CheckpointError]) -> str:
 
 def test_an_imported_actor_computes_what_a_plain_network_with_its_weights_does(tmp_path: Path) -> None:
     module = ActorCritic()
-    export.import_checkpoint(saved(tmp_path / "old.pt", dict(module.state_dict())), tmp_path / "new.pt", ROBOT)
+    older.import_checkpoint(saved(tmp_path / "old.pt", dict(module.state_dict())), tmp_path / "new.pt", ROBOT)
     policy = load_actor(tmp_path / "new.pt", ROBOT)
     observation = torch.randn(9, 48, generator=torch.Generator().manual_seed(0))
     assert torch.equal(policy(observation), module.actor(observation))
@@ -86,7 +86,7 @@ def test_an_imported_actor_computes_what_a_plain_network_with_its_weights_does(t
 
 def test_sizes_and_activation_are_the_files(tmp_path: Path) -> None:
     module = ActorCritic(inputs=5, outputs=2, hidden=(7,), critic_inputs=9)
-    export.import_checkpoint(saved(tmp_path / "old.pt", dict(module.state_dict())), tmp_path / "new.pt", activation="relu")
+    older.import_checkpoint(saved(tmp_path / "old.pt", dict(module.state_dict())), tmp_path / "new.pt", activation="relu")
     first, last = module.actor[0], module.actor[2]
     observation = torch.randn(4, 5)
     expected = (observation @ first.weight.T + first.bias).clamp(min=0.0) @ last.weight.T + last.bias
@@ -99,14 +99,14 @@ def test_both_networks_and_the_optimiser_go_on_in_ppo(tmp_path: Path) -> None:
     adam = torch.optim.Adam(module.parameters(), lr=3e-4)
     adam_step(list(module.parameters()), adam, seed=0)
     old = saved(tmp_path / "old.pt", {k: v.clone() for k, v in module.state_dict().items()}, optimizer_state_dict=adam.state_dict())
-    export.import_checkpoint(old, tmp_path / "new.pt")
+    older.import_checkpoint(old, tmp_path / "new.pt")
     ppo = new_ppo((16, 16))
     assert load_checkpoint(tmp_path / "new.pt", ppo) == 7
     assert torch.equal(ppo.critic.mlp[0].weight, module.critic[0].weight)
     assert ppo.learning_rate == 3e-4
     adam_step(list(module.parameters()), adam, seed=1)
     adam_step([*ppo.actor.parameters(), *ppo.critic.parameters()], ppo.optimizer, seed=1)
-    exported = export.to_actor_critic(ppo.actor.state_dict(), ppo.critic.state_dict())
+    exported = older.to_actor_critic(ppo.actor.state_dict(), ppo.critic.state_dict())
     assert set(exported) == set(module.state_dict())
     for key, tensor in module.state_dict().items():
         assert torch.equal(exported[key], tensor), key
@@ -115,7 +115,7 @@ def test_both_networks_and_the_optimiser_go_on_in_ppo(tmp_path: Path) -> None:
 @pytest.mark.parametrize("optimizer", [None, {"state": {}, "param_groups": [{"params": [0]}]}, "adam"])
 def test_without_a_fitting_optimiser_a_new_one_is_begun(optimizer: Any, tmp_path: Path) -> None:
     content = weights(hidden=(16, 16))
-    export.import_checkpoint(saved(tmp_path / "old.pt", content, optimizer_state_dict=optimizer), tmp_path / "new.pt")
+    older.import_checkpoint(saved(tmp_path / "old.pt", content, optimizer_state_dict=optimizer), tmp_path / "new.pt")
     ppo = new_ppo((16, 16))
     load_checkpoint(tmp_path / "new.pt", ppo)
     assert ppo.optimizer.state_dict()["state"] == {}
@@ -127,7 +127,7 @@ def test_moments_of_a_logarithm_are_not_those_of_the_deviation(tmp_path: Path) -
     adam_step(list(module.parameters()), adam, seed=0)
     content = dict(module.state_dict())
     content["log_std"] = content.pop("std").log()
-    export.import_checkpoint(saved(tmp_path / "old.pt", content, optimizer_state_dict=adam.state_dict()), tmp_path / "new.pt")
+    older.import_checkpoint(saved(tmp_path / "old.pt", content, optimizer_state_dict=adam.state_dict()), tmp_path / "new.pt")
     assert torch.load(tmp_path / "new.pt", weights_only=True)["optimizer_state_dict"]["state"] == {}
 
 
@@ -140,8 +140,8 @@ def test_an_imported_policy_goes_out_bit_for_bit(logarithm: bool, tmp_path: Path
     if logarithm:
         content["log_std"] = content.pop("std").log()
     old = saved(tmp_path / "old.pt", content)
-    export.import_checkpoint(old, tmp_path / "new.pt", ROBOT)
-    export.export_checkpoint(tmp_path / "new.pt", tmp_path / "again.pt")
+    older.import_checkpoint(old, tmp_path / "new.pt", ROBOT)
+    older.export_checkpoint(tmp_path / "new.pt", tmp_path / "again.pt")
     again = torch.load(tmp_path / "again.pt", weights_only=True)
     assert again["iter"] == 7
     assert set(again["model_state_dict"]) == set(content)
@@ -153,18 +153,18 @@ def test_an_imported_policy_goes_out_bit_for_bit(logarithm: bool, tmp_path: Path
 def test_a_logarithm_is_imported_as_the_deviation_that_it_means(tmp_path: Path) -> None:
     content = weights()
     content["log_std"] = torch.zeros_like(content.pop("std"))
-    export.import_checkpoint(saved(tmp_path / "old.pt", content), tmp_path / "new.pt")
+    older.import_checkpoint(saved(tmp_path / "old.pt", content), tmp_path / "new.pt")
     assert load_actor(tmp_path / "new.pt").std.tolist() == [1.0] * 12
 
 
 def test_a_deviation_that_has_changed_goes_out_instead_of_the_imported_logarithm(tmp_path: Path) -> None:
     content = weights()
     content["log_std"] = content.pop("std").log()
-    export.import_checkpoint(saved(tmp_path / "old.pt", content), tmp_path / "new.pt")
+    older.import_checkpoint(saved(tmp_path / "old.pt", content), tmp_path / "new.pt")
     changed = torch.load(tmp_path / "new.pt", weights_only=True)
     changed["actor_state_dict"]["distribution.std_param"].fill_(0.7)
     torch.save(changed, tmp_path / "new.pt")
-    export.export_checkpoint(tmp_path / "new.pt", tmp_path / "again.pt")
+    older.export_checkpoint(tmp_path / "new.pt", tmp_path / "again.pt")
     again = torch.load(tmp_path / "again.pt", weights_only=True)["model_state_dict"]
     assert "log_std" not in again
     assert torch.equal(again["std"], torch.full((12,), 0.7))
@@ -175,14 +175,14 @@ def test_the_command_converts_whichever_form_it_is_given(
 ) -> None:
     saved(tmp_path / "old.pt")
     for source, target in (("old.pt", "new.pt"), ("new.pt", "again.pt")):
-        monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / source), str(tmp_path / target)])
-        export.main()
+        monkeypatch.setattr(sys, "argv", ["older", str(tmp_path / source), str(tmp_path / target)])
+        older.main()
     again = torch.load(tmp_path / "again.pt", weights_only=True)["model_state_dict"]
     assert all(torch.equal(again[key], tensor) for key, tensor in weights().items())
     assert "rsl-rl 5" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "none.pt"), str(tmp_path / "x.pt")])
+    monkeypatch.setattr(sys, "argv", ["older", str(tmp_path / "none.pt"), str(tmp_path / "x.pt")])
     with pytest.raises(SystemExit) as stopped:
-        export.main()
+        older.main()
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -196,9 +196,9 @@ def test_nothing_is_replaced_unasked_and_the_source_never(
     (tmp_path / "link.pt").symlink_to(source)
 
     def converts(*arguments: str) -> bool:
-        monkeypatch.setattr(sys, "argv", ["export", *arguments])
+        monkeypatch.setattr(sys, "argv", ["older", *arguments])
         try:
-            export.main()
+            older.main()
         except SystemExit:
             return False
         return True
@@ -218,7 +218,7 @@ def test_nothing_is_replaced_unasked_and_the_source_never(
 
 def refusal(content: dict[str, Any]) -> str:
     with pytest.raises(CheckpointError) as error:
-        export.from_actor_critic(content)
+        older.from_actor_critic(content)
     return one_sentence(error)
 
 
@@ -287,7 +287,7 @@ def test_normalised_observations_are_folded_into_the_first_layer(critics: str | 
     else:
         beside = {"obs_norm_state_dict": own.state_dict(), critics: theirs.state_dict()}
         saved(tmp_path / "old.pt", dict(old.state_dict()), **beside)
-    export.import_checkpoint(tmp_path / "old.pt", tmp_path / "new.pt", ROBOT)
+    older.import_checkpoint(tmp_path / "old.pt", tmp_path / "new.pt", ROBOT)
     observation = 3.0 + torch.randn(9, 48)
     found, expected = load_actor(tmp_path / "new.pt", ROBOT)(observation), old.actor(own(observation)).detach()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -300,7 +300,7 @@ def test_normalised_observations_are_folded_into_the_first_layer(critics: str | 
 
 def test_so_are_those_of_an_actor_of_rsl_rl_5(tmp_path: Path) -> None:
     old, own = ActorCritic(), normalizer()
-    actor, critic = export.from_actor_critic(old.state_dict())
+    actor, critic = older.from_actor_critic(old.state_dict())
     actor |= {f"obs_normalizer.{key}": tensor for key, tensor in own.state_dict().items()}
     torch.save({"actor_state_dict": actor, "critic_state_dict": critic, "iter": 1, "infos": None}, tmp_path / "new.pt")
     observation = 3.0 + torch.randn(9, 48)
@@ -320,10 +320,10 @@ def test_files_that_are_none_of_these_are_refused(tmp_path: Path) -> None:
     torch.save({"actor_state_dict": {}, "iter": 0}, tmp_path / "other.pt")
     for name, sentence in (("none.pt", "There is no"), ("broken.pt", "cannot be read"), ("other.pt", "no 'model_state_dict'")):
         with pytest.raises(CheckpointError, match=sentence) as error:
-            export.import_checkpoint(tmp_path / name, target)
+            older.import_checkpoint(tmp_path / name, target)
         assert name in one_sentence(error)
     with pytest.raises(CheckpointError, match="lacks the key 'critic_state_dict'") as error:
-        export.export_checkpoint(tmp_path / "other.pt", target)
+        older.export_checkpoint(tmp_path / "other.pt", target)
     one_sentence(error)
     assert not target.exists()
 
@@ -331,15 +331,15 @@ def test_files_that_are_none_of_these_are_refused(tmp_path: Path) -> None:
 def test_a_policy_of_another_robot_is_refused(tmp_path: Path) -> None:
     old = saved(tmp_path / "old.pt", weights(inputs=47))
     with pytest.raises(CheckpointError, match="maps 47 observations to 12 actions, but anymal_d has 48 and 12") as error:
-        export.import_checkpoint(old, tmp_path / "new.pt", ROBOT)
+        older.import_checkpoint(old, tmp_path / "new.pt", ROBOT)
     one_sentence(error)
 
 
 def test_networks_that_the_older_form_cannot_hold_are_refused() -> None:
-    actor, critic = export.from_actor_critic(weights())
+    actor, critic = older.from_actor_critic(weights())
     with pytest.raises(CheckpointError, match=r"'obs_normalizer\._mean' in its critic") as error:
-        export.to_actor_critic(actor, critic | {"obs_normalizer._mean": torch.zeros(48)})
+        older.to_actor_critic(actor, critic | {"obs_normalizer._mean": torch.zeros(48)})
     one_sentence(error)
     actor.pop("distribution.std_param")
     with pytest.raises(CheckpointError, match=r"lacks the key 'distribution\.std_param' in its actor"):
-        export.to_actor_critic(actor, critic)
+        older.to_actor_critic(actor, critic)

@@ -8,7 +8,7 @@ and activations. Version 5, which this project uses, has two modules: ``actor_st
 The published policy observes what this project's does, in the same order (:func:`rwmu.tasks.velocity.observation_layout`). The file
 does not name the activation: ELU is the published one.
 
-``python -m rwmu.policy.export SOURCE.pt TARGET.pt`` converts whichever of the two forms it is given into the other.
+``python -m rwmu.policy.older SOURCE.pt TARGET.pt`` converts whichever of the two forms it is given into the other.
 """
 
 from __future__ import annotations
