@@ -20,6 +20,7 @@ _FILES = {
     "checkpoints/dynamics.pt": "the world model as rwmu keeps it",
     "card.json": "what stands here, and more (rewards, gains, limits, calibration), for programs",
 }
+_WITHIN = {"policy": "actions within", "world_model": "predictions (of 100 steps, in standard deviations) within"}
 _ROLES = {"policy": "policy", "world_model": "world model"}
 
 
@@ -96,21 +97,22 @@ def _numbers(value: Any) -> str:
 
 
 def _world_model(model: Mapping[str, Any]) -> str:
-    members, history = number_of(model["members"], "member"), model["history"]
+    """Say how the graph is called, and what stands in its columns."""
+    members, columns = model["members"], sum(size for _, size, _ in model["layout"])
     state = ", ".join(f"{name} ({size}, {unit})" for name, size, unit in model["layout"])
     return (
-        f"{members} of kind `{model['kind']}`, called once a step with `state` (each member's own), `action` and the parts of the "
-        f"carry (`carry_...`), which are zero before the first row. Feed {number_of(history, 'true row')} first, then each member's "
-        "`mean`. Outputs are `mean` and `log_std` of the next state, the probabilities `contact` and `termination`, and the next "
-        "carry (`next_carry_...`). Everything is in physical units.\n\n"
-        f"State: {state}."
+        f"{number_of(members, 'member')} of kind `{model['kind']}`, one step a call. It takes `state [{members}, rows, {columns}]` "
+        f"(each member's own), `action [rows, {model['actions']}]` and the parts of the carry, `carry_...`, which are zero before "
+        f"the first row. Feed {number_of(model['history'], 'true row')} first, then each member's `mean`. It returns `mean` and "
+        "`log_std` of the next state, the probabilities `contact` and `termination`, and the next carry, `next_carry_...`. All is "
+        f"in physical units.\n\nState: {state}.\n\nContacts: {', '.join(model['contacts'])}."
     )
 
 
 def _provenance(card: Mapping[str, Any]) -> list[list[str]]:
     versions = {name: version for name, version in card["versions"].items() if version}
     changed = ", with changes that were not committed" if card["changed_since_commit"] else ""
-    checked = [f"{_ROLES[part]} within {card[part]['deviation']:.1g}" for part in _ROLES if card[part] is not None]
+    off = {part: f"{words} {card[part]['deviation']:.1g}" for part, words in _WITHIN.items() if card[part] is not None}
     return [
         ["experiment, seed", f"{card['name']}, {card['seed']}"],
         ["run", f"`{card['run']}`, {card['date']}"],
@@ -118,7 +120,7 @@ def _provenance(card: Mapping[str, Any]) -> list[list[str]]:
         *([["weights of the world model (SHA-256)", f"`{card['world_model']['hash']}`"]] if card["world_model"] else []),
         ["commit of rwmu", f"`{card['commit'] or 'not known'}`{changed}"],
         ["versions", ", ".join(f"{name} {version}" for name, version in versions.items())],
-        ["ONNX compared with torch", f"on {card['compared_on']}: {listed(checked)}"],
+        ["ONNX compared with torch", f"on {card['compared_on']}: {listed(off.values())}"],
     ]
 
 

@@ -17,7 +17,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, UserError
 from rwmu.files import copy_file, json_ready, read_json, write_bytes, write_json, write_text, writing_folder
 from rwmu.graphs.policy import policy_onnx, policy_script
-from rwmu.graphs.world_model import world_model_onnx
+from rwmu.graphs.world_model import contact_names, world_model_onnx
 from rwmu.policy.rsl_rl import PolicyActor, load_actor
 from rwmu.records import Window
 from rwmu.report import card as report_card
@@ -63,7 +63,7 @@ class Release:
         model, policy, card = folder / WORLD_MODEL, folder / POLICY, folder / CARD
         if not (model.is_file() or policy.is_file()):
             raise CheckpointError(
-                f"{folder} holds neither {WORLD_MODEL} nor {POLICY}; give a folder that python -m rwmu.export has written, or a run's."
+                f"{folder} holds neither {WORLD_MODEL} nor {POLICY}; give a folder that python -m rwmu.export wrote, or a run's."
             )
         return cls(
             WorldModel.load(model, model_class).freeze() if model.is_file() else None,
@@ -118,7 +118,7 @@ def _told(target: Path, card: Mapping[str, Any]) -> list[str]:
     else:
         lines.append("The run has no policy: its world model is exported alone.")
     if model is not None:
-        within = f"within {model['deviation']:.1g} deviations of torch's over {STEPS} steps"
+        within = f"within {model['deviation']:.1g} standard deviations of torch's over {STEPS} steps"
         lines.append(f"World model: {target / 'world_model.onnx'}; predictions {within}.")
     else:
         lines.append("The run has no world model: its policy is exported alone.")
@@ -142,6 +142,8 @@ def _export_world_model(
         "members": world_model.num_members,
         "history": world_model.history,
         "layout": world_model.layout,
+        "actions": experiment.task.num_actions,
+        "contacts": list(contact_names(experiment.task.robot)),
         "hash": world_model.content_hash(),
         "deviation": deviation,
     }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rwmu.data import formats
-from rwmu.errors import ConfigError, DataError, MissingExtraError, UserError
+from rwmu.errors import ConfigError, MissingExtraError, UserError
 from tests.data.formats.recorded import recorded
 from tests.data.walking import ROBOT
 
