@@ -102,10 +102,10 @@ def _world_model(model: Mapping[str, Any]) -> str:
     state = ", ".join(f"{name} ({size}, {unit})" for name, size, unit in model["layout"])
     return (
         f"{number_of(members, 'member')} of kind `{model['kind']}`, one step a call. It takes `state [{members}, rows, {columns}]` "
-        f"(each member's own), `action [rows, {model['actions']}]` and the parts of the carry, `carry_...`, which are zero before "
-        f"the first row. Feed {number_of(model['history'], 'true row')} first, then each member's `mean`. It returns `mean` and "
-        "`log_std` of the next state, the probabilities `contact` and `termination`, and the next carry, `next_carry_...`. All is "
-        f"in physical units.\n\nState: {state}.\n\nContacts: {', '.join(model['contacts'])}."
+        f"(each member's own), the `action [rows, {model['actions']}]` taken there, and the parts of the carry, `carry_...`, which "
+        f"are zero before the first row. Feed {number_of(model['history'], 'true row')} first, then each member's `mean`. It "
+        "returns `mean` and `log_std` of the next state, the probabilities `contact` and `termination`, and the next carry, "
+        f"`next_carry_...`. All is in physical units.\n\nState: {state}.\n\nContacts: {', '.join(model['contacts'])}."
     )
 
 
