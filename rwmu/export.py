@@ -28,7 +28,7 @@ def main(config: DictConfig) -> None:
     given: Any = OmegaConf.to_container(config, resolve=True)
     export = Export(**given)
     target = followed(Path(export.run)) / "export" if export.target is None else Path(export.target)
-    refuse_replacing(target)
+    refuse_replacing(target, "give another target=FOLDER")
     # What computes is imported once the settings have been checked: torch and Lightning take seconds.
     import torch
 
@@ -36,10 +36,11 @@ def main(config: DictConfig) -> None:
     from rwmu.runs.opening import open_finished
     from rwmu.runs.release import export_run
 
-    for package in ("onnx", "onnxruntime"):
-        needed(package)
     torch.set_num_threads(1)
-    print("\n".join(export_run(*open_finished(config), target)))
+    experiment, folder = open_finished(config)
+    for package in ("onnx", "onnxruntime"):  # not after the data have been read
+        needed(package)
+    print("\n".join(export_run(experiment, folder, target)))
 
 
 if __name__ == "__main__":

@@ -79,14 +79,17 @@ def zeros(shape: tuple[int, ...], dtype: Any, folder: Path) -> NDArray[Any]:
         raise DataError(f"{place} has no room for {size / 2**30:.1f} GiB of rows ({error.strerror}); make room there.") from error
 
 
-def refuse_replacing(folder: Path) -> None:
+def refuse_replacing(folder: Path, mend: str = "give another path") -> None:
     """Refuse a path for a new folder where something lies already.
+
+    Args:
+        mend: what the error says to do.
 
     Raises:
         UserError: one sentence.
     """
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"{folder} is there already, and a folder is never replaced; give another path.")
+        raise UserError(f"{folder} is there already, and a folder is never replaced; {mend}.")
 
 
 @contextmanager

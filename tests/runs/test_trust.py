@@ -23,6 +23,7 @@ COMMANDS = {
     "resumed": ("train", "resume=run"),
     "measured": ("evaluate", "run=run"),
     "played": ("play", "run=run"),
+    "exported": ("export", "run=run"),
     "diagnosed": ("evaluate", "diagnostics=exploit", "run=run"),
 }
 WRITES = {"_target_": "pathlib.Path.write_text", "self": {"_target_": "pathlib.Path", "_args_": ["ran"]}, "data": "yes"}
