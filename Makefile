@@ -30,7 +30,7 @@ install: $(VENV)/installed
 # One pip call with the constraints, so that torch is taken in the pinned build and never twice.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mujoco,formats,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mujoco,formats,onnx,dev]'
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rsl_rl.models import MLPModel
@@ -23,6 +26,7 @@ from rwmu.tasks.velocity import VelocityTask
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 TASK = VelocityTask(anymal_d())
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "deploy.md"
 
 
 @pytest.fixture
@@ -75,6 +79,50 @@ def test_a_graph_that_computes_something_else_is_refused(actor: PolicyActor, obs
         policy_onnx(actor, TASK, TASK.robot.motors, "run", observation)
     with pytest.raises(CheckpointError, match=r"policy\.pt"):
         policy_script(actor, observation)
+
+
+class Standing:
+    """A robot that has stood for so many steps, and notes what its joints are told."""
+
+    def __init__(self, steps: int) -> None:
+        self.left, self.targets, self.lasted = steps, list[Any](), list[float]()
+
+    def waits(self, step_dt: float) -> bool:
+        self.left, self.lasted = self.left - 1, [*self.lasted, step_dt]
+        return self.left >= 0
+
+    def read(self) -> dict[str, Any]:
+        sensed = {name: np.zeros(3) for name in ("base_lin_vel", "base_ang_vel")} | {
+            "projected_gravity": np.array([0.0, 0.0, -1.0])
+        }
+        return sensed | {"joint_pos": TASK.robot.default_joint_pos.numpy() + 0.1, "joint_vel": np.zeros(12)}
+
+    def command(self) -> Any:
+        return np.array([0.5, 0.0, 0.2])
+
+    def move_joints_to(self, targets: Any) -> None:
+        self.targets.append(torch.from_numpy(targets))
+
+
+def test_the_loop_of_the_page_moves_a_robot_as_the_policy_would(
+    actor: PolicyActor, observation: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policy.onnx").write_bytes(policy_onnx(actor, TASK, TASK.robot.motors, "run", observation)[0])
+    monkeypatch.chdir(tmp_path)
+    (loop,) = re.findall(r"```python\n(import json\n.*?)```", PAGE.read_text(), re.DOTALL)
+    robot = Standing(steps=3)
+    exec(compile(loop, PAGE.name, "exec"), {"robot": robot})
+    state = torch.zeros(1, TASK.robot.state_layout.size)
+    TASK.robot.state_layout.part(state, "projected_gravity")[:, 2] = -1.0
+    TASK.robot.state_layout.part(state, "joint_pos")[:] = 0.1
+    action = torch.zeros(1, 12)
+    for targets in robot.targets:
+        action = actor(TASK.observe(state, torch.tensor([[0.5, 0.0, 0.2]]), action))
+        torch.testing.assert_close(
+            targets, (TASK.robot.default_joint_pos + TASK.robot.action_scale * action[0]), rtol=0.0, atol=1e-5
+        )
+    assert len(robot.targets) == 3
+    assert robot.lasted[0] == TASK.step_dt
 
 
 def test_metadata_are_mjlabs() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ runtime = pytest.importorskip("onnxruntime")
 ROBOT = anymal_d()
 SIZES = {"state_dim": ROBOT.state_layout.size, "action_dim": 12, "contact_dim": ROBOT.contact_layout.size}
 SMALL: dict[str, Any] = {"hidden_size": 8, "head_hidden_size": 8, "num_members": 2, **SIZES}
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "deploy.md"
 HISTORY, STEPS, ROWS = 4, 100, 3
 MODELS: dict[str, Callable[[], Any]] = {
     "independent": lambda: IndependentEnsemble(**SMALL, num_layers=2, prior_scale=0.1),
@@ -80,6 +83,21 @@ def test_a_hundred_steps_in_onnxruntime_are_torchs(name: str, rows: tuple[Window
     torch.testing.assert_close(found["log_std"].exp(), wanted.std, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found["contact"], wanted.contact, rtol=0.0, atol=1e-4)
     torch.testing.assert_close(found["termination"][..., 0], wanted.termination, rtol=0.0, atol=1e-4)
+
+
+def test_the_loop_of_the_page_dreams_as_the_model_does(
+    rows: tuple[Window, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    world_model, (history, action) = around(MODELS["transformer"]()), rows
+    (tmp_path / "world_model.onnx").write_bytes(world_model_onnx(world_model, ROBOT, *rows, {})[0])
+    monkeypatch.chdir(tmp_path)
+    (loop,) = re.findall(r"```python\n(import numpy as np\n.*?)```", PAGE.read_text(), re.DOTALL)
+    following = torch.cat([history.action[0, 1:], action[0, :8]])
+    names: dict[str, Any] = {"states": history.state[0].numpy(), "actions": following.numpy()}
+    exec(compile(loop, PAGE.name, "exec"), names)
+    wanted = world_model.rollout(history, action[:, :8]).mean[:, :1, -1]
+    torch.testing.assert_close(torch.from_numpy(names["found"]["mean"]), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_columns_and_calibration_are_named(rows: tuple[Window, Tensor]) -> None:

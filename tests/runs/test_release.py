@@ -118,7 +118,8 @@ def test_a_full_disk_leaves_nothing(trained: Trained, tmp_path: Path, monkeypatc
 
 def test_without_the_extra_it_is_named(trained: Trained, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained("+experiment=rwm_base", "stages=[data]")
-    fails(command("export", f"run={run}"), "neither world model nor policy")
+    with pytest.raises(UserError, match="neither world model nor policy"):
+        export_run(*opened(run), run / "export")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fails(command("export", f"run={run}"), "pip install 'rwmu[onnx]'")
     assert not (run / "export").exists()
