@@ -204,7 +204,7 @@ def test_a_bare_command_does_not_begin_a_whole_run(workplace: Path, command: Com
     assert list(workplace.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["train", "collect", "evaluate", "play"])
+@pytest.mark.parametrize("name", ["train", "collect", "evaluate", "play", "export"])
 def test_help_says_what_a_command_does(name: str, workplace: Path, command: Command) -> None:
     told = command(name, "--help")
     assert told.status == 0, told.err

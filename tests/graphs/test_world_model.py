@@ -89,7 +89,7 @@ def test_the_loop_of_the_page_dreams_as_the_model_does(
     rows: tuple[Window, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    world_model, (history, action) = around(MODELS["transformer"]()), rows
+    world_model, (history, action) = around(MODELS["mlp"]()), rows
     (tmp_path / "world_model.onnx").write_bytes(world_model_onnx(world_model, ROBOT, *rows, {})[0])
     monkeypatch.chdir(tmp_path)
     (loop,) = re.findall(r"```python\n(import numpy as np\n.*?)```", PAGE.read_text(), re.DOTALL)
