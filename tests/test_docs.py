@@ -189,7 +189,9 @@ def _is_module(parts: Sequence[str]) -> bool:
 def test_named_settings_are_there(page: Path) -> None:
     configs = [composed("train"), composed("train", "+experiment=mbpo_ppo")]  # an algorithm has settings of its own
     own_groups = "|".join(str(key) for key in configs[0] if OmegaConf.is_dict(configs[0][key]))
-    named = [span.partition("=")[0] for span in spans(page) if re.fullmatch(rf"({own_groups})\.[\w.]+(?<!\.pt)(?<!\.onnx)(=\S+)?", span)]
+    named = [
+        span.partition("=")[0] for span in spans(page) if re.fullmatch(rf"({own_groups})\.[\w.]+(?<!\.pt)(?<!\.onnx)(=\S+)?", span)
+    ]
     assert not [key for key in named if all(OmegaConf.select(c, key, default="absent") == "absent" for c in configs)]
 
 

@@ -44,6 +44,7 @@ def test_the_wheel_holds_configurations_assets_and_notices(wheel: Path) -> None:
     assert {name.rsplit("/", 1)[-1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
     assert not [name for name in names if name.split("/")[0] not in ("rwmu",) and ".dist-info" not in name]
     assert sum(file.file_size for file in zipfile.ZipFile(wheel).infolist()) < 3_000_000
+    assert wheel.stat().st_size < 2_000_000
 
 
 def test_an_installed_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def text(card: Mapping[str, Any], answers: Sequence[Verdict]) -> str:
         "## Load it",
         _loading(card),
         "## Files",
-        _table(["file", "what"], [[f"`{name}`", what] for name, what in _FILES.items() if name in card["files"]]),
+        _table(["file", "what"], [[f"`{name}`", what] for name, what in _FILES.items() if name in (*card["files"], "card.json")]),
         "## Robot and task",
         _task(card),
         *(["## The world model as ONNX", _world_model(card["world_model"])] if card["world_model"] else []),

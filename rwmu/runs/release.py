@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 import rwmu
 from rwmu.data import formats
@@ -21,7 +21,6 @@ from rwmu.graphs.world_model import contact_names, world_model_onnx
 from rwmu.policy.rsl_rl import PolicyActor, load_actor
 from rwmu.records import Window
 from rwmu.report import card as report_card
-from rwmu.report.questions import Verdict
 from rwmu.report.run.report import answers, with_stable_keys
 from rwmu.report.verdicts import JUDGED
 from rwmu.robots.mjcf import ModelSettings
@@ -86,29 +85,21 @@ def export_run(experiment: Experiment, run: RunFolder, target: Path) -> list[str
     actor = None if actor_path is None else load_actor(actor_path, robot)
     if world_model is not None:
         world_model.check_fits(robot)
-    window, compared_on = _rows(experiment, world_model)
-    card: dict[str, Any] = _facts(experiment, run) | {"compared_on": compared_on, "policy": None, "world_model": None}
-    contents: dict[str, bytes] = {}
-    if world_model is not None:
-        card |= _export_world_model(world_model, experiment, run, window, contents)
-    if actor is not None:
-        card |= _export_policy(actor, experiment, run, window, contents)
     sources = {name: path for name, path in ((WORLD_MODEL, model_path), (POLICY, actor_path)) if path is not None}
-    card["files"] = [*contents, *sources, CARD]
-    _write(target, contents, sources, card, answers(with_stable_keys(json_ready(results(experiment, run))), run.path))
-    return _told(target, card)
-
-
-def _write(
-    target: Path, contents: Mapping[str, bytes], sources: Mapping[str, Path], card: Mapping[str, Any], found: list[Verdict]
-) -> None:
-    with writing_folder(target) as folder:
-        for name, content in contents.items():
-            write_bytes(folder / name, content)
+    with writing_folder(target) as folder:  # first: a place that cannot be written to is told at once
+        window, compared_on = _rows(experiment, world_model)
+        card: dict[str, Any] = _facts(experiment, run) | {"compared_on": compared_on, "policy": None, "world_model": None}
+        if world_model is not None:
+            card |= _write_world_model(folder, world_model, experiment, run, window)
+        if actor is not None:
+            card |= _write_policy(folder, actor, experiment, run, window)
         for name, path in sources.items():
             copy_file(path, folder / name)
+        card["files"] = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        found = answers(with_stable_keys(json_ready(results(experiment, run))), run.path)
         write_json(folder / CARD, {**card, "answers": [asdict(answer) for answer in found]})
         write_text(folder / "README.md", report_card.text(card, found))
+    return _told(target, card)
 
 
 def _told(target: Path, card: Mapping[str, Any]) -> list[str]:
@@ -128,15 +119,15 @@ def _told(target: Path, card: Mapping[str, Any]) -> list[str]:
 # -- the parts ----------------------------------------------------------------------------------------------------------------
 
 
-def _export_world_model(
-    world_model: WorldModel, experiment: Experiment, run: RunFolder, window: Window, contents: dict[str, bytes]
+def _write_world_model(
+    folder: Path, world_model: WorldModel, experiment: Experiment, run: RunFolder, window: Window
 ) -> dict[str, Any]:
-    """Add the graph to ``contents``; returns what the card says of it."""
+    """Write the graph; returns what the card says of it."""
     history, ahead = window.split(world_model.history)
     calibration = fitted_on_calibration(run, world_model.content_hash())
     about = {"step_dt": experiment.task.step_dt, "calibration": calibration}
     content, deviation = world_model_onnx(world_model, experiment.task.robot, history, ahead.action, about)
-    contents["world_model.onnx"] = content
+    write_bytes(folder / "world_model.onnx", content)
     facts = {
         "kind": world_model.architecture["kind"],
         "members": world_model.num_members,
@@ -150,38 +141,38 @@ def _export_world_model(
     return {"world_model": facts, "calibration": calibration, "data_hash": world_model.data_hash}
 
 
-def _export_policy(
-    actor: PolicyActor, experiment: Experiment, run: RunFolder, window: Window, contents: dict[str, bytes]
-) -> dict[str, Any]:
-    """Add the graphs to ``contents``; returns what the card says of them."""
+def _write_policy(folder: Path, actor: PolicyActor, experiment: Experiment, run: RunFolder, window: Window) -> dict[str, Any]:
+    """Write the graphs; returns what the card says of them."""
     task = experiment.task
     state, last_action = window.state.flatten(0, 1), window.action.flatten(0, 1)
     command = task.command(torch.rand(len(state), 4, generator=torch.Generator().manual_seed(0)))
     observation = task.observe(state, command, last_action)
     content, deviation = policy_onnx(actor, task, _motors(experiment), run.path.name, observation)
-    contents |= {"policy.onnx": content, "policy.pt": policy_script(actor, observation)}
+    write_bytes(folder / "policy.onnx", content)
+    write_bytes(folder / "policy.pt", policy_script(actor, observation))
     return {"policy": {"observations": task.num_observations, "actions": task.num_actions, "deviation": deviation}}
 
 
 def _rows(experiment: Experiment, world_model: WorldModel | None) -> tuple[Window, str]:
-    """Return ``[B, H + K, .]`` rows to compare graphs with torch on, and whose they are: of the run's data where they are there."""
-    generator, layout, robot = torch.Generator().manual_seed(0), experiment.task.robot.state_layout, experiment.task.robot
-    length, path = (1 if world_model is None else world_model.history) + STEPS, experiment.data_path
-
+    """Return ``[B, H + K, .]`` rows to compare graphs with torch on, and whose they are: of the run's data, if these are there."""
+    length, generator = (1 if world_model is None else world_model.history) + STEPS, torch.Generator().manual_seed(0)
+    path, robot = experiment.data_path, experiment.task.robot
     if not path.exists():
-
-        def draw(columns: int) -> Tensor:
-            return torch.randn(ROWS, length, columns, generator=generator)
-
-        state = draw(layout.size)
-        state = state if world_model is None else world_model.normalizer.denormalize(state)
-        flags = torch.zeros(ROWS, length, robot.contact_layout.size), torch.zeros(ROWS, length, 1)
-        return Window(state, draw(robot.num_joints), *flags), "random rows, for the data are not here"
+        sizes = {
+            "state": robot.state_layout.size,
+            "action": robot.num_joints,
+            "contact": robot.contact_layout.size,
+            "termination": 1,
+        }
+        drawn = {name: torch.randn(ROWS, length, size, generator=generator) for name, size in sizes.items()}
+        if world_model is not None:
+            drawn["state"] = world_model.normalizer.denormalize(drawn["state"])
+        return Window(**drawn), "random rows, for the data are not here"
     episodes = formats.load(path, robot)
     episode = torch.randint(episodes.num_episodes, (ROWS, 1), generator=generator)
     last = episodes.lengths[episode] - 1
     first = torch.rand(ROWS, 1, generator=generator) * (last + 2 - length + STEPS).clamp(min=1)
-    rows = episodes.offsets[episode] + (first.long() + torch.arange(length)).minimum(last)  # an action may be repeated at the end
+    rows = episodes.offsets[episode] + (first.long() + torch.arange(length)).minimum(last)  # an episode's last row is repeated
     flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)
     return Window(episodes.state[rows], episodes.action[rows], *flags), f"rows of {path.name}"
 
