@@ -46,8 +46,8 @@ class Traced:
     def to_onnx(self, metadata: Mapping[str, str]) -> bytes:
         """Return the file's content.
 
-        torch's exporter by tracing is used, not the one by ``torch.export``: it takes seconds instead of a minute, in every
-        version of torch from 2.6 on, and needs nothing else. Either may go wrong without a word, so compare what comes out.
+        torch's exporter by tracing is used (tried with torch 2.6 and 2.13), not the one by ``torch.export``, which takes ten times
+        as long. Either may go wrong without a word, so compare what comes out.
 
         Raises:
             CheckpointError: it has operations that ONNX lacks.
