@@ -84,6 +84,14 @@ class RobotEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         """
         raise ConfigError(f"{type(self).__name__} knows no poses of its robots; film them in a simulator.")
 
+    def push(self, change: Tensor, rows: Tensor | slice = slice(None)) -> None:
+        """Kick robots between two steps: change the planar velocity of the bases of ``rows`` by ``[n, 2]``, m/s, world's frame.
+
+        Raises:
+            ConfigError: these environments cannot.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot push its robots.")
+
 
 class MakeEnv(Protocol):
     """Make a fresh environment of a task."""

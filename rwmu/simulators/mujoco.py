@@ -93,7 +93,7 @@ class MujocoEnv(RobotEnv):
         random_start: bool = False,
     ) -> None:
         self.model, self.envelope = model or ModelSettings(), envelope
-        self.start, self.push = start or StartState(), push or Push()
+        self.start, self.pushes = start or StartState(), push or Push()
         if torch.device(device).type != "cpu":
             raise ConfigError(f"The embedded simulator runs on the CPU, not on {device}.")
         self.task, self.auto_reset = task, auto_reset
@@ -128,7 +128,7 @@ class MujocoEnv(RobotEnv):
             "model": json_ready(vars(self.model)),
             "envelope": self.envelope,
             "start": json_ready(vars(self.start)),
-            "push": json_ready(vars(self.push)),
+            "push": json_ready(vars(self.pushes)),
             **{name: self.cfg[name] for name in ("seed", "num_envs")},
             "auto_reset": self.auto_reset,
             "versions": {name: metadata.version(name) for name in ("mujoco", "numpy")},
@@ -137,6 +137,11 @@ class MujocoEnv(RobotEnv):
     def poses(self) -> NDArray[np.float64]:
         """Return where the robots are, ``[B, 7 + A]``: base position (m), quaternion (w first), joint angles (rad)."""
         return self.physics.poses()
+
+    def push(self, change: Tensor, rows: Tensor | slice = slice(None)) -> None:
+        """Kick robots between two steps; see :class:`~rwmu.simulators.env.RobotEnv`."""
+        self.physics.qvel[rows, :2] += change.numpy()
+        self.state[rows] = self._physical_state()[rows]
 
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:
         """Start a new episode everywhere; return the observations and an empty dict."""
@@ -221,14 +226,12 @@ class MujocoEnv(RobotEnv):
             self._draw_commands(due.nonzero()[:, 0].numpy())
 
     def _push_bases(self, done: Tensor) -> None:
-        if self.push.speed == 0.0:
+        if self.pushes.speed == 0.0:
             return
         draws = self._uniform("push", self._all, 3)
-        pushed = (draws[:, 0] < self.task.step_dt / self.push.interval_s) & ~done.numpy()
+        pushed = (draws[:, 0] < self.task.step_dt / self.pushes.interval_s) & ~done.numpy()
         if pushed.any():
-            self.physics.qvel[pushed, :2] += (2.0 * draws[pushed, 1:] - 1.0) * self.push.speed
-            rows = torch.from_numpy(pushed)
-            self.state[rows] = self._physical_state()[rows]
+            self.push(torch.from_numpy((2.0 * draws[pushed, 1:] - 1.0) * self.pushes.speed), torch.from_numpy(pushed))
 
     def _begin(self, envs: NDArray[np.int64]) -> None:
         """Start a new episode in these environments."""

@@ -1,0 +1,79 @@
+"""Does the model know that it does not know? What is usual is measured on episodes that it was not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rwmu.dynamics.world_model import WorldModel
+from rwmu.imagination.rehearsal import rehearse
+from rwmu.measure.one_step import predict_one_step
+from rwmu.measure.windows import Selection
+from rwmu.uncertainty.estimates import Estimate
+
+_WINDOWS = 128  # of 16 forecasts each of a next row
+_DREAMS = 128
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a quantity is on held-out episodes: in the middle, at the upper tenth, and at the upper hundredth."""
+
+    median: float
+    upper: float
+    extreme: float
+
+    @classmethod
+    def of(cls, values: Tensor) -> Scale:
+        """Return the scale of values ``[N]``."""
+        return cls(*torch.quantile(values.double(), torch.tensor([0.5, 0.9, 0.99], dtype=torch.float64)).tolist())
+
+    def place(self, value: float) -> float:
+        """Return where a value lies: 0 at the median or below, 0.5 at the upper tenth, 1 at the upper hundredth or beyond."""
+        return float(np.interp(value, [self.median, self.upper, self.extreme], [0.0, 0.5, 1.0]))
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The scales of disagreement and error: of forecasts of the next row, and of all steps of dreams of a length."""
+
+    next_disagreement: Scale
+    next_error: Scale
+    disagreement: Scale
+    error: Scale
+
+    @classmethod
+    def measured(cls, world_model: WorldModel, held_out: Selection, estimate: Estimate, steps: int) -> Usual:
+        """Measure on held-out episodes, their actions given.
+
+        Raises:
+            DataError: no episode is longer than the history.
+        """
+        dreams = rehearse(world_model, held_out.episodes, held_out.ids, steps, _DREAMS)
+        ahead = predict_one_step(world_model, held_out, _WINDOWS)
+        return cls(
+            next_disagreement=Scale.of(estimate(ahead.prediction)),
+            next_error=Scale.of(ahead.error()),
+            disagreement=Scale.of(dreams.disagreement(estimate)[dreams.valid]),
+            error=Scale.of(dreams.error.square().mean(-1).sqrt()[dreams.valid]),
+        )
+
+
+class Verdict(Enum):
+    """Whether the model errs, and whether it doubts; each beyond the upper hundredth of what is usual."""
+
+    SURE_AND_RIGHT = "right, and sure"
+    DOUBTS_AND_ERRS = "wrong, and knows it"
+    SURE_AND_ERRS = "wrong, and does not know it"
+    DOUBTS_AND_RIGHT = "right, but in doubt"
+
+
+def verdict(disagreement: float, error: float, usual_disagreement: Scale, usual_error: Scale) -> Verdict:
+    """Return the verdict on a forecast, or on the mean over a few."""
+    if error > usual_error.extreme:
+        return Verdict.DOUBTS_AND_ERRS if disagreement > usual_disagreement.extreme else Verdict.SURE_AND_ERRS
+    return Verdict.DOUBTS_AND_RIGHT if disagreement > usual_disagreement.extreme else Verdict.SURE_AND_RIGHT
