@@ -59,6 +59,13 @@ class Body:
             quaternions.append(self._data.xquat[1:].copy())
         return np.stack(positions), np.stack(quaternions)
 
+    def outlines(self) -> dict[int, tuple[Floats, Faces]]:
+        """Return body -> its triangles of all colours, for those bodies that have any."""
+        parts: dict[int, list[tuple[Floats, Faces]]] = {}
+        for shape in self.shapes:
+            parts.setdefault(shape.body, []).append((shape.vertices, shape.faces))
+        return {body: _concatenated(own) for body, own in parts.items()}
+
     def _joined(self) -> tuple[Shape, ...]:
         """Return the shapes of each body and colour as one."""
         found: dict[tuple[int, tuple[float, ...]], list[tuple[Floats, Faces]]] = {}
@@ -109,7 +116,7 @@ def box(half: Floats) -> tuple[Floats, Faces]:
             side[:, axis], side[:, [(axis + 1) % 3, (axis + 2) % 3]] = sign, corners[:: int(sign)]
             sides.append(side)
     first = 4 * np.arange(6)[:, None]
-    faces = np.concatenate([first + (0, 1, 2), first + (0, 2, 3)])
+    faces = np.concatenate([first + np.array(corner) for corner in ((0, 1, 2), (0, 2, 3))])
     return np.concatenate(sides) * half, faces
 
 

@@ -33,8 +33,8 @@ class Scale:
         return cls(*torch.quantile(values.double(), torch.tensor([0.5, 0.9, 0.99], dtype=torch.float64)).tolist())
 
     def place(self, value: float) -> float:
-        """Return where a value lies: 0 at the median or below, 0.5 at the upper tenth, 1 at the upper hundredth or beyond."""
-        return float(np.interp(value, [self.median, self.upper, self.extreme], [0.0, 0.5, 1.0]))
+        """Return where a value lies: 1/3 is the median, 2/3 the upper tenth, 1 the upper hundredth or beyond."""
+        return float(np.interp(value, [0.0, self.median, self.upper, self.extreme], [0.0, 1 / 3, 2 / 3, 1.0]))
 
 
 @dataclass(frozen=True)
