@@ -13,6 +13,7 @@ COMMANDS = {
     "collect": ("rwmu.collect", "a dataset, in a simulator"),
     "evaluate": ("rwmu.evaluate", "a finished run, measured again; where its policy exploits the model"),
     "play": ("rwmu.play", "a video of a run's policy"),
+    "view": ("rwmu.view.__main__", "a run in the browser: the robot, its dream, and whether the model knows where it errs"),
     "compare": ("rwmu.compare", "finished runs side by side"),
     "audit": ("rwmu.data.audit.__main__", "what is doubtful in a dataset"),
     "convert": ("rwmu.data.convert", "a dataset of another tool, or for one"),

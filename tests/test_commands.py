@@ -367,7 +367,7 @@ def test_a_fresh_process_tells_a_mistake_in_one_sentence(workplace: Path) -> Non
 
 
 def test_what_tells_a_mistake_and_what_draws_a_picture_import_no_torch() -> None:
-    modules = ("train", "collect", "evaluate", "play", "simulators.draw")
+    modules = ("train", "collect", "evaluate", "play", "view.__main__", "simulators.draw")
     program = f"import sys, {', '.join(f'rwmu.{module}' for module in modules)}; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0

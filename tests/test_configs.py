@@ -37,7 +37,7 @@ OPTIONS = groups(config_directory())
 OF_OTHERS = ("experiment", "diagnostics")  # groups that are no part of every run
 EVERY_OPTION = [f"{group}={option}" for group, names in OPTIONS.items() if group not in OF_OTHERS for option in names]
 EXPERIMENTS = [f"+experiment={name}" for name in OPTIONS["experiment"]]
-COMMANDS = ["train", "collect", "evaluate", "play"]
+COMMANDS = ["train", "collect", "evaluate", "play", "view"]
 
 
 @cache

@@ -27,7 +27,7 @@ README = REPOSITORY / "README.md"
 CHANGELOG = REPOSITORY / "CHANGELOG.md"  # which names what is gone
 PAGES = [README, REPOSITORY / "CONTRIBUTING.md", CHANGELOG, *sorted(DOCS.rglob("*.md"))]
 TODAY = [page for page in PAGES if page != CHANGELOG]
-HYDRA_COMMANDS = ("train", "collect", "evaluate", "play", "export")
+HYDRA_COMMANDS = ("train", "collect", "evaluate", "play", "view", "export")
 OWN = "mine"  # the folder of a reader's own files in the examples
 
 

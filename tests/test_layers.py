@@ -23,7 +23,7 @@ FLOORS = [
     {"algorithms"},
     {"report"},
     {"runs"},
-    {"train", "evaluate", "collect", "play", "compare", "export", "api"},
+    {"train", "evaluate", "collect", "play", "view", "compare", "export", "api"},
     {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 def starting_pose(state: Floats, robot: Robot) -> Floats:
     """Return the pose ``[7 + A]`` of a first row ``[D]``: at the origin, at its starting height, heading along x."""
     base = np.array([0.0, 0.0, robot.base_height, 1.0, 0.0, 0.0, 0.0])
-    return moved(np.concatenate([base, np.zeros(robot.num_joints)])[None], state[None], robot, 0.0)[0]
+    return np.asarray(moved(np.concatenate([base, np.zeros(robot.num_joints)])[None], state[None], robot, 0.0)[0])
 
 
 def moved(pose: Floats, state: Floats, robot: Robot, step_dt: float) -> Floats:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +88,8 @@ class Body:
             vertices, faces = self._mesh(int(self._model.geom_dataid[geom]))
         elif kind == self._mujoco.mjtGeom.mjGEOM_BOX:
             vertices, faces = box(size)
-        elif kind.name in _PROFILES:
-            vertices, faces = revolved(_PROFILES[kind.name](size))
+        elif kind.name in _ROUND:
+            vertices, faces = revolved(_profile(kind.name, size))
             if kind == self._mujoco.mjtGeom.mjGEOM_ELLIPSOID:
                 vertices = vertices * size
         else:
@@ -139,17 +138,21 @@ def _rounded(radius: float, half_length: float) -> Floats:
     return np.concatenate([lower, upper])
 
 
-def _cylinder(size: Any) -> Floats:
-    radius, half = size[0], size[1]  # its rims twice, so that they look sharp
+def _cylinder(radius: float, half: float) -> Floats:
+    """Return the profile of a cylinder, its rims twice, so that they look sharp."""
     return np.array([(0.0, -half), (radius, -half), (radius, -half), (radius, half), (radius, half), (0.0, half)])
 
 
-_PROFILES = {
-    "mjGEOM_SPHERE": lambda size: _rounded(size[0], 0.0),
-    "mjGEOM_CAPSULE": lambda size: _rounded(size[0], size[1]),
-    "mjGEOM_CYLINDER": _cylinder,
-    "mjGEOM_ELLIPSOID": lambda _: _rounded(1.0, 0.0),
-}
+_ROUND = {"mjGEOM_SPHERE", "mjGEOM_CAPSULE", "mjGEOM_CYLINDER", "mjGEOM_ELLIPSOID"}
+
+
+def _profile(kind: str, size: Floats) -> Floats:
+    """Return the profile of a geom of one of the kinds of ``_ROUND``; an ellipsoid's is that of a unit sphere."""
+    if kind == "mjGEOM_CYLINDER":
+        return _cylinder(size[0], size[1])
+    if kind == "mjGEOM_ELLIPSOID":
+        return _rounded(1.0, 0.0)
+    return _rounded(size[0], size[1] if kind == "mjGEOM_CAPSULE" else 0.0)
 
 
 def _concatenated(parts: list[tuple[Floats, Faces]]) -> tuple[Floats, Faces]:

@@ -37,7 +37,7 @@ class Gauges:
                 self._plots[kind] = self._plot(gui)
             self._speed = gui.add_html("")
         panel.dock_right()
-        panel.set_width(400)
+        panel.set_width(390)
 
     def _plot(self, gui: Any) -> Any:
         series: tuple[dict[str, Any], ...] = (
@@ -105,11 +105,12 @@ def _gradient(stops: NDArray[np.float64]) -> str:
     return ",".join(f"rgb({red:.0f},{green:.0f},{blue:.0f})" for red, green, blue in stops)
 
 
+_SCALE = f"height:10px;border-radius:4px;margin:4px 0 1px;background:linear-gradient(90deg,{_gradient(STOPS[[0, 0, 1, 2]])})"
 _LEGEND = _boxed(
-    "<b>Doubt</b>: how much the members disagree about the next step. <b>Error</b>: how far they are off. Ghosts have the colour of "
-    "their doubt, on the scale of episodes that the model was not trained on:"
-    f'<div style="height:10px;border-radius:4px;margin:4px 0 1px;background:linear-gradient(90deg,{_gradient(STOPS[[0, *range(3)]])})">'
-    '</div><div style="display:flex;text-align:right"><span style="width:33%">half</span><span style="width:34%">9 of 10</span>'
-    '<span style="width:33%">99 of 100 are less</span></div>'
-    f'Curves are multiples of the last, the line <span style="color:{_LIMIT}">- - -</span>; verdicts ask what is beyond it.'
+    "<b>Doubt</b>: how much the members disagree about the next step. <b>Error</b>: how far they are off. Ghosts have the colour "
+    "of their doubt, on the scale of episodes that the model was not trained on:"
+    f'<div style="{_SCALE}"></div><div style="display:flex;text-align:right"><span style="width:33%">half</span>'
+    '<span style="width:34%">9 of 10</span><span style="width:33%">99 of 100 are less</span></div>'
+    f'Curves are multiples of the last, the line <span style="color:{_LIMIT}">- - -</span>. Wrong, and in doubt, is what lies '
+    "beyond it."
 )

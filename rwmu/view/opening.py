@@ -93,7 +93,7 @@ def policies_of(task: VelocityTask, own: Path | None, folder: RunFolder) -> Poli
     paths = {} if own is None else {own.name: own}
     paths |= {path.name: path for path in sorted(kept, key=lambda path: kept[path], reverse=True)}
     found: Policies = {name: partial(load_actor, path, task.robot) for name, path in paths.items()}
-    return found | {f"shipped: {name}": load for name, load in reversed(policy_levels(task).actors.items())}
+    return found | {f"shipped: {name}": load for name, load in reversed([*policy_levels(task).actors.items()])}
 
 
 def _simulated(

@@ -13,7 +13,7 @@ from rwmu.view.judgement import Scale
 from rwmu.view.look import colours
 from rwmu.view.session import Frame
 
-_OPACITY = 0.45  # of ghosts
+_OPACITY = 0.55  # of ghosts
 _TILE_M = 1.0  # of the floor
 _RIGHT = np.array([0.5, 0.5, 0.0]) ** 0.5  # of the camera, as it stands at first
 
@@ -45,7 +45,7 @@ class Scene:
         scene.set_up_direction("+z")
         scene.configure_default_lights(cast_shadow=True)
         between = 0.5 * self.aside_m * _RIGHT
-        server.initial_camera.position = between + np.array([4.4, -4.4, 2.4]) * base_height
+        server.initial_camera.position = between + np.array([4.7, -4.7, 2.7]) * base_height
         server.initial_camera.look_at = between + np.array([0.0, 0.0, 0.5]) * base_height
         server.initial_camera.fov = 0.8
         self._floor = scene.add_grid(
@@ -103,12 +103,11 @@ class Scene:
 
     def _draw_ghosts(self, frame: Frame, middle: Floats, usual: Scale) -> None:
         shown = frame.ghosts is not None and frame.watched is not None
-        for handle in self._ghosts.values():
-            handle.visible = shown
-        self._labels["dream"].visible = shown
+        for handle in (*self._ghosts.values(), self._labels["dream"]):
+            _update(handle, "visible", shown)
         if frame.ghosts is None or frame.watched is None:
             return
-        self._labels["robot"].visible = self.aside_m > 0.5 * self._base_height  # else one would lie on the other
+        _update(self._labels["robot"], "visible", self.aside_m > 0.5 * self._base_height)  # else one would lie on the other
         aside = self.aside_m * _RIGHT
         positions, quaternions = self._body.place(frame.ghosts)
         tint = colours(frame.watched.disagreement.tolist(), usual)
@@ -116,8 +115,12 @@ class Scene:
             handle.batched_positions = (positions[:, body] - middle + aside).astype(np.float32)
             handle.batched_wxyzs = quaternions[:, body].astype(np.float32)
             handle.batched_colors = tint
-        text = f"dream, {frame.dream_age_s:.1f} s old"
-        if self._labels["dream"].text != text:
-            self._labels["dream"].text = text
+        _update(self._labels["dream"], "text", f"dream, {frame.dream_age_s:.1f} s old")
         above = (0.0, 0.0, 0.5 * self._base_height)
         self._labels["dream"].position = frame.ghosts[:, :3].mean(0) - middle + aside + above
+
+
+def _update(handle: Any, name: str, value: object) -> None:
+    """Set what has changed; viser would send the rest too."""
+    if getattr(handle, name) != value:
+        setattr(handle, name, value)

@@ -76,16 +76,15 @@ class Session:
         self, task: VelocityTask, dream: Dream, usual: Usual, source: Source, restart_s: float = 2.0, memory_s: float = 10.0
     ) -> None:
         self.task, self.dream, self.usual, self.source = task, dream, usual, source
-        self.restart_s, self.dreaming_actor, self._restart = restart_s, None, False
+        self.restart_s, self._restart = restart_s, False
+        self.dreaming_actor: Actor | None = None
         self.strips: deque[Strip] = deque(maxlen=round(memory_s / task.step_dt))
         self._history: deque[Row] = deque(maxlen=dream.world_model.history)
-        self._time_steps, self.fallen_s = 0, None
+        self._time_steps = 0
+        self.fallen_s: float | None = None
         self._ghosts: Floats | None = None
         self._last_action: Tensor
         self.begin()
-
-    dreaming_actor: Actor | None
-    fallen_s: float | None
 
     def begin(self) -> Frame:
         """Begin an episode of the source; there is no dream until there is a history."""

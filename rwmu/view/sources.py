@@ -88,8 +88,10 @@ class Simulated:
 
     def _row(self, action: Tensor) -> Row:
         env = self.env
-        rows = env.final_state[0].float().cpu(), action.float().cpu(), env.final_contact[0].float().cpu()
-        return Row(*(row.clone() for row in rows), self.command.float().clone(), bool(env.terminated[0]), env.poses()[0].copy())
+        state, contact = env.final_state[0].float().cpu().clone(), env.final_contact[0].float().cpu()
+        return Row(
+            state, action.float().cpu().clone(), contact, self.command.clone(), bool(env.terminated[0]), env.poses()[0].copy()
+        )
 
 
 class Recorded:
