@@ -140,7 +140,7 @@ class MujocoEnv(RobotEnv):
 
     def push(self, change: Tensor, rows: Tensor | slice = slice(None)) -> None:
         """Kick robots between two steps; see :class:`~rwmu.simulators.env.RobotEnv`."""
-        self.physics.qvel[rows, :2] += change.numpy()
+        self.physics.qvel[rows if isinstance(rows, slice) else rows.numpy(), :2] += change.numpy()
         self.state[rows] = self._physical_state()[rows]
 
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:

@@ -171,9 +171,10 @@ class Session:
     def verdicts(self) -> tuple[Verdict, Verdict] | None:
         """Return the verdict on forecasts of the next row, and on the dream, over the last moments; None where nothing is known."""
         latest = list(self.strips)[-max(1, round(_JUDGED_S / self.task.step_dt)) :]
-        mean: dict[str, Any] = {name: float(np.mean([getattr(strip, name) for strip in latest])) for name in vars(self.usual)}
-        if not np.isfinite(list(mean.values())).all():
+        known = [strip for strip in latest if np.isfinite(strip.error)]
+        if not known:
             return None
+        mean: dict[str, Any] = {name: float(np.mean([getattr(strip, name) for strip in known])) for name in vars(self.usual)}
         usual = self.usual
         ahead = verdict(mean["next_disagreement"], mean["next_error"], usual.next_disagreement, usual.next_error)
         return ahead, verdict(mean["disagreement"], mean["error"], usual.disagreement, usual.error)
