@@ -88,7 +88,9 @@ class Controls:
 
     def _add_command(self) -> None:
         task = self._session.task
-        given = [0.0] * 3 if self._opened.simulated is None else self._opened.simulated.command.tolist()
+        given = (
+            [0.0] * 3 if self._opened.simulated is None else [round(value, 3) for value in self._opened.simulated.command.tolist()]
+        )
         self._command = []
         with self._gui.add_folder("Command", visible=self._opened.simulated is not None):
             for label, most, value in zip(_AXES, task.command_range, given, strict=True):

@@ -27,7 +27,6 @@ class Watched:
             square over dimensions.
         next_disagreement, next_error: of the forecast of the robot's row from the true rows before it; root mean square over
             dimensions and members.
-        fall: ``[E]``, by each dream's member the probability that its step ended in a fall.
     """
 
     state: Tensor
@@ -35,7 +34,6 @@ class Watched:
     error: Tensor
     next_disagreement: float
     next_error: float
-    fall: Tensor
 
 
 class Dream:
@@ -81,8 +79,8 @@ class Dream:
         """
         actions = torch.cat([action, robot_action[None]])
         self._carry, prediction = self.world_model.step(self._carry, self._rows, actions)
-        followed, truth = prediction.follow(self._member), self.world_model.normalizer.normalize(robot_state)
-        dreamt = followed.mean[0, :-1]
+        truth = self.world_model.normalizer.normalize(robot_state)
+        dreamt = prediction.follow(self._member).mean[0, :-1]
         if self._clip is not None:
             dreamt = dreamt.clamp(-self._clip, self._clip)
         self._rows = torch.cat([self.world_model.normalizer.denormalize(dreamt), robot_state[None]])
@@ -94,5 +92,4 @@ class Dream:
             error=(dreamt - truth).square().mean(-1).sqrt(),
             next_disagreement=float(disagreement[-1]),
             next_error=float((prediction.mean[:, -1] - truth).square().mean().sqrt()),
-            fall=followed.termination[0, :-1, 0].sigmoid(),
         )

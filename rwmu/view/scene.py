@@ -40,7 +40,7 @@ class Scene:
 
     def __init__(self, server: Any, body: Body, base_height: float, num_ghosts: int) -> None:
         self._server, self._body, self._base_height = server, body, base_height
-        self.aside_m = round(1.7 * base_height, 1)
+        self.aside_m = round(1.9 * base_height, 1)
         scene = server.scene
         scene.set_up_direction("+z")
         scene.configure_default_lights(cast_shadow=True)
@@ -62,13 +62,16 @@ class Scene:
             fade_distance=22.0,
             fade_from="origin",
         )
-        self._robot = [self._solid(index, shape) for index, shape in enumerate(body.shapes)]
+        self._robot = {number: scene.add_frame(f"/robot/{number}", show_axes=False) for number in body.outlines()}
+        for index, shape in enumerate(body.shapes):
+            self._add_solid(index, shape)
         self._ghosts = {number: self._translucent(number, *outline, num_ghosts) for number, outline in body.outlines().items()}
         self._labels = {name: scene.add_label(f"/label/{name}", name, anchor="bottom-center") for name in ("robot", "dream")}
 
-    def _solid(self, index: int, shape: Shape) -> Any:
+    def _add_solid(self, index: int, shape: Shape) -> None:
+        """Add a shape of the robot, which moves with its body."""
         colour = tuple(round(255 * value) for value in shape.colour)
-        return self._server.scene.add_mesh_simple(f"/robot/{index}", shape.vertices, shape.faces, color=colour)
+        self._server.scene.add_mesh_simple(f"/robot/{shape.body}/{index}", shape.vertices, shape.faces, color=colour)
 
     def _translucent(self, body: int, vertices: Floats, faces: Faces, number: int) -> Any:
         """Return a body of all ghosts."""
@@ -96,9 +99,9 @@ class Scene:
 
     def _draw_robot(self, pose: Floats, middle: Floats) -> None:
         positions, quaternions = self._body.place(pose[None])
-        for shape, handle in zip(self._body.shapes, self._robot, strict=True):
-            handle.position = positions[0, shape.body] - middle
-            handle.wxyz = quaternions[0, shape.body]
+        for body, handle in self._robot.items():
+            handle.position = positions[0, body] - middle
+            handle.wxyz = quaternions[0, body]
         self._labels["robot"].position = (0.0, 0.0, pose[2] + 0.5 * self._base_height)
 
     def _draw_ghosts(self, frame: Frame, middle: Floats, usual: Scale) -> None:

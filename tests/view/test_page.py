@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,9 @@ import torch
 from omegaconf import OmegaConf
 
 from rwmu.errors import ConfigError, MissingExtraError, UserError
+from rwmu.interfaces import Actor
 from rwmu.runs.configuration import config_directory
+from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.uncertainty.estimates import epistemic
 from rwmu.view.__main__ import View
 from rwmu.view.dream import Dream
@@ -26,7 +29,7 @@ from rwmu.view.page import Page, require_free, serve
 from rwmu.view.recording import import_rerun, record
 from rwmu.view.scene import import_viser
 from rwmu.view.session import Session
-from rwmu.view.sources import Recorded
+from rwmu.view.sources import Recorded, Simulated
 from tests.conftest import Command
 from tests.fakes import known_world_model, random_episodes
 from tests.view.sources import TASK
@@ -92,6 +95,28 @@ def test_the_page_shows_and_answers(server: Any, opened: Opened) -> None:
     assert "Episode 1" in controls._note.content
     controls._step()
     assert (controls.paused, controls.steps) == (True, 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of websockets and viser
+def test_the_robot_of_the_simulator_is_commanded_and_changes_its_policy(server: Any, opened: Opened) -> None:
+    def actor(value: float) -> Actor:
+        return lambda observation: torch.full((len(observation), TASK.num_actions), value)
+
+    simulated = Simulated(MujocoEnv(TASK, 1, auto_reset=False), actor(0.0), torch.zeros(3))
+    policies = {"still": lambda: actor(0.0), "wild": lambda: actor(3.0)}
+    controls = Page(server, replace(opened, simulated=simulated, absent="", policies=policies))._controls
+    controls._command[0].value, controls._source.value, controls._policy.value = 0.75, "simulator", "wild"
+    controls._actor.value = "policy"
+    controls._change_source()
+    controls._change_policy()
+    controls.apply()
+    assert opened.session.source is simulated
+    assert simulated.command.tolist() == [0.75, 0.0, 0.0]
+    assert opened.session.step().row.action.tolist() == [3.0] * TASK.num_actions
+    assert opened.session.dreaming_actor is simulated.actor
+    opened.session.fallen_s = 2.5
+    controls.apply()
+    assert opened.session.fallen_s is None, "it starts again after a fall"
 
 
 def test_a_recording_holds_poses_and_curves(opened: Opened, tmp_path: Path) -> None:
