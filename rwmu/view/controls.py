@@ -88,11 +88,10 @@ class Controls:
 
     def _add_command(self) -> None:
         task = self._session.task
-        given = (
-            [0.0] * 3 if self._opened.simulated is None else [round(value, 3) for value in self._opened.simulated.command.tolist()]
-        )
+        simulated = self._opened.simulated
+        given = [0.0] * 3 if simulated is None else [round(value, 3) for value in simulated.command.tolist()]
         self._command = []
-        with self._gui.add_folder("Command", visible=self._opened.simulated is not None):
+        with self._gui.add_folder("Command", visible=simulated is not None):
             for label, most, value in zip(_AXES, task.command_range, given, strict=True):
                 end = max(_BEYOND * most, abs(value), 0.1)
                 marks = ((-most, ""), (0.0, "0"), (most, "trained"))

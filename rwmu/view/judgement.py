@@ -33,7 +33,9 @@ class Scale:
         return cls(*torch.quantile(values.double(), torch.tensor([0.5, 0.9, 0.99], dtype=torch.float64)).tolist())
 
     def place(self, value: float) -> float:
-        """Return where a value lies: 1/3 is the median, 2/3 the upper tenth, 1 the upper hundredth or beyond."""
+        """Return where a value lies: 1/3 is the median, 2/3 the upper tenth, 1 the upper hundredth or beyond; 0 if all are 0."""
+        if self.extreme == 0.0:
+            return 0.0
         return float(np.interp(value, [0.0, self.median, self.upper, self.extreme], [0.0, 1 / 3, 2 / 3, 1.0]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ from rwmu.view.dream import Dream
 from rwmu.view.judgement import Usual
 from rwmu.view.session import Session
 from rwmu.view.sources import Recorded, Simulated
+
+_log = logging.getLogger(__name__)
 
 Policies = dict[str, Callable[[], Actor]]
 
@@ -77,7 +80,10 @@ def open_run(
     _, estimate = fitted_estimate(experiment.penalty, folder.checkpoints)
     held_out = Selection(data.episodes, data.splits["test"])
     usual = Usual.measured(world_model, held_out, estimate, max(1, round(restart_s / task.step_dt)))
-    policies = policies_of(task, policy_path(experiment, folder) if checkpoint is None else Path(checkpoint), folder)
+    own = policy_path(experiment, folder) if checkpoint is None else Path(checkpoint)
+    policies = policies_of(task, own, folder)
+    if own is None:
+        _log.info("The run in %s has no policy yet; '%s' acts.", folder.path, next(iter(policies)))
     simulated, absent = _simulated(experiment, policies, command, seed)
     if simulated is None and episode is None:
         raise ConfigError(f"{absent.rstrip('.')}; recorded episodes can be looked at all the same: give episode=0.")
@@ -90,8 +96,8 @@ def open_run(
 def policies_of(task: VelocityTask, own: Path | None, folder: RunFolder) -> Policies:
     """Return the policies that may act, by name: the run's own, its checkpoints, latest first, and the robot's shipped ones."""
     kept = {path: int(path.stem.rpartition("_")[2]) for path in (folder.checkpoints / "policy").glob("model_*[0-9].pt")}
-    paths = {} if own is None else {own.name: own}
-    paths |= {path.name: path for path in sorted(kept, key=lambda path: kept[path], reverse=True)}
+    others = {path.name: path for path in sorted(kept, key=lambda path: kept[path], reverse=True)}
+    paths = others if own is None else {own.name: own} | {name: path for name, path in others.items() if name != own.name}
     found: Policies = {name: partial(load_actor, path, task.robot) for name, path in paths.items()}
     return found | {f"shipped: {name}": load for name, load in reversed([*policy_levels(task).actors.items()])}
 

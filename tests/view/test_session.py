@@ -150,6 +150,7 @@ def test_what_is_usual_is_measured_on_held_out_episodes() -> None:
 def test_places_on_a_scale() -> None:
     scale = Scale.of(torch.arange(1001, dtype=torch.float32))
     assert [scale.place(value) for value in (0.0, 500.0, 900.0, 990.0, 5000.0)] == pytest.approx([0.0, 1 / 3, 2 / 3, 1.0, 1.0])
+    assert Scale(0.0, 0.0, 0.0).place(0.0) == 0.0, "one member's disagreement"
 
 
 def test_an_estimate_may_be_any() -> None:
