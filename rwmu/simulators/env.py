@@ -104,14 +104,14 @@ class MakeEnv(Protocol):
 
 
 def checked_actions(env: RobotEnv, actions: Tensor, limit: float) -> Tensor:
-    """Return a float64 copy of actions on the CPU, clipped to +-``limit``.
+    """Return a float64 copy of actions on the environments' device, clipped to +-``limit``.
 
     Raises:
         ValueError: an action is not finite, or their shape is wrong.
     """
     if tuple(actions.shape) != (env.num_envs, env.num_actions):
         raise ValueError(f"Actions are {tuple(actions.shape)}, but must be ({env.num_envs}, {env.num_actions}).")
-    action = actions.detach().to("cpu", torch.float64, copy=True)
+    action = actions.detach().to(env.device, torch.float64, copy=True)
     if not bool(torch.isfinite(action).all()):
         index = int((~torch.isfinite(action)).any(1).nonzero()[0, 0])
         raise ValueError(f"The action of environment {index} is not finite: {action[index].tolist()}.")

@@ -14,7 +14,8 @@ from rwmu.robots.anymal_d import JOINTS, STATE_LAYOUT, anymal_d
 from rwmu.robots.go1 import go1
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.robots.robot import Robot
-from rwmu.simulators.mujoco import MujocoEnv, StartState
+from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.simulated import StartState
 from rwmu.simulators.physics import Physics
 from rwmu.tasks.velocity import VelocityTask, observation_layout
 

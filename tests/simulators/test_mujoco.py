@@ -13,7 +13,8 @@ from rwmu.errors import ConfigError
 from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.robots.go1 import go1
 from rwmu.robots.mjcf import ModelSettings
-from rwmu.simulators.mujoco import MujocoEnv, Push, StartState
+from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.simulated import Push, StartState
 from rwmu.tasks.velocity import OBSERVATION_NOISE, VelocityTask
 
 
