@@ -6,7 +6,7 @@ everything with one column a joint follows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.resources import files
@@ -105,6 +105,20 @@ class Robot:
         for name, length in lengths.items():
             if length != self.num_joints:
                 raise ConfigError(f"The robot '{self.name}' has {self.num_joints} joints, but {length} values of {name}.")
+
+    def check_model(self, joints: Iterable[str], geoms: Iterable[str]) -> None:
+        """Refuse a model that lacks joints or geoms which this robot names.
+
+        Raises:
+            ConfigError: both lists.
+        """
+        for what, named, there in (("joints", self.joint_names, joints), ("contacts", self.contacts.names, geoms)):
+            there = [name for name in there if name]
+            if missing := [name for name in named if name not in there]:
+                raise ConfigError(
+                    f"The robot '{self.name}' names {what} that its model does not have: {', '.join(missing)}; it has "
+                    f"{', '.join(there)}."
+                )
 
     @property
     def num_joints(self) -> int:

@@ -182,9 +182,12 @@ def instantiate(node: Any) -> Any:
 
 def mistake(error: InstantiationException) -> UserError | None:
     """Return what a user can mend where an object could not be built, or None where the defect is ours."""
+    cause: BaseException | None = error
+    while cause is not None:  # Hydra wraps what importing a target raises
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__cause__
     cause = error.__cause__
-    if isinstance(cause, UserError):
-        return cause
     words, _, key = str(error).rpartition("full_key: ")
     if cause is None or isinstance(cause, TypeError | ImportError | AttributeError):
         place = f"{key.strip()}: " if words else ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from rwmu.errors import MissingExtraError
@@ -44,3 +47,20 @@ def _silent(mujoco: Any) -> Any:
     config.logto_file = False
     config.logto_console = False
     return config
+
+
+@contextlib.contextmanager
+def quiet_mjlab() -> Iterator[None]:
+    """Import mjlab without what it prints, or say how to install it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    os.environ.setdefault("MJLAB_WARP_QUIET", "1")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "simulator=mjlab needs mjlab, which excludes MuJoCo 4; in an environment of its own: pip install '.[mjlab]' in rwmu's folder"
+        ) from None

@@ -1,0 +1,202 @@
+"""The velocity task on mjlab (MuJoCo Warp), on CPUs and NVIDIA GPUs: mjlab moves the robots, the task is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import InstanceOf
+from torch import Tensor
+
+from rwmu.errors import ConfigError
+from rwmu.files import json_ready
+from rwmu.robots.mjcf import ModelSettings, model_xml
+from rwmu.settings import checked
+from rwmu.simulators.extra import quiet_mjlab
+from rwmu.simulators.physics import CONTACT_FORCE_N, MAX_SPEED
+from rwmu.simulators.simulated import Placement, Push, Reached, SimulatedEnv, StartState
+from rwmu.tasks.velocity import VelocityTask
+
+with quiet_mjlab():
+    import mjlab  # noqa: F401  # first: it imports the tasks that we register, and they need it whole
+    from mjlab.envs import ManagerBasedRlEnv
+    from mjlab.managers.event_manager import EventTermCfg
+    from mjlab.utils.lab_api.math import quat_apply, quat_apply_inverse
+
+    from rwmu.simulators import mjlab_config
+
+
+class MjlabEnv(SimulatedEnv):
+    """Parallel environments in mjlab.
+
+    Args:
+        task, num_envs, seed, device, auto_reset: see :class:`~rwmu.simulators.env.MakeEnv`; ``cpu``, or ``cuda:0`` and the like.
+        num_threads: of the machine's, has no effect: mjlab uses one of a CPU.
+        model, envelope: see :class:`~rwmu.simulators.mujoco.MujocoEnv`; motors are MuJoCo's implicit position actuators.
+        start, push: see :class:`~rwmu.simulators.simulated.SimulatedEnv`.
+        conditions: ``rwmu`` for starts, pushes and commands of ours; ``simulator`` for those of mjlab's flat velocity task, with its
+            randomisation of friction, encoders and centre of mass. Noise, rewards and ends are the task's in both.
+        random_start: let the first episodes begin at random ages.
+    """
+
+    @checked("simulator")
+    def __init__(
+        self,
+        task: InstanceOf[VelocityTask],
+        num_envs: int,
+        seed: int = 0,
+        device: Any = "cpu",
+        auto_reset: bool = True,
+        num_threads: int = 1,
+        model: InstanceOf[ModelSettings] | None = None,
+        envelope: Literal["motors", "none"] = "motors",
+        start: InstanceOf[StartState] | None = None,
+        push: InstanceOf[Push] | None = None,
+        conditions: Literal["rwmu", "simulator"] = "rwmu",
+        random_start: bool = False,
+    ) -> None:
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(f"simulator.device is {device}, but torch finds no CUDA device here; give simulator.device=cpu.")
+        self.model, self.envelope, self.conditions = model or ModelSettings(), envelope, conditions
+        super().__init__("mjlab", task, num_envs, seed, device, auto_reset, start, push)
+        with torch.random.fork_rng(devices=self._cuda):
+            torch.manual_seed(seed)
+            self._draws = self._generators()
+        cfg = mjlab_config.environment(task.robot, num_envs, task.step_dt, self.model, envelope == "motors", conditions)
+        # Within a step, before anything pushes a robot; not the method itself, since mjlab copies what it is told, owners and all.
+        cfg.events = {"rows": EventTermCfg(func=lambda *_: self._read(), mode="step"), **cfg.events}
+        with self._own_draws(), contextlib.redirect_stdout(io.StringIO()):
+            self.simulation = ManagerBasedRlEnv(cfg, str(self.device))
+        self._robot = self.simulation.scene[mjlab_config.ENTITY]
+        self._joints, _ = self._robot.find_joints(list(map(mjlab_config.exactly, task.robot.joint_names)), preserve_order=True)
+        self._torque = torch.zeros(num_envs, task.num_actions, device=self.device)
+        self.begin(random_start)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides what a policy meets here."""
+        return super().identity() | {
+            "xml": hashlib.sha256(model_xml(self.task.robot, self.model).encode()).hexdigest(),
+            "model": json_ready(vars(self.model)),
+            "envelope": self.envelope,
+            "conditions": self.conditions,
+            "device": self.device.type,
+            "versions": {name: metadata.version(name) for name in ("mjlab", "mujoco", "mujoco-warp", "torch", "warp-lang")},
+        }
+
+    def poses(self) -> NDArray[np.float64]:
+        """Return where the robots are, ``[B, 7 + A]``: base position (m), quaternion (w first), joint angles (rad)."""
+        poses = torch.cat([self._base_pose, self._robot.data.joint_pos[:, self._joints]], 1)
+        return np.asarray(poses.double().cpu().numpy())
+
+    # -- the physics ------------------------------------------------------------------------------------------------------------
+
+    def _advance(self, targets: Tensor) -> Reached:
+        with self._own_draws():
+            self.simulation.step(targets.float())
+        return self._reached
+
+    def _read(self) -> None:
+        """Keep the rows that a step has reached; mjlab calls it."""
+        self._torque = self._robot.data.qfrc_actuator[:, self._joints].clone()
+        groups = self.task.robot.contacts
+        touches = mjlab_config.forces_of(self.simulation, groups.names) > CONTACT_FORCE_N  # [B, G, history]
+        terminating, undesired, feet = touches.split([len(groups.terminating), len(groups.undesired), len(groups.feet)], dim=1)
+        contact = torch.cat([undesired.any(-1), feet[..., 0]], 1)
+        data = self.simulation.sim.data
+        sound = torch.isfinite(data.qpos).all(1) & (data.qvel.abs().amax(1) < MAX_SPEED)  # no NaN is less than anything
+        self._reached = Reached(self._physical_state(), contact, terminating.any(-1).any(-1), ~sound)
+
+    @property
+    def _base_pose(self) -> Tensor:
+        """Return position (m) and quaternion (w first) of the bases, ``[B, 7]``: as integrated, not of the physics step before."""
+        pose: Tensor = self.simulation.sim.data.qpos[:, self._robot.indexing.free_joint_q_adr]
+        return pose
+
+    def _physical_state(self) -> Tensor:
+        joints, quaternion = self._robot.data, self._base_pose[:, 3:]
+        velocity = self.simulation.sim.data.qvel[:, self._robot.indexing.free_joint_v_adr]
+        parts = {
+            "base_lin_vel": quat_apply_inverse(quaternion, velocity[:, :3]),
+            "base_ang_vel": velocity[:, 3:],
+            "projected_gravity": quat_apply_inverse(quaternion, joints.gravity_vec_w),
+            "joint_pos": joints.joint_pos_biased[:, self._joints] - self._tensor(self._default_joint_pos),
+            "joint_vel": joints.joint_vel[:, self._joints],
+            "joint_torque": self._torque,
+        }
+        return torch.cat([parts[field.name] for field in self.task.robot.state_layout.fields], 1).float()
+
+    def _place(self, envs: NDArray[np.int64], placement: Placement) -> None:
+        rows = self._tensor(envs)
+        self.simulation.reset(env_ids=rows)
+        pose, velocity, joint_pos = (self._tensor(part).float() for part in placement)
+        spin = quat_apply(pose[:, 3:], velocity[:, 3:])  # mjlab has it in the world's axes
+        self._robot.write_root_link_pose_to_sim(pose, env_ids=rows)
+        self._robot.write_root_link_velocity_to_sim(torch.cat([velocity[:, :3], spin], 1), env_ids=rows)
+        joints = torch.tensor(self._joints, device=self.device)
+        self._robot.write_joint_state_to_sim(joint_pos, torch.zeros_like(joint_pos), joint_ids=joints, env_ids=rows)
+        self._torque[rows] = 0.0
+
+    def _kick(self, envs: NDArray[np.int64], change: NDArray[np.float64]) -> None:
+        columns = self._robot.indexing.free_joint_v_adr[:2]
+        self.simulation.sim.data.qvel[self._tensor(envs)[:, None], columns] += self._tensor(change).float()
+
+    # -- the simulator's own conditions -----------------------------------------------------------------------------------------
+
+    def _start_robots(self, envs: NDArray[np.int64]) -> None:
+        if self.conditions == "rwmu":
+            return super()._start_robots(envs)
+        rows = self._tensor(envs)
+        with self._own_draws():
+            self.simulation.reset(env_ids=rows)
+        self._torque[rows] = 0.0
+        return None
+
+    def _draw_commands(self, envs: NDArray[np.int64]) -> None:
+        if self.conditions == "rwmu":
+            return super()._draw_commands(envs)
+        rows = self._tensor(envs)
+        self.memory.command[rows] = self._asked[rows]
+        return None
+
+    @property
+    def _asked(self) -> Tensor:
+        """Return the commands that mjlab gives, ``[B, 3]``."""
+        command: Tensor = self.simulation.command_manager.get_command(mjlab_config.COMMAND)
+        return command.double()
+
+    def _resample_commands(self, done: Tensor) -> None:
+        """Take over mjlab's commands, which it changed within the step: some follow a heading and change all the time."""
+        if self.conditions == "rwmu":
+            super()._resample_commands(done)
+        else:
+            self.memory.command[~done] = self._asked[~done]
+
+    def _push_bases(self, done: Tensor) -> None:
+        if self.conditions == "rwmu":
+            super()._push_bases(done)
+        else:  # mjlab has pushed within the step, after the row was read
+            self.state = torch.where(done[:, None], self.state, self._physical_state())
+
+    @property
+    def _cuda(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+    def _generators(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._cuda)]
+
+    @contextlib.contextmanager
+    def _own_draws(self) -> Iterator[None]:
+        """Let mjlab, which draws from torch's global generators, draw from those of this environment's seed."""
+        with torch.random.fork_rng(devices=self._cuda):
+            torch.set_rng_state(self._draws[0])
+            for device, state in zip(self._cuda, self._draws[1:], strict=True):
+                torch.cuda.set_rng_state(state, device)
+            yield
+            self._draws = self._generators()

@@ -1,0 +1,201 @@
+"""What mjlab is told of our robots, by name: entity, motors, contact sensors, actions, floor. Needs mjlab."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from xml.etree import ElementTree
+
+import mujoco
+import torch
+from mjlab.actuator import BuiltinPositionActuatorCfg
+from mjlab.entity import EntityArticulationInfoCfg, EntityCfg
+from mjlab.envs import ManagerBasedRlEnv, ManagerBasedRlEnvCfg
+from mjlab.envs.mdp.actions import JointPositionAction, JointPositionActionCfg
+from mjlab.managers.event_manager import EventTermCfg
+from mjlab.managers.scene_entity_config import SceneEntityCfg
+from mjlab.scene import SceneCfg
+from mjlab.sensor import ContactMatch, ContactSensorCfg
+from mjlab.sim import MujocoCfg, SimulationCfg
+from mjlab.tasks.velocity.velocity_env_cfg import make_velocity_env_cfg
+from mjlab.terrains import TerrainEntityCfg
+from torch import Tensor
+
+from rwmu.robots.mjcf import ModelSettings, model_xml
+from rwmu.robots.robot import Motors, Robot
+from rwmu.simulators.simulated import CONTACT_HISTORY, physics_steps
+
+ENTITY, CONTACTS, ACTION, COMMAND = "robot", "ground_contact", "joint_pos", "twist"
+_FLOOR = "terrain"  # mjlab's name of its plane
+_MOST_CONTACTS, _MOST_CONSTRAINTS = 64, 400  # of one robot on a plane, for which memory is set aside
+
+
+def environment(
+    robot: Robot, num_envs: int, step_dt: float, model: ModelSettings, envelope: bool, conditions: str
+) -> ManagerBasedRlEnvCfg:
+    """Return a scene of robots on a plane that knows no task: it is given joint targets, and ends nothing by itself.
+
+    Args:
+        envelope: let torque fall with speed as the motors' does.
+        conditions: ``simulator`` for the starts, pushes, commands and randomisation of mjlab's flat velocity task; else ``rwmu``.
+    """
+    cfg = ManagerBasedRlEnvCfg(
+        decimation=physics_steps(step_dt, model.timestep),
+        scene=SceneCfg(
+            num_envs=num_envs,
+            terrain=TerrainEntityCfg(terrain_type="plane"),
+            entities={ENTITY: entity(robot, model)},
+            sensors=(contact_sensor(robot.contacts.names),),
+        ),
+        actions={ACTION: JointTargetsCfg.of(robot, model.motors(robot) if envelope else None)},
+        events={},
+        sim=simulation(model),
+        auto_reset=False,
+    )
+    if conditions == "simulator":
+        cfg.events, cfg.commands = events(robot), make_velocity_env_cfg().commands
+        cfg.commands[COMMAND].debug_vis = False
+    return cfg
+
+
+def simulation(model: ModelSettings) -> SimulationCfg:
+    """Return the options of the embedded simulator's model."""
+    options = MujocoCfg(
+        timestep=model.timestep,
+        impratio=model.impedance_ratio,
+        iterations=model.iterations,
+        ls_iterations=model.line_search_iterations,
+        tolerance=model.tolerance,
+        disableflags=("eulerdamp", "island"),
+    )
+    return SimulationCfg(nconmax=_MOST_CONTACTS, njmax=_MOST_CONSTRAINTS, mujoco=options)
+
+
+def robot_spec(robot: Robot, model: ModelSettings, visual: bool = False) -> mujoco.MjSpec:
+    """Return the robot's MJCF less options, floor, actuators and sensors, of which mjlab brings its own."""
+    root = ElementTree.fromstring(model_xml(robot, model))
+    world = root.find("worldbody")
+    for parent, name in ((root, "option"), (root, "actuator"), (root, "sensor"), (world, "geom")):
+        parent.remove(parent.find(name))  # type: ignore[union-attr, arg-type]
+    spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
+    for geom in spec.geoms:
+        geom.priority = 1  # friction and softness of a contact are the robot's, not the floor's
+    robot.check_model([joint.name for joint in spec.joints], [geom.name for geom in spec.geoms])
+    return spec
+
+
+def entity(robot: Robot, model: ModelSettings) -> EntityCfg:
+    """Return the robot with MuJoCo's own position actuators, integrated implicitly as in the embedded simulator, one a joint."""
+    motors = model.motors(robot)
+    actuators = tuple(
+        BuiltinPositionActuatorCfg(
+            target_names_expr=(exactly(name),),
+            stiffness=stiffness,
+            damping=damping,
+            effort_limit=limit,
+        )
+        for name, stiffness, damping, limit in zip(
+            robot.joint_names,
+            *(_each(robot, values) for values in (motors.stiffness, motors.damping, motors.effort_limit)),
+            strict=True,
+        )
+    )
+    posture = dict(zip(map(exactly, robot.joint_names), robot.default_joint_pos.tolist(), strict=True))
+    return EntityCfg(
+        spec_fn=partial(robot_spec, robot, model),
+        init_state=EntityCfg.InitialStateCfg(pos=(0.0, 0.0, robot.base_height), joint_pos=posture),
+        articulation=EntityArticulationInfoCfg(actuators=actuators),
+    )
+
+
+def contact_sensor(geoms: Sequence[str]) -> ContactSensorCfg:
+    """Return the sensor of the net forces between geoms and the floor, in the latest physics steps."""
+    return ContactSensorCfg(
+        name=CONTACTS,
+        primary=ContactMatch(mode="geom", pattern=tuple(map(exactly, geoms)), entity=ENTITY),
+        secondary=ContactMatch(mode="body", pattern=_FLOOR),
+        fields=("force",),
+        reduce="netforce",
+        history_length=CONTACT_HISTORY,
+    )
+
+
+def events(robot: Robot) -> dict[str, EventTermCfg]:
+    """Return the starts, pushes and randomisation of mjlab's flat velocity task, for this robot."""
+    terms = make_velocity_env_cfg().events
+    terms["foot_friction"].params["asset_cfg"] = SceneEntityCfg(ENTITY, geom_names=tuple(map(exactly, robot.contacts.feet)))
+    terms["base_com"].params["asset_cfg"] = SceneEntityCfg(ENTITY, body_names=(exactly(base_of(robot)),))
+    return terms
+
+
+def base_of(robot: Robot) -> str:
+    """Return the name of the robot's base, its first body."""
+    return str(ElementTree.fromstring(model_xml(robot)).find("worldbody/body").get("name"))  # type: ignore[union-attr]
+
+
+def exactly(name: str) -> str:
+    """Return the regular expression of one name, as mjlab takes expressions for names."""
+    return f"{re.escape(name)}$"
+
+
+def _each(robot: Robot, values: float | tuple[float, ...]) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,) * robot.num_joints
+
+
+@dataclass(kw_only=True)
+class JointTargetsCfg(JointPositionActionCfg):
+    """Joint positions in the robot's order of joints; mjlab's own has the model's.
+
+    Attributes:
+        motors: whose torque falls with speed; None for effort limits alone.
+    """
+
+    motors: Motors | None = None
+
+    @classmethod
+    def of(cls, robot: Robot, motors: Motors | None, scaled: bool = False) -> JointTargetsCfg:
+        """Return the action that is joint targets, rad; or, ``scaled``, what policies give: relative to the posture."""
+        names = tuple(map(exactly, robot.joint_names))
+        scale: Any = dict(zip(names, robot.action_scale.tolist(), strict=True)) if scaled else 1.0
+        return cls(entity_name=ENTITY, actuator_names=names, scale=scale, use_default_offset=scaled, motors=motors)
+
+    def build(self, env: ManagerBasedRlEnv) -> JointTargets:
+        """Return the term."""
+        return JointTargets(self, env)
+
+
+class JointTargets(JointPositionAction):
+    """See :class:`JointTargetsCfg`."""
+
+    def __init__(self, cfg: JointTargetsCfg, env: ManagerBasedRlEnv) -> None:
+        super().__init__(cfg=cfg, env=env)
+        self._motors = cfg.motors
+        if cfg.motors is None:
+            return
+        env.sim.expand_model_fields(("actuator_forcerange",))
+        self._ranges = self._entity.indexing.ctrl_ids  # one actuator a joint, made in the robot's order
+        names = ("effort_limit", "saturation_torque", "velocity_limit")
+        self._effort, self._saturation, self._speed = (torch.tensor(getattr(cfg.motors, name), device=self.device) for name in names)
+
+    def _find_targets(self, cfg: JointPositionActionCfg) -> tuple[list[int], list[str]]:
+        return self._entity.find_joints(cfg.actuator_names, preserve_order=True)
+
+    def apply_actions(self) -> None:
+        """Set the targets before a physics step, and what torque is left at the present speed."""
+        super().apply_actions()
+        if self._motors is not None:
+            slope = self._entity.data.joint_vel[:, self._target_ids] * (self._saturation / self._speed)
+            high = torch.minimum((self._saturation - slope).clamp(min=0.0), self._effort)
+            low = -torch.minimum((self._saturation + slope).clamp(min=0.0), self._effort)
+            self._env.sim.model.actuator_forcerange[:, self._ranges] = torch.stack([low, high], -1)
+
+
+def forces_of(env: ManagerBasedRlEnv, geoms: Sequence[str]) -> Tensor:
+    """Return the net contact forces ``[B, G, CONTACT_HISTORY]`` of geoms in the latest physics steps, the latest first, N."""
+    sensor = env.scene[CONTACTS]
+    columns = [sensor.primary_names.index(name) for name in geoms]
+    history: Tensor = sensor.data.force_history
+    return history[:, columns].norm(dim=-1)
