@@ -8,7 +8,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN = $(VENV)/bin
 
-.PHONY: train test lint docs install clean
+.PHONY: train test test-mjlab lint docs install clean
 
 train: install
 	$(BIN)/python -m rwmu.train +experiment=$(EXPERIMENT) $(ARGS)
@@ -16,6 +16,16 @@ train: install
 # A worker of pytest has one thread of torch's: two busy pools of threads on one core stand in each other's way.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# mjlab's own environment: it pins older versions of MuJoCo and rsl-rl than the constraints. The first time its kernels are compiled.
+test-mjlab: $(VENV)-mjlab/installed
+	OMP_NUM_THREADS=1 $(VENV)-mjlab/bin/python -m pytest tests/simulators/test_contract.py tests/simulators/test_mjlab.py $(ARGS)
+
+$(VENV)-mjlab/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-mjlab
+	grep -v -E '^(mujoco|rsl-rl)' constraints.txt > $(VENV)-mjlab/constraints.txt
+	$(VENV)-mjlab/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-mjlab/constraints.txt -e '.[mjlab]' pytest pytest-xdist
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .
@@ -39,5 +49,5 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 # Collected data and finished runs are results, not rubbish: they stay.
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-mjlab build dist site .pytest_cache .mypy_cache .ruff_cache
 	find rwmu tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +

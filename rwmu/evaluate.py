@@ -1,13 +1,14 @@
 """Evaluate: ``python -m rwmu.evaluate run=runs/latest`` measures a run's world model and policy again and rewrites its report.
 
 ``python -m rwmu.evaluate diagnostics=exploit run=runs/latest`` asks where the run's policy leaves what its world model knows; it
-leaves the report as it is.
+leaves the report as it is. So does ``simulator=mjlab``, which deploys the policy in another simulator.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from rwmu.errors import ConfigError
@@ -19,7 +20,14 @@ from rwmu.runs.configuration import instantiate
 def main(config: DictConfig) -> None:
     """Repeat the measuring of a run with its own configuration, less what is changed here, or make a diagnostic of it."""
     # What computes is imported once the settings have been checked: torch and Lightning take seconds.
-    from rwmu.runs.evaluation import measure_deployment, measure_model, policy_path, world_model_path, write_report
+    from rwmu.runs.evaluation import (
+        measure_deployment,
+        measure_elsewhere,
+        measure_model,
+        policy_path,
+        world_model_path,
+        write_report,
+    )
     from rwmu.runs.exploit import Exploit
     from rwmu.runs.opening import note_data, open_finished
 
@@ -33,6 +41,10 @@ def main(config: DictConfig) -> None:
     with folder.held():
         if isinstance(diagnostic, Exploit):
             print(f"Exploit diagnostic: {diagnostic.write(experiment, folder)}")
+            return
+        if config.get("simulator") is not None:
+            name = HydraConfig.get().runtime.choices["simulator"]
+            print(f"Deployment in {name}: {measure_elsewhere(experiment, folder, name)}")
             return
         if not (has_model or has_policy):
             raise ConfigError(f"The run in {folder.path} has neither world model nor policy yet; let it finish (resume=) first.")

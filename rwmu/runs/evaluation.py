@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from rwmu.data.datamodule import OfflineDataModule
-from rwmu.files import read_json
+from rwmu.errors import ConfigError
+from rwmu.files import read_json, write_json
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.measure import deploy
+from rwmu.measure.deployment import deploy as deployed
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
@@ -67,6 +69,20 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
         experiment.machine.progress,
     )
     folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.mp4"))
+
+
+def measure_elsewhere(experiment: Experiment, folder: RunFolder, name: str) -> Path:
+    """Deploy the policy in the simulator ``name``, with the starts and commands of the run's own; its report stays as it is."""
+    evaluation, checkpoint = experiment.evaluation, policy_path(experiment, folder)
+    if checkpoint is None:
+        raise ConfigError(f"The run in {folder.path} has no policy yet; let it finish (resume=) first.")
+    env = experiment.make_env(evaluation.num_envs, evaluation.seed)
+    environment, actor = env.identity(), load_actor(checkpoint, experiment.task.robot)
+    deployment = deployed(env, actor, seed=evaluation.seed, label=name, progress=experiment.machine.progress)
+    print(f"{name}: {deployment}")
+    path = folder.path / f"deployment-{name}.json"
+    write_json(path, {"deterministic": deployment.summary(), "environment": environment})
+    return path
 
 
 def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any]:

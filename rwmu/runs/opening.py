@@ -74,11 +74,14 @@ def open_folder(experiment: Experiment, text: str) -> RunFolder:
 def open_finished(config: DictConfig) -> tuple[Experiment, RunFolder]:
     """Open the folder of an earlier run, ``config.run``, and build its objects; ``runs/latest`` will do.
 
-    Its data are those that there are: none are collected.
+    Its data are those that there are: none are collected. A ``simulator`` of ``config`` takes the place of the run's own.
     """
     folder = RunFolder.resume(Path(str(config.run)))
     folder.require_whole()
-    experiment = build(folder.config(modules(config.trust)))
+    saved = folder.config(modules(config.trust))
+    if config.get("simulator") is not None:
+        saved.simulator = config.simulator
+    experiment = build(saved)
     check_loggers(experiment)
     experiment = replace(experiment, data=replace(experiment.data, path=experiment.data_path, recipe=None))
     folder.serve(experiment.stages, experiment.logger or {}, experiment.machine.progress)

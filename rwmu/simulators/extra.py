@@ -1,4 +1,4 @@
-"""MuJoCo, which the extra ``mujoco`` installs, made silent; torch is not imported, so that who only draws starts fast."""
+"""Simulators that extras install, made silent; torch is not imported, so that who only draws starts fast."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,26 +19,21 @@ def import_mujoco() -> Any:
     A broken OpenGL, or a ``MUJOCO_GL`` that names none, does not matter to physics: MuJoCo is then imported without drawing.
     """
     try:
-        mujoco = _imported()
+        mujoco = importlib.import_module("mujoco")
     except ModuleNotFoundError:
         raise MissingExtraError(
-            "The embedded simulator needs MuJoCo 4; install it with: pip install '.[mujoco]' in rwmu's folder"
+            "The embedded simulator needs MuJoCo; install it with: pip install '.[mujoco]' in rwmu's folder"
         ) from None
     except Exception:  # of OpenGL, which may raise anything
         asked = os.environ.get("MUJOCO_GL")
         os.environ["MUJOCO_GL"] = "disable"
         try:
-            mujoco = _imported()
+            mujoco = importlib.import_module("mujoco")
         finally:
             os.environ.pop("MUJOCO_GL")
             os.environ.update({} if asked is None else {"MUJOCO_GL": asked})
-    mujoco.MjLogConfig.set(_silent(mujoco))
-    return mujoco
-
-
-def _imported() -> Any:
-    mujoco = importlib.import_module("mujoco")
-    importlib.import_module("mujoco.batch")
+    if hasattr(mujoco, "MjLogConfig"):  # of MuJoCo 4
+        mujoco.MjLogConfig.set(_silent(mujoco))
     return mujoco
 
 
@@ -50,15 +46,22 @@ def _silent(mujoco: Any) -> Any:
 
 
 @contextlib.contextmanager
-def quiet_mjlab() -> Iterator[None]:
-    """Import mjlab without what it prints, or say how to install it.
+def quiet() -> Iterator[None]:
+    """Let a library say nothing: neither what it prints, nor warnings of what it uses itself."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def importing_mjlab() -> Iterator[None]:
+    """Import mjlab quietly, or say how to install it.
 
     Raises:
         MissingExtraError: it is not installed.
     """
-    os.environ.setdefault("MJLAB_WARP_QUIET", "1")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with quiet():
             yield
     except ModuleNotFoundError:
         raise MissingExtraError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Literal
@@ -19,18 +18,21 @@ from rwmu.errors import ConfigError
 from rwmu.files import json_ready
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.settings import checked
-from rwmu.simulators.extra import quiet_mjlab
+from rwmu.simulators.extra import importing_mjlab, quiet
 from rwmu.simulators.physics import CONTACT_FORCE_N, MAX_SPEED
 from rwmu.simulators.simulated import Placement, Push, Reached, SimulatedEnv, StartState
 from rwmu.tasks.velocity import VelocityTask
 
-with quiet_mjlab():
+with importing_mjlab():
     import mjlab  # noqa: F401  # first: it imports the tasks that we register, and they need it whole
+    import warp
     from mjlab.envs import ManagerBasedRlEnv
     from mjlab.managers.event_manager import EventTermCfg
     from mjlab.utils.lab_api.math import quat_apply, quat_apply_inverse
 
     from rwmu.simulators import mjlab_config
+
+    warp.config.log_level = warp.LOG_WARNING
 
 
 class MjlabEnv(SimulatedEnv):
@@ -72,7 +74,7 @@ class MjlabEnv(SimulatedEnv):
         cfg = mjlab_config.environment(task.robot, num_envs, task.step_dt, self.model, envelope == "motors", conditions)
         # Within a step, before anything pushes a robot; not the method itself, since mjlab copies what it is told, owners and all.
         cfg.events = {"rows": EventTermCfg(func=lambda *_: self._read(), mode="step"), **cfg.events}
-        with self._own_draws(), contextlib.redirect_stdout(io.StringIO()):
+        with self._own_draws(), quiet():
             self.simulation = ManagerBasedRlEnv(cfg, str(self.device))
         self._robot = self.simulation.scene[mjlab_config.ENTITY]
         self._joints, _ = self._robot.find_joints(list(map(mjlab_config.exactly, task.robot.joint_names)), preserve_order=True)

@@ -74,7 +74,7 @@ def simulation(model: ModelSettings) -> SimulationCfg:
     return SimulationCfg(nconmax=_MOST_CONTACTS, njmax=_MOST_CONSTRAINTS, mujoco=options)
 
 
-def robot_spec(robot: Robot, model: ModelSettings, visual: bool = False) -> mujoco.MjSpec:
+def robot_spec(robot: Robot, model: ModelSettings) -> mujoco.MjSpec:
     """Return the robot's MJCF less options, floor, actuators and sensors, of which mjlab brings its own."""
     root = ElementTree.fromstring(model_xml(robot, model))
     world = root.find("worldbody")
@@ -111,10 +111,10 @@ def entity(robot: Robot, model: ModelSettings) -> EntityCfg:
     )
 
 
-def contact_sensor(geoms: Sequence[str]) -> ContactSensorCfg:
+def contact_sensor(geoms: Sequence[str], name: str = CONTACTS) -> ContactSensorCfg:
     """Return the sensor of the net forces between geoms and the floor, in the latest physics steps."""
     return ContactSensorCfg(
-        name=CONTACTS,
+        name=name,
         primary=ContactMatch(mode="geom", pattern=tuple(map(exactly, geoms)), entity=ENTITY),
         secondary=ContactMatch(mode="body", pattern=_FLOOR),
         fields=("force",),

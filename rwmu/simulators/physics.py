@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rwmu.errors import ConfigError
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.robots.robot import Robot
+from rwmu.simulators.batch import make_batch
 from rwmu.simulators.extra import import_mujoco
 
 Floats = NDArray[np.float64]
@@ -35,7 +36,7 @@ class Physics:
             raise ConfigError(f"The simulator needs at least one environment and one thread, not {num_envs} and {num_threads}.")
         mujoco = import_mujoco()
         self.model = mujoco.MjModel.from_xml_string(model_xml(robot, settings))
-        self._batch = mujoco.batch.Batch(self.model, nsim=num_envs, nthread=num_threads)
+        self._batch = make_batch(self.model, num_envs, num_threads)
         self._batch.reset(stage=0)
         self.substeps = substeps
         self.qpos, self.qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
