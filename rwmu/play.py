@@ -39,7 +39,7 @@ def beyond_training(command: Sequence[float], trained: Sequence[float]) -> str |
 def main(config: DictConfig) -> None:
     """Let the policy walk and write what it looked like."""
     given: Any = OmegaConf.to_container(config, resolve=True)
-    play = Play(**given)
+    play = Play(**{name: value for name, value in given.items() if name != "simulator"})
     if play.path is not None:
         refuse_overwriting(Path(play.path), play.overwrite, "overwrite=true")
     # What computes is imported once the settings have been checked: torch and Lightning take seconds.

@@ -38,7 +38,7 @@ ROUNDS = [
     "algorithm.collection.num_transitions=600",
     "algorithm.collection.num_envs=6",
     "algorithm.collection.correlation_s=0.1",
-    "+algorithm.collection.simulator.push={_target_:rwmu.simulators.simulated.Push,speed:0.5,interval_s:1.0}",
+    "+algorithm.collection.simulator.push={_target_:rwmu.simulators.mujoco.Push,speed:0.5,interval_s:1.0}",
     "algorithm.growth.horizon_steps=[4,12]",
     "algorithm.growth.updates=[2,3]",
 ]

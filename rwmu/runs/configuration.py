@@ -153,7 +153,9 @@ def check_config(config: DictConfig, config_name: str, choices: Mapping[str, str
         choices: the chosen option of every group; keys must exist without the overlays' help.
     """
     selection = [
-        f"{group}={option}" for group, option in choices.items() if group not in OVERLAYS and not group.startswith("hydra")
+        f"{group}={option}"
+        for group, option in choices.items()
+        if option is not None and group not in OVERLAYS and not group.startswith("hydra")
     ]
     known = _known(config_name, tuple(selection))
     parents = _nodes(known)

@@ -65,5 +65,6 @@ def importing_mjlab() -> Iterator[None]:
             yield
     except ModuleNotFoundError:
         raise MissingExtraError(
-            "simulator=mjlab needs mjlab, which excludes MuJoCo 4; in an environment of its own: pip install '.[mjlab]' in rwmu's folder"
+            "simulator=mjlab needs mjlab, which excludes MuJoCo 4; in an environment of its own: pip install '.[mjlab]' in rwmu's "
+            "folder"
         ) from None

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import InstanceOf
 from torch import Tensor
 
-from rwmu.errors import ConfigError
 from rwmu.files import json_ready
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.settings import checked
 from rwmu.simulators.extra import importing_mjlab, quiet
+from rwmu.simulators.lab import Conditions, LabEnv
 from rwmu.simulators.physics import CONTACT_FORCE_N, MAX_SPEED
-from rwmu.simulators.simulated import Placement, Push, Reached, SimulatedEnv, StartState
+from rwmu.simulators.simulated import Floats, Indices, Placement, Push, Reached, StartState
 from rwmu.tasks.velocity import VelocityTask
 
 with importing_mjlab():
@@ -35,7 +32,7 @@ with importing_mjlab():
     warp.config.log_level = warp.LOG_WARNING
 
 
-class MjlabEnv(SimulatedEnv):
+class MjlabEnv(LabEnv):
     """Parallel environments in mjlab.
 
     Args:
@@ -43,8 +40,7 @@ class MjlabEnv(SimulatedEnv):
         num_threads: of the machine's, has no effect: mjlab uses one of a CPU.
         model, envelope: see :class:`~rwmu.simulators.mujoco.MujocoEnv`; motors are MuJoCo's implicit position actuators.
         start, push: see :class:`~rwmu.simulators.simulated.SimulatedEnv`.
-        conditions: ``rwmu`` for starts, pushes and commands of ours; ``simulator`` for those of mjlab's flat velocity task, with its
-            randomisation of friction, encoders and centre of mass. Noise, rewards and ends are the task's in both.
+        conditions: see :class:`~rwmu.simulators.lab.LabEnv`; mjlab's own randomise friction, encoders and the centre of mass.
         random_start: let the first episodes begin at random ages.
     """
 
@@ -61,20 +57,15 @@ class MjlabEnv(SimulatedEnv):
         envelope: Literal["motors", "none"] = "motors",
         start: InstanceOf[StartState] | None = None,
         push: InstanceOf[Push] | None = None,
-        conditions: Literal["rwmu", "simulator"] = "rwmu",
+        conditions: Conditions = "rwmu",
         random_start: bool = False,
     ) -> None:
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(f"simulator.device is {device}, but torch finds no CUDA device here; give simulator.device=cpu.")
-        self.model, self.envelope, self.conditions = model or ModelSettings(), envelope, conditions
-        super().__init__("mjlab", task, num_envs, seed, device, auto_reset, start, push)
-        with torch.random.fork_rng(devices=self._cuda):
-            torch.manual_seed(seed)
-            self._draws = self._generators()
+        self.model, self.envelope = model or ModelSettings(), envelope
+        super().__init__("mjlab", task, num_envs, seed, device, auto_reset, start, push, conditions)
         cfg = mjlab_config.environment(task.robot, num_envs, task.step_dt, self.model, envelope == "motors", conditions)
         # Within a step, before anything pushes a robot; not the method itself, since mjlab copies what it is told, owners and all.
         cfg.events = {"rows": EventTermCfg(func=lambda *_: self._read(), mode="step"), **cfg.events}
-        with self._own_draws(), quiet():
+        with self.own_draws(), quiet():
             self.simulation = ManagerBasedRlEnv(cfg, str(self.device))
         self._robot = self.simulation.scene[mjlab_config.ENTITY]
         self._joints, _ = self._robot.find_joints(list(map(mjlab_config.exactly, task.robot.joint_names)), preserve_order=True)
@@ -87,12 +78,10 @@ class MjlabEnv(SimulatedEnv):
             "xml": hashlib.sha256(model_xml(self.task.robot, self.model).encode()).hexdigest(),
             "model": json_ready(vars(self.model)),
             "envelope": self.envelope,
-            "conditions": self.conditions,
-            "device": self.device.type,
             "versions": {name: metadata.version(name) for name in ("mjlab", "mujoco", "mujoco-warp", "torch", "warp-lang")},
         }
 
-    def poses(self) -> NDArray[np.float64]:
+    def poses(self) -> Floats:
         """Return where the robots are, ``[B, 7 + A]``: base position (m), quaternion (w first), joint angles (rad)."""
         poses = torch.cat([self._base_pose, self._robot.data.joint_pos[:, self._joints]], 1)
         return np.asarray(poses.double().cpu().numpy())
@@ -100,7 +89,7 @@ class MjlabEnv(SimulatedEnv):
     # -- the physics ------------------------------------------------------------------------------------------------------------
 
     def _advance(self, targets: Tensor) -> Reached:
-        with self._own_draws():
+        with self.own_draws():
             self.simulation.step(targets.float())
         return self._reached
 
@@ -134,7 +123,7 @@ class MjlabEnv(SimulatedEnv):
         }
         return torch.cat([parts[field.name] for field in self.task.robot.state_layout.fields], 1).float()
 
-    def _place(self, envs: NDArray[np.int64], placement: Placement) -> None:
+    def _place(self, envs: Indices, placement: Placement) -> None:
         rows = self._tensor(envs)
         self.simulation.reset(env_ids=rows)
         pose, velocity, joint_pos = (self._tensor(part).float() for part in placement)
@@ -145,60 +134,17 @@ class MjlabEnv(SimulatedEnv):
         self._robot.write_joint_state_to_sim(joint_pos, torch.zeros_like(joint_pos), joint_ids=joints, env_ids=rows)
         self._torque[rows] = 0.0
 
-    def _kick(self, envs: NDArray[np.int64], change: NDArray[np.float64]) -> None:
+    def _kick(self, envs: Indices, change: Floats) -> None:
         columns = self._robot.indexing.free_joint_v_adr[:2]
         self.simulation.sim.data.qvel[self._tensor(envs)[:, None], columns] += self._tensor(change).float()
 
-    # -- the simulator's own conditions -----------------------------------------------------------------------------------------
+    # -- mjlab's own conditions -------------------------------------------------------------------------------------------------
 
-    def _start_robots(self, envs: NDArray[np.int64]) -> None:
-        if self.conditions == "rwmu":
-            return super()._start_robots(envs)
+    def _lab_start(self, envs: Indices) -> None:
         rows = self._tensor(envs)
-        with self._own_draws():
-            self.simulation.reset(env_ids=rows)
+        self.simulation.reset(env_ids=rows)
         self._torque[rows] = 0.0
-        return None
 
-    def _draw_commands(self, envs: NDArray[np.int64]) -> None:
-        if self.conditions == "rwmu":
-            return super()._draw_commands(envs)
-        rows = self._tensor(envs)
-        self.memory.command[rows] = self._asked[rows]
-        return None
-
-    @property
-    def _asked(self) -> Tensor:
-        """Return the commands that mjlab gives, ``[B, 3]``."""
+    def _lab_commands(self) -> Tensor:
         command: Tensor = self.simulation.command_manager.get_command(mjlab_config.COMMAND)
-        return command.double()
-
-    def _resample_commands(self, done: Tensor) -> None:
-        """Take over mjlab's commands, which it changed within the step: some follow a heading and change all the time."""
-        if self.conditions == "rwmu":
-            super()._resample_commands(done)
-        else:
-            self.memory.command[~done] = self._asked[~done]
-
-    def _push_bases(self, done: Tensor) -> None:
-        if self.conditions == "rwmu":
-            super()._push_bases(done)
-        else:  # mjlab has pushed within the step, after the row was read
-            self.state = torch.where(done[:, None], self.state, self._physical_state())
-
-    @property
-    def _cuda(self) -> list[torch.device]:
-        return [self.device] if self.device.type == "cuda" else []
-
-    def _generators(self) -> list[Tensor]:
-        return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._cuda)]
-
-    @contextlib.contextmanager
-    def _own_draws(self) -> Iterator[None]:
-        """Let mjlab, which draws from torch's global generators, draw from those of this environment's seed."""
-        with torch.random.fork_rng(devices=self._cuda):
-            torch.set_rng_state(self._draws[0])
-            for device, state in zip(self._cuda, self._draws[1:], strict=True):
-                torch.cuda.set_rng_state(state, device)
-            yield
-            self._draws = self._generators()
+        return command

@@ -177,8 +177,8 @@ class JointTargets(JointPositionAction):
             return
         env.sim.expand_model_fields(("actuator_forcerange",))
         self._ranges = self._entity.indexing.ctrl_ids  # one actuator a joint, made in the robot's order
-        names = ("effort_limit", "saturation_torque", "velocity_limit")
-        self._effort, self._saturation, self._speed = (torch.tensor(getattr(cfg.motors, name), device=self.device) for name in names)
+        limits = (cfg.motors.effort_limit, cfg.motors.saturation_torque, cfg.motors.velocity_limit)
+        self._effort, self._saturation, self._speed = (torch.tensor(limit, device=self.device) for limit in limits)
 
     def _find_targets(self, cfg: JointPositionActionCfg) -> tuple[list[int], list[str]]:
         return self._entity.find_joints(cfg.actuator_names, preserve_order=True)

@@ -1,7 +1,7 @@
 """Our robots' tasks for mjlab's own scripts; mjlab imports this module itself (entry point ``mjlab.tasks``).
 
-``play Rwmu-Velocity-Flat-AnymalD --checkpoint-file policy.pt`` plays what was trained here: observations, actions and joints have our
-order. ``train`` learns from those of our rewards that mjlab has, which is not our task to the letter.
+``play Rwmu-Velocity-Flat-AnymalD --checkpoint-file policy.pt`` plays what was trained here: observations, actions and joints have
+our order. ``train`` learns from those of our rewards that mjlab has, which is not our task to the letter.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from rwmu.robots.go1 import go1
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.robots.robot import Robot
 from rwmu.simulators.mujoco import MujocoEnv
-from rwmu.simulators.simulated import StartState
 from rwmu.simulators.physics import Physics
+from rwmu.simulators.simulated import StartState
 from rwmu.tasks.velocity import VelocityTask, observation_layout
 
 ROBOTS = {"anymal_d": anymal_d(), "go1": go1()}
