@@ -66,7 +66,10 @@ class DataBatch:
 
     def step(self) -> None:
         """Take one physics step in every simulation."""
-        list(self._threads.map(self._step_share, self._shares))
+        if len(self._shares) == 1:
+            self._step_share(self._shares[0])
+        else:
+            list(self._threads.map(self._step_share, self._shares))
 
     def _step_share(self, share: tuple[Any, Array]) -> None:
         model, rows = share

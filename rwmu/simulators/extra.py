@@ -48,7 +48,8 @@ def _silent(mujoco: Any) -> Any:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Let a library say nothing: neither what it prints, nor warnings of what it uses itself."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    nobody = io.StringIO()
+    with contextlib.redirect_stdout(nobody), contextlib.redirect_stderr(nobody), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

@@ -30,6 +30,7 @@ with importing_mjlab():
     from rwmu.simulators import mjlab_config
 
     warp.config.log_level = warp.LOG_WARNING
+    warp.init()
 
 
 class MjlabEnv(LabEnv):

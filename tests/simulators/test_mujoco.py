@@ -1,8 +1,9 @@
-"""The simulated task: the same bits for the same seed, Isaac Lab's episodes, the task's own reward."""
+"""The embedded simulator, beyond the contract of ``test_contract.py``: the same bits whatever the threads, starts, pushes."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from rwmu.robots.go1 import go1
 from rwmu.robots.mjcf import ModelSettings
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.simulators.simulated import Push, StartState
-from rwmu.tasks.velocity import OBSERVATION_NOISE, VelocityTask
+from rwmu.tasks.velocity import VelocityTask
 
 
 def make(num_envs: int = 4, noise: float = 1.0, episode_s: float = 20.0, **arguments: Any) -> MujocoEnv:
@@ -50,103 +51,22 @@ def test_threads_and_number_of_environments_change_no_bit() -> None:
             assert torch.equal(value[:, :shared], reference[name][:, :shared]), name
 
 
-def test_another_seed_gives_another_run() -> None:
-    assert not torch.equal(run(make(2, seed=1), 3)["state"], run(make(2, seed=2), 3)["state"])
+def test_without_mujocos_own_batch_simulations_are_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo 3 has none; ours is tried on the MuJoCo that is here."""
+    pytest.importorskip("mujoco.batch")
+    settings: dict[str, Any] = {"seed": 5, "episode_s": 0.5, "push": Push(1.0, 0.1)}
+    own = run(make(5, **settings))
+    monkeypatch.setitem(sys.modules, "mujoco.batch", None)
+    for threads in (1, 2):
+        records = run(make(5, num_threads=threads, **settings))
+        for name, value in records.items():
+            assert torch.equal(value, own[name]), name
 
 
-def test_the_reward_is_the_tasks_own_on_the_rows_that_were_reached() -> None:
-    env = make(8, noise=0.0)
-    memory = env.task.start(8, dtype=torch.float64)
-    memory.previous_joint_vel = STATE_LAYOUT.part(env.state, "joint_vel").double()
-    for action in actions(8, 100, scale=0.5):
-        memory.command = env.memory.command.clone()
-        _, reward, done, _ = env.step(action)
-        assert not done.any()
-        expected = env.task.reward(memory, env.final_state.double(), action.double(), env.final_contact)
-        assert torch.equal(reward, expected.total.float())
-    assert float(env.last_reward.terms["dof_acc_l2"].min()) > 0.0
-
-
-def test_time_outs_reset_and_are_told_apart_from_falls() -> None:
-    env = make(4, episode_s=0.2)
-    for step in range(10):
-        before = env.memory.command.clone()
-        _, _, done, extras = env.step(torch.zeros(4, 12))
-        assert bool(done.all()) == (step == 9)
-    assert extras["time_outs"].all()
-    assert not env.terminated.any()
-    assert env.episode_length_buf.tolist() == [0] * 4
-    assert not torch.equal(env.memory.command, before)
-    assert not torch.equal(env.state, env.final_state)
-    assert extras["log"]["/episode/length_s"] == pytest.approx(0.2)
-    assert not env.memory.last_action.any()
-
-
-def test_a_fall_terminates_and_its_last_row_is_kept() -> None:
+def test_actions_are_clipped() -> None:
     env = make(2)
-    env.physics.qpos[0, 2:7] = torch.tensor([0.2, 0.0, 1.0, 0.0, 0.0]).numpy()  # on its back
-    for _ in range(20):
-        _, _, done, extras = env.step(torch.zeros(2, 12))
-        if done[0]:
-            break
-    assert done.tolist() == [True, False]
-    assert env.terminated.tolist() == [True, False]
-    assert not extras["time_outs"].any()
-    gravity_z = STATE_LAYOUT["projected_gravity"].stop - 1
-    assert env.final_state[0, gravity_z] > 0.5
-    assert env.state[0, gravity_z] < -0.99  # upright again
-    assert not env.contact[0].any()
-
-
-def test_without_auto_reset_the_episode_goes_on() -> None:
-    env = make(2, episode_s=0.1, auto_reset=False)
-    for _ in range(7):
-        _, _, done, _ = env.step(torch.zeros(2, 12))
-    assert done.all()
-    assert env.episode_length_buf.tolist() == [7, 7]
-
-
-def test_commands_change_when_due_and_only_then() -> None:
-    env = MujocoEnv(VelocityTask(anymal_d(), command_resample_s=0.1), 3)
-    changes = []
-    for _ in range(10):
-        before = env.memory.command.clone()
-        env.step(torch.zeros(3, 12))
-        changes.append(not torch.equal(before, env.memory.command))
-    assert changes == [False, False, False, False, True] * 2
-
-
-def test_observations_are_the_tasks_and_noise_stays_within_its_bounds() -> None:
-    clean, noisy = make(64, noise=0.0), make(64, noise=1.0)
-    action = actions(64, 1)[0]
-    truth, observed = (env.step(action)[0]["policy"] for env in (clean, noisy))
-    assert torch.equal(clean.state, noisy.state)
-    error = (observed - truth).abs().amax(0)
-    layout = clean.task.observation_layout
-    for field in layout.fields:
-        bound = OBSERVATION_NOISE.get(field.name, 0.0)
-        largest = float(layout.part(error, field.name).max())
-        assert 0.9 * bound <= largest <= 1.001 * bound, field.name
-    assert torch.equal(noisy.get_observations()["policy"], observed)  # asking again does not draw again
-
-
-def test_a_non_finite_action_is_refused_by_name_and_nothing_moves() -> None:
-    env = make(4)
-    action, before = torch.zeros(4, 12), env.state.clone()
-    action[2, 5] = torch.nan
-    with pytest.raises(ValueError, match="environment 2"):
-        env.step(action)
-    assert torch.equal(env.state, before)
-    with pytest.raises(ValueError, match=r"\(4, 12\)"):
-        env.step(torch.zeros(4, 11))
-
-
-def test_the_callers_action_is_neither_kept_nor_changed() -> None:
-    env, action = make(2), torch.full((2, 12), 200.0)
-    env.step(action)
-    assert torch.equal(action, torch.full((2, 12), 200.0))
-    action.zero_()
-    assert float(env.memory.last_action.min()) == 100.0  # clipped
+    env.step(torch.full((2, 12), 200.0))
+    assert float(env.memory.last_action.min()) == 100.0
 
 
 def test_a_diverging_environment_is_reset_counted_and_leaves_the_others_alone() -> None:
@@ -235,10 +155,7 @@ def test_the_tasks_tilt_ends_episodes() -> None:
 def test_an_identity_holds_all_that_decides_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     base: dict[str, Any] = {"num_envs": 2, "noise": 1.0, "episode_s": 20.0}
     changes: tuple[dict[str, Any], ...] = (
-        {"num_envs": 3},
-        {"noise": 0.5},
         {"episode_s": 10.0},
-        {"seed": 1},
         {"model": ModelSettings(stiffness=81.0)},
         {"model": ModelSettings(velocity_limit=7.0)},
         {"envelope": "none"},
