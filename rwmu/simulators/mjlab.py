@@ -99,7 +99,8 @@ class MjlabEnv(LabEnv):
         self._torque = self._robot.data.qfrc_actuator[:, self._joints].clone()
         groups = self.task.robot.contacts
         touches = mjlab_config.forces_of(self.simulation, groups.names) > CONTACT_FORCE_N  # [B, G, history]
-        terminating, undesired, feet = touches.split([len(groups.terminating), len(groups.undesired), len(groups.feet)], dim=1)
+        sizes = [len(groups.terminating), len(groups.undesired), len(groups.feet)]
+        terminating, undesired, feet = torch.split(touches, sizes, dim=1)
         contact = torch.cat([undesired.any(-1), feet[..., 0]], 1)
         data = self.simulation.sim.data
         sound = torch.isfinite(data.qpos).all(1) & (data.qvel.abs().amax(1) < MAX_SPEED)  # no NaN is less than anything

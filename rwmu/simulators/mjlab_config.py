@@ -125,7 +125,7 @@ def contact_sensor(geoms: Sequence[str], name: str = CONTACTS) -> ContactSensorC
 
 def events(robot: Robot) -> dict[str, EventTermCfg]:
     """Return the starts, pushes and randomisation of mjlab's flat velocity task, for this robot."""
-    terms = make_velocity_env_cfg().events
+    terms: dict[str, EventTermCfg] = make_velocity_env_cfg().events
     terms["foot_friction"].params["asset_cfg"] = SceneEntityCfg(ENTITY, geom_names=tuple(map(exactly, robot.contacts.feet)))
     terms["base_com"].params["asset_cfg"] = SceneEntityCfg(ENTITY, body_names=(exactly(base_of(robot)),))
     return terms
@@ -146,7 +146,7 @@ def _each(robot: Robot, values: float | tuple[float, ...]) -> tuple[float, ...]:
 
 
 @dataclass(kw_only=True)
-class JointTargetsCfg(JointPositionActionCfg):
+class JointTargetsCfg(JointPositionActionCfg):  # type: ignore[misc]  # mjlab need not be here
     """Joint positions in the robot's order of joints; mjlab's own has the model's.
 
     Attributes:
@@ -167,7 +167,7 @@ class JointTargetsCfg(JointPositionActionCfg):
         return JointTargets(self, env)
 
 
-class JointTargets(JointPositionAction):
+class JointTargets(JointPositionAction):  # type: ignore[misc]
     """See :class:`JointTargetsCfg`."""
 
     def __init__(self, cfg: JointTargetsCfg, env: ManagerBasedRlEnv) -> None:
@@ -181,7 +181,8 @@ class JointTargets(JointPositionAction):
         self._effort, self._saturation, self._speed = (torch.tensor(limit, device=self.device) for limit in limits)
 
     def _find_targets(self, cfg: JointPositionActionCfg) -> tuple[list[int], list[str]]:
-        return self._entity.find_joints(cfg.actuator_names, preserve_order=True)
+        found: tuple[list[int], list[str]] = self._entity.find_joints(cfg.actuator_names, preserve_order=True)
+        return found
 
     def apply_actions(self) -> None:
         """Set the targets before a physics step, and what torque is left at the present speed."""
@@ -197,5 +198,5 @@ def forces_of(env: ManagerBasedRlEnv, geoms: Sequence[str]) -> Tensor:
     """Return the net contact forces ``[B, G, CONTACT_HISTORY]`` of geoms in the latest physics steps, the latest first, N."""
     sensor = env.scene[CONTACTS]
     columns = [sensor.primary_names.index(name) for name in geoms]
-    history: Tensor = sensor.data.force_history
-    return history[:, columns].norm(dim=-1)
+    forces: Tensor = sensor.data.force_history[:, columns].norm(dim=-1)
+    return forces

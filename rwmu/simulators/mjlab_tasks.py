@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from mjlab.envs import ManagerBasedRlEnvCfg, mdp
-from mjlab.managers.event_manager import EventTermCfg
 from mjlab.managers.observation_manager import ObservationGroupCfg, ObservationTermCfg
 from mjlab.managers.reward_manager import RewardTermCfg
 from mjlab.managers.scene_entity_config import SceneEntityCfg
@@ -51,7 +50,7 @@ def velocity_environment(task: VelocityTask, play: bool = False) -> ManagerBased
             func=velocity.illegal_contact, params={"sensor_name": _FALLS, "force_threshold": CONTACT_FORCE_N}
         ),
     }
-    cfg.events: dict[str, EventTermCfg] = {name: term for name, term in events(robot).items() if term.mode == "reset"}
+    cfg.events = {name: term for name, term in events(robot).items() if term.mode == "reset"}
     cfg.commands = {COMMAND: _commands(task)}
     cfg.viewer = ViewerConfig(origin_type=ViewerConfig.OriginType.ASSET_BODY, entity_name=ENTITY, body_name=base_of(robot))
     cfg.episode_length_s, cfg.auto_reset = task.max_episode_steps * task.step_dt, True

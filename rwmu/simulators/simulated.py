@@ -103,6 +103,8 @@ class SimulatedEnv(RobotEnv):
         num_diverged: how many simulations have diverged so far.
     """
 
+    device: torch.device
+
     def __init__(
         self,
         name: str,
