@@ -1,7 +1,7 @@
-"""The table of one policy in several simulators: ``python -m experiments.simulators.table RUN ... > experiments/simulators/NAME.csv``.
+"""Policies in other simulators, as a table: ``python -m experiments.simulators.table RUN ... > experiments/simulators/mjlab.csv``.
 
-Reads what ``python -m rwmu.evaluate run=RUN simulator=NAME`` has left in each run's folder. A cell is a mean over episodes, and in the
-next column its standard error.
+Reads what ``python -m rwmu.evaluate run=RUN simulator=NAME`` has left in each run's folder. A cell is a mean over episodes, the
+next one its standard error.
 """
 
 from __future__ import annotations
