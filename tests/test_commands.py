@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,12 @@ def test_evaluate_and_play_use_a_finished_run(finished: Path, command: Command) 
     assert "trained for" not in played.out
     fast = command("play", "duration_s=0.1", "command=[5,0,0]", "path=fast.gif")
     assert "trained for commands up to [1.0, 1.0, 1.0]" in fast.out
+    elsewhere = command("evaluate", "simulator=slippery", "evaluation.num_envs=2")
+    assert elsewhere.status == 0, elsewhere.err
+    found = json.loads((finished / "deployment-slippery.json").read_text())
+    assert (found["deterministic"]["num_episodes"], found["environment"]["model"]["friction"]) == (2, 0.25)
+    assert json.loads((finished / "report.json").read_text()) == report
+    assert command("play", "duration_s=0.1", "simulator=slippery", "path=ice.gif").status == 0
     Path("mine.gif").write_bytes(b"precious")
     fails(command("play", "duration_s=0.1", "path=mine.gif"), "mine.gif", "overwrite=true")
     assert Path("mine.gif").read_bytes() == b"precious"
@@ -340,6 +347,11 @@ def test_somebodys_own_data_are_taken_as_they_are(workplace: Path, command: Comm
 def test_without_mujoco_the_extra_is_named(workplace: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco", None)
     fails(command("collect", "scale=smoke", "machine.progress=false"), "pip install '.[mujoco]'")
+
+
+@pytest.mark.skipif(find_spec("mjlab") is not None, reason="It is installed.")
+def test_a_simulator_that_is_not_installed_is_named_with_the_line_that_installs_it(workplace: Path, command: Command) -> None:
+    fails(command("collect", "scale=smoke", "machine.progress=false", "simulator=mjlab"), "pip install '.[mjlab]'")
 
 
 def test_checkpoints_that_do_not_fit_are_refused(finished: Path, command: Command, smoke: list[str]) -> None:

@@ -91,7 +91,7 @@ def measure(
     """
     cache, deployments = DeploymentCache(settings.cache), {}
     for candidate in tqdm(policies, desc="deploying", unit="policy", disable=not progress):
-        run = partial(_deploy, make_env, candidate, settings.seed, progress)
+        run = partial(deployed, make_env, candidate, settings.seed, progress)
         deployments[candidate.name] = run() if candidate.cache_key is None else cache.obtain(candidate.cache_key, run)
     measured = measure_deployment(deployments)
     for candidate in policies:
@@ -113,7 +113,8 @@ def measure(
     return merge(measured, measure_imagination(own, real), {"dream_reality": dream_reality(dreams, deployments)})
 
 
-def _deploy(make_env: Callable[[], RobotEnv], candidate: Candidate, seed: int, progress: bool) -> Deployment:
+def deployed(make_env: Callable[[], RobotEnv], candidate: Candidate, seed: int, progress: bool) -> Deployment:
+    """Deploy one policy in a fresh simulator."""
     return deploy(make_env(), candidate.actor, seed=seed, label=candidate.name, progress=progress)
 
 

@@ -12,7 +12,6 @@ from rwmu.errors import ConfigError
 from rwmu.files import read_json, write_json
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.measure import deploy
-from rwmu.measure.deployment import deploy as deployed
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
@@ -78,7 +77,8 @@ def measure_elsewhere(experiment: Experiment, folder: RunFolder, name: str) -> P
         raise ConfigError(f"The run in {folder.path} has no policy yet; let it finish (resume=) first.")
     env = experiment.make_env(evaluation.num_envs, evaluation.seed)
     environment, actor = env.identity(), load_actor(checkpoint, experiment.task.robot)
-    deployment = deployed(env, actor, seed=evaluation.seed, label=name, progress=experiment.machine.progress)
+    candidate = deploy.Candidate(name, actor)
+    deployment = deploy.deployed(lambda: env, candidate, evaluation.seed, experiment.machine.progress)
     print(f"{name}: {deployment}")
     path = folder.path / f"deployment-{name}.json"
     write_json(path, {"deterministic": deployment.summary(), "environment": environment})
