@@ -17,14 +17,13 @@ train: install
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
-# mjlab's own environment: it pins older versions of MuJoCo and rsl-rl than the constraints. The first time its kernels are compiled.
+# mjlab's own environment: it pins an older MuJoCo. The first time, its kernels are compiled.
 test-mjlab: $(VENV)-mjlab/installed
 	OMP_NUM_THREADS=1 $(VENV)-mjlab/bin/python -m pytest tests/simulators/test_contract.py tests/simulators/test_mjlab.py $(ARGS)
 
-$(VENV)-mjlab/installed: pyproject.toml constraints.txt
+$(VENV)-mjlab/installed: pyproject.toml constraints-mjlab.txt
 	$(PYTHON) -m venv $(VENV)-mjlab
-	grep -v -E '^(mujoco|rsl-rl)' constraints.txt > $(VENV)-mjlab/constraints.txt
-	$(VENV)-mjlab/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-mjlab/constraints.txt -e '.[mjlab]' pytest pytest-xdist
+	$(VENV)-mjlab/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-mjlab.txt -e '.[mjlab]' pytest pytest-xdist
 	touch $@
 
 lint: install
