@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import hydra
@@ -35,7 +36,9 @@ from rwmu.settings import close_match
 
 OPTIONS = groups(config_directory())
 OF_OTHERS = ("experiment", "diagnostics")  # groups that are no part of every run
-EVERY_OPTION = [f"{group}={option}" for group, names in OPTIONS.items() if group not in OF_OTHERS for option in names]
+ABSENT = [f"simulator={name}" for name in ("isaaclab", "mjlab") if find_spec(name) is None]  # in environments of their own
+ALL = [f"{group}={option}" for group, names in OPTIONS.items() if group not in OF_OTHERS for option in names]
+EVERY_OPTION = [option for option in ALL if option not in ABSENT]
 EXPERIMENTS = [f"+experiment={name}" for name in OPTIONS["experiment"]]
 COMMANDS = ["train", "collect", "evaluate", "play", "view"]
 

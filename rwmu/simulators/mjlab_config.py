@@ -26,6 +26,7 @@ from torch import Tensor
 
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.robots.robot import Motors, Robot
+from rwmu.simulators.lab import Conditions
 from rwmu.simulators.simulated import CONTACT_HISTORY, physics_steps
 
 ENTITY, CONTACTS, ACTION, COMMAND = "robot", "ground_contact", "joint_pos", "twist"
@@ -34,7 +35,7 @@ _MOST_CONTACTS, _MOST_CONSTRAINTS = 64, 400  # of one robot on a plane, for whic
 
 
 def environment(
-    robot: Robot, num_envs: int, step_dt: float, model: ModelSettings, envelope: bool, conditions: str
+    robot: Robot, num_envs: int, step_dt: float, model: ModelSettings, envelope: bool, conditions: Conditions
 ) -> ManagerBasedRlEnvCfg:
     """Return a scene of robots on a plane that knows no task: it is given joint targets, and ends nothing by itself.
 

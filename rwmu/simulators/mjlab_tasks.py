@@ -22,7 +22,17 @@ from mjlab.viewer import ViewerConfig
 
 from rwmu.robots import robot_named
 from rwmu.robots.mjcf import ModelSettings
-from rwmu.simulators.mjlab_config import COMMAND, ENTITY, base_of, contact_sensor, environment, events, exactly
+from rwmu.simulators.mjlab_config import (
+    ACTION,
+    COMMAND,
+    ENTITY,
+    JointTargetsCfg,
+    base_of,
+    contact_sensor,
+    environment,
+    events,
+    exactly,
+)
 from rwmu.simulators.physics import CONTACT_FORCE_N
 from rwmu.tasks.velocity import OBSERVATION_NOISE, VelocityTask
 
@@ -39,7 +49,7 @@ def velocity_environment(task: VelocityTask, play: bool = False) -> ManagerBased
     """Return the task as mjlab's managers know tasks; ``play`` leaves the noise out."""
     robot = task.robot
     cfg = environment(robot, 1, task.step_dt, ModelSettings(), True, "rwmu")
-    cfg.actions = {name: type(action).of(robot, action.motors, scaled=True) for name, action in cfg.actions.items()}
+    cfg.actions = {ACTION: JointTargetsCfg.of(robot, robot.motors, scaled=True)}
     cfg.scene.sensors += (contact_sensor(robot.contacts.terminating, _FALLS),)
     terms = {field.name: _observation(task, field.name) for field in task.observation_layout.fields}
     cfg.observations = {group: ObservationGroupCfg(terms=terms, enable_corruption=not play) for group in ("actor", "critic")}
