@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -47,11 +48,15 @@ def _silent(mujoco: Any) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let a library say nothing: neither what it prints, nor warnings of what it uses itself."""
-    nobody = io.StringIO()
-    with contextlib.redirect_stdout(nobody), contextlib.redirect_stderr(nobody), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Let a library say nothing: neither what it prints, nor what it warns of."""
+    nobody, logged = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(nobody), contextlib.redirect_stderr(nobody), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logged)
 
 
 @contextlib.contextmanager
