@@ -254,6 +254,15 @@ def test_a_foot_that_is_lifted_loses_its_contact(env: RobotEnv) -> None:
     assert touched.argmin(1).tolist() == list(range(len(legs)))
 
 
+def test_a_push_changes_the_planar_velocity_of_those_that_are_pushed(env: RobotEnv) -> None:
+    before = env.state.clone()
+    env.push(torch.tensor([[0.5, -0.25], [0.0, 0.5]], device=env.device), torch.tensor([1, 3], device=env.device))
+    change = part(env, "base_lin_vel") - part(env, "base_lin_vel", before)
+    assert change.norm(dim=1)[:4].tolist() == pytest.approx([0.0, 0.3125**0.5, 0.0, 0.5], abs=1e-4)
+    others = env.task.robot.state_layout["base_lin_vel"].stop
+    assert torch.allclose(env.state[:, others:], before[:, others:], atol=1e-5)
+
+
 # -- the task -----------------------------------------------------------------------------------------------------------------
 
 
