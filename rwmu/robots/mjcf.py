@@ -15,17 +15,9 @@ from rwmu.settings import Count, NotNegative, Positive, settings
 ASSETS = Path(str(files("rwmu.robots") / "assets"))
 
 
-@settings("simulator.model")
-class ModelSettings:
-    """Physical and numerical settings of a model.
-
-    Attributes:
-        stiffness, damping, effort_limit, armature, saturation_torque, velocity_limit: of every joint, in the units of
-            :class:`~rwmu.robots.robot.Motors`; None for the robot's own.
-        friction: sliding friction of the ground contact. timestep: physics step, s.
-        iterations, line_search_iterations, tolerance: of the Newton solver; below 10 iterations it has not converged.
-        impedance_ratio: of friction to normal constraints; larger slips less.
-    """
+@settings("simulator.motors")
+class MotorSettings:
+    """What is other than the robot's own motors, for every joint; None for the robot's, in the units of its ``Motors``."""
 
     stiffness: Positive | None = None
     damping: NotNegative | None = None
@@ -33,17 +25,29 @@ class ModelSettings:
     armature: NotNegative | None = None
     saturation_torque: Positive | None = None
     velocity_limit: Positive | None = None
+
+    def motors(self, robot: Robot) -> Motors:
+        """Return the robot's motors with what is set here in place of their own."""
+        own = vars(robot.motors)
+        return Motors(**{name: value if getattr(self, name) is None else getattr(self, name) for name, value in own.items()})
+
+
+@settings("simulator.model")
+class ModelSettings(MotorSettings):
+    """Physical and numerical settings of a model, besides those of :class:`MotorSettings`.
+
+    Attributes:
+        friction: sliding friction of the ground contact. timestep: physics step, s.
+        iterations, line_search_iterations, tolerance: of the Newton solver; below 10 iterations it has not converged.
+        impedance_ratio: of friction to normal constraints; larger slips less.
+    """
+
     friction: NotNegative = 0.8
     timestep: Annotated[float, Field(ge=1e-5, le=0.1)] = 0.005
     iterations: Count = 10
     line_search_iterations: Count = 20
     tolerance: Positive = 1e-6
     impedance_ratio: Positive = 10.0
-
-    def motors(self, robot: Robot) -> Motors:
-        """Return the robot's motors with what is set here in place of their own."""
-        own = vars(robot.motors)
-        return Motors(**{name: value if getattr(self, name) is None else getattr(self, name) for name, value in own.items()})
 
 
 def bodies(path: Path, visual: bool) -> list[str]:

@@ -33,6 +33,7 @@ class Simulator:
         robots: that it is tried with. options: arguments of its class.
         tolerance: of the rows of two runs of one seed; 0 for the same bits.
         alone: environment i does the same whatever the number of environments.
+        several: environments can be made while others are in use; else the later ones end the earlier.
     """
 
     target: str
@@ -41,12 +42,13 @@ class Simulator:
     options: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 0.0
     alone: bool = True
+    several: bool = True
 
 
 SIMULATORS = {
     "mujoco": Simulator("rwmu.simulators.mujoco.MujocoEnv", ("mujoco",)),
     "mjlab": Simulator("rwmu.simulators.mjlab.MjlabEnv", ("mjlab",)),
-    "isaaclab": Simulator("rwmu.simulators.isaaclab.IsaacLabEnv", ("isaaclab",), robots=("anymal_d",)),
+    "isaaclab": Simulator("rwmu.simulators.isaaclab.IsaacLabEnv", ("isaaclab",), several=False),
 }
 CASES = [(name, robot) for name, simulator in SIMULATORS.items() for robot in simulator.robots]
 Make = Callable[..., RobotEnv]
@@ -93,8 +95,11 @@ def shared(make: Make) -> RobotEnv:
 
 
 @pytest.fixture
-def env(shared: RobotEnv) -> RobotEnv:
+def env(request: pytest.FixtureRequest, simulator: Simulator, make: Make) -> RobotEnv:
     """Return environments at the start of an episode."""
+    if not simulator.several:
+        return make()
+    shared: RobotEnv = request.getfixturevalue("shared")
     shared.reset()
     return shared
 
@@ -204,8 +209,9 @@ def test_velocities_are_what_positions_do_in_the_base_frame(env: RobotEnv) -> No
 
 def test_an_action_moves_the_joint_of_its_name(make: Make) -> None:
     """In environment i, joint i alone is asked to move: of all joints it moves the most."""
-    moving, standing = make(), make()
+    standing = make()
     standing.step(still(standing))
+    moving = make()
     moving.step(0.5 * torch.eye(NUM_ENVS, device=moving.device))
     for name in ("joint_pos", "joint_vel"):
         assert (part(moving, name) - part(standing, name)).argmax(1).tolist() == list(range(NUM_ENVS)), name
