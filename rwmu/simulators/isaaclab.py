@@ -156,6 +156,7 @@ class IsaacLabEnv(LabEnv):
         cfg = configuration.of_task(setup["lab_task"])
         configuration.put_robot(cfg, robot, motors.motors(robot), setup["actuator"], setup["asset"] == "own")
         configuration.leave_physics(cfg, self.conditions == "simulator")
+        physics_steps(self.task.step_dt, cfg.sim.dt)  # before what takes long
         # Of several physics steps at a time Newton tells the last one's contacts only.
         cfg.decimation = cfg.sim.render_interval = 1
         cfg.sim.device, cfg.scene.num_envs, cfg.seed = str(self.device), self.num_envs, None
