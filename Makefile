@@ -35,7 +35,7 @@ test-isaaclab: $(VENV)-isaaclab/installed
 
 $(VENV)-isaaclab/installed: pyproject.toml constraints-isaaclab.txt
 	$(PYTHON312) -m venv $(VENV)-isaaclab
-	$(VENV)-isaaclab/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-isaaclab.txt -e '.[isaaclab]' pytest
+	$(VENV)-isaaclab/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-isaaclab.txt -e '.[isaaclab]' pytest pytest-xdist
 	touch $@
 
 lint: install

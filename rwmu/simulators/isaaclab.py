@@ -6,6 +6,7 @@ imported before environments are made, which takes seconds.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError, MissingExtraError
 from rwmu.files import json_ready
-from rwmu.robots.mjcf import MotorSettings
+from rwmu.robots.mjcf import MotorSettings, model_xml
 from rwmu.settings import checked
 from rwmu.simulators.extra import quiet
 from rwmu.simulators.lab import Conditions, LabEnv
@@ -102,7 +103,7 @@ class IsaacLabEnv(LabEnv):
     ) -> None:
         self._setup = {
             "lab_task": lab_task,
-            "robot": task.robot.describe(),
+            "xml": hashlib.sha256(model_xml(task.robot).encode()).hexdigest(),
             "motors": json_ready(vars(motors or MotorSettings())),
             "asset": asset,
             "actuator": actuator,
@@ -149,6 +150,13 @@ class IsaacLabEnv(LabEnv):
             except (FileNotFoundError, ConnectionError) as error:
                 need_none = "simulator.asset=own and simulator.actuator=dc_motor need none"
                 raise ConfigError(f"A file of Isaac Lab's task is not found ({error}); {need_none}.") from error
+            except ValueError as error:
+                if "regular expressions" not in str(error):
+                    raise
+                message = " ".join(str(error).split())
+                raise ConfigError(
+                    f"simulator.lab_task has other names than the robot '{self.task.robot.name}': {message}"
+                ) from error
 
     def _configuration(self, motors: MotorSettings) -> Any:
         configuration: Any = importlib.import_module("rwmu.simulators.isaaclab_config")

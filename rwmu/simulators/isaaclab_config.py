@@ -18,7 +18,8 @@ from isaaclab.utils import configclass
 from rwmu.errors import ConfigError
 from rwmu.files import write_text
 from rwmu.robots.robot import Motors, PerJoint, Robot
-from rwmu.simulators.isaaclab import ROBOT
+from rwmu.simulators.isaaclab import CONTACTS, ROBOT
+from rwmu.simulators.simulated import CONTACT_HISTORY
 from rwmu.simulators.usd import GROUND, robot_usd
 
 _PHYSICS = "newton_mjwarp"  # the preset that needs no Isaac Sim
@@ -106,6 +107,7 @@ def leave_physics(cfg: Any, lab_conditions: bool) -> None:
     for name in _OURS:
         setattr(cfg, name, NothingCfg())
     cfg.recorders = RecordersCfg()
+    getattr(cfg.scene, CONTACTS).history_length = CONTACT_HISTORY
     if lab_conditions:
         for name in vars(cfg.commands):
             getattr(cfg.commands, name).debug_vis = False
