@@ -147,16 +147,8 @@ class IsaacLabEnv(LabEnv):
             envs: Any = importlib.import_module("isaaclab.envs")
             try:
                 return envs.ManagerBasedRLEnv(cfg)
-            except (FileNotFoundError, ConnectionError) as error:
-                need_none = "simulator.asset=own and simulator.actuator=dc_motor need none"
-                raise ConfigError(f"A file of Isaac Lab's task is not found ({error}); {need_none}.") from error
-            except ValueError as error:
-                if "regular expressions" not in str(error):
-                    raise
-                message = " ".join(str(error).split())
-                raise ConfigError(
-                    f"simulator.lab_task has other names than the robot '{self.task.robot.name}': {message}"
-                ) from error
+            except (OSError, ValueError) as error:
+                raise mistake(error) or error from None
 
     def _configuration(self, motors: MotorSettings) -> Any:
         configuration: Any = importlib.import_module("rwmu.simulators.isaaclab_config")
@@ -260,6 +252,17 @@ def places(what: str, wanted: Sequence[str], there: Sequence[str]) -> list[int]:
     if missing := [name for name in wanted if name.lower() not in lower]:
         raise ConfigError(f"Isaac Lab's robot has no {what} {', '.join(missing)}; it has {', '.join(there)}.")
     return [lower.index(name.lower()) for name in wanted]
+
+
+def mistake(error: Exception) -> ConfigError | None:
+    """Return what a user can mend where Isaac Lab cannot make an environment, or None where it is something else."""
+    told = " ".join(str(error).split())
+    if isinstance(error, FileNotFoundError | ConnectionError):
+        need_none = "simulator.asset=own and simulator.actuator=dc_motor need none"
+        return ConfigError(f"A file of Isaac Lab's task is not found ({told}); {need_none}.")
+    if "regular expressions" in told:  # with both lists
+        return ConfigError(f"The task simulator.lab_task asks for names that its robot does not have: {told}")
+    return None
 
 
 def _take_over(setup: dict[str, Any], user: IsaacLabEnv, make: Callable[[], Any]) -> _Simulation:
