@@ -14,6 +14,7 @@ from rwmu.errors import ConfigError, MissingExtraError
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.lab import usable
 from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.simulated import StartState
 from rwmu.tasks.velocity import VelocityTask
 from tests.conftest import Command
 
@@ -47,7 +48,8 @@ def actions(steps: int = 25) -> Tensor:
 
 
 def test_starts_and_commands_are_those_of_the_embedded_simulator() -> None:
-    env, embedded = make(seed=7), MujocoEnv(VelocityTask(anymal_d(), observation_noise=0.0), NUM_ENVS, seed=7)
+    task, start = VelocityTask(anymal_d(), observation_noise=0.0), StartState(base_height=0.9)
+    env, embedded = make(task, seed=7, start=start), MujocoEnv(task, NUM_ENVS, seed=7, start=start)
     assert torch.allclose(env.state, embedded.state, atol=1e-5)
     assert torch.equal(env.memory.command, embedded.memory.command)
     assert env.poses() == pytest.approx(embedded.poses(), abs=1e-5)
