@@ -48,7 +48,7 @@ class Simulator:
 SIMULATORS = {
     "mujoco": Simulator("rwmu.simulators.mujoco.MujocoEnv", ("mujoco",)),
     "mjlab": Simulator("rwmu.simulators.mjlab.MjlabEnv", ("mjlab",)),
-    "isaaclab": Simulator("rwmu.simulators.isaaclab.IsaacLabEnv", ("isaaclab",), several=False),
+    "isaaclab": Simulator("rwmu.simulators.isaaclab.IsaacLabEnv", ("isaaclab",), alone=False, several=False),
 }
 CASES = [(name, robot) for name, simulator in SIMULATORS.items() for robot in simulator.robots]
 Make = Callable[..., RobotEnv]
