@@ -72,6 +72,9 @@ _RUNNING: list[_Simulation] = []
 class IsaacLabEnv(LabEnv):
     """Parallel environments in Isaac Lab: one set of them at a time in a process, the one that was made last.
 
+    The same seed and number of environments give the same bits. Another number does not: all robots stand in one world, in single
+    precision, at places that depend on their number.
+
     Args:
         task, num_envs, seed, device, auto_reset: see :class:`~rwmu.simulators.env.MakeEnv`; ``cpu``, or ``cuda:0`` and the like.
         num_threads: of the machine's, has no effect: Newton uses one of a CPU.

@@ -10,8 +10,6 @@ from isaaclab_tasks.core.velocity.config.anymal_d.agents import rsl_rl_ppo_cfg
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.isaaclab_config import put_robot
 
-_DEVICE = "cuda:0" if torch.cuda.is_available() else "cpu"
-
 
 @configclass
 class AnymalDFlatEnvCfg(flat_env_cfg.AnymalDFlatEnvCfg):  # type: ignore[misc]
@@ -23,7 +21,6 @@ class AnymalDFlatEnvCfg(flat_env_cfg.AnymalDFlatEnvCfg):  # type: ignore[misc]
         robot = anymal_d()
         put_robot(self, robot, robot.motors, "dc_motor", own_asset=True)
         self.scene.robot.joint_ordering = robot.joint_names
-        self.sim.device = _DEVICE
 
 
 @configclass
@@ -33,4 +30,4 @@ class AnymalDFlatPPORunnerCfg(rsl_rl_ppo_cfg.AnymalDFlatPPORunnerCfg):  # type: 
     def __post_init__(self) -> None:
         """Choose the device: Isaac Lab's own option does not reach the agent."""
         super().__post_init__()
-        self.device = _DEVICE
+        self.device = "cuda:0" if torch.cuda.is_available() else "cpu"
