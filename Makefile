@@ -28,10 +28,13 @@ $(VENV)-mjlab/installed: pyproject.toml constraints-mjlab.txt
 	touch $@
 
 # Isaac Lab's own environment, of Python 3.12 and 8 GB: its simulator keeps the contract, and a small loop goes through.
+ISAACLAB_SMOKE = scale=smoke simulator=isaaclab task.episode_length_s=0.6 task.command_resample_s=0.3 data.num_transitions=1500 \
+	data.path=$(VENV)-isaaclab/smoke.h5
 test-isaaclab: $(VENV)-isaaclab/installed
 	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m pytest -W ignore tests/simulators/test_contract.py tests/simulators/test_isaaclab.py -k isaaclab $(ARGS)
-	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m rwmu.train +experiment=mopo_ensemble5 scale=smoke simulator=isaaclab \
-		data.num_transitions=3000 evaluation.num_envs=4 runs_dir=$(VENV)-isaaclab/runs data.path=$(VENV)-isaaclab/smoke.h5
+	rm -f $(VENV)-isaaclab/smoke.h5
+	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m rwmu.collect $(ISAACLAB_SMOKE)
+	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m rwmu.train +experiment=mopo_ensemble5 $(ISAACLAB_SMOKE) evaluation.num_envs=4 runs_dir=$(VENV)-isaaclab/runs
 
 $(VENV)-isaaclab/installed: pyproject.toml constraints-isaaclab.txt
 	$(PYTHON312) -m venv $(VENV)-isaaclab
