@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate, count
 from typing import Any
 
@@ -18,7 +18,7 @@ from rwmu.data.settings import DataSettings
 from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough, rows_of
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.records import Batch, Window
-from rwmu.robots.symmetry import Mirror, SignedPermutation
+from rwmu.robots.symmetry import Images, Mirror, SignedPermutation
 
 
 class BootstrapWindows(IterableDataset[Batch]):
@@ -80,7 +80,7 @@ class BootstrapWindows(IterableDataset[Batch]):
         if settings.bootstrap == "weights":
             self._weights, self._offsets = _episode_weights(self.member_episodes, episodes.lengths, length, train), episodes.offsets
         self._normalizer, self._extension_normalizer = normalizer, extension_normalizer
-        self._images = _Images.of(mirrors, episodes) if mirrors else None
+        self._num_images, self._images = 1 + len(mirrors), _images(mirrors, episodes) if mirrors else {}
         self._rows = rows_of(episodes).map(lambda rows: rows.to(device))
 
     def _resamples(self, sizes: Sequence[int], num_members: int, seed: int) -> list[Tensor]:
@@ -135,16 +135,16 @@ class BootstrapWindows(IterableDataset[Batch]):
 
     def _draw(self, sampler: WindowSampler, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return where one member's windows start, and which image of each it sees (0 for none), ``[B]`` int64 each."""
-        size, choices = self.settings.batch_size, 1 if self._images is None else self._images.number
+        size = self.settings.batch_size
         starts = sampler.sample(size, generator, self.settings.beginnings, self.settings.endings)
-        return starts, torch.randint(choices, (size,), generator=generator)
+        return starts, torch.randint(self._num_images, (size,), generator=generator)
 
     def _window(self, starts: Tensor, images: Tensor) -> Window:
         """Return the windows from ``starts [E or 1, B]`` on, mirrored and normalised."""
         place, length = starts.to(self._rows.state.device), self.settings.train_rows
         window = self._rows.map(lambda rows: gather_rows(rows, place, length).float())
-        if self._images is not None:
-            window = self._images.turn(images, window)
+        which = images[..., None]  # one image a window
+        window = replace(window, **{name: turned(which, getattr(window, name)) for name, turned in self._images.items()})
         extension = window.extension
         if extension is not None and self._extension_normalizer is not None:
             extension = self._extension_normalizer.normalize(extension)
@@ -171,31 +171,11 @@ def require_mirrorable(episodes: Episodes, mirrors: Sequence[object]) -> None:
         raise ConfigError("The data have an extension, whose mirror image nobody knows; give data.mirrors=[].")
 
 
-@dataclass(frozen=True)
-class _Images:
-    """The identity and M - 1 mirrors: where each column comes from, and its sign, ``[M, X]`` by the name of the array."""
-
-    number: int
-    maps: Mapping[str, tuple[Tensor, Tensor]]
-
-    @classmethod
-    def of(cls, mirrors: Sequence[Mirror], episodes: Episodes) -> _Images:
-        """Stack the mirrors' signed permutations."""
-        maps = {}
-        for name in ("state", "action", "contact"):
-            same = SignedPermutation.identity(getattr(episodes, name).shape[1])
-            images: list[SignedPermutation] = [same, *(getattr(mirror, name) for mirror in mirrors)]
-            maps[name] = torch.stack([image.index for image in images]), torch.stack([image.sign for image in images])
-        return cls(1 + len(mirrors), maps)
-
-    def turn(self, images: Tensor, window: Window) -> Window:
-        """Return the images ``[E, B]`` of windows ``[E, B, T, .]``."""
-        turned = {}
-        for name, (columns, signs) in self.maps.items():
-            rows: Tensor = getattr(window, name)
-            column, sign = (table[images].unsqueeze(-2).to(rows.device) for table in (columns, signs))
-            turned[name] = rows.gather(-1, column.expand_as(rows)) * sign
-        return replace(window, **turned)
+def _images(mirrors: Sequence[Mirror], episodes: Episodes) -> dict[str, Images]:
+    """Return the identity and the mirrors of state, action and contact."""
+    names = ("state", "action", "contact")
+    same = {name: SignedPermutation.identity(getattr(episodes, name).shape[1]) for name in names}
+    return {name: Images.stack([same[name], *(getattr(mirror, name) for mirror in mirrors)]) for name in names}
 
 
 def _episode_weights(resamples: list[Tensor], lengths: Tensor, window: int, train: Tensor) -> Tensor:

@@ -54,6 +54,29 @@ class SignedPermutation:
 
 
 @dataclass(frozen=True)
+class Images:
+    """M maps of the same vectors, one of which is chosen for each: where each column comes from, and its sign, ``[M, X]``."""
+
+    index: Tensor
+    sign: Tensor
+
+    @classmethod
+    def stack(cls, maps: Sequence[SignedPermutation]) -> Images:
+        """Join maps of vectors of one size."""
+        return cls(torch.stack([each.index for each in maps]), torch.stack([each.sign for each in maps]))
+
+    def __call__(self, which: Tensor, vectors: Tensor) -> Tensor:
+        """Return the images ``which`` (int64) of ``vectors [..., X]``; leading axes of ``which`` are those of the vectors, or 1."""
+        index, sign = (table[which].to(vectors.device) for table in (self.index, self.sign))
+        return vectors.gather(-1, index.expand_as(vectors)) * sign.to(vectors.dtype)
+
+    @property
+    def unsigned(self) -> Images:
+        """Return the maps of spreads, which have no sign."""
+        return Images(self.index, self.sign.abs())
+
+
+@dataclass(frozen=True)
 class Mirror:
     """One mirror image of the whole robot.
 
