@@ -33,7 +33,6 @@ FIRST = [
 # What each ablation takes out of, or changes in, the full recipe.
 ABLATIONS: dict[str, list[str]] = {
     "full": [],
-    "mirrored in place": ["policy.ppo.mirror_each=true", "policy.ppo.mirrors_per_batch=null"],
     "not averaged": LAST_ALONE,
     "shorter": SHORTER,
     "undisturbed": [*UNDISTURBED, *SHORTER],

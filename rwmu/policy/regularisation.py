@@ -1,4 +1,4 @@
-"""What becomes of PPO's mini-batches: mirror images, under which the task's rewards are the same, and an anchor to a policy."""
+"""What is added to PPO's mini-batches: mirror images, under which the task's rewards are the same, and an anchor to a policy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from rsl_rl.env import VecEnv
 from rsl_rl.extensions import Symmetry
-from rsl_rl.storage import RolloutStorage
 from tensordict import TensorDict
 from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.robots.robot import Robot
-from rwmu.robots.symmetry import Images
 from rwmu.tasks.velocity import observation_layout
 
 
@@ -26,20 +24,16 @@ class MirrorAugmentation:
         robot: with its mirrors.
         names: of the mirrors to use besides the identity; None for all that the robot has.
         per_batch: how many of them each call uses, drawn by torch's own generator; None for all.
-        each: whether each row gives its place to an image of its own instead, itself or a mirror, in :meth:`turn`.
     """
 
-    def __init__(self, robot: Robot, names: Sequence[str] | None, per_batch: int | None = None, each: bool = False) -> None:
+    def __init__(self, robot: Robot, names: Sequence[str] | None, per_batch: int | None = None) -> None:
         names = list(robot.mirrors) if names is None else names
         unknown = [name for name in names if name not in robot.mirrors]
         if unknown:
             raise ConfigError(f"{robot.name} has no mirror '{unknown[0]}'; it has {sorted(set(robot.mirrors) - {'identity'})}.")
         layout, mirrors = observation_layout(robot), [robot.mirrors[name] for name in names if name != "identity"]
         self.mirrors = [(mirror.of(layout), mirror.action) for mirror in mirrors]
-        self.per_batch, self.each = len(self.mirrors) if per_batch is None else per_batch, each
-        same = robot.mirrors["identity"]
-        images = [(same.of(layout), same.action), *self.mirrors]
-        self._of_observation, self._of_action = (Images.stack(maps) for maps in zip(*images, strict=True))
+        self.per_batch = len(self.mirrors) if per_batch is None else per_batch
 
     def __call__(self, env: Any, obs: TensorDict | None, actions: Tensor | None) -> tuple[TensorDict | None, Tensor | None]:
         """Return ``[(1 + per_batch) * B, ...]``, the originals first."""
@@ -53,16 +47,6 @@ class MirrorAugmentation:
         if actions is not None:
             actions = torch.cat([actions, *(of_action(actions) for _, of_action in mirrors)])
         return obs, actions
-
-    def turn(self, batch: RolloutStorage.Batch) -> None:
-        """Put an image of each row in its place, all equally likely: no more rows than before."""
-        observation = batch.observations["policy"]
-        which = torch.randint(1 + len(self.mirrors), (len(observation),))
-        observation = self._of_observation(which, observation)
-        batch.observations = TensorDict({"policy": observation}, batch_size=[len(observation)])
-        mean, std = batch.old_distribution_params
-        batch.actions, mean = self._of_action(which, batch.actions), self._of_action(which, mean)
-        batch.old_distribution_params = mean, self._of_action.unsigned(which, std)
 
 
 @dataclass(frozen=True)
@@ -101,13 +85,6 @@ class RegularisedBatches(Symmetry):  # type: ignore[misc]
         # Without mirrors the extension would say so on the console: it is told to augment by none.
         super().__init__(env, augmentation, use_data_augmentation=True, use_mirror_loss=weight > 0.0, mirror_loss_coeff=weight)
         self.anchor = anchor
-
-    def augment_batch(self, batch: RolloutStorage.Batch, original_batch_size: int) -> None:
-        """Mirror a mini-batch: rows are added to it, or take the places of those that there are."""
-        if self.data_augmentation_func.each:
-            self.data_augmentation_func.turn(batch)
-        else:
-            super().augment_batch(batch, original_batch_size)
 
     def compute_loss(self, actor: Any, batch: Any, original_batch_size: int) -> Tensor:
         """Return the mean divergence from the anchor over the mini-batch, for which the actor has just been run; 0 without one."""

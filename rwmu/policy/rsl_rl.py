@@ -52,8 +52,6 @@ class PpoSettings:
             whose mass is off-centre in x.
         mirrors_per_batch: how many of them each mini-batch uses besides the original, drawn at random; None for all. The cost
             of an update grows with 1 + this number.
-        mirror_each: each transition of a mini-batch is seen in one image instead, itself or a mirror drawn at random: an update
-            costs no more than without mirrors.
         The others are rsl-rl's own.
     """
 
@@ -76,7 +74,6 @@ class PpoSettings:
     max_grad_norm: Positive = 1.0
     mirrors: Names | None = None
     mirrors_per_batch: WholeNumber | None = None
-    mirror_each: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -85,8 +82,6 @@ class PpoSettings:
             raise ConfigError(f"policy.ppo.activation is '{self.activation}', but rsl-rl has none of that name: {error}.") from None
         if not 0.0 < self.std_range[0] < self.std_range[1]:
             raise ConfigError(f"policy.ppo.std_range is {list(self.std_range)}, but must be two numbers above 0, the lesser first.")
-        if self.mirror_each and self.mirrors_per_batch is not None:
-            raise ConfigError("policy.ppo.mirror_each adds no mirrors to a mini-batch; leave policy.ppo.mirrors_per_batch at null.")
         most = math.inf if self.mirrors is None else len(self.mirrors)
         if self.mirrors_per_batch is not None and self.mirrors_per_batch > most:
             raise ConfigError(
@@ -127,7 +122,7 @@ def build_ppo(env: VecEnv, settings: PpoSettings, robot: Robot | None = None) ->
             f"imagination.num_envs x policy.ppo.num_steps_per_env are {rows} steps an update, too few for "
             f"policy.ppo.num_mini_batches={settings.num_mini_batches}; an update needs 2 steps, and one for each mini-batch."
         )
-    mirrored = MirrorAugmentation(robot or env.task.robot, settings.mirrors, settings.mirrors_per_batch, settings.mirror_each)
+    mirrored = MirrorAugmentation(robot or env.task.robot, settings.mirrors, settings.mirrors_per_batch)
     ppo.symmetry = RegularisedBatches(env, mirrored)
     return ppo
 

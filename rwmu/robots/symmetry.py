@@ -70,11 +70,6 @@ class Images:
         index, sign = (table[which].to(vectors.device) for table in (self.index, self.sign))
         return vectors.gather(-1, index.expand_as(vectors)) * sign.to(vectors.dtype)
 
-    @property
-    def unsigned(self) -> Images:
-        """Return the maps of spreads, which have no sign."""
-        return Images(self.index, self.sign.abs())
-
 
 @dataclass(frozen=True)
 class Mirror:

@@ -76,29 +76,6 @@ def test_batches_are_repeated_under_the_mirrors(env, per_batch, factor):
     assert all(value == value for value in losses.values())
 
 
-def test_each_row_may_give_its_place_to_an_image(env):
-    """Row by row observation, action and what the policy was belong to one mirror; all four come up, advantages stay."""
-    ppo = build_ppo(env, PpoSettings(**SMALL, mirror_each=True))
-    rollout(env, ppo)
-    batch = next(iter(ppo.storage.mini_batch_generator(1, 1)))
-    batch.old_distribution_params = (torch.randn(32, 12), torch.rand(32, 12))
-    observation, action, advantage = batch.observations["policy"].clone(), batch.actions.clone(), batch.advantages.clone()
-    mean, std = batch.old_distribution_params
-    ppo.symmetry.augment_batch(batch, 32)
-    assert torch.equal(batch.advantages, advantage)
-    layout, used = observation_layout(anymal_d()), []
-    for mirror in anymal_d().mirrors.values():
-        rows = (batch.observations["policy"] == mirror.of(layout)(observation)).all(1)
-        assert torch.equal(batch.actions[rows], mirror.action(action)[rows])
-        assert torch.equal(batch.old_distribution_params[0][rows], mirror.action(mean)[rows])
-        assert torch.equal(batch.old_distribution_params[1][rows], mirror.action(std)[rows].abs())
-        used.append(int(rows.sum()))
-    assert sum(used) == 32
-    assert min(used) > 0
-    losses = ppo.update()
-    assert all(value == value for value in losses.values())
-
-
 def test_drawn_mirrors_change_from_batch_to_batch():
     augment = MirrorAugmentation(anymal_d(), ("left_right", "front_back", "both"), 1)
     action = torch.randn(2, 12, generator=torch.Generator().manual_seed(0))
@@ -126,11 +103,6 @@ def test_an_unknown_mirror_is_named():
 def test_impossible_settings_are_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=rf"policy\.ppo\.{name}"):
         PpoSettings(**({"mirrors": ("left_right",)} | {name: value}))
-
-
-def test_an_image_in_each_place_and_mirrors_besides_are_a_choice():
-    with pytest.raises(ConfigError, match=r"policy\.ppo\.mirror_each"):
-        PpoSettings(mirror_each=True, mirrors_per_batch=1)
 
 
 def test_checkpoints_are_those_of_rsl_rls_runner(env, ppo, tmp_path):
