@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,14 @@ class TrainingError(UserError):
 
 class MissingExtraError(UserError):
     """Report an optional dependency that is not installed, with the line that installs it."""
+
+
+def import_extra(module: str, otherwise: str) -> Any:
+    """Import what an extra installs, or raise :class:`MissingExtraError` with the sentence ``otherwise``."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise MissingExtraError(otherwise) from None
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rwmu.errors import CheckpointError, MissingExtraError
+from rwmu.errors import CheckpointError, import_extra
 
 OPSET = 18  # as Isaac Lab and mjlab write it
 _FORM = "{:.3f}"  # of numbers in metadata, as mjlab writes them
@@ -20,10 +19,7 @@ _FORM = "{:.3f}"  # of numbers in metadata, as mjlab writes them
 
 def needed(name: str) -> Any:
     """Import a package of the extra ``onnx``, or say how to install it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError(f"Exporting needs {name}; install it with: pip install 'rwmu[onnx]'") from None
+    return import_extra(name, f"Exporting needs {name}; install it with: pip install 'rwmu[onnx]'")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import nn
 
 import rwmu
 from rwmu.data import formats
+from rwmu.data.windows import padded
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, UserError
 from rwmu.files import copy_file, json_ready, read_json, write_bytes, write_json, write_text, writing_folder
@@ -169,12 +170,10 @@ def _rows(experiment: Experiment, world_model: WorldModel | None) -> tuple[Windo
             drawn["state"] = world_model.normalizer.denormalize(drawn["state"])
         return Window(**drawn), "random rows, for the data are not here"
     episodes = formats.load(path, robot)
-    episode = torch.randint(episodes.num_episodes, (ROWS, 1), generator=generator)
-    last = episodes.lengths[episode] - 1
-    first = torch.rand(ROWS, 1, generator=generator) * (last + 2 - length + STEPS).clamp(min=1)
-    rows = episodes.offsets[episode] + (first.long() + torch.arange(length)).minimum(last)  # an episode's last row is repeated
-    flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)
-    return Window(episodes.state[rows], episodes.action[rows], *flags), f"rows of {path.name}"
+    episode = torch.randint(episodes.num_episodes, (ROWS,), generator=generator)
+    first = torch.rand(ROWS, generator=generator) * (episodes.lengths[episode] + 1 - length + STEPS).clamp(min=1)
+    window, _ = padded(episodes, episodes.offsets[episode] + first.long(), length)  # an episode's last row is repeated
+    return window.map(lambda rows: rows[0]), f"rows of {path.name}"
 
 
 def _motors(experiment: Experiment) -> Motors:

@@ -10,7 +10,6 @@ Isaac Lab's own robots are files of a server; this makes one of any robot that r
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rwmu.errors import ConfigError, MissingExtraError, convert_command
+from rwmu.errors import ConfigError, convert_command, import_extra
 from rwmu.files import write_text
 from rwmu.robots import robot_called
 from rwmu.robots.mjcf import model_xml
@@ -93,10 +92,7 @@ def robot_usd(robot: Robot) -> str:
     Raises:
         ConfigError: the model has what USD cannot say, such as a joint about a slanting axis.
     """
-    try:
-        mujoco: Any = importlib.import_module("mujoco")
-    except ModuleNotFoundError:
-        raise MissingExtraError("A robot's USD is made from its MuJoCo model; install it with: pip install mujoco") from None
+    mujoco = import_extra("mujoco", "A robot's USD is made from its MuJoCo model; install it with: pip install mujoco")
     model = mujoco.MjModel.from_xml_string(model_xml(robot))
     bodies, joints = _parts(mujoco, model, robot)
     inside = [_body_text(mujoco, model, body, root=index == 0) for index, body in enumerate(bodies)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rwmu.errors import MissingExtraError
+from rwmu.errors import import_extra
 from rwmu.files import replacing
 from rwmu.view.body import Body, Floats
 from rwmu.view.look import colours, relative
@@ -20,12 +20,7 @@ _KINDS = {"one_step_ahead": "next_", "dream": ""}
 
 def import_rerun() -> Any:
     """Import rerun, or say how to install it."""
-    try:
-        return importlib.import_module("rerun")
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "A recording needs rerun; install it with: pip install '.[rerun,mujoco]' in rwmu's folder"
-        ) from None
+    return import_extra("rerun", "A recording needs rerun; install it with: pip install '.[rerun,mujoco]' in rwmu's folder")
 
 
 def record(session: Session, path: Path, duration_s: float) -> None:

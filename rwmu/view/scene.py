@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 
-from rwmu.errors import MissingExtraError
+from rwmu.errors import import_extra
 from rwmu.view.body import Body, Faces, Floats, Shape
 from rwmu.view.judgement import Scale
 from rwmu.view.look import colours
@@ -20,12 +19,7 @@ _RIGHT = np.array([0.5, 0.5, 0.0]) ** 0.5  # of the camera, as it stands at firs
 
 def import_viser() -> Any:
     """Import viser, or say how to install it."""
-    try:
-        return importlib.import_module("viser")
-    except ModuleNotFoundError:
-        raise MissingExtraError(
-            "The page needs viser 1.1; install it with: pip install '.[view,mujoco]' in rwmu's folder"
-        ) from None
+    return import_extra("viser", "The page needs viser 1.1; install it with: pip install '.[view,mujoco]' in rwmu's folder")
 
 
 class Scene:

@@ -10,7 +10,6 @@ fields.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from rwmu.data.formats import hdf5
 from rwmu.data.formats.hdf5 import reading_hdf5
 from rwmu.data.formats.recordings import Array, Recording, by_field, join, led_to, progress, seconds, whose
 from rwmu.data.formats.registry import Format
-from rwmu.errors import DataError, MissingExtraError
+from rwmu.errors import DataError, import_extra
 from rwmu.files import read_json, writing_folder
 from rwmu.robots.robot import Robot
 from rwmu.settings import Positive, checked
@@ -93,10 +92,8 @@ def save(episodes: Episodes, path: str | Path) -> None:
         MissingExtraError: Minari is not installed. UserError: the path is there already, or its last part no ID.
     """
     path = Path(path)
-    try:
-        minari, spaces, storages = (importlib.import_module(name) for name in _NEEDED)
-    except ImportError:
-        raise MissingExtraError("To write Minari datasets minari is needed; install it with: pip install 'rwmu[formats]'") from None
+    otherwise = "To write Minari datasets minari is needed; install it with: pip install 'rwmu[formats]'"
+    minari, spaces, storages = (import_extra(name, otherwise) for name in _NEEDED)
     if not re.fullmatch(r"[-_\w]+-v\d+", path.name):
         raise DataError(f"{path.name} is no ID of a Minari dataset; give a path that ends like walking-v0.")
     sizes = {"observation_space": episodes.state.shape[1], "action_space": episodes.action.shape[1]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,12 @@ from typing import Any
 import numpy as np
 
 from rwmu.data.formats.recordings import Array
-from rwmu.errors import DataError, MissingExtraError
+from rwmu.errors import DataError, import_extra
 
 
 def arrow(module: str) -> Any:
     """Import ``pyarrow`` or a module of it, or say how to install it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise MissingExtraError(f"{module} is needed for such data; install it with: pip install 'rwmu[formats]'") from None
+    return import_extra(module, f"{module} is needed for such data; install it with: pip install 'rwmu[formats]'")
 
 
 def read_columns(path: Path, wanted: Collection[str] | None = None) -> dict[str, Array]:
