@@ -5,7 +5,8 @@ What rows do not tell is named before anything is trained; or the simulator comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, Signature
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from rwmu.tasks.terms import Term, Terms, varied
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
 
 TermsFrom = Literal["rows", "simulator"]
+FROM: tuple[TermsFrom, ...] = ("rows", "simulator")
 _MEASURED = ("track_lin_vel_xy_exp", "track_ang_vel_z_exp")  # terms of ours that deployments report, paid or not
 
 
@@ -72,8 +74,7 @@ class LabTask(VelocityTask):
         ends, refused_ends = self._terminations(lab.terminations)
         if (refused or refused_ends) and terms_from == "rows":
             raise ConfigError(_refusal(lab.name, refused | refused_ends, self._stand_in))
-        self._simulated = {name: lab.rewards[name] for name in refused}
-        self._simulated_ends = {name: lab.terminations[name] for name in refused_ends}
+        self._of_simulator = {name: lab.rewards[name] for name in refused} | {name: lab.terminations[name] for name in refused_ends}
         left_out = set(lab.rewards) - set(paid)
         terms = varied(self._in_order(lab, paid), {name: change for name, change in changes.items() if name not in left_out})
         super().__init__(robot, terms, step_dt=step_dt, extension=tuple(refused), **settings)
@@ -134,22 +135,51 @@ class LabTask(VelocityTask):
         found = self._ends(self._quantities_of(memory, state, action, contact, None), len(state))
         return torch.stack([value > 0.5 for value in found.values()]).any(0)
 
-    def simulated(self, env: Any) -> tuple[dict[str, Callable[[], Tensor]], dict[str, Callable[[], Tensor]]]:
-        """Return what ``env``, the simulator's own environment, computes: columns of the extension, and ends of episodes.
+    @property
+    def simulated_terms(self) -> tuple[str, ...]:
+        """Return names of what only a simulator can compute: rewards, then terminations."""
+        return (*self.extension, *self.ended_by_simulator)
+
+    def simulated(self, env: Any) -> Simulated:
+        """Return what ``env``, the simulator's own environment, is to compute.
 
         Raises:
             ConfigError: the simulator cannot compute one of them either.
         """
 
-        def called(term: Any, name: str) -> Callable[[], Tensor]:
+        def function(name: str) -> Callable[[Any], Tensor]:
             try:
-                return partial(resolved(term, env.scene, env), env)
-            except (NotHeld, ValueError) as missing:
+                return resolved(self._of_simulator[name], env.scene, env)
+            except (NotHeld, ValueError, AttributeError) as missing:
                 told = " ".join(str(missing).split())
                 raise ConfigError(f"The simulator cannot compute '{name}' of {self.lab_task}, which asks for {told}.") from None
 
-        rewards = {name: called(term, name) for name, term in self._simulated.items()}
-        return rewards, {name: called(term, name) for name, term in self._simulated_ends.items()}
+        made = {name: function(name) for name in self.simulated_terms}
+        return Simulated(env, [made[name] for name in self.extension], [made[name] for name in self.ended_by_simulator])
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a simulator's own environment computes of a task: columns of the extension, and ends of episodes."""
+
+    env: Any
+    rewards: Sequence[Callable[[Any], Tensor]]
+    ends: Sequence[Callable[[Any], Tensor]]
+
+    def extension(self) -> Tensor | None:
+        """Return the columns, ``[B, X]`` float32, of the rows that were reached; None without any."""
+        return torch.stack([term(self.env).float() for term in self.rewards], 1) if self.rewards else None
+
+    def ended(self) -> Tensor | None:
+        """Return whose episodes end, ``[B]`` bool; None where nothing can end them."""
+        return torch.stack([term(self.env).bool() for term in self.ends]).any(0) if self.ends else None
+
+    def restart(self, rows: Tensor) -> None:
+        """Let terms with a memory forget that of the environments ``rows``."""
+        for term in (*self.rewards, *self.ends):
+            forget = getattr(getattr(term, "func", term), "reset", None)
+            if forget is not None:
+                forget(env_ids=rows)
 
 
 def _refusal(lab_task: str, refused: Mapping[str, str], stand_in: StandIn) -> str:
@@ -161,10 +191,10 @@ def _refusal(lab_task: str, refused: Mapping[str, str], stand_in: StandIn) -> st
 
 
 class Overlay:
-    """An environment of the simulator's with some parts in place of its own."""
+    """An environment of the simulator's with some parts in place of its own, which are functions of nothing."""
 
-    def __init__(self, env: Any, **parts: Any) -> None:
+    def __init__(self, env: Any, parts: Mapping[str, Callable[[], Any]]) -> None:
         self._env, self._parts = env, parts
 
     def __getattr__(self, name: str) -> Any:
-        return self._parts[name] if name in self._parts else getattr(self._env, name)
+        return self._parts[name]() if name in self._parts else getattr(self._env, name)

@@ -48,6 +48,7 @@ def resolved(term: Any, scene: Any, env: Any) -> Callable[[Any], Tensor]:
     Raises:
         NotHeld: ``scene`` lacks an entity.
     """
+    function: Any
     function, params = _parts(term)
     _find(params, scene)
     if inspect.isclass(function):
@@ -162,11 +163,16 @@ class Trial:
         with _changed(self.stand_in, strong=1.001, weak=0.999):
             if not _same(self._value(made), first):
                 raise NotHeld("the size of contact forces, of which is known whether they exceed 1 N")
-        for index, body in enumerate(self.stand_in.body_names):
-            with _changed(self.stand_in, elsewhere=1e3 * torch.eye(len(self.stand_in.body_names))[index]):
-                if not _same(self._value(made), first):
-                    raise NotHeld(f"the contacts of {body}")
+        bodies = self.stand_in.body_names
+        apart = 1e3 * torch.eye(len(bodies))
+        if not self._same_elsewhere(made, first, apart.sum(0)):
+            touching = [body for body, there in zip(bodies, apart, strict=True) if not self._same_elsewhere(made, first, there)]
+            raise NotHeld(f"the contacts of {', '.join(touching)}")
         return made
+
+    def _same_elsewhere(self, function: LabFunction, first: Tensor, there: Tensor) -> bool:
+        with _changed(self.stand_in, elsewhere=there):
+            return _same(self._value(function), first)
 
     def is_the_robots_own(self, term: Any) -> bool:
         """Return whether a termination says no more than that a geom of the robot's terminating group touches the ground."""

@@ -76,7 +76,7 @@ def matching(patterns: str | Sequence[str], names: Sequence[str], preserve_order
     found = [[i for i, name in enumerate(names) if re.fullmatch(pattern, name, re.IGNORECASE)] for pattern in patterns]
     for pattern, places in zip(patterns, found, strict=True):
         if not places:
-            raise NotHeld(f"'{pattern}', which is none of {', '.join(names)}")
+            raise NotHeld(f"'{pattern}', of which the robot has none")
     places = list(dict.fromkeys(place for group in found for place in group))
     places = places if preserve_order else sorted(places)
     return places, [names[place] for place in places]
@@ -120,7 +120,8 @@ class StandIn:
         return (
             f"{ROBOT}.data: {', '.join(self.data)}; {ROBOT}.actuators: applied_effort; {CONTACTS}: {', '.join(self.contacts)}, "
             f"compute_first_contact, compute_first_air, of {', '.join(self.known)}; action_manager: action, prev_action; "
-            f"command_manager: get_command of {', '.join(self.commands)}"
+            f"command_manager: get_command of {', '.join(self.commands)}; joints {', '.join(self.robot.joint_names)}; bodies "
+            f"{', '.join(self.body_names)}"
         )
 
     # -- rows -----------------------------------------------------------------------------------------------------------------
@@ -237,8 +238,11 @@ class StandIn:
             return lambda: value
 
         effort = Part(f"{ROBOT}.actuators.", {"applied_effort": lambda: Value(self._row("joint_torque"))})
-        common = {"num_instances": lambda: len(self.rows["action"]), "body_names": always(list(bodies))}
-        articulation: Table = common | {
+        common: dict[str, Callable[[], Any]] = {
+            "num_instances": lambda: len(self.rows["action"]),
+            "body_names": always(list(bodies)),
+        }
+        articulation = common | {
             "data": always(Part(f"{ROBOT}.data.", self.data)),
             "actuators": always(effort),
             "joint_names": always(list(joints)),
@@ -247,7 +251,7 @@ class StandIn:
             "find_joints": find(joints),
             "find_bodies": find(bodies),
         }
-        sensor: Table = common | {
+        sensor = common | {
             "data": always(Part(f"{CONTACTS}.data.", self.contacts)),
             "cfg": always(Part(f"{CONTACTS}.cfg.", {"track_air_time": always(True), "force_threshold": always(1.0)})),
             "sensor_names": always(list(bodies)),
@@ -258,8 +262,8 @@ class StandIn:
         }
         entities = {ROBOT: always(Part(f"{ROBOT}.", articulation, absent=("find_sensors", "num_sensors")))}
         sensors = {CONTACTS: always(Part(f"{CONTACTS}.", sensor))}
-        scene: Table = {**entities, **sensors, "sensors": always(Part("scene.sensors.", sensors))}
-        return Part("", self._managers() | {"scene": always(Part("scene.", scene | {"cfg": lambda: self.cfg.scene}))})
+        scene = entities | sensors | {"sensors": always(Part("scene.sensors.", sensors)), "cfg": lambda: self.cfg.scene}
+        return Part("", self._managers() | {"scene": always(Part("scene.", scene))})
 
     def _managers(self) -> dict[str, Callable[[], Any]]:
         def command(name: str) -> Tensor:

@@ -126,7 +126,7 @@ class VelocityTask:
         standing_fraction: how many commands are zero.
         observation_noise: scale of ``OBSERVATION_NOISE`` (0: none, 1: Isaac Lab's).
         max_tilt: an episode terminates where gravity's z in the base frame (-1 upright, 0 on its side) exceeds it; None for never.
-        extension: names of the columns of the data's extension, which simulators tell and world models predict.
+        extension: names of the columns of the data's extension, which simulators compute and world models predict.
 
     Raises:
         ConfigError: a value makes no sense, or a reward term lacks something.
@@ -170,6 +170,11 @@ class VelocityTask:
     def weights(self) -> dict[str, float]:
         """Return the weight of every reward term by name."""
         return self.rewards.weights
+
+    @property
+    def simulated_terms(self) -> tuple[str, ...]:
+        """Return names of what only a simulator can compute: rows do not tell it."""
+        return self.extension
 
     def varied(self, rewards: Mapping[str, Mapping[str, Any]], command_share: float = 1.0) -> VelocityTask:
         """Return a like task with other rewards and smaller commands, for the same memories.
@@ -258,7 +263,7 @@ class VelocityTask:
             state: ``[B, D]`` reached, physical units.
             action: ``[B, A]`` that led there.
             contact: ``[B, C]`` bool, contacts of ``state``.
-            extension: ``[B, X]`` told of this step, where the task has one.
+            extension: ``[B, X]`` of this step, where the task has one.
 
         Terms see the contact times *before* this step's contacts are folded in, as in the published imagined environment: a
         touch-down is rewarded one step later.
