@@ -300,14 +300,19 @@ def mistake(error: Exception) -> ConfigError | None:
     return None
 
 
+def end_running() -> None:
+    """End the simulation of this process, if there is one; whoever has it can go on no more."""
+    for simulation in _RUNNING:
+        simulation.user = None
+        with quiet():
+            simulation.lab.close()
+    _RUNNING.clear()
+
+
 def _take_over(setup: dict[str, Any], user: IsaacLabEnv, make: Callable[[], Any]) -> _Simulation:
     """Return the running simulation, if it is of this setup; else end it, and make another one."""
     if not (_RUNNING and _RUNNING[0].setup == setup):
-        for simulation in _RUNNING:
-            simulation.user = None
-            with quiet():
-                simulation.lab.close()
-        _RUNNING.clear()
+        end_running()
         with quiet():
             _RUNNING.append(_Simulation(setup, make()))
     _RUNNING[0].user = user
