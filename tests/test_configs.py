@@ -36,7 +36,8 @@ from rwmu.settings import close_match
 
 OPTIONS = groups(config_directory())
 OF_OTHERS = ("experiment", "diagnostics")  # groups that are no part of every run
-ABSENT = [f"simulator={name}" for name in ("isaaclab", "mjlab") if find_spec(name) is None]  # in environments of their own
+_OF_SIMULATORS = {"isaaclab": ("simulator=isaaclab", "task=anymal_d_isaaclab"), "mjlab": ("simulator=mjlab",)}
+ABSENT = [option for name, options in _OF_SIMULATORS.items() if find_spec(name) is None for option in options]
 ALL = [f"{group}={option}" for group, names in OPTIONS.items() if group not in OF_OTHERS for option in names]
 EVERY_OPTION = [option for option in ALL if option not in ABSENT]
 EXPERIMENTS = [f"+experiment={name}" for name in OPTIONS["experiment"]]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError
+from rwmu.robots.mjcf import body_tree
 from rwmu.robots.robot import Robot
 
 ROBOT, CONTACTS = "robot", "contact_forces"  # Isaac Lab's names of the articulation and of the contact sensor
@@ -98,7 +99,7 @@ class StandIn:
 
     def __init__(self, robot: Robot, step_dt: float, commands: Sequence[str] = ("base_velocity",), cfg: Any = None) -> None:
         self.robot, self.step_dt, self.commands, self.cfg = robot, step_dt, tuple(commands), cfg
-        model = ElementTree.fromstring(f"<model>{''.join(robot.bodies(False))}</model>")
+        model = body_tree(robot)
         bodies = [body.attrib["name"] for body in model.iter("body")]
         self.known = [*robot.contacts.undesired, *robot.contacts.feet]
         named = {name.lower() for name in bodies}
