@@ -180,6 +180,7 @@ class IsaacLabEnv(LabEnv):
         )
         self.lab.reader = self._read
         self._torque = torch.zeros(self.num_envs, self.num_actions, device=self.device)
+        self._targets = self._tensor(self._default_joint_pos).expand(self.num_envs, -1)
         self._terms = self.task.simulated(self._beside_our_task()) if isinstance(self.task, LabTask) else Simulated(None, [], [])
 
     def _beside_our_task(self) -> Overlay:

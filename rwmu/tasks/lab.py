@@ -67,21 +67,22 @@ class LabTask(VelocityTask):
         step_dt: float = 0.02,
         **settings: Any,
     ) -> None:
-        self._stand_in = StandIn(robot, step_dt, lab.commands, lab.cfg)
-        self._trial = Trial(robot, step_dt, self._stand_in)
-        changes = dict(rewards or {})
-        paid, refused = self._rewards(lab.rewards, changes)
-        ends, refused_ends = self._terminations(lab.terminations)
+        stand_in, changes = StandIn(robot, step_dt, lab.commands, lab.cfg), dict(rewards or {})
+        trial = Trial(robot, step_dt, stand_in)
+        paid, refused = _rewards(trial, lab.rewards, changes)
+        ends, refused_ends, self.falls_by_contact = _terminations(trial, lab.terminations)
+        _refuse_late(lab.name, refused | refused_ends)
         if (refused or refused_ends) and terms_from == "rows":
-            raise ConfigError(_refusal(lab.name, refused | refused_ends, self._stand_in))
-        self._of_simulator = {name: lab.rewards[name] for name in refused} | {name: lab.terminations[name] for name in refused_ends}
+            raise ConfigError(_refusal(lab.name, refused, refused_ends, stand_in))
+        self._paid_there = [lab.rewards[name] for name in refused]
+        self._ended_there = [lab.terminations[name] for name in refused_ends]
         left_out = set(lab.rewards) - set(paid)
         terms = varied(self._in_order(lab, paid), {name: change for name, change in changes.items() if name not in left_out})
         super().__init__(robot, terms, step_dt=step_dt, extension=tuple(refused), **settings)
         self._ends = Terms({name: Term(function, 1.0) for name, function in ends.items()}, self._quantities) if ends else None
-        self.lab_task, self.terms_from = lab.name, terms_from
+        self._lab_task = lab.name
         self.ended_by: Any = {} if self._ends is None else self._ends.describe()
-        self.ended_by_simulator = sorted(refused_ends)
+        self.ended_by_simulator = list(refused_ends)
 
     @staticmethod
     def _in_order(lab: LabTerms, functions: Mapping[str, Any]) -> dict[str, Term]:
@@ -89,40 +90,10 @@ class LabTask(VelocityTask):
         terms = {name: Term(functions[name], float(term.weight)) for name, term in lab.rewards.items() if name in functions}
         return terms | {name: Term(ISAAC_LAB[name].function, 0.0) for name in _MEASURED if name not in terms}
 
-    def _rewards(self, rewards: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the functions, and why rows do not do for some, which the simulator computes; those of weight 0 are in neither."""
-        functions: dict[str, Any] = {}
-        refused: dict[str, str] = {}
-        for name, term in rewards.items():
-            try:
-                made = self._trial.function(term)
-                functions[name] = partial(made, **made.plain)
-            except NotHeld as missing:
-                if changes.get(name, {}).get("weight", term.weight) != 0.0:
-                    refused[name], functions[name] = str(missing), Collected(name)
-        return functions, refused
-
-    def _terminations(self, terminations: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the functions, and why rows do not do for some; what the robot's own contacts say is none of either."""
-        functions: dict[str, Any] = {}
-        refused: dict[str, str] = {}
-        self.falls_by_contact = False
-        for name, term in terminations.items():
-            try:
-                made = self._trial.function(term)
-                functions[name] = partial(made, **made.plain)
-            except NotHeld as missing:
-                if self._is_the_robots_own(term):
-                    self.falls_by_contact = True
-                else:
-                    refused[name] = str(missing)
-        return functions, refused
-
-    def _is_the_robots_own(self, term: Any) -> bool:
-        try:
-            return self._trial.is_the_robots_own(term)
-        except NotHeld:
-            return False
+    def describe(self) -> dict[str, Any]:
+        """Return every setting as plain values; where episodes end as ours do nothing differs from our task but the rewards."""
+        ours: dict[str, Any] = {"falls_by_contact": True, "ended_by": {}, "ended_by_simulator": []}
+        return {name: value for name, value in super().describe().items() if name not in ours or value != ours[name]}
 
     def terminate(self, state: Tensor, terminating_contact: Tensor) -> Tensor:
         """Return which episodes end badly, ``[B]`` bool, by contacts and ``max_tilt``."""
@@ -147,15 +118,20 @@ class LabTask(VelocityTask):
             ConfigError: the simulator cannot compute one of them either.
         """
 
-        def function(name: str) -> Callable[[Any], Tensor]:
+        def function(name: str, term: Any) -> Callable[[Any], Tensor]:
             try:
-                return resolved(self._of_simulator[name], env.scene, env)
-            except (NotHeld, ValueError, AttributeError) as missing:
-                told = " ".join(str(missing).split())
-                raise ConfigError(f"The simulator cannot compute '{name}' of {self.lab_task}, which asks for {told}.") from None
+                found = resolved(term, env.scene, env)
+                found(env)
+            except Exception as missing:  # it is somebody else's function
+                told = f"{type(missing).__name__}: {' '.join(str(missing).split())}"
+                raise ConfigError(
+                    f"The simulator cannot compute '{name}' of {self._lab_task} ({told}); leave it out, or use another task."
+                ) from missing
+            return found
 
-        made = {name: function(name) for name in self.simulated_terms}
-        return Simulated(env, [made[name] for name in self.extension], [made[name] for name in self.ended_by_simulator])
+        rewards = [function(name, term) for name, term in zip(self.extension, self._paid_there, strict=True)]
+        ends = [function(name, term) for name, term in zip(self.ended_by_simulator, self._ended_there, strict=True)]
+        return Simulated(env, rewards, ends)
 
 
 @dataclass(frozen=True)
@@ -182,11 +158,53 @@ class Simulated:
                 forget(env_ids=rows)
 
 
-def _refusal(lab_task: str, refused: Mapping[str, str], stand_in: StandIn) -> str:
-    listed = "; ".join(f"{name} asks for {missing}" for name, missing in refused.items())
+def _rewards(trial: Trial, terms: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the functions, and why rows do not do for some, which the simulator computes; those of weight 0 are in neither."""
+    functions: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for name, term in terms.items():
+        try:
+            made = trial.function(term)
+            functions[name] = partial(made, **made.plain)
+        except NotHeld as missing:
+            if changes.get(name, {}).get("weight", term.weight) != 0.0:
+                refused[name], functions[name] = str(missing), Collected(name)
+    return functions, refused
+
+
+def _terminations(trial: Trial, terms: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], bool]:
+    """Return the functions, why rows do not do for some, and whether one of them is that the robot's own contacts end episodes."""
+    functions: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    falls_by_contact = False
+    for name, term in terms.items():
+        try:
+            made = trial.function(term)
+            functions[name] = partial(made, **made.plain)
+        except NotHeld as missing:
+            if trial.is_the_robots_own(term):
+                falls_by_contact = True
+            else:
+                refused[name] = str(missing)
+    return functions, refused, falls_by_contact
+
+
+def _refuse_late(lab_task: str, refused: Mapping[str, str]) -> None:
+    """Refuse rewards for how an episode ends: a dream decides that once it has paid."""
+    late = [name for name, missing in refused.items() if missing.startswith("termination_manager")]
+    if late:
+        raise ConfigError(
+            f"{', '.join(late)} of {lab_task} pays for how episodes end, which is decided after rewards; leave it out "
+            f"(+task.rewards.{late[0]}.weight=0) and give imagination.termination_penalty."
+        )
+
+
+def _refusal(lab_task: str, rewards: Mapping[str, str], ends: Mapping[str, str], stand_in: StandIn) -> str:
+    listed = "; ".join(f"{name} asks for {missing}" for name, missing in (rewards | ends).items())
+    leave_out = f", or leave out what is paid (+task.rewards.{next(iter(rewards))}.weight=0)" if rewards else ""
     return (
         f"Terms of {lab_task} cannot be computed from rows: {listed}. Rows have {stand_in.held}. Let the simulator compute them "
-        f"(task.terms_from=simulator), or leave them out (+task.rewards.{next(iter(refused))}.weight=0)."
+        f"(task.terms_from=simulator){leave_out}."
     )
 
 

@@ -176,8 +176,10 @@ class Trial:
 
     def is_the_robots_own(self, term: Any) -> bool:
         """Return whether a termination says no more than that a geom of the robot's terminating group touches the ground."""
-        made = self._made(term)
-        value = self._value(made, self.rows | {"terminating": self.terminating})
+        try:
+            value = self._value(self._made(term), self.rows | {"terminating": self.terminating})
+        except NotHeld:
+            return False
         return _same(value, self.terminating[:, 0])
 
     def _made(self, term: Any) -> LabFunction:

@@ -94,7 +94,8 @@ class StandIn:
         read: their names that were asked for since it was cleared.
         body_names: the bodies of the robot's model, and feet that Isaac Lab makes bodies of.
         known: names of those whose contacts rows have.
-        strong, weak: force of a contact and of none, N. elsewhere: force and time at the bodies that rows know nothing of.
+        strong, weak: force of a contact and of none, N.
+        elsewhere: ``[bodies]``, force and time where rows know nothing of a body; None for zero.
     """
 
     def __init__(self, robot: Robot, step_dt: float, commands: Sequence[str] = ("base_velocity",), cfg: Any = None) -> None:
@@ -105,13 +106,14 @@ class StandIn:
         named = {name.lower() for name in bodies}
         self.body_names = bodies + [name for name in robot.contacts.names if name.lower() not in named]
         lower = [name.lower() for name in self.body_names]
-        self._columns = [lower.index(name.lower()) for name in self.known]
-        self._terminating = [lower.index(name.lower()) for name in robot.contacts.terminating]
+        self._columns = torch.tensor([lower.index(name.lower()) for name in self.known])
+        self._terminating = torch.tensor([lower.index(name.lower()) for name in robot.contacts.terminating])
         self._centre = _centre_of_mass(model, robot.name)
         self._moved: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
         self.rows: Mapping[str, Any] = {}
         self.read: set[str] = set()
-        self.strong, self.weak, self.elsewhere = STRONG_N, WEAK_N, torch.zeros(len(self.body_names))
+        self.strong, self.weak = STRONG_N, WEAK_N
+        self.elsewhere: Tensor | None = None
         self.data, self.contacts = self._robot_data(), self._contact_data()
         self.env = self._environment()
 
@@ -138,24 +140,25 @@ class StandIn:
         key = name, action.device, action.dtype
         if key not in self._moved:
             with torch.inference_mode(False):
-                self._moved[key] = value.to(action)
+                self._moved[key] = value.to(action) if value.is_floating_point() else value.to(action.device)
         return self._moved[key]
 
     def _bodies(self, feet: Tensor, undesired: Tensor | None = None) -> Tensor:
         """Spread columns over all bodies, ``[B, bodies]``; where rows know nothing it is ``elsewhere``."""
-        spread = self.elsewhere.to(feet).expand(len(feet), -1).clone()
-        if undesired is None:
-            spread[:, self._columns[-feet.shape[1] :]] = feet
-        else:
-            spread[:, self._columns] = torch.cat([undesired, feet], 1)
-        return spread
+        spread = feet.new_zeros(len(feet), len(self.body_names))
+        if self.elsewhere is not None:
+            spread += self.elsewhere
+        columns = self._like("columns", self._columns)
+        known = feet if undesired is None else torch.cat([undesired, feet], 1)
+        return spread.index_copy(1, columns[len(columns) - known.shape[1] :], known)
 
     def _force(self) -> Tensor:
         """Return forces ``[B, bodies, 3]``, N."""
         flags = [self._row(name) for name in ("foot", "undesired")]
         along_z = self._bodies(*(self.weak + (self.strong - self.weak) * flag for flag in flags))
         if "terminating" in self.rows:
-            along_z[:, self._terminating] = self.weak + (self.strong - self.weak) * self._row("terminating")
+            flag = self.weak + (self.strong - self.weak) * self._row("terminating")
+            along_z.index_copy_(1, self._like("terminating", self._terminating), flag.expand(-1, len(self._terminating)))
         return torch.stack([torch.zeros_like(along_z), torch.zeros_like(along_z), along_z], -1)
 
     def _times(self) -> dict[str, Tensor]:

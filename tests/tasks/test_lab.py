@@ -12,7 +12,9 @@ from rwmu.robots.anymal_d import anymal_d
 from rwmu.robots.go1 import go1
 from rwmu.tasks.lab import LabTask
 from rwmu.tasks.lab_terms import LabTerms
+from rwmu.tasks.stand_in import StandIn
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
+from tests.pretended_device import on_device, pretended_device, waits
 from tests.tasks import fake_lab
 from tests.tasks.fake_lab import SceneEntityCfg, TermCfg
 
@@ -104,7 +106,6 @@ def test_what_deployments_report_is_computed_but_not_paid(task: LabTask) -> None
 
 REFUSED: dict[str, tuple[TermCfg, str]] = {
     "height": (TermCfg(fake_lab.base_height_l2, -1.0, {"target_height": 0.5}), "robot.data.root_pos_w"),
-    "alive": (TermCfg(fake_lab.is_terminated, -1.0), "termination_manager.terminated"),
     "scan": (TermCfg(fake_lab.height_scan, 1.0, {"sensor_cfg": SceneEntityCfg("height_scanner")}), "scene['height_scanner']"),
     "hard": (TermCfg(fake_lab.undesired_contacts, 1.0, {"sensor_cfg": fake_lab.FEET, "threshold": 50.0}), "size of contact forces"),
     "soft": (TermCfg(fake_lab.undesired_contacts, 1.0, {"sensor_cfg": fake_lab.FEET, "threshold": 0.5}), "size of contact forces"),
@@ -137,6 +138,18 @@ def test_what_rows_do_not_hold_is_named_with_both_lists(name: str) -> None:
     assert missing in told
     assert "projected_gravity_b" in told, "what rows do have"
     assert f"task.rewards.{name}.weight=0" in told
+
+
+def test_what_is_paid_for_the_end_of_an_episode_is_refused_wherever_it_comes_from() -> None:
+    for terms_from in ("rows", "simulator"):
+        with pytest.raises(ConfigError, match=r"alive.*imagination.termination_penalty"):
+            lab_task({"alive": TermCfg(fake_lab.is_terminated, -1.0)}, terms_from=terms_from)
+
+
+def test_a_simulator_that_cannot_compute_a_term_either_is_named() -> None:
+    task = lab_task({"height": REFUSED["height"][0]}, terms_from="simulator")
+    with pytest.raises(ConfigError, match="height"):
+        task.simulated(StandIn(ROBOT, 0.02).env)
 
 
 def test_what_is_not_paid_need_not_be_known() -> None:
@@ -186,11 +199,18 @@ def test_rewards_that_rows_do_not_tell_are_columns_of_the_extension() -> None:
 
 def test_what_it_is_can_be_told_apart(task: LabTask) -> None:
     described = task.describe()
-    assert described["lab_task"] == "Fake-Lab"
     assert described["rewards"]["feet_air_time"]["arguments"]["threshold"] == 0.5
     assert ".*FOOT" in described["rewards"]["feet_air_time"]["function"]
     assert described["ended_by"]["bad_orientation"]["arguments"] == {"limit_angle": 1.0}
     assert "extension" not in described
+
+
+def test_data_of_our_task_serve_one_that_ends_alike() -> None:
+    base = {"base_contact": fake_lab.terminations()["base_contact"]}
+    theirs, ours = LabTask(ROBOT, LabTerms("Fake-Lab", fake_lab.rewards(), base)).describe(), VelocityTask(ROBOT).describe()
+    assert theirs.pop("rewards") != ours.pop("rewards")
+    assert theirs == ours
+    assert LabTask(ROBOT, LabTerms("Fake-Lab", fake_lab.rewards(), {})).describe()["falls_by_contact"] is False
 
 
 def test_another_robot_has_other_names() -> None:
@@ -218,3 +238,17 @@ def test_a_term_asks_for_what_it_needs(task: LabTask) -> None:
     assert needed <= task.rewards.asked
     alone = LabTask(ROBOT, LabTerms("Fake-Lab", {"torque": fake_lab.rewards()["dof_torques_l2"]}, {}))
     assert alone.rewards.asked == {"action", "joint_torque"}
+
+
+def test_on_another_device_terms_are_the_same_and_nothing_waits_for_it(task: LabTask) -> None:
+    memory, state, action, contact = rows()
+    expected = task.reward(memory.take(slice(None)), state, action, contact).terms
+    with pretended_device() as device:
+        there = memory.map(lambda tensor: tensor.to(device)), state.to(device), action.to(device), contact.to(device)
+        task.reward(there[0].take(slice(None)), *there[1:])  # constants are moved once
+        with waits() as waited:
+            found = task.reward(*there).terms
+        assert waited == []
+        for name, value in found.items():
+            assert on_device(value), name
+            assert torch.equal(value.cpu(), expected[name]), name
