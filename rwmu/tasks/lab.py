@@ -200,7 +200,7 @@ def _refuse_late(lab_task: str, refused: Mapping[str, str]) -> None:
 
 
 def _refusal(lab_task: str, rewards: Mapping[str, str], ends: Mapping[str, str], stand_in: StandIn) -> str:
-    listed = "; ".join(f"{name} asks for {missing}" for name, missing in (rewards | ends).items())
+    listed = "; ".join(f"{name} asks for {missing}" for name, missing in {**rewards, **ends}.items())
     leave_out = f", or leave out what is paid (+task.rewards.{next(iter(rewards))}.weight=0)" if rewards else ""
     return (
         f"Terms of {lab_task} cannot be computed from rows: {listed}. Rows have {stand_in.held}. Let the simulator compute them "

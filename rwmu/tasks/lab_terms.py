@@ -48,13 +48,13 @@ def resolved(term: Any, scene: Any, env: Any) -> Callable[[Any], Tensor]:
     Raises:
         NotHeld: ``scene`` lacks an entity.
     """
-    function: Any
     function, params = _parts(term)
     _find(params, scene)
     if inspect.isclass(function):
+        make: Any = function
         made = copy.copy(term)
         made.params = params
-        function = function(made, env)
+        function = make(made, env)
     return partial(function, **params)
 
 
