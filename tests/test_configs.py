@@ -329,6 +329,14 @@ def test_right_overrides_pass() -> None:
     check_overrides("train", [*right, "stages=[dynamics]", "trainer.checkpoint=a/b.pt"], OPTIONS)
 
 
+def test_isaac_labs_terms_are_changed_one_by_one() -> None:
+    changed = ("task=anymal_d_isaaclab", "+task.rewards.feet_air_time.weight=0.0", "+task.rewards.feet_air_time.threshold=0.3")
+    check_overrides("train", changed, OPTIONS)
+    config = composed(*changed)
+    check_config(config, "train", choices(task="anymal_d_isaaclab"))
+    assert config.task.rewards == {"feet_air_time": {"weight": 0.0, "threshold": 0.3}}
+
+
 def test_terms_and_loggers_may_be_added() -> None:
     term = "+task.rewards.mine={weight: 0.5, function: {_target_: rwmu.tasks.rewards.stand_still, _partial_: true}}"
     check_overrides("train", [term, "~logger.tensorboard"], OPTIONS)

@@ -229,6 +229,7 @@ class SimulatedEnv(RobotEnv):
         if bool(diverged.any()):
             state, contact = state.clone(), contact.clone()
             state[diverged], contact[diverged] = self.state[diverged], self.contact[diverged]
+            self.extension = None if self.extension is None else self.extension.where(~diverged[:, None], 0.0)
             self.num_diverged += int(diverged.sum())
         self.state, self.contact, self.diverged = state, contact, diverged
         self.terminated = self.task.terminate(state, terminating) | diverged
