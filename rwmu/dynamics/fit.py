@@ -152,7 +152,7 @@ class Fitter:
         Raises:
             ConfigError: names the setting.
         """
-        listed = f"The task's terms {', '.join(names)} are computed by the simulator and predicted as an extension of the data"
+        listed = f"The task's terms ({', '.join(names)}) are computed by the simulator and predicted as an extension of the data"
         if EXTENSION not in self.settings.loss.weights:
             raise ConfigError(f"{listed}, whose loss has no weight; give trainer.loss.weights.extension=1.0.")
         if mirrors:
