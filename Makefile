@@ -31,7 +31,8 @@ $(VENV)-mjlab/installed: pyproject.toml constraints-mjlab.txt
 ISAACLAB_SMOKE = scale=smoke simulator=isaaclab task.episode_length_s=0.6 task.command_resample_s=0.3 data.num_transitions=1500 \
 	data.path=$(VENV)-isaaclab/smoke.h5
 test-isaaclab: $(VENV)-isaaclab/installed
-	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m pytest -W ignore tests/simulators/test_contract.py tests/simulators/test_isaaclab.py -k isaaclab $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m pytest -W ignore tests/simulators/test_contract.py tests/simulators/test_isaaclab.py \
+		tests/simulators/test_isaaclab_terms.py -k isaaclab $(ARGS)
 	rm -f $(VENV)-isaaclab/smoke.h5
 	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m rwmu.collect $(ISAACLAB_SMOKE)
 	OMP_NUM_THREADS=1 $(VENV)-isaaclab/bin/python -m rwmu.train +experiment=mopo_ensemble5 $(ISAACLAB_SMOKE) evaluation.num_envs=4 runs_dir=$(VENV)-isaaclab/runs

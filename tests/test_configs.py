@@ -36,7 +36,8 @@ from rwmu.settings import close_match
 
 OPTIONS = groups(config_directory())
 OF_OTHERS = ("experiment", "diagnostics")  # groups that are no part of every run
-ABSENT = [f"simulator={name}" for name in ("isaaclab", "mjlab") if find_spec(name) is None]  # in environments of their own
+_OF_SIMULATORS = {"isaaclab": ("simulator=isaaclab", "task=anymal_d_isaaclab"), "mjlab": ("simulator=mjlab",)}
+ABSENT = [option for name, options in _OF_SIMULATORS.items() if find_spec(name) is None for option in options]
 ALL = [f"{group}={option}" for group, names in OPTIONS.items() if group not in OF_OTHERS for option in names]
 EVERY_OPTION = [option for option in ALL if option not in ABSENT]
 EXPERIMENTS = [f"+experiment={name}" for name in OPTIONS["experiment"]]
@@ -326,6 +327,14 @@ def test_several_values_need_a_flag() -> None:
 def test_right_overrides_pass() -> None:
     right = ["+experiment=rwm_base", "dynamics.hidden_size=3", "seed=1,2,3", "logger=wandb", "scale=smoke", "hydra.verbose=true"]
     check_overrides("train", [*right, "stages=[dynamics]", "trainer.checkpoint=a/b.pt"], OPTIONS)
+
+
+def test_isaac_labs_terms_are_changed_one_by_one() -> None:
+    changed = ("task=anymal_d_isaaclab", "+task.rewards.feet_air_time.weight=0.0", "+task.rewards.feet_air_time.threshold=0.3")
+    check_overrides("train", changed, OPTIONS)
+    config = composed(*changed)
+    check_config(config, "train", choices(task="anymal_d_isaaclab"))
+    assert config.task.rewards == {"feet_air_time": {"weight": 0.0, "threshold": 0.3}}
 
 
 def test_terms_and_loggers_may_be_added() -> None:

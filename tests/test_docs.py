@@ -187,7 +187,12 @@ def _is_module(parts: Sequence[str]) -> bool:
 
 @pytest.mark.parametrize("page", TODAY, ids=name_of)
 def test_named_settings_are_there(page: Path) -> None:
-    others = ("+experiment=mbpo_ppo", "simulator=mjlab", "simulator=isaaclab")  # have settings of their own
+    others = (
+        "+experiment=mbpo_ppo",
+        "simulator=mjlab",
+        "simulator=isaaclab",
+        "task=anymal_d_isaaclab",
+    )  # have settings of their own
     configs = [composed("train"), *(composed("train", other) for other in others)]
     own_groups = "|".join(str(key) for key in configs[0] if OmegaConf.is_dict(configs[0][key]))
     named = [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
+from rwmu.errors import DataError
 from rwmu.files import json_ready
 from rwmu.records import Reward
 from rwmu.tasks.velocity import TaskMemory, VelocityTask
@@ -56,7 +57,22 @@ def replay(episodes: Episodes, task: VelocityTask, rows: Tensor, times: TaskMemo
     before = recall(episodes, task, contact_times(episodes, task) if times is None else times, rows - 1)
     memory = before.map(lambda tensor: tensor.double())
     memory.contact_time_s = before.contact_time_s  # compared with one step: to be rounded as the task rounds it
-    return task.reward(memory, episodes.state[rows].double(), episodes.action[rows].double(), episodes.contact[rows])
+    require_extension(episodes, task)
+    extension = None if episodes.extension is None or not task.extension else episodes.extension[rows].double()
+    return task.reward(memory, episodes.state[rows].double(), episodes.action[rows].double(), episodes.contact[rows], extension)
+
+
+def require_extension(episodes: Episodes, task: VelocityTask) -> None:
+    """Refuse data without what the task's rewards ask a simulator for.
+
+    Raises:
+        DataError: names the columns.
+    """
+    if task.extension and episodes.extension_dim != len(task.extension):
+        raise DataError(
+            f"The task's rewards ask for {', '.join(task.extension)}, which only a simulator computes, but the data have an "
+            f"extension of {episodes.extension_dim} columns; collect data with this task."
+        )
 
 
 def paid_where_unknown(episodes: Episodes, task: VelocityTask) -> Episodes:

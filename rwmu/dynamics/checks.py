@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rwmu.data.normalizer import Normalizer
 from rwmu.errors import CheckpointError, DataError
 from rwmu.interfaces import Dynamics
-from rwmu.records import Batch, Noise, Window
+from rwmu.records import Batch, Noise, Prediction, Window
+
+
+def predicted_extension(followed: Prediction, normalizer: Normalizer | None, names: Sequence[str]) -> Tensor:
+    """Return the extension ``[B, X]`` that the followed members predict (``[1, B, X]``), in its own units.
+
+    Raises:
+        CheckpointError: the model predicts other columns than those named.
+    """
+    predicted = 0 if followed.extension is None else followed.extension.shape[-1]
+    if followed.extension is None or normalizer is None or predicted != len(names):
+        raise CheckpointError(
+            f"The task's rewards ask for {', '.join(names)}, but the world model predicts an extension of {predicted} columns; "
+            "train one on data that have them."
+        )
+    return normalizer.denormalize(followed.extension[0])
 
 
 def check_batch(dynamics: Dynamics, batch: Batch, history: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -145,6 +145,18 @@ class Fitter:
             if world_model.extension_normalizer is not None and data.extension_normalizer is not None:
                 world_model.extension_normalizer.assert_matches(data.extension_normalizer)
         return world_model.freeze()
+
+    def check_extension(self, names: Sequence[str], mirrors: Sequence[str]) -> None:
+        """Refuse settings that cannot train on data with an extension of these columns.
+
+        Raises:
+            ConfigError: names the setting.
+        """
+        listed = f"The task's terms ({', '.join(names)}) are computed by the simulator and predicted as an extension of the data"
+        if EXTENSION not in self.settings.loss.weights:
+            raise ConfigError(f"{listed}, whose loss has no weight; give trainer.loss.weights.extension=1.0.")
+        if mirrors:
+            raise ConfigError(f"{listed}, whose mirror image nobody knows; give 'data.mirrors=[]'.")
 
     def _check_extension(self, data: OfflineDataModule) -> None:
         columns, weighed = data.episodes.extension_dim, EXTENSION in self.settings.loss.weights

@@ -14,6 +14,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from rwmu.data.episodes import Episodes
+from rwmu.dynamics.checks import predicted_extension
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError, TrainingError
 from rwmu.files import json_ready
@@ -195,14 +196,15 @@ class ImaginedEnv(RobotEnv):
         self._refuse_non_finite(action, prediction.mean)
         self._carry = carry
         probability = self._advance(prediction)
-        reward = self.task.reward(self.memory, self.state, action, self.contact)
+        ended = self.task.ends(self.memory, self.state, action, self.contact)
+        reward = self.task.reward(self.memory, self.state, action, self.contact, self.extension)
         self.last_reward = reward
         self.disagreement = epistemic(prediction)
         penalty, crossed = self._penalise(prediction, reward)
         self.episode_length_buf = self.episode_length_buf + 1
         self.age_steps = self.age_steps + 1
         self._num_steps += 1
-        time_outs = self._end(probability, crossed)
+        time_outs = self._end(probability, crossed, ended)
         done = self.terminated | time_outs
         total = reward.total + penalty
         if self.rules.alive_bonus or self.rules.termination_penalty:
@@ -224,6 +226,8 @@ class ImaginedEnv(RobotEnv):
             state = state.clamp(-self.rules.clip, self.rules.clip)
         self.state = self.world_model.normalizer.denormalize(state)
         self.contact = followed.contact[0] > 0.0
+        if self.task.extension:
+            self.extension = predicted_extension(followed, self.world_model.extension_normalizer, self.task.extension)
         return followed.termination[0, :, 0].sigmoid()
 
     def _penalise(self, prediction: Prediction, reward: Reward) -> tuple[Tensor, Tensor | None]:
@@ -236,7 +240,7 @@ class ImaginedEnv(RobotEnv):
             penalty = torch.where(crossed, boundary.halting_reward - reward.total, penalty)
         return penalty, crossed
 
-    def _end(self, probability: Tensor, crossed: Tensor | None) -> Tensor:
+    def _end(self, probability: Tensor, crossed: Tensor | None, ended: Tensor | None) -> Tensor:
         """Decide which episodes terminate (kept as attribute) and which are cut short (returned), ``[B]`` bool each."""
         rules, boundary = self.rules, self.penalty.boundary
         if rules.termination is None:
@@ -247,6 +251,8 @@ class ImaginedEnv(RobotEnv):
             terminated = probability > rules.termination
         if rules.max_tilt is not None:
             terminated = terminated | (self.task.robot.state_layout.part(self.state, "projected_gravity")[:, 2] > rules.max_tilt)
+        if ended is not None:
+            terminated = terminated | ended
         time_outs = self.episode_length_buf >= rules.horizon_steps
         if crossed is not None and boundary is not None:
             if boundary.halting_reward is None:

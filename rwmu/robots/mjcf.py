@@ -6,9 +6,11 @@ import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
+from xml.etree import ElementTree
 
 from pydantic import Field
 
+from rwmu.errors import ConfigError
 from rwmu.robots.robot import Motors, PerJoint, Robot
 from rwmu.settings import Count, NotNegative, Positive, settings
 
@@ -57,12 +59,31 @@ def bodies(path: Path, visual: bool) -> list[str]:
     return [line for line in lines if line]
 
 
+def body_tree(robot: Robot) -> ElementTree.Element:
+    """Return the MJCF of a robot's bodies, below one element, checked to have what the robot names.
+
+    Raises:
+        ConfigError: it lacks joints or geoms, or is no XML.
+    """
+    try:
+        tree = ElementTree.fromstring(f"<worldbody>{''.join(robot.bodies(False))}</worldbody>")
+    except ElementTree.ParseError as error:
+        raise ConfigError(f"The model of the robot '{robot.name}' is no XML ({error}); mend its bodies.") from None
+    joints, geoms = ([found.get("name", "") for found in tree.iter(kind)] for kind in ("joint", "geom"))
+    robot.check_model(joints, geoms)
+    return tree
+
+
 def model_xml(robot: Robot, model: ModelSettings | None = None, visual: bool = False) -> str:
     """Return the MJCF of a robot on a flat floor; what differs from joint to joint stands at the joints.
 
     Args:
         visual: add shapes, light and a floor texture for rendering.
+
+    Raises:
+        ConfigError: the model lacks joints or geoms that the robot names.
     """
+    body_tree(robot)
     model = model or ModelSettings()
     motors = model.motors(robot)
     parts = {

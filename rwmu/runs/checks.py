@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rwmu.data.replay import require_extension
 from rwmu.data.windows import require_long_enough
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.imagination.fitting import PenaltyRecipe
@@ -32,6 +33,8 @@ def check_experiment(experiment: Experiment) -> None:
     collects = experiment.data.recipe is not None and not experiment.data_path.exists()
     if "deployment" in experiment.stages or experiment.method.grows_data or collects:
         experiment.make_env(num_envs=1, seed=0)  # refuses what no simulator can be made of
+    if experiment.task.extension and "dynamics" in experiment.stages:  # not after it has been collected
+        experiment.fitter.check_extension(experiment.task.extension, experiment.data.mirrors)
     for key, names in (("data.mirrors", experiment.data.mirrors), ("policy.ppo.mirrors", experiment.policy.ppo.mirrors or ())):
         for name in names:
             choose(key, name, robot.mirrors)
@@ -66,6 +69,7 @@ def _check_rounds(experiment: Experiment) -> None:
 
 def check_data(experiment: Experiment) -> None:
     """Refuse data that lack what a run needs later: what is measured on, what a penalty is fitted on, what a clone copies."""
+    require_extension(experiment.episodes, experiment.task)
     data = experiment.data_module
     if "dynamics" in experiment.stages:
         shortest = data.history + min(experiment.evaluation.horizons)

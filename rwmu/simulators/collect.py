@@ -57,6 +57,8 @@ class _Recorder:
         rows, robot = torch.empty(num_steps, env.num_envs), env.task.robot
         sizes = {"state": robot.state_layout.size, "action": robot.num_joints, "command": 3}
         columns = {name: torch.empty(*rows.shape, size) for name, size in sizes.items()}
+        if env.task.extension:
+            columns["extension"] = torch.empty(*rows.shape, len(env.task.extension))
         flags = {"contact": torch.empty(*rows.shape, robot.contact_layout.size, dtype=torch.bool), "termination": rows.bool()}
         return cls(columns | flags | {"reward": rows})
 
@@ -146,6 +148,8 @@ class Collector:
         _, reward, done, _ = env.step(action)
         command = torch.where(done[:, None], command, env.memory.command.float())
         reached = {"state": env.final_state, "contact": env.final_contact, "termination": env.terminated}
+        if env.extension is not None:
+            reached["extension"] = env.extension
         for name, rows in (reached | {"action": action, "reward": reward, "command": command}).items():
             columns[name][step] = rows
         ended = done.nonzero()[:, 0].cpu().numpy()

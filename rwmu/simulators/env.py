@@ -35,6 +35,7 @@ class RobotEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         terminated: ``[B]`` bool, whose episode the latest step ended badly.
         diverged: ``[B]`` bool, for whom the latest step was none: the row that it reached means nothing.
         memory: of the task. Writing to ``memory.command`` changes the command. last_reward: of the latest step, every term.
+        extension: ``[B, X]`` of the rows that the latest step reached, where the task has one; else None.
     """
 
     task: VelocityTask
@@ -51,6 +52,7 @@ class RobotEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
     diverged: Tensor
     memory: TaskMemory
     last_reward: Reward
+    extension: Tensor | None = None
 
     @abstractmethod
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:

@@ -28,9 +28,10 @@ from rwmu.simulators.extra import quiet
 from rwmu.simulators.lab import Conditions, LabEnv
 from rwmu.simulators.physics import CONTACT_FORCE_N, MAX_SPEED
 from rwmu.simulators.simulated import Floats, Indices, Placement, Push, Reached, StartState, physics_steps
+from rwmu.tasks.lab import LabTask, Overlay, Simulated
+from rwmu.tasks.stand_in import CONTACTS, ROBOT
 from rwmu.tasks.velocity import VelocityTask
 
-ROBOT, CONTACTS = "robot", "contact_forces"  # Isaac Lab's names of the articulation and of the contact sensor
 PYTHON = (3, 12)  # Isaac Lab 3's only one
 _PACKAGES = ("isaaclab", "newton", "mujoco-warp", "warp-lang", "torch")
 
@@ -45,7 +46,7 @@ def require_isaaclab() -> None:
         version = ".".join(map(str, PYTHON))
         here = "" if sys.version_info[:2] == PYTHON else f" (this is {sys.version_info.major}.{sys.version_info.minor})"
         raise MissingExtraError(
-            f"simulator=isaaclab needs Isaac Lab and Python {version}{here}; in an environment of its own: "
+            f"simulator=isaaclab, and Isaac Lab's tasks, need Isaac Lab and Python {version}{here}; in an environment of its own: "
             "pip install -c constraints-isaaclab.txt '.[isaaclab]' in rwmu's folder"
         )
 
@@ -86,6 +87,8 @@ class IsaacLabEnv(LabEnv):
         motors: gains and limits other than the robot's.
         start, push: see :class:`~rwmu.simulators.simulated.SimulatedEnv`.
     """
+
+    computes_terms = True
 
     @checked("simulator")
     def __init__(
@@ -177,12 +180,38 @@ class IsaacLabEnv(LabEnv):
         )
         self.lab.reader = self._read
         self._torque = torch.zeros(self.num_envs, self.num_actions, device=self.device)
+        self._targets = self._tensor(self._default_joint_pos).expand(self.num_envs, -1)
+        self._terms = self.task.simulated(self._beside_our_task()) if isinstance(self.task, LabTask) else Simulated(None, [], [])
+
+    def _beside_our_task(self) -> Overlay:
+        """Return Isaac Lab's environment with actions, commands and lengths of ours: its terms are computed on it."""
+        default, scale = self._tensor(self._default_joint_pos), self._tensor(self._action_scale)
+        actions = Overlay(
+            None,
+            {
+                "action": lambda: ((self._targets - default) / scale).float(),
+                "prev_action": lambda: self.memory.last_action.float(),
+            },
+        )
+        commands = Overlay(None, {"get_command": lambda: lambda name: self.memory.command.float()})
+        return Overlay(
+            self.lab,
+            {
+                "action_manager": lambda: actions,
+                "command_manager": lambda: commands,
+                "step_dt": lambda: self.task.step_dt,
+                "max_episode_length": lambda: self.max_episode_length,
+                "episode_length_buf": lambda: self.episode_length_buf + 1,
+            },
+        )
 
     # -- the physics ----------------------------------------------------------------------------------------------------------
 
     def _advance(self, targets: Tensor) -> Reached:
         with self.own_draws():
-            for _ in range(self._substeps):
+            self._targets = targets
+            for step in range(self._substeps):
+                self._is_last = step == self._substeps - 1
                 self.lab.step(targets.float())
         return self._reached
 
@@ -198,6 +227,8 @@ class IsaacLabEnv(LabEnv):
         speeds = torch.cat([articulation.data.root_link_vel_w.torch, articulation.data.joint_vel.torch], 1)
         sound = (speeds.abs().amax(1) < MAX_SPEED) & torch.isfinite(state).all(1)  # no NaN is less than anything
         self._reached = Reached(state, contact, recently[:, self._terminating].any(1), ~sound)
+        if self._is_last:
+            self._reached = self._reached._replace(extension=self._terms.extension(), ended=self._terms.ended())
 
     def _physical_state(self) -> Tensor:
         data = self.lab.scene[ROBOT].data
@@ -224,6 +255,7 @@ class IsaacLabEnv(LabEnv):
             position=joint_pos, velocity=torch.zeros_like(joint_pos), joint_ids=self._joints, env_ids=rows
         )
         self.lab.sim.forward()
+        self._terms.restart(rows)
         self._torque[rows] = 0.0
 
     def _kick(self, envs: Indices, change: Floats) -> None:
@@ -237,6 +269,7 @@ class IsaacLabEnv(LabEnv):
     def _lab_start(self, envs: Indices) -> None:
         rows = self._tensor(envs)
         self.lab.reset(env_ids=rows)
+        self._terms.restart(rows)
         self._torque[rows] = 0.0
 
     def _lab_commands(self) -> Tensor:
@@ -268,14 +301,19 @@ def mistake(error: Exception) -> ConfigError | None:
     return None
 
 
+def end_running() -> None:
+    """End the simulation of this process, if there is one; whoever has it can go on no more."""
+    for simulation in _RUNNING:
+        simulation.user = None
+        with quiet():
+            simulation.lab.close()
+    _RUNNING.clear()
+
+
 def _take_over(setup: dict[str, Any], user: IsaacLabEnv, make: Callable[[], Any]) -> _Simulation:
     """Return the running simulation, if it is of this setup; else end it, and make another one."""
     if not (_RUNNING and _RUNNING[0].setup == setup):
-        for simulation in _RUNNING:
-            simulation.user = None
-            with quiet():
-                simulation.lab.close()
-        _RUNNING.clear()
+        end_running()
         with quiet():
             _RUNNING.append(_Simulation(setup, make()))
     _RUNNING[0].user = user

@@ -18,9 +18,9 @@ from isaaclab.utils import configclass
 from rwmu.errors import ConfigError
 from rwmu.files import write_text
 from rwmu.robots.robot import Motors, PerJoint, Robot
-from rwmu.simulators.isaaclab import CONTACTS, ROBOT
 from rwmu.simulators.simulated import CONTACT_HISTORY
 from rwmu.simulators.usd import GROUND, robot_usd
+from rwmu.tasks.stand_in import CONTACTS, ROBOT
 
 _PHYSICS = "newton_mjwarp"  # the preset that needs no Isaac Sim
 _OURS = ("observations", "rewards", "terminations", "curriculum")
@@ -56,8 +56,11 @@ class RecordersCfg(RecorderManagerBaseCfg):  # type: ignore[misc]
     dataset_export_mode = DatasetExportMode.EXPORT_NONE
 
 
-def of_task(name: str) -> Any:
+def of_task(name: str, setting: str = "simulator.lab_task") -> Any:
     """Return the configuration of one of Isaac Lab's tasks, with Newton as its physics.
+
+    Args:
+        setting: that names it, for the error.
 
     Raises:
         ConfigError: Isaac Lab has no such task.
@@ -68,7 +71,7 @@ def of_task(name: str) -> Any:
     try:
         cfg = load_cfg_from_registry(name, "env_cfg_entry_point")
     except gymnasium.error.Error as error:
-        raise ConfigError(f"simulator.lab_task names no task of Isaac Lab ({error}); isaaclab list_envs shows them.") from None
+        raise ConfigError(f"{setting} names no task of Isaac Lab ({error}); isaaclab list_envs shows them.") from None
     return resolve_presets(cfg, [_PHYSICS]) or cfg
 
 

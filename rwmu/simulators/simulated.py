@@ -66,12 +66,15 @@ class Reached(NamedTuple):
         state, contact: ``[B, D]`` float32 and ``[B, C]`` bool.
         terminating: ``[B]`` bool, whether a geom of the robot's terminating group touches the ground.
         diverged: ``[B]`` bool, whose simulation has failed: its row means nothing.
+        extension: ``[B, X]`` float32, what the simulator computes of the task's terms. ended: ``[B]`` bool, whose episodes it ends.
     """
 
     state: Tensor
     contact: Tensor
     terminating: Tensor
     diverged: Tensor
+    extension: Tensor | None = None
+    ended: Tensor | None = None
 
 
 class Placement(NamedTuple):
@@ -104,6 +107,7 @@ class SimulatedEnv(RobotEnv):
     """
 
     device: torch.device
+    computes_terms = False  # of the task that only a simulator can
 
     def __init__(
         self,
@@ -116,6 +120,11 @@ class SimulatedEnv(RobotEnv):
         start: StartState | None,
         push: Push | None,
     ) -> None:
+        if task.simulated_terms and not self.computes_terms:
+            raise ConfigError(
+                f"simulator={name} cannot compute the task's {', '.join(task.simulated_terms)}; give simulator=isaaclab, or leave "
+                "these terms out."
+            )
         self.start, self.pushes = start or StartState(), push or Push()
         self.task, self.auto_reset = task, auto_reset
         self.num_envs, self.num_actions, self.device = num_envs, task.num_actions, torch.device(device)
@@ -197,8 +206,8 @@ class SimulatedEnv(RobotEnv):
         """Apply actions ``[B, A]`` for one control step; see :class:`~rwmu.simulators.env.RobotEnv`."""
         action = checked_actions(self, actions, ACTION_CLIP)
         self._tick += 1
-        self._reach(self._advance(self._tensor(self._default_joint_pos) + self._tensor(self._action_scale) * action))
-        reward = self.task.reward(self.memory, self.state.double(), action, self.contact)
+        self._reach(self._advance(self._tensor(self._default_joint_pos) + self._tensor(self._action_scale) * action), action)
+        reward = self.task.reward(self.memory, self.state.double(), action, self.contact, self.extension)
         self.last_reward = Reward(reward.total.float(), {name: term.float() for name, term in reward.terms.items()})
         self._episode_terms += torch.stack(list(reward.terms.values()))
         self.episode_length_buf += 1
@@ -214,15 +223,19 @@ class SimulatedEnv(RobotEnv):
             self._begin_episodes(ended.cpu().numpy())
         return self.get_observations(), self.last_reward.total.clone(), done, extras
 
-    def _reach(self, reached: Reached) -> None:
+    def _reach(self, reached: Reached, action: Tensor) -> None:
         """Take over what a step has led to, but for simulations that have failed."""
-        state, contact, terminating, diverged = reached
+        state, contact, terminating, diverged, self.extension, ended = reached
         if bool(diverged.any()):
             state, contact = state.clone(), contact.clone()
             state[diverged], contact[diverged] = self.state[diverged], self.contact[diverged]
+            self.extension = None if self.extension is None else self.extension.where(~diverged[:, None], 0.0)
             self.num_diverged += int(diverged.sum())
         self.state, self.contact, self.diverged = state, contact, diverged
         self.terminated = self.task.terminate(state, terminating) | diverged
+        for flags in (ended, self.task.ends(self.memory, state.double(), action, contact)):
+            if flags is not None:
+                self.terminated = self.terminated | flags
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)

@@ -20,7 +20,7 @@ from rwmu.files import json_ready
 from rwmu.records import Reward
 from rwmu.robots.layout import Field, StateLayout
 from rwmu.robots.robot import Robot
-from rwmu.settings import Fraction, NotNegative, Positive, Tilt, checked
+from rwmu.settings import Fraction, Names, NotNegative, Positive, Tilt, checked
 from rwmu.tasks.rewards import ISAAC_LAB
 from rwmu.tasks.terms import Terms, varied
 
@@ -113,7 +113,8 @@ class VelocityTask:
     Reward terms may ask for these quantities by name: the fields of the robot's state (``base_lin_vel``, ``base_ang_vel``,
     ``projected_gravity``, ``joint_pos``, ``joint_vel``, ``joint_torque``), its contacts as 0 or 1 (``undesired``, ``foot``),
     ``action``, ``command``, ``last_action``, ``previous_joint_vel``, the feet's ``air_time_s``, ``contact_time_s`` and
-    ``last_air_time_s``, ``joint_lower``, ``joint_upper`` and ``step_dt``. Each is ``[B, .]``, but for limits and step.
+    ``last_air_time_s``, ``joint_lower``, ``joint_upper`` and ``step_dt``, and the columns of the data's ``extension``. Each is
+    ``[B, .]``, but for limits, step and columns, which are ``[B]``.
 
     Args:
         robot: layouts, limits and mirrors.
@@ -125,6 +126,7 @@ class VelocityTask:
         standing_fraction: how many commands are zero.
         observation_noise: scale of ``OBSERVATION_NOISE`` (0: none, 1: Isaac Lab's).
         max_tilt: an episode terminates where gravity's z in the base frame (-1 upright, 0 on its side) exceeds it; None for never.
+        extension: names of the columns of the data's extension, which simulators compute and world models predict.
 
     Raises:
         ConfigError: a value makes no sense, or a reward term lacks something.
@@ -142,6 +144,7 @@ class VelocityTask:
         standing_fraction: Fraction = 0.02,
         observation_noise: NotNegative = 1.0,
         max_tilt: Tilt | None = None,
+        extension: Names = (),
     ) -> None:
         self.robot = robot
         self.observation_layout = observation_layout(robot)
@@ -152,9 +155,11 @@ class VelocityTask:
         self.standing_fraction = standing_fraction
         self.observation_noise = observation_noise
         self.max_tilt = max_tilt
+        self.extension = extension
         of_state = [field.name for field in robot.state_layout.fields]
         of_contact = [field.name for field in robot.contact_layout.fields]
-        self._quantities = (*of_state, *of_contact, "action", "command", *_OF_MEMORY, "joint_lower", "joint_upper", "step_dt")
+        own = ("action", "command", *_OF_MEMORY, "joint_lower", "joint_upper", "step_dt")
+        self._quantities = (*of_state, *of_contact, *own, *extension)
         self.rewards = Terms(ISAAC_LAB if rewards is None else rewards, self._quantities)
         noise = [torch.full((f.size,), OBSERVATION_NOISE.get(f.name, 0.0)) for f in self.observation_layout.fields]
         self._noise = torch.cat(noise)
@@ -165,6 +170,11 @@ class VelocityTask:
     def weights(self) -> dict[str, float]:
         """Return the weight of every reward term by name."""
         return self.rewards.weights
+
+    @property
+    def simulated_terms(self) -> tuple[str, ...]:
+        """Return names of what only a simulator can compute: rows do not tell it."""
+        return self.extension
 
     def varied(self, rewards: Mapping[str, Mapping[str, Any]], command_share: float = 1.0) -> VelocityTask:
         """Return a like task with other rewards and smaller commands, for the same memories.
@@ -186,7 +196,8 @@ class VelocityTask:
         state = torch.zeros(1, self.robot.state_layout.size)
         self.robot.state_layout.part(state, "projected_gravity")[:, 2] = -1.0  # upright
         contact = torch.ones(1, self.robot.contact_layout.size, dtype=torch.bool)
-        self.rewards.check(self._quantities_of(self.start(1), state, torch.zeros(1, self.num_actions), contact))
+        extension = torch.zeros(1, len(self.extension))
+        self.rewards.check(self._quantities_of(self.start(1), state, torch.zeros(1, self.num_actions), contact, extension))
 
     @property
     def num_observations(self) -> int:
@@ -200,7 +211,7 @@ class VelocityTask:
 
     def describe(self) -> dict[str, Any]:
         """Return every setting as plain values."""
-        left_out = ("robot", "rewards", "observation_layout")
+        left_out = ("robot", "rewards", "observation_layout", *(() if self.extension else ("extension",)))
         own = {name: value for name, value in vars(self).items() if not name.startswith("_") and name not in left_out}
         own |= {"rewards": self.rewards.describe(), "observation": self.observation_layout.describe()}
         return dict(json_ready(own)) | {"robot": self.robot.describe()}
@@ -244,7 +255,7 @@ class VelocityTask:
         half_width = self.observation_noise * self._beside(observation)[0]
         return observation + (2.0 * uniform - 1.0) * half_width
 
-    def reward(self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor) -> Reward:
+    def reward(self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor, extension: Tensor | None = None) -> Reward:
         """Reward one step and update ``memory``.
 
         Args:
@@ -252,12 +263,13 @@ class VelocityTask:
             state: ``[B, D]`` reached, physical units.
             action: ``[B, A]`` that led there.
             contact: ``[B, C]`` bool, contacts of ``state``.
+            extension: ``[B, X]`` of this step, where the task has one.
 
         Terms see the contact times *before* this step's contacts are folded in, as in the published imagined environment: a
         touch-down is rewarded one step later.
         """
         layout, contacts = self.robot.state_layout, self.robot.contact_layout
-        terms = self.rewards(self._quantities_of(memory, state, action, contact), len(state))
+        terms = self.rewards(self._quantities_of(memory, state, action, contact, extension), len(state))
         memory.record_contact(contacts.part(contact, "foot").bool(), self.step_dt)
         memory.last_action = action.clone()
         memory.previous_joint_vel = layout.part(state, "joint_vel").clone()
@@ -266,14 +278,19 @@ class VelocityTask:
             total = total + weight * terms[name]
         return Reward(total=self.step_dt * total, terms=terms)
 
-    def _quantities_of(self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor) -> dict[str, Any]:
+    def _quantities_of(
+        self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor, extension: Tensor | None
+    ) -> dict[str, Any]:
         """Return what reward terms may ask for, by name."""
         layout, contacts = self.robot.state_layout, self.robot.contact_layout
         _, lower, upper = self._beside(state)
         quantities: dict[str, Any] = {field.name: layout.part(state, field.name) for field in layout.fields}
         quantities |= {field.name: contacts.part(contact, field.name).to(state.dtype) for field in contacts.fields}
         quantities |= {"action": action, "command": memory.command, **{name: getattr(memory, name) for name in _OF_MEMORY}}
-        return quantities | {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
+        quantities |= {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
+        if extension is not None:
+            quantities |= dict(zip(self.extension, extension.unbind(-1), strict=True))
+        return quantities
 
     def terminate(self, state: Tensor, terminating_contact: Tensor) -> Tensor:
         """Return which episodes end badly, ``[B]`` bool.
@@ -285,3 +302,10 @@ class VelocityTask:
         if self.max_tilt is None:
             return terminating_contact
         return terminating_contact | (self.robot.state_layout.part(state, "projected_gravity")[:, 2] > self.max_tilt)
+
+    def ends(self, memory: TaskMemory, state: Tensor, action: Tensor, contact: Tensor) -> Tensor | None:
+        """Return whose episodes end badly by what rows tell besides, ``[B]`` bool, in simulator and dream; None for nobody's.
+
+        Args: as of :meth:`reward`, before it; nothing is changed.
+        """
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rwmu.errors import ConfigError
 from rwmu.robots.anymal_d import JOINTS, STATE_LAYOUT, anymal_d
 from rwmu.robots.go1 import go1
 from rwmu.robots.mjcf import ModelSettings, model_xml
-from rwmu.robots.robot import Robot
+from rwmu.robots.robot import ContactGroups, Robot
 from rwmu.simulators.mujoco import MujocoEnv
 from rwmu.simulators.physics import Physics
 from rwmu.simulators.simulated import StartState
@@ -130,3 +131,21 @@ def test_a_robot_whose_joints_do_not_add_up_is_refused() -> None:
         dataclasses.replace(ROBOTS["go1"], action_scale=torch.ones(3))
     with pytest.raises(ConfigError, match=r"motors\.stiffness"):
         dataclasses.replace(ROBOTS["go1"], motors=dataclasses.replace(ROBOTS["go1"].motors, stiffness=(1.0, 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"contacts": ContactGroups(feet=("FL_toe",), undesired=(), terminating=("trunk",))}, ("FL_toe", "FL_foot")),
+        ({"joint_names": ("FL_knee", *go1().joint_names[1:])}, ("FL_knee", "FL_hip_joint")),
+        ({"bodies": lambda visual: ["<body>"]}, ("no XML",)),
+    ],
+    ids=["contact", "joint", "xml"],
+)
+def test_a_model_that_lacks_what_its_robot_names_is_refused_with_both_lists(
+    changes: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    robot = dataclasses.replace(go1(), **{"reflections": {}} | changes)
+    with pytest.raises(ConfigError) as caught:
+        model_xml(robot)
+    assert not [word for word in words if word not in str(caught.value)]
