@@ -66,7 +66,7 @@ def targets(node: Any) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("override", [*EXPERIMENTS, *(f"scale={name}" for name in OPTIONS["scale"])])
 def test_an_overlay_has_no_keys_of_its_own(override: str) -> None:
     group, option = override.lstrip("+").split("=")
-    with_it = {"algorithm": "mbpo_ppo"} if option == "mbpo_ppo" else {}  # which an experiment may choose
+    with_it = {"algorithm": "mbpo_ppo"} if option.startswith("mbpo") else {}  # which an experiment may choose
     check_config(composed(override), "train", choices(**{group: option}, **with_it))
 
 
@@ -101,7 +101,8 @@ def test_every_experiment_is_built(experiment: str) -> None:
     members = {"+experiment=rwm_base": 1, "+experiment=mbpo_ppo": 3}.get(experiment, 5)
     assert model.num_members == architecture["num_members"] == members
     assert architecture["kind"] == ("shared" if "shared" in experiment or "published" in experiment else "independent")
-    assert built.penalty.weight == {"+experiment=rwm_base": 0.0, "+experiment=mbpo_ppo": 0.2}.get(experiment, 1.0)
+    weights = {"+experiment=rwm_base": 0.0, "+experiment=mbpo_ppo": 0.2, "+experiment=mbpo_finetune": 0.3}
+    assert built.penalty.weight == weights.get(experiment, 1.0)
     assert built.trainer.loss.history == 8
     whole = build(composed(experiment))  # at the scale that the experiment has by default
     assert sum(whole.data.fractions.values()) == pytest.approx(1.0)

@@ -1,0 +1,92 @@
+"""Fine-tune walking policies on a robot with weak motors, seed by seed: ``python -m experiments.fine_tuning.study run`` and ``table``.
+
+A cell is one run of ``rwmu.train``, resumed if it was interrupted and not run again once it is finished. README.md is the protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.generated import markdown, with_part
+from experiments.running import train
+
+RESULTS = Path(__file__).parent / "results.csv"
+SEEDS = (2, 3, 4)  # of the walking study, those that its recipe had not been chosen with
+DEPLOYED = {"tracking": "track_lin_vel_xy", "yaw tracking": "track_ang_vel_z", "return": "return", "falls": "fall_fraction"}
+
+
+def run(walking: Path, runs: Path, seeds: list[int], threads: int) -> None:
+    """Run the seeds that have no rows yet; ``walking`` holds the runs of ``experiments.walking.study``."""
+    for seed in seeds:
+        if any(row["seed"] == str(seed) for row in rows()):
+            continue
+        start = f"mopo_ensemble5-full-seed{seed}/latest/checkpoints"
+        finished = train(
+            runs / f"weak_motors-seed{seed}",
+            [
+                *("+experiment=mbpo_finetune", "simulator=weak_motors", "data.num_transitions=20000", "evaluation.video_s=null"),
+                *(f"seed={seed}", f"machine.num_threads={threads}"),
+                f"trainer.start_from={(walking / f'models-{start}').resolve()}/dynamics.pt",
+                f"policy.checkpoint={(walking / f'answer-{start}').resolve()}/policy.pt",
+            ],
+        )
+        if finished is not None:
+            add([measured(seed, told) for told in json.loads((finished / "measured" / "rounds.json").read_text())["rounds"]])
+
+
+def measured(seed: int, told: dict[str, Any]) -> dict[str, str]:
+    """Return what is kept of a round: what had been met so far, what the model made of it beforehand, how the policy then walks."""
+    error, deployed = told["forecast_error"], told["deployed"]
+    kept = {"seed": seed, "round": told["round"], "transitions": told["real_transitions"], "iterations": told["iterations"]}
+    kept |= {f"error, {steps} steps": error.get(steps, float("nan")) for steps in ("1", "24", "100")}
+    kept |= {name: deployed[figure] for name, figure in DEPLOYED.items()}
+    kept |= {"reward in the dream": deployed["dream_reward"], "reward in the simulator": deployed["simulator_reward"]}
+    kept |= {"seconds": told["seconds"]}
+    return {name: str(value) if isinstance(value, int) else f"{value:.4g}" for name, value in kept.items()}
+
+
+def rows() -> list[dict[str, str]]:
+    """Return the rows that there are."""
+    if not RESULTS.is_file():
+        return []
+    with RESULTS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def add(new: list[dict[str, str]]) -> None:
+    """Add rows to the results, by seed."""
+    kept = sorted([*rows(), *new], key=lambda row: (int(row["seed"]), int(row["round"])))
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(kept[0]))
+        writer.writeheader()
+        writer.writerows(kept)
+
+
+def table() -> None:
+    """Write the rows into README.md."""
+    found, page = rows(), RESULTS.with_name("README.md")
+    lines = markdown(list(found[0]), [list(row.values()) for row in found])
+    page.write_text(with_part(page.read_text(), "rounds", "python -m experiments.fine_tuning.study table", lines))
+
+
+def main() -> None:
+    """Run seeds, or write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--walking", type=Path, default=Path("runs/walking"), help="where the walking study ran")
+    parser.add_argument("--runs", type=Path, default=Path("runs/fine_tuning"))
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.what == "table":
+        table()
+    else:
+        run(arguments.walking, arguments.runs, arguments.seeds, arguments.threads)
+
+
+if __name__ == "__main__":
+    main()
