@@ -9,8 +9,6 @@ before, there is nothing to lose.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
@@ -126,7 +124,8 @@ def main() -> None:
     until, table, more = time.monotonic() + 60.0 * float(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
     torch.set_num_threads(1)
     random.seed(0)
-    base, whole, rows = Path(tempfile.mkdtemp()), {}, []
+    base, whole = Path(tempfile.mkdtemp()), {}
+    rows = table.read_text().splitlines() if table.is_file() else ["experiment,settings,run,signal,after,differs"]
     for number in itertools.count():
         for name, small in RUNS.items():
             place, arguments = base / f"{name}-{number}", [*small, *more]
@@ -137,10 +136,8 @@ def main() -> None:
             struck = harassed(place, arguments, whole[name][0])
             found, expected = left(place), whole[name][1]
             differs = " ".join(part for part in expected if found[part] != expected[part])
-            rows += [(name, number, *strike, differs) for strike in struck]
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([("experiment", "run", "signal", "after", "differs"), *rows])
-            write_text(table, text.getvalue())
+            rows += [",".join((name, ";".join(more).replace(",", ";"), str(number), *strike, differs)) for strike in struck]
+            write_text(table, "\n".join(rows) + "\n")
             print(f"{place}: {len(struck)} signals; {differs or 'all equal'}", flush=True)
             if time.monotonic() > until:
                 return
