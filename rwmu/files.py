@@ -50,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(partial, path)
     except OSError as error:
-        if error.filename in (None, str(partial), partial):
+        if error.filename is None or str(partial) in (str(error.filename), str(error.filename2)):  # as copying has it
             error.filename, error.filename2 = str(path), None
         raise
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import signal
 import subprocess
@@ -32,6 +33,14 @@ def test_a_scheduler_stops_a_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPa
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_command_that_was_stopped_is_gone_before_it_is_killed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own end goes through every object: 2 s of a processor, 20 s on a busy machine, where schedulers wait for 10."""
+    last: list[object] = []
+    monkeypatch.setattr("atexit.register", last.append)
+    command("train")
+    assert gc.freeze in last
 
 
 def test_two_devices_on_a_cluster_are_one_run_with_all_its_logs(workplace: Path, smoke: list[str], trained: Trained) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +43,14 @@ def test_every_command_is_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     rwmu()
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [("-m", "rwmu.train"), ("-m", "rwmu", "train"), ("-m", "other")])
+def test_ctrl_c_during_imports_is_told_and_programs_of_others_are_left_alone(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "hydra").mkdir()
+    (tmp_path / "hydra" / "__init__.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "other.py").write_text("import rwmu.train")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(__file__).resolve().parents[1]}"}
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert ("Traceback" in done.stderr) == (arguments[1] == "other")

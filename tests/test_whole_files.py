@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rwmu.files import remove_leftovers, replacing, try_lock, write_text
+from rwmu.files import copy_file, remove_leftovers, replacing, try_lock, write_text
 from rwmu.loggers import CsvLogger
 from rwmu.runs.command_line import explain
 
@@ -63,6 +63,16 @@ def test_an_error_without_a_name_gets_that_of_the_file(tmp_path: Path) -> None:
         write()
     assert str(tmp_path / "report.json") in str(explain(error.value))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_that_finds_no_room_names_what_was_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(OSError, match="No space") as error:
+        copy_file(tmp_path / "model_3.pt", tmp_path / "policy.pt")
+    assert str(explain(error.value)).startswith(str(tmp_path / "policy.pt"))
 
 
 def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def _free_port() -> int:
 def _take_part(rank: int, work: bytes, port: int, threads: int, precision: str, queue: Any) -> None:
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     os.environ.update(address, OMP_NUM_THREADS=str(threads))  # whatever a cluster says
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever a shell says that starts programs in the background
     set_up(threads, precision)
     try:
         queue.put(pickle.dumps((rank, pickle.loads(work)(rank))))

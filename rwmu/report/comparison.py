@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rwmu.report import style
 from rwmu.report.run.curves import Curve
 from rwmu.report.wording import number
+from rwmu.uncertainty.pairing import interquartile_mean
 from rwmu.uncertainty.resampling import Interval, bootstrap
 
 # Settings in which runs of one group may differ: what says where things lie, and the seed.
@@ -67,19 +68,13 @@ def _counts(name: str) -> bool:
     return name not in _OF_THE_PLACE and not name.startswith(_NOT_COMPARED)
 
 
-def interquartile_mean(values: torch.Tensor) -> float:
-    """Return the mean of ``[N]`` values less the lowest and the highest quarter of them (Agarwal et al. 2021, arXiv:2108.13264)."""
-    dropped = len(values) // 4
-    return float(values.sort().values[dropped : len(values) - dropped].mean())
-
-
 def aggregated(runs: Sequence[Run], place: Sequence[str]) -> tuple[Interval, list[float]]:
     """Return the interquartile mean over runs with its bootstrap interval of 95 %, and the single values."""
     known = [value for run in runs if (value := number(run.deployment, *place)) is not None]
     values = torch.tensor(known, dtype=torch.float64)
     if not known:
         return Interval.missing("not measured"), known
-    return bootstrap(lambda rows: interquartile_mean(values[rows]), torch.arange(len(values))), known
+    return bootstrap(lambda rows: float(interquartile_mean(values[rows].numpy())), torch.arange(len(values))), known
 
 
 def table(groups: Mapping[str, Sequence[Run]]) -> list[list[str]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
+import gc
 import os
 import re
 import signal
@@ -72,6 +74,8 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
         def main() -> None:
             nonlocal known
             failures.clear()
+            # Python's end would go through half a million objects of torch's for seconds, while a scheduler waits to kill.
+            atexit.register(gc.freeze)
             # Hydra then hands exceptions on instead of printing them its own way.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             with any_terminal(), mistakes_in_one_sentence():

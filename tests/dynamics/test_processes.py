@@ -49,25 +49,32 @@ def test_a_mistake_of_any_process_is_the_mistake() -> None:
 
 
 def wait(folder: Path, rank: int) -> None:
-    (folder / str(os.getpid())).touch()
-    if len(list(folder.iterdir())) == 2:
-        os.kill(os.getppid(), signal.SIGINT)
-    time.sleep(600.0)
+    own = folder / str(os.getpid())
+    own.touch()
+    try:
+        if len(list(folder.iterdir())) == 2:
+            os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(600.0)
+    except KeyboardInterrupt:
+        own.write_text("interrupted")
+        raise
 
 
 @pytest.fixture
-def _heeded() -> Iterator[None]:
-    """Heed Ctrl-C, which a shell lets the programs ignore that it starts in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _in_the_background() -> Iterator[None]:
+    """Ignore Ctrl-C, as a shell lets the programs that it starts in the background, and take SIGTERM for it, as commands do."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("_heeded")
+@pytest.mark.usefixtures("_in_the_background")
 def test_whoever_is_interrupted_leaves_no_process_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         in_processes(partial(wait, tmp_path), 2)
     for path in tmp_path.iterdir():
+        assert path.read_text() == "interrupted", "none was killed, which would have lost what it had not written"
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.name), 0)
 

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import torch
 
 from rwmu.compare import main, run_folders
 from rwmu.errors import ConfigError
-from rwmu.report.comparison import Run, aggregated, grouped, interquartile_mean, table
+from rwmu.report.comparison import Run, aggregated, grouped, table
 
 
 def run(seed, gain=0.0, name="mine", weight=1.0, **settings):
@@ -23,12 +22,6 @@ def test_runs_that_differ_by_seed_and_place_are_one_group():
         "mine, penalty.weight=0.5": 1,
         "base": 1,
     }
-
-
-def test_the_interquartile_mean_leaves_out_a_quarter_on_either_side():
-    assert interquartile_mean(torch.tensor([100.0, 1.0, 2.0, -50.0])) == 1.5
-    assert interquartile_mean(torch.tensor([1.0, 3.0, 5.0])) == 3.0
-    assert interquartile_mean(torch.tensor([9.0, 1.0, 2.0, 3.0, -9.0])) == 2.0
 
 
 def test_five_runs_have_an_interval_and_fewer_show_themselves():

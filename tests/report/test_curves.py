@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rwmu.report.run import rounds
-from rwmu.report.run.curves import DYNAMICS_PANELS, panels, read_curves
+from rwmu.report.run.curves import DYNAMICS_PANELS, panels, policy_panels, read_curves
 
 
 def test_blank_cells_and_broken_lines_are_passed_over(tmp_path: Path) -> None:
@@ -20,6 +20,13 @@ def test_blank_cells_and_broken_lines_are_passed_over(tmp_path: Path) -> None:
 def test_panels_without_a_logged_line_are_left_out() -> None:
     shown = panels({"validation/rollout_error": ([1.0], [0.5])}, DYNAMICS_PANELS)
     assert {title: list(lines) for title, lines in shown.items()} == {"error on validation episodes (std)": ["mean over horizon"]}
+
+
+def test_a_penalty_that_pays_says_that_it_is_centred() -> None:
+    for values, centred in (([-0.2, -0.1], False), ([-0.2, 0.3], True)):
+        ((_, lines),) = policy_panels({"imagined/penalty": ([0.0, 1.0], values)}).items()
+        ((label, curve),) = lines.items()
+        assert ("centred" in label, curve) == (centred, ([0.0, 1.0], values))
 
 
 def test_steps_that_a_resumed_run_repeats_are_what_was_logged_last(tmp_path: Path) -> None:

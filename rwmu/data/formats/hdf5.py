@@ -183,15 +183,16 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
     """Join one dataset of all episodes, with a row of zeros in front of each where the file has none."""
     columns = groups[0][name].shape[1:] if groups else ()
     flags = name in ("terminations", "infos/contact")
+    # h5py's low-level calls: a file has ten thousands of small datasets, and the high-level ones take three times as long.
+    datasets = [h5py.h5d.open(group.id, name.encode()) for group in groups]
+    for i, (dataset, length) in enumerate(zip(datasets, lengths.tolist(), strict=True)):  # before there is room for them
+        wanted, found = (length - (not with_first), *columns), tuple(dataset.shape)
+        if found != wanted:
+            raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}.")
     rows = zeros((int(lengths.sum()), *columns), np.bool_ if flags else np.float32, path.parent)
     end = 0
-    for i, (group, length) in enumerate(zip(groups, lengths.tolist(), strict=True)):
+    for i, (group, dataset, length) in enumerate(zip(groups, datasets, lengths.tolist(), strict=True)):
         begin, end = end + (0 if with_first else 1), end + length
-        # h5py's low-level calls: a file has ten thousands of small datasets, and the high-level ones take three times as long.
-        dataset = h5py.h5d.open(group.id, name.encode())
-        if dataset.shape != (end - begin, *columns):
-            wanted, found = (end - begin, *columns), tuple(dataset.shape)
-            raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}.")
         if flags and dataset.dtype != np.bool_:  # HDF5 would take any byte for a truth value
             values = group[name][...]
             odd = np.argwhere((values != 0) & (values != 1))

@@ -74,6 +74,15 @@ def panels(curves: Mapping[str, Curve], wanted: Mapping[str, Mapping[str, str]])
     return {title: lines for title, lines in zip(wanted, found, strict=True) if lines}
 
 
+def policy_panels(curves: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
+    """Return the panels of the policy's training; a penalty that pays at times has had what is typical taken off, and says so."""
+    found = panels(curves, POLICY_PANELS)
+    for lines in found.values():
+        if max(lines.get("penalty", ([], [0.0]))[1]) > 0.0:
+            lines["penalty (centred)"] = lines.pop("penalty")
+    return found
+
+
 def _number(cell: Any) -> float | None:
     try:
         return float(cell)

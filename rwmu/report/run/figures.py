@@ -235,10 +235,10 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["dream_reality"] = dream_reality(levels)
     if report.get("rounds"):
         drawn["rounds"] = rounds.draw(report["rounds"], (report.get("deployment") or {}).get("behaviour"))
-    for name, wanted, label in (
-        ("training_dynamics", curves.DYNAMICS_PANELS, "training step"),
-        ("training_policy", curves.POLICY_PANELS, "iteration"),
+    for name, panels, label in (
+        ("training_dynamics", curves.panels(logged, curves.DYNAMICS_PANELS), "training step"),
+        ("training_policy", curves.policy_panels(logged), "iteration"),
     ):
-        if panels := curves.panels(logged, wanted):
+        if panels:
             drawn[name] = training_curves(panels, label)
     return style.pngs(drawn)
