@@ -84,7 +84,7 @@ def g1() -> Robot:
             terminating=("pelvis", "torso", "head"),
         ),
         reflections={"left_right": {"left": "right"}},
-        base_height=0.78,
+        base_height=0.76,
         bodies=partial(drawn_bodies, "asset_zoo/robots/unitree_g1/xmls/g1.xml"),
         credit="Model and motors: mjlab's asset of the Unitree G1.",
         start_spread=0.2,
