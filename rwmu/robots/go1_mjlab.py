@@ -28,7 +28,9 @@ def go1_mjlab() -> Robot:
     armature = tuple(_ROTOR * _GEAR[kind] ** 2 for kind in kinds)
     effort = tuple(_EFFORT[kind] for kind in kinds)
     stiffness, damping = zip(*map(gains, armature), strict=True)
-    posture = torch.tensor([_POSTURE.get(kind, _POSTURE.get(f"{joint[1]}_{kind}", 0.0)) for joint, kind in zip(JOINTS, kinds, strict=True)])
+    posture = torch.tensor(
+        [_POSTURE.get(kind, _POSTURE.get(f"{joint[1]}_{kind}", 0.0)) for joint, kind in zip(JOINTS, kinds, strict=True)]
+    )
     lower, upper = soft_limits([_RANGES[kind] for kind in kinds], posture)
     ours = go1()
     return dataclasses.replace(

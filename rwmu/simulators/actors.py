@@ -31,14 +31,12 @@ _SQUARINGS = 10  # e^x = (1 + x/1024)^1024
 
 
 class BehaviourPolicy(Protocol):
-    """Who acts while data are collected.
-
-    Attributes:
-        std: ``[A]``, standard deviation of the action in training.
-    """
+    """Who acts while data are collected."""
 
     @property
-    def std(self) -> Floats: ...
+    def std(self) -> Floats:
+        """Return the standard deviation ``[A]`` of the action in training."""
+        ...
 
     def mean(self, observation: NDArray[Any]) -> Floats:
         """Return the deterministic actions ``[B, A]`` of observations ``[B, O]``."""

@@ -202,7 +202,9 @@ def _mixture(recipe: str, given: Mapping[str, BehaviourPolicy]) -> Recipe:
     if recipe != OF_POLICIES:
         return RECIPES[recipe]
     if not given:
-        raise ConfigError("data.recipe=policies mixes policies of yours; name their checkpoints, as in +data.policies.walk=model.pt.")
+        raise ConfigError(
+            "data.recipe=policies mixes policies of yours; name their checkpoints, as in +data.policies.walk=model.pt."
+        )
     if taken := [name for name in given if name in (SWITCHED, *RECIPES["mixed"].levels)]:
         raise ConfigError(f"data.policies has '{taken[0]}', which is the name of a behaviour policy of ours; call it otherwise.")
     return recipe_of(list(given))

@@ -116,7 +116,9 @@ def entity(robot: Robot, model: ModelSettings) -> EntityCfg:
         ConfigError: another friction is asked of a robot that brings its own.
     """
     if robot.mjlab is not None and model.friction != ModelSettings.friction:
-        raise ConfigError(f"simulator.model.friction is {model.friction}, but contacts of '{robot.name}' are mjlab's; leave it out.")
+        raise ConfigError(
+            f"simulator.model.friction is {model.friction}, but contacts of '{robot.name}' are mjlab's; leave it out."
+        )
     motors = model.motors(robot)
     actuators = tuple(
         BuiltinPositionActuatorCfg(
@@ -236,5 +238,5 @@ def columns_of(env: ManagerBasedRlEnv, robot: Robot) -> list[list[int]]:
 
 def forces_of(env: ManagerBasedRlEnv, columns: list[list[int]]) -> Tensor:
     """Return the net forces ``[B, G, CONTACT_HISTORY]`` of contacts in the latest physics steps, the latest first, N."""
-    history = env.scene[CONTACTS].data.force_history
+    history: Tensor = env.scene[CONTACTS].data.force_history
     return torch.stack([history[:, own].sum(1) for own in columns], 1).norm(dim=-1)

@@ -1,10 +1,11 @@
 """Reward terms of mjlab's velocity task, as far as a state has what they need: pure functions, as those of ``rewards``.
 
-Of mjlab's other terms, ``action_rate_l2`` and ``dof_pos_limits`` are in :mod:`rwmu.tasks.rewards`. Clearance, swing height and slip of
-feet need where the feet are, ``angular_momentum`` masses, ``self_collisions`` and ``soft_landing`` forces: no state here has these.
+Of mjlab's other terms, ``action_rate_l2`` and ``dof_pos_limits`` are in :mod:`rwmu.tasks.rewards`. Clearance, swing height and
+slip of feet need where the feet are, ``angular_momentum`` masses, ``self_collisions`` and ``soft_landing`` forces: no state here
+has these.
 
-Where mjlab looks at another body than the base, ``chain`` names the joints from the base to that body, each with its axis; they must
-turn about the axes of the bodies that they join, as those of a waist do.
+Where mjlab looks at another body than the base, ``chain`` names the joints from the base to that body, each with its axis; they
+must turn about the axes of the bodies that they join, as those of a waist do.
 """
 
 from __future__ import annotations

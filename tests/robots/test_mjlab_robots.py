@@ -81,12 +81,16 @@ def test_other_simulators_are_refused_with_the_one_that_has_its_model(robot: Rob
         MujocoEnv(VelocityTask(robot), 1)
 
 
-MJCF = """<mujoco><default><default class="r"><default class="visual"><geom type="mesh"/></default>
-<default class="collision"><geom type="capsule" group="3"/><default class="toe"><geom size="0.01"/></default></default></default></default>
+MJCF = """<mujoco>
+<default><default class="r">
+<default class="visual"><geom type="mesh"/></default>
+<default class="collision"><geom type="capsule" group="3"/><default class="toe"><geom size="0.01"/></default></default>
+</default></default>
 <asset><mesh name="m" file="missing.stl"/></asset>
 <worldbody><body name="base" childclass="r"><light pos="0 0 2"/><inertial pos="0 0 0" mass="2" diaginertia="1 1 1"/>
-<freejoint name="floating"/><geom class="visual" mesh="m"/><geom name="base_collision" class="collision" size="0.1" fromto="0 0 0 0 0 1"/>
-<site name="imu"/><body name="foot" pos="0 0 -1"><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/><joint name="knee" axis="0 1 0"/>
+<freejoint name="floating"/><geom class="visual" mesh="m"/><site name="imu"/>
+<geom name="base_collision" class="collision" size="0.1" fromto="0 0 0 0 0 1"/>
+<body name="foot" pos="0 0 -1"><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/><joint name="knee" axis="0 1 0"/>
 <geom name="foot1_collision" class="toe" fromto="0 0 0 1 0 0"/></body></body></worldbody></mujoco>"""
 
 
@@ -107,7 +111,6 @@ def test_the_picture_of_a_robot_is_its_bodies_and_primitives_without_classes_and
     assert [model.joint(i).name for i in range(model.njnt)] == ["root", "knee"]
     np.testing.assert_allclose(model.geom("foot1_collision").size[:2], [0.01, 0.5])
     np.testing.assert_allclose(model.body_mass, [0.0, 2.0, 1.0])
-    assert "freejoint" in lines[0] or "freejoint" in lines[1]
 
 
 def test_without_mjlab_its_robots_cannot_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +121,17 @@ def test_without_mjlab_its_robots_cannot_be_drawn(monkeypatch: pytest.MonkeyPatc
 
 def test_a_contact_is_made_up_of_the_shapes_that_begin_with_its_name() -> None:
     geoms = ["FL_thigh_collision1", "FL_thigh_collision2", "FL_foot_collision", "trunk_collision"]
-    ROBOTS["go1_mjlab"].check_model(ROBOTS["go1_mjlab"].joint_names, [
-        *(f"{leg}_{part}" for leg in ("FL", "RL", "FR", "RR") for part in ("thigh_collision1", "calf_collision2", "foot_collision")),
-        *("trunk_collision", "head_collision"),
-    ])
+    ROBOTS["go1_mjlab"].check_model(
+        ROBOTS["go1_mjlab"].joint_names,
+        [
+            *(
+                f"{leg}_{part}"
+                for leg in ("FL", "RL", "FR", "RR")
+                for part in ("thigh_collision1", "calf_collision2", "foot_collision")
+            ),
+            *("trunk_collision", "head_collision"),
+        ],
+    )
     with pytest.raises(ConfigError, match=r"RL_foot.*FL_thigh_collision1"):
         ROBOTS["go1_mjlab"].check_model(ROBOTS["go1_mjlab"].joint_names, geoms)
     assert MjlabAsset("", (), (0.0, 0.0, 0.0)).geoms_of("left_foot") == r"left_foot\d*_collision\d*"

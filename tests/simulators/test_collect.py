@@ -248,7 +248,9 @@ def test_given_policies_are_mixed_with_what_any_robot_can_do() -> None:
     episodes = collect_dataset(MujocoEnv, on, "policies", 1200, given=given)
     assert {"walk", "run", "random", "stand"} <= set(episodes.levels)
     assert episodes.attributes["recipe"] == "policies"
-    acted = episodes.action[torch.isin(episodes.episode_of_row, torch.tensor([i for i, n in enumerate(episodes.levels) if n == "walk"]))]
+    acted = episodes.action[
+        torch.isin(episodes.episode_of_row, torch.tensor([i for i, n in enumerate(episodes.levels) if n == "walk"]))
+    ]
     assert (acted[1:].mean() - 0.4).abs() < 0.1
 
 

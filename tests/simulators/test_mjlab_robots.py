@@ -175,7 +175,14 @@ def test_the_humanoid_is_collected_by_mjlabs_policies_fitted_dreamt_of_deployed_
     policy = saved(shared_data / "model_2.pt", mjlab_actor(99, 29), MJLABS)
     data = shared_data / "g1.h5"
     settings = [
-        *("scale=smoke", "machine.progress=false", "simulator=mjlab", "task=g1_flat", "policy=humanoid", "task.episode_length_s=1.2"),
+        *(
+            "scale=smoke",
+            "machine.progress=false",
+            "simulator=mjlab",
+            "task=g1_flat",
+            "policy=humanoid",
+            "task.episode_length_s=1.2",
+        ),
         *("data=policies", f"+data.policies.walk={policy}", "data.num_transitions=1500", f"data.path={data}"),
         *("evaluation.dream_steps=20", "evaluation.num_envs=4", "evaluation.video_s=null", "evaluation.horizons=[1,8]"),
     ]

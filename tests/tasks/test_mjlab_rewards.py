@@ -24,7 +24,12 @@ def row(*values: float) -> Tensor:
 
 def joints(yaw: float = 0.0, roll: float = 0.0, pitch: float = 0.0) -> dict[str, object]:
     """Return a waist at angles, its default posture included."""
-    return {"joint_pos": row(0.3, yaw, roll, pitch - 0.1), "default_joint_pos": DEFAULT.double(), "joint_names": NAMES, "chain": CHAIN}
+    return {
+        "joint_pos": row(0.3, yaw, roll, pitch - 0.1),
+        "default_joint_pos": DEFAULT.double(),
+        "joint_names": NAMES,
+        "chain": CHAIN,
+    }
 
 
 def test_tracking_wants_no_velocity_across_what_is_commanded() -> None:
