@@ -41,8 +41,8 @@ def taken_over(actor: Weights, robot: Robot, source: str) -> Weights:
     found, wanted = (actor[f"{first}weight"].shape[1], len(actor[STD_PARAM])), (len(observed), robot.num_joints)
     if found != wanted:
         raise CheckpointError(
-            f"{source} is of mjlab and maps {found[0]} observations to {found[1]} actions, but policies of mjlab's flat velocity task "
-            f"map {wanted[0]} to {wanted[1]} on {robot.name}."
+            f"{source} is of mjlab and maps {found[0]} observations to {found[1]} actions, but policies of mjlab's flat velocity "
+            f"task map {wanted[0]} to {wanted[1]} on {robot.name}."
         )
     joints = torch.tensor([robot.mjlab.joints.index(name) for name in robot.joint_names])
     ours = dict(actor)

@@ -238,5 +238,6 @@ def columns_of(env: ManagerBasedRlEnv, robot: Robot) -> list[list[int]]:
 
 def forces_of(env: ManagerBasedRlEnv, columns: list[list[int]]) -> Tensor:
     """Return the net forces ``[B, G, CONTACT_HISTORY]`` of contacts in the latest physics steps, the latest first, N."""
-    history: Tensor = env.scene[CONTACTS].data.force_history
-    return torch.stack([history[:, own].sum(1) for own in columns], 1).norm(dim=-1)
+    history = env.scene[CONTACTS].data.force_history
+    forces: Tensor = torch.stack([history[:, own].sum(1) for own in columns], 1).norm(dim=-1)
+    return forces
