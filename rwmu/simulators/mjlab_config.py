@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from xml.etree import ElementTree
@@ -135,11 +135,12 @@ def entity(robot: Robot, model: ModelSettings) -> EntityCfg:
         )
     )
     posture = dict(zip(map(exactly, robot.joint_names), robot.default_joint_pos.tolist(), strict=True))
-    return EntityCfg(
+    cfg = EntityCfg(articulation=EntityArticulationInfoCfg()) if robot.mjlab is None else _asset(robot)
+    return replace(
+        cfg,
         spec_fn=partial(robot_spec, robot, model),
         init_state=EntityCfg.InitialStateCfg(pos=(0.0, 0.0, robot.base_height), joint_pos=posture),
-        articulation=EntityArticulationInfoCfg(actuators=actuators),
-        collisions=() if robot.mjlab is None else _asset(robot).collisions,
+        articulation=replace(cfg.articulation, actuators=actuators),
     )
 
 

@@ -107,6 +107,8 @@ def test_its_rewards_are_those_of_mjlabs_own_functions(moving: MjlabEnv) -> None
         action_manager=SimpleNamespace(action=action, prev_action=last),
     )
     moving.memory.last_action[:] = last
+    limits = moving._robot.data.soft_joint_pos_limits[0, moving._joints] - moving.task.robot.default_joint_pos[:, None]
+    torch.testing.assert_close(limits, torch.stack([moving.task.robot.joint_lower, moving.task.robot.joint_upper], 1))
     state = moving.state.clone()
     ours = moving.task.reward(moving.memory.map(torch.clone), state.double(), action.double(), moving.contact).terms
     moving.simulation.sim.forward()  # so that what mjlab derives is of the rows that were reached
