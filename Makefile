@@ -20,7 +20,7 @@ test: lint
 
 # mjlab's own environment: it pins an older MuJoCo. The first time, its kernels are compiled.
 test-mjlab: $(VENV)-mjlab/installed
-	OMP_NUM_THREADS=1 $(VENV)-mjlab/bin/python -m pytest tests/simulators/test_contract.py tests/simulators/test_mjlab.py $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)-mjlab/bin/python -m pytest tests/simulators/test_contract.py tests/simulators/test_mjlab.py tests/simulators/test_mjlab_robots.py $(ARGS)
 
 $(VENV)-mjlab/installed: pyproject.toml constraints-mjlab.txt
 	$(PYTHON) -m venv $(VENV)-mjlab

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rwmu.data.formats import hdf5
+from rwmu.policy.rsl_rl import PpoSettings, build_actor, save_checkpoint
 from rwmu.robots.go1 import go1
 from tests.conftest import Command, collected
 
@@ -49,3 +51,19 @@ def test_a_recipe_of_policies_that_it_lacks_is_refused_before_anything_is_simula
     assert done.status == 2
     assert all(word in done.err for word in ("'poor'", "go1", "random, stand"))
     assert not list(workplace.rglob("*.h5"))
+
+
+def test_policies_of_ones_own_collect(command: Command, workplace: Path) -> None:
+    model = build_actor(PpoSettings(hidden_dims=(16,)), 48, 12)
+    save_checkpoint(workplace / "model.pt", SimpleNamespace(save=lambda: {"actor_state_dict": model.state_dict()}), 0)  # type: ignore[arg-type]
+    settings = ("task=go1_flat", "task.episode_length_s=0.3", "data.num_transitions=900", "machine.progress=false")
+    done = command("collect", *settings, "data=policies", "+data.policies.walk=model.pt", "data.path=own.h5")
+    assert done.status == 0, done.err
+    episodes = hdf5.load(workplace / "own.h5", go1())
+    assert {"walk", "random", "stand"} <= set(episodes.levels)
+    assert list(episodes.attributes["policies"]) == ["walk"]
+    for recipe, file, words in (("policies", "none.pt", "none.pt"), ("mixed", "model.pt", "data.policies")):
+        failed = command("collect", *settings, f"data={recipe}", f"+data.policies.walk={file}", "data.path=other.h5")
+        assert failed.status == 2
+        assert words in failed.err
+    assert not (workplace / "other.h5").exists()

@@ -21,6 +21,7 @@ class DataSettings:
     Attributes:
         recipe: of the mixture that is collected where there is no file; None for somebody's own data.
         num_transitions: to be collected.
+        policies: name -> checkpoint (``policy.pt``, or one of mjlab's training) of the policies that the recipe ``policies`` mixes.
         path: of the file; None for :attr:`default_path`, where a recipe's data are collected if there are none.
         seed: of the collection, of the splits and of the windows cut for measuring, so that runs of different seeds share them.
         fractions: share of the episodes of the splits train, validation, test and calibration.
@@ -35,6 +36,7 @@ class DataSettings:
     recipe: str | None = None
     num_transitions: Count = 400_000
     seed: Seed = 0
+    policies: Mapping[str, str] = field(default_factory=dict)
     path: str | Path | None = None
     fractions: Mapping[str, Fraction] = field(default_factory=lambda: dict(DEFAULT_FRACTIONS))
     history: Count = 32
@@ -51,6 +53,8 @@ class DataSettings:
         for name in ("train", "validation"):
             if not self.fractions.get(name, 0.0) > 0.0:
                 raise ConfigError(f"data.fractions.{name} must be above 0, for the split is needed; give it a share.")
+        if self.policies and self.recipe != "policies":
+            raise ConfigError(f"data.policies are given, but data.recipe={self.recipe} does not use them; choose data=policies.")
         if self.beginnings + self.endings > 1.0:
             raise ConfigError(f"data.beginnings + data.endings is {self.beginnings + self.endings:g}, but must be at most 1.")
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from rwmu.errors import CheckpointError, ConfigError
 from rwmu.files import read_torch, tell_left_aside, write_torch
+from rwmu.policy.mjlab import is_of_mjlab, taken_over
 from rwmu.policy.networks import check_finite, plain_actor
 from rwmu.policy.regularisation import Anchor, MirrorAugmentation, RegularisedBatches
 from rwmu.robots.robot import Robot
@@ -283,13 +284,15 @@ def load_actor(path: Path, robot: Robot | None = None, activation: str | None = 
     """Return the policy of a checkpoint, deterministic; sizes are read from its weights.
 
     Args:
-        robot: refuse policies of other robots.
+        robot: refuse policies of other robots. A policy of mjlab's own task of it is taken over, see :mod:`rwmu.policy.mjlab`.
         activation: of the hidden layers; None for the one saved with the checkpoint, or ELU.
     """
     content, source = read_checkpoint(path), f"The policy in {path}"
     tell_left_aside(path, content, _OF_RSL_RL)
     infos = content.get("infos") or {}
     actor = plain_actor(content["actor_state_dict"], source)
+    if robot is not None and is_of_mjlab(infos, robot):
+        actor = taken_over(actor, robot, source)
     layers = [tensor for tensor in actor.values() if tensor.ndim == 2]
     if robot is not None:
         if infos.get("robot", robot.name) != robot.name:

@@ -81,8 +81,10 @@ def model_xml(robot: Robot, model: ModelSettings | None = None, visual: bool = F
         visual: add shapes, light and a floor texture for rendering.
 
     Raises:
-        ConfigError: the model lacks joints or geoms that the robot names.
+        ConfigError: the model lacks joints or geoms that the robot names; or it is mjlab's, and not for rendering.
     """
+    if robot.mjlab is not None and not visual:
+        raise ConfigError(f"The robot '{robot.name}' has no model but mjlab's; give simulator=mjlab.")
     body_tree(robot)
     model = model or ModelSettings()
     motors = model.motors(robot)
@@ -98,7 +100,7 @@ def model_xml(robot: Robot, model: ModelSettings | None = None, visual: bool = F
         "actuators": "\n".join(_actuators(robot, motors)),
         "sensors": "\n".join(
             f'<contact name="{geom}" geom1="{geom}" geom2="floor" num="1" data="force" reduce="netforce"/>'
-            for geom in robot.contacts.names
+            for geom in (robot.contacts.names if robot.mjlab is None else ())
         ),
     }
     return (ASSETS / "model.xml").read_text(encoding="utf-8").format(**parts)

@@ -6,6 +6,7 @@ everything with one column a joint follows it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -18,6 +19,7 @@ from torch import Tensor
 from rwmu.errors import ConfigError
 from rwmu.files import json_ready
 from rwmu.robots.layout import Field, StateLayout
+from rwmu.robots.mjlab_asset import MjlabAsset
 from rwmu.robots.symmetry import Mirror, mirrors_of
 
 PerJoint = float | tuple[float, ...]
@@ -80,6 +82,8 @@ class Robot:
             whether shapes are wanted that only a renderer sees.
         credit: whose figures the model is made of.
         published_scale: mean and deviation ``[D]`` by which published world models of the robot scale states, None without any.
+        start_spread: share of the spread of a simulator's starts (speeds, joint angles) that it stands up to.
+        mjlab: where it is mjlab's own model that is simulated, and ``bodies`` are a picture only; else None.
     """
 
     name: str
@@ -97,6 +101,8 @@ class Robot:
     bodies: Callable[[bool], list[str]] = field(repr=False)
     credit: str = field(repr=False, default="")
     published_scale: tuple[Tensor, Tensor] | None = field(repr=False, default=None)
+    start_spread: float = 1.0
+    mjlab: MjlabAsset | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         per_joint = ("joint_axes", "default_joint_pos", "joint_lower", "joint_upper", "action_scale")
@@ -114,11 +120,16 @@ class Robot:
         """
         for what, named, there in (("joints", self.joint_names, joints), ("contacts", self.contacts.names, geoms)):
             there = [name for name in there if name]
-            if missing := [name for name in named if name not in there]:
+            expressions = {name: self.geoms_of(name) if what == "contacts" else re.escape(name) for name in named}
+            if missing := [name for name in named if not any(re.fullmatch(expressions[name], other) for other in there)]:
                 raise ConfigError(
                     f"The robot '{self.name}' names {what} that its model does not have: {', '.join(missing)}; it has "
                     f"{', '.join(there)}."
                 )
+
+    def geoms_of(self, contact: str) -> str:
+        """Return the regular expression of the model's geoms that make up a contact: that of its name, if it is our model."""
+        return re.escape(contact) if self.mjlab is None else self.mjlab.geoms_of(contact)
 
     @property
     def num_joints(self) -> int:
@@ -142,10 +153,12 @@ class Robot:
 
     def describe(self) -> dict[str, Any]:
         """Return what the robot is as plain values, its model aside."""
-        left_out = ("bodies", "credit", "published_scale", "state_layout")
+        left_out = ("bodies", "credit", "published_scale", "state_layout", "start_spread", "mjlab")
         names = [field.name for field in fields(self) if field.name not in left_out]
         plain = {name: getattr(self, name) for name in names}
         plain |= {"motors": vars(self.motors), "contacts": vars(self.contacts)}
+        plain |= {} if self.start_spread == 1.0 else {"start_spread": self.start_spread}
+        plain |= {} if self.mjlab is None else {"model": self.mjlab.entity}
         return dict(json_ready(plain)) | {"state_layout": self.state_layout.describe()}
 
 

@@ -31,6 +31,8 @@ def check_experiment(experiment: Experiment) -> None:
     if experiment.policy.curriculum is not None:
         experiment.policy.curriculum.check(experiment.task, experiment.imagination, experiment.policy.ppo)
     collects = experiment.data.recipe is not None and not experiment.data_path.exists()
+    if collects:
+        experiment.collecting_policies  # noqa: B018  # refuses what is no policy of the robot
     if "deployment" in experiment.stages or experiment.method.grows_data or collects:
         experiment.make_env(num_envs=1, seed=0)  # refuses what no simulator can be made of
     if experiment.task.extension and "dynamics" in experiment.stages:  # not after it has been collected

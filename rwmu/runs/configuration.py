@@ -25,7 +25,7 @@ from rwmu.settings import close_match
 OVERLAYS = ("scale", "experiment")
 
 # Mappings that a user may add entries to.
-OPEN = ("task.rewards", "logger", "algorithm.collection.simulator")
+OPEN = ("task.rewards", "logger", "algorithm.collection.simulator", "data.policies")
 
 
 def config_directory() -> Path:

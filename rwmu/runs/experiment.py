@@ -6,6 +6,7 @@ knows a key: Hydra builds them (``_target_``), and each validates itself.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -38,8 +39,10 @@ from rwmu.imagination.rules import DreamRules
 from rwmu.measure.settings import EvaluationSettings
 from rwmu.numerics import Machine
 from rwmu.policy.learn import PolicySettings
+from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.configuration import instantiate
 from rwmu.settings import Names, Seed, settings
+from rwmu.simulators.actors import NetworkActor
 from rwmu.simulators.collect import collect_dataset
 from rwmu.tasks.velocity import VelocityTask
 
@@ -143,6 +146,18 @@ class Experiment:
             if self.overwrite or not path.exists():
                 formats.save(self.collected(), path)
 
+    @cached_property
+    def collecting_policies(self) -> dict[str, NetworkActor]:
+        """Return the policies that ``data.policies`` names."""
+        loaded = {name: load_actor(Path(path), self.task.robot) for name, path in self.data.policies.items()}
+        return {name: NetworkActor(actor, actor.std.double().numpy()) for name, actor in loaded.items()}
+
+    @property
+    def _collected_by(self) -> dict[str, Any]:
+        """Return which policies collect, by name, where somebody has given them."""
+        files = {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in self.data.policies.items()}
+        return {"policies": files} if files else {}
+
     def collected(self) -> Episodes:
         """Collect the dataset that the configuration describes."""
         if self.data.recipe is None:
@@ -155,9 +170,10 @@ class Experiment:
             self.data.num_transitions,
             seed=self.data.seed,
             progress=self.machine.progress,
+            given=self.collecting_policies,
         )
         rewards = json_ready(self.task.rewards.describe())
-        return episodes.with_attributes(collected_under=self.circumstances, rewards=rewards)
+        return episodes.with_attributes(collected_under=self.circumstances, rewards=rewards, **self._collected_by)
 
     @cached_property
     def episodes(self) -> Episodes:
@@ -166,7 +182,7 @@ class Experiment:
         if data.recipe is None or not holds_collected(self.data_path):  # somebody's own data
             return paid_where_unknown(obtain(self.data_path, robot=robot), self.task)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
-        expected |= {"collected_under": self.circumstances}
+        expected |= {"collected_under": self.circumstances, **self._collected_by}
         nobody_said = self.data_path.absolute() == data.default_path.absolute()
         episodes = obtain(self.data_path, self.collect if nobody_said else None, robot, expected)
         return self._paid_by_the_task(episodes)

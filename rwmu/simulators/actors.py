@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +28,36 @@ WEIGHT_BITS, ACTIVATION_BITS = 12, 14
 OBSERVATION_CLIP, ACTIVATION_CLIP = 100.0, 256.0
 _NOISE = {"random": 0.6, "stand": 0.05}  # of the levels that any robot has; the first is that of an untrained policy
 _SQUARINGS = 10  # e^x = (1 + x/1024)^1024
+
+
+class BehaviourPolicy(Protocol):
+    """Who acts while data are collected."""
+
+    @property
+    def std(self) -> Floats:
+        """Return the standard deviation ``[A]`` of the action in training."""
+        ...
+
+    def mean(self, observation: NDArray[Any]) -> Floats:
+        """Return the deterministic actions ``[B, A]`` of observations ``[B, O]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkActor:
+    """Any policy as a behaviour policy; its output is the same on one machine, not on every.
+
+    Attributes:
+        policy: returns the actions ``[B, A]`` of observations ``[B, O]``. std: see :class:`BehaviourPolicy`.
+    """
+
+    policy: Callable[[Tensor], Tensor]
+    std: Floats
+
+    def mean(self, observation: NDArray[Any]) -> Floats:
+        """Return the deterministic actions ``[B, A]`` of observations ``[B, O]``."""
+        with torch.no_grad():
+            return np.asarray(self.policy(torch.from_numpy(observation.astype(np.float32))).double().numpy())
 
 
 def _to_grid(values: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rwmu.interfaces import Actor
-from rwmu.simulators.actors import PolicyLevels
+from rwmu.simulators.actors import BehaviourPolicy
 from rwmu.simulators.random_streams import RandomStreams
 
 SWITCHED = "mixed"  # level of an episode in which more than one policy acted
@@ -62,6 +62,14 @@ RECIPES: dict[str, Recipe] = {
         noises=((0.0, 0.0), (0.05, 0.0), (0.15, 0.0), (0.4, 0.0), (2.0, 0.35), (2.0, 0.5), (2.0, 0.7), (2.0, 1.0)),
     ),
 }
+
+OF_POLICIES = "policies"  # name of the recipe of policies that somebody gives
+
+
+def recipe_of(policies: Sequence[str]) -> Recipe:
+    """Return a recipe of given policies, all alike, with the switches and falls of ``mixed``, and with what any robot can do."""
+    shares = dict.fromkeys(policies, 0.84 / len(policies)) | {name: _ALL[name] for name in ("random", "stand")}
+    return replace(RECIPES["mixed"], levels=shares, burst_levels=tuple(policies))
 
 
 @runtime_checkable
@@ -201,10 +209,17 @@ class Explorer:
 class Mixture:
     """Who acts in each environment, and how noisily: the policies ``levels`` that the recipe names."""
 
-    def __init__(self, recipe: Recipe, levels: PolicyLevels, num_envs: int, step_dt: float, random: RandomStreams) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        levels: Mapping[str, BehaviourPolicy],
+        num_envs: int,
+        step_dt: float,
+        random: RandomStreams,
+    ) -> None:
         self._recipe, self._step_dt, self._random = recipe, step_dt, random
         self.names = list(recipe.levels)
-        self._actors = [levels.actor(name) for name in self.names]
+        self._actors = [levels[name] for name in self.names]
         shares = np.array([recipe.levels[name] for name in self.names])
         self._cumulative = np.cumsum(shares / shares.sum())
         burst = recipe.burst_levels if recipe.falls > 0.0 else ()

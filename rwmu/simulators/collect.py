@@ -16,8 +16,8 @@ from rwmu.data.episodes import Episodes
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Actor
 from rwmu.settings import choose
-from rwmu.simulators.actors import policy_levels
-from rwmu.simulators.behaviour import RECIPES, Alone, Behaviour, Indices, Mixture, Recipe
+from rwmu.simulators.actors import BehaviourPolicy, policy_levels
+from rwmu.simulators.behaviour import OF_POLICIES, RECIPES, SWITCHED, Alone, Behaviour, Indices, Mixture, Recipe, recipe_of
 from rwmu.simulators.env import MakeEnv, RobotEnv
 from rwmu.simulators.random_streams import RandomStreams
 from rwmu.tasks.velocity import VelocityTask
@@ -171,6 +171,7 @@ def collect_dataset(
     seed: int = 0,
     progress: bool = False,
     policies: Path | None = None,
+    given: Mapping[str, BehaviourPolicy] | None = None,
 ) -> Episodes:
     """Collect at least ``num_transitions`` transitions of behaviour policies.
 
@@ -179,16 +180,31 @@ def collect_dataset(
         recipe: a name of :data:`~rwmu.simulators.behaviour.RECIPES`, or a mixture of one's own.
         num_transitions: how many; the environments (at most 256, fewer for few transitions) take equally many steps.
         policies: folder of behaviour policies; None for the robot's.
+        given: name -> further policies, which the recipe ``policies`` mixes.
 
     Raises:
         ConfigError: there is no such recipe, or the robot lacks one of its policies.
     """
-    if isinstance(recipe, str):
-        choose("data.recipe", recipe, RECIPES)
-    mixture = RECIPES[recipe] if isinstance(recipe, str) else recipe
-    levels = policy_levels(task, policies)
+    given = dict(given or {})
+    mixture = _mixture(recipe, given) if isinstance(recipe, str) else recipe
+    shipped = policy_levels(task, policies)
+    levels = {name: given[name] if name in given else shipped.actor(name) for name in mixture.levels}
     num_envs = max(1, min(MAX_ENVS, num_transitions // task.max_episode_steps))
     behaviour = Mixture(mixture, levels, num_envs, task.step_dt, RandomStreams(seed))
     collector = Collector(make_env(task, num_envs, seed=seed), seed, progress)
     named = recipe if isinstance(recipe, str) else "custom"
     return collector.collect(behaviour, num_transitions, {"seed": seed, "recipe": named, "num_transitions": num_transitions})
+
+
+def _mixture(recipe: str, given: Mapping[str, BehaviourPolicy]) -> Recipe:
+    """Return the recipe of a name."""
+    choose("data.recipe", recipe, (*RECIPES, OF_POLICIES))
+    if recipe != OF_POLICIES:
+        return RECIPES[recipe]
+    if not given:
+        raise ConfigError(
+            "data.recipe=policies mixes policies of yours; name their checkpoints, as in +data.policies.walk=model.pt."
+        )
+    if taken := [name for name in given if name in (SWITCHED, *RECIPES["mixed"].levels)]:
+        raise ConfigError(f"data.policies has '{taken[0]}', which is the name of a behaviour policy of ours; call it otherwise.")
+    return recipe_of(list(given))

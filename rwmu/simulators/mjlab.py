@@ -70,17 +70,24 @@ class MjlabEnv(LabEnv):
             self.simulation = ManagerBasedRlEnv(cfg, str(self.device))
         self._robot = self.simulation.scene[mjlab_config.ENTITY]
         self._joints, _ = self._robot.find_joints(list(map(mjlab_config.exactly, task.robot.joint_names)), preserve_order=True)
+        self._columns = mjlab_config.columns_of(self.simulation, task.robot)
         self._torque = torch.zeros(num_envs, task.num_actions, device=self.device)
         self.begin(random_start)
 
     def identity(self) -> dict[str, Any]:
         """Return all that decides what a policy meets here."""
         return super().identity() | {
-            "xml": hashlib.sha256(model_xml(self.task.robot, self.model).encode()).hexdigest(),
+            "xml": hashlib.sha256(self._xml().encode()).hexdigest(),
             "model": json_ready(vars(self.model)),
             "envelope": self.envelope,
             "versions": {name: metadata.version(name) for name in ("mjlab", "mujoco", "mujoco-warp", "torch", "warp-lang")},
         }
+
+    def _xml(self) -> str:
+        robot = self.task.robot
+        if robot.mjlab is None:
+            return model_xml(robot, self.model)
+        return str(mjlab_config.robot_spec(robot, self.model).to_xml())
 
     def poses(self) -> Floats:
         """Return where the robots are, ``[B, 7 + A]``: base position (m), quaternion (w first), joint angles (rad)."""
@@ -98,7 +105,7 @@ class MjlabEnv(LabEnv):
         """Keep the rows that a step has reached; mjlab calls it."""
         self._torque = self._robot.data.qfrc_actuator[:, self._joints].clone()
         groups = self.task.robot.contacts
-        touches = mjlab_config.forces_of(self.simulation, groups.names) > CONTACT_FORCE_N  # [B, G, history]
+        touches = mjlab_config.forces_of(self.simulation, self._columns) > CONTACT_FORCE_N  # [B, G, history]
         sizes = [len(groups.terminating), len(groups.undesired), len(groups.feet)]
         terminating, undesired, feet = torch.split(touches, sizes, dim=1)
         contact = torch.cat([undesired.any(-1), feet[..., 0]], 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from xml.etree import ElementTree
@@ -24,6 +25,7 @@ from mjlab.tasks.velocity.velocity_env_cfg import make_velocity_env_cfg
 from mjlab.terrains import TerrainEntityCfg
 from torch import Tensor
 
+from rwmu.errors import ConfigError
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.robots.robot import Motors, Robot
 from rwmu.simulators.lab import Conditions
@@ -49,7 +51,7 @@ def environment(
             num_envs=num_envs,
             terrain=TerrainEntityCfg(terrain_type="plane"),
             entities={ENTITY: entity(robot, model)},
-            sensors=(contact_sensor(robot.contacts.names),),
+            sensors=(contact_sensor(robot, robot.contacts.names),),
         ),
         actions={ACTION: JointTargetsCfg.of(robot, model.motors(robot) if envelope else None)},
         events={},
@@ -76,7 +78,18 @@ def simulation(model: ModelSettings) -> SimulationCfg:
 
 
 def robot_spec(robot: Robot, model: ModelSettings) -> mujoco.MjSpec:
-    """Return the robot's MJCF less options, floor, actuators and sensors, of which mjlab brings its own."""
+    """Return the model that mjlab simulates of a robot: mjlab's own, or ours less what mjlab brings.
+
+    Raises:
+        ConfigError: it lacks joints or contacts that the robot names; both lists.
+    """
+    spec = _our_spec(robot, model) if robot.mjlab is None else _asset(robot).spec_fn()
+    robot.check_model([joint.name for joint in spec.joints], [geom.name for geom in spec.geoms])
+    return spec
+
+
+def _our_spec(robot: Robot, model: ModelSettings) -> mujoco.MjSpec:
+    """Return the robot's MJCF less options, floor, actuators and sensors."""
     root = ElementTree.fromstring(model_xml(robot, model))
     world = root.find("worldbody")
     for parent, name in ((root, "option"), (root, "actuator"), (root, "sensor"), (world, "geom")):
@@ -84,12 +97,28 @@ def robot_spec(robot: Robot, model: ModelSettings) -> mujoco.MjSpec:
     spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
     for geom in spec.geoms:
         geom.priority = 1  # friction and softness of a contact are the robot's, not the floor's
-    robot.check_model([joint.name for joint in spec.joints], [geom.name for geom in spec.geoms])
     return spec
 
 
+def _asset(robot: Robot) -> EntityCfg:
+    """Return mjlab's own robot, by the name that ours has of it."""
+    assert robot.mjlab is not None
+    module, _, function = robot.mjlab.entity.rpartition(".")
+    return getattr(importlib.import_module(module), function)()
+
+
 def entity(robot: Robot, model: ModelSettings) -> EntityCfg:
-    """Return the robot with MuJoCo's own position actuators, integrated implicitly as in the embedded simulator, one a joint."""
+    """Return the robot with MuJoCo's own position actuators, integrated implicitly as in the embedded simulator, one a joint.
+
+    A robot of mjlab's own keeps what touches what, and how.
+
+    Raises:
+        ConfigError: another friction is asked of a robot that brings its own.
+    """
+    if robot.mjlab is not None and model.friction != ModelSettings.friction:
+        raise ConfigError(
+            f"simulator.model.friction is {model.friction}, but contacts of '{robot.name}' are mjlab's; leave it out."
+        )
     motors = model.motors(robot)
     actuators = tuple(
         BuiltinPositionActuatorCfg(
@@ -97,26 +126,29 @@ def entity(robot: Robot, model: ModelSettings) -> EntityCfg:
             stiffness=stiffness,
             damping=damping,
             effort_limit=limit,
+            armature=None if robot.mjlab is None else armature,  # which our model has at its joints
         )
-        for name, stiffness, damping, limit in zip(
+        for name, stiffness, damping, limit, armature in zip(
             robot.joint_names,
-            *(_each(robot, values) for values in (motors.stiffness, motors.damping, motors.effort_limit)),
+            *(_each(robot, values) for values in (motors.stiffness, motors.damping, motors.effort_limit, motors.armature)),
             strict=True,
         )
     )
     posture = dict(zip(map(exactly, robot.joint_names), robot.default_joint_pos.tolist(), strict=True))
-    return EntityCfg(
+    cfg = EntityCfg(articulation=EntityArticulationInfoCfg()) if robot.mjlab is None else _asset(robot)
+    return replace(
+        cfg,
         spec_fn=partial(robot_spec, robot, model),
         init_state=EntityCfg.InitialStateCfg(pos=(0.0, 0.0, robot.base_height), joint_pos=posture),
-        articulation=EntityArticulationInfoCfg(actuators=actuators),
+        articulation=replace(cfg.articulation, actuators=actuators),
     )
 
 
-def contact_sensor(geoms: Sequence[str], name: str = CONTACTS) -> ContactSensorCfg:
-    """Return the sensor of the net forces between geoms and the floor, in the latest physics steps."""
+def contact_sensor(robot: Robot, contacts: Sequence[str], name: str = CONTACTS) -> ContactSensorCfg:
+    """Return the sensor of the net forces between the geoms of some contacts and the floor, in the latest physics steps."""
     return ContactSensorCfg(
         name=name,
-        primary=ContactMatch(mode="geom", pattern=tuple(map(exactly, geoms)), entity=ENTITY),
+        primary=ContactMatch(mode="geom", pattern=_geoms(robot, contacts), entity=ENTITY),
         secondary=ContactMatch(mode="body", pattern=_FLOOR),
         fields=("force",),
         reduce="netforce",
@@ -127,19 +159,23 @@ def contact_sensor(geoms: Sequence[str], name: str = CONTACTS) -> ContactSensorC
 def events(robot: Robot) -> dict[str, EventTermCfg]:
     """Return the starts, pushes and randomisation of mjlab's flat velocity task, for this robot."""
     terms: dict[str, EventTermCfg] = make_velocity_env_cfg().events
-    terms["foot_friction"].params["asset_cfg"] = SceneEntityCfg(ENTITY, geom_names=tuple(map(exactly, robot.contacts.feet)))
+    terms["foot_friction"].params["asset_cfg"] = SceneEntityCfg(ENTITY, geom_names=_geoms(robot, robot.contacts.feet))
     terms["base_com"].params["asset_cfg"] = SceneEntityCfg(ENTITY, body_names=(exactly(base_of(robot)),))
     return terms
 
 
 def base_of(robot: Robot) -> str:
     """Return the name of the robot's base, its first body."""
-    return str(ElementTree.fromstring(model_xml(robot)).find("worldbody/body").get("name"))  # type: ignore[union-attr]
+    return str(robot_spec(robot, ModelSettings()).bodies[1].name)  # the world is the one before
 
 
 def exactly(name: str) -> str:
     """Return the regular expression of one name, as mjlab takes expressions for names."""
     return f"{re.escape(name)}$"
+
+
+def _geoms(robot: Robot, contacts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{robot.geoms_of(contact)}$" for contact in contacts)
 
 
 def _each(robot: Robot, values: float | tuple[float, ...]) -> tuple[float, ...]:
@@ -195,9 +231,14 @@ class JointTargets(JointPositionAction):  # type: ignore[misc]
             self._env.sim.model.actuator_forcerange[:, self._ranges] = torch.stack([low, high], -1)
 
 
-def forces_of(env: ManagerBasedRlEnv, geoms: Sequence[str]) -> Tensor:
-    """Return the net contact forces ``[B, G, CONTACT_HISTORY]`` of geoms in the latest physics steps, the latest first, N."""
-    sensor = env.scene[CONTACTS]
-    columns = [sensor.primary_names.index(name) for name in geoms]
-    forces: Tensor = sensor.data.force_history[:, columns].norm(dim=-1)
+def columns_of(env: ManagerBasedRlEnv, robot: Robot) -> list[list[int]]:
+    """Return which of the contact sensor's columns make up each contact of the robot."""
+    geoms = env.scene[CONTACTS].primary_names
+    return [[i for i, geom in enumerate(geoms) if re.fullmatch(robot.geoms_of(name), geom)] for name in robot.contacts.names]
+
+
+def forces_of(env: ManagerBasedRlEnv, columns: list[list[int]]) -> Tensor:
+    """Return the net forces ``[B, G, CONTACT_HISTORY]`` of contacts in the latest physics steps, the latest first, N."""
+    history = env.scene[CONTACTS].data.force_history
+    forces: Tensor = torch.stack([history[:, own].sum(1) for own in columns], 1).norm(dim=-1)
     return forces

@@ -50,7 +50,7 @@ def velocity_environment(task: VelocityTask, play: bool = False) -> ManagerBased
     robot = task.robot
     cfg = environment(robot, 1, task.step_dt, ModelSettings(), True, "rwmu")
     cfg.actions = {ACTION: JointTargetsCfg.of(robot, robot.motors, scaled=True)}
-    cfg.scene.sensors += (contact_sensor(robot.contacts.terminating, _FALLS),)
+    cfg.scene.sensors += (contact_sensor(robot, robot.contacts.terminating, _FALLS),)
     terms = {field.name: _observation(task, field.name) for field in task.observation_layout.fields}
     cfg.observations = {group: ObservationGroupCfg(terms=terms, enable_corruption=not play) for group in ("actor", "critic")}
     cfg.rewards = _rewards(task)

@@ -274,6 +274,7 @@ class SimulatedEnv(RobotEnv):
 
     def _start_robots(self, envs: Indices) -> None:
         draws = 2.0 * self._uniform("start", envs, 7 + self.num_actions) - 1.0
+        draws[:, 1:] *= self.task.robot.start_spread  # the heading may be any
         pose = np.zeros((len(envs), 7))
         height = self.start.base_height
         pose[:, 2] = self.task.robot.base_height if height is None else height

@@ -37,6 +37,7 @@ OBSERVATION_NOISE = {
 _OBSERVED = ("base_lin_vel", "base_ang_vel", "projected_gravity", "command", "joint_pos", "joint_vel", "last_action")
 _MOST_STEPS = 1_000_000  # of an episode
 _OF_MEMORY = ("last_action", "previous_joint_vel", "air_time_s", "contact_time_s", "last_air_time_s")
+_OF_ROBOT = ("default_joint_pos", "joint_lower", "joint_upper", "joint_names")
 
 
 def observation_layout(robot: Robot) -> StateLayout:
@@ -113,8 +114,9 @@ class VelocityTask:
     Reward terms may ask for these quantities by name: the fields of the robot's state (``base_lin_vel``, ``base_ang_vel``,
     ``projected_gravity``, ``joint_pos``, ``joint_vel``, ``joint_torque``), its contacts as 0 or 1 (``undesired``, ``foot``),
     ``action``, ``command``, ``last_action``, ``previous_joint_vel``, the feet's ``air_time_s``, ``contact_time_s`` and
-    ``last_air_time_s``, ``joint_lower``, ``joint_upper`` and ``step_dt``, and the columns of the data's ``extension``. Each is
-    ``[B, .]``, but for limits, step and columns, which are ``[B]``.
+    ``last_air_time_s``, the robot's ``default_joint_pos``, ``joint_lower``, ``joint_upper`` and ``joint_names``, ``step_dt``, and
+    the columns of the data's ``extension``. Each is ``[B, .]``, but for the robot's, with one value a joint, the step, and columns,
+    which are ``[B]``.
 
     Args:
         robot: layouts, limits and mirrors.
@@ -158,12 +160,12 @@ class VelocityTask:
         self.extension = extension
         of_state = [field.name for field in robot.state_layout.fields]
         of_contact = [field.name for field in robot.contact_layout.fields]
-        own = ("action", "command", *_OF_MEMORY, "joint_lower", "joint_upper", "step_dt")
+        own = ("action", "command", *_OF_MEMORY, *_OF_ROBOT, "step_dt")
         self._quantities = (*of_state, *of_contact, *own, *extension)
         self.rewards = Terms(ISAAC_LAB if rewards is None else rewards, self._quantities)
         noise = [torch.full((f.size,), OBSERVATION_NOISE.get(f.name, 0.0)) for f in self.observation_layout.fields]
         self._noise = torch.cat(noise)
-        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
         self._check_rewards()
 
     @property
@@ -216,16 +218,16 @@ class VelocityTask:
         own |= {"rewards": self.rewards.describe(), "observation": self.observation_layout.describe()}
         return dict(json_ready(own)) | {"robot": self.robot.describe()}
 
-    def _beside(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return half-widths of the noise, lower and upper limits, of the device and type of ``like``.
+    def _beside(self, like: Tensor) -> tuple[Tensor, ...]:
+        """Return half-widths of the noise, default posture, lower and upper limits, of the device and type of ``like``.
 
         They are moved once: an accelerator would have to be waited for at every step.
         """
         key = like.device, like.dtype
         if key not in self._moved:
-            lower, upper = self.robot.joint_lower, self.robot.joint_upper
+            kept = (self._noise, self.robot.default_joint_pos, self.robot.joint_lower, self.robot.joint_upper)
             with torch.inference_mode(False):  # as other calls may be outside of it
-                self._moved[key] = self._noise.to(like), lower.to(like), upper.to(like)
+                self._moved[key] = tuple(tensor.to(like) for tensor in kept)
         return self._moved[key]
 
     def start(self, num_envs: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> TaskMemory:
@@ -283,11 +285,11 @@ class VelocityTask:
     ) -> dict[str, Any]:
         """Return what reward terms may ask for, by name."""
         layout, contacts = self.robot.state_layout, self.robot.contact_layout
-        _, lower, upper = self._beside(state)
+        own = dict(zip(_OF_ROBOT, (*self._beside(state)[1:], self.robot.joint_names), strict=True))
         quantities: dict[str, Any] = {field.name: layout.part(state, field.name) for field in layout.fields}
         quantities |= {field.name: contacts.part(contact, field.name).to(state.dtype) for field in contacts.fields}
         quantities |= {"action": action, "command": memory.command, **{name: getattr(memory, name) for name in _OF_MEMORY}}
-        quantities |= {"joint_lower": lower, "joint_upper": upper, "step_dt": self.step_dt}
+        quantities |= own | {"step_dt": self.step_dt}
         if extension is not None:
             quantities |= dict(zip(self.extension, extension.unbind(-1), strict=True))
         return quantities

@@ -16,7 +16,7 @@ from rwmu.data.overlap import begin_alike
 from rwmu.errors import ConfigError
 from rwmu.robots.anymal_d import STATE_LAYOUT, anymal_d
 from rwmu.robots.go1 import go1
-from rwmu.simulators.actors import ExactActor
+from rwmu.simulators.actors import ExactActor, NetworkActor
 from rwmu.simulators.behaviour import RECIPES, CorrelatedNoise, Explorer, Recipe
 from rwmu.simulators.collect import Collector, collect_dataset
 from rwmu.simulators.mujoco import MujocoEnv
@@ -228,3 +228,41 @@ def test_recipes_name_shipped_levels() -> None:
     for recipe in RECIPES.values():
         assert set(recipe.levels) <= shipped
         assert recipe.falls == 0.0 or set(recipe.burst_levels) <= set(recipe.levels)
+
+
+# -- policies that somebody gives ---------------------------------------------------------------------------------------------
+
+
+class Bold:
+    """Ask for postures far from the default, all joints alike."""
+
+    std = np.full(12, 0.1)
+
+    def mean(self, observation: Any) -> Any:
+        return np.full((len(observation), 12), 0.4)
+
+
+def test_given_policies_are_mixed_with_what_any_robot_can_do() -> None:
+    given = {"walk": Bold(), "run": Bold()}
+    on = VelocityTask(go1(), episode_length_s=0.2)
+    episodes = collect_dataset(MujocoEnv, on, "policies", 1200, given=given)
+    assert {"walk", "run", "random", "stand"} <= set(episodes.levels)
+    assert episodes.attributes["recipe"] == "policies"
+    acted = episodes.action[
+        torch.isin(episodes.episode_of_row, torch.tensor([i for i, n in enumerate(episodes.levels) if n == "walk"]))
+    ]
+    assert (acted[1:].mean() - 0.4).abs() < 0.1
+
+
+def test_policies_must_be_given_and_named_unlike_ours() -> None:
+    on = VelocityTask(go1(), episode_length_s=0.2)
+    with pytest.raises(ConfigError, match=r"data\.policies"):
+        collect_dataset(MujocoEnv, on, "policies", 100)
+    for name in ("stand", "mixed"):
+        with pytest.raises(ConfigError, match=name):
+            collect_dataset(MujocoEnv, on, "policies", 100, given={name: Bold()})
+
+
+def test_a_networks_actions_are_those_of_its_policy() -> None:
+    actor = NetworkActor(lambda rows: 2.0 * rows[:, :3], np.ones(3))
+    np.testing.assert_allclose(actor.mean(np.arange(8.0).reshape(2, 4)), [[0.0, 2.0, 4.0], [8.0, 10.0, 12.0]])
