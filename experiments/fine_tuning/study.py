@@ -1,4 +1,4 @@
-"""Fine-tune walking policies on a robot with weak motors, seed by seed: ``python -m experiments.fine_tuning.study run`` and ``table``.
+"""Fine-tune walking policies on a robot with weak motors, by seed: ``python -m experiments.fine_tuning.study run`` and ``table``.
 
 A cell is one run of ``rwmu.train``, resumed if it was interrupted and not run again once it is finished. README.md is the protocol.
 """
