@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.imagination.env import ImaginedEnv
@@ -87,7 +88,10 @@ def check_a_whole_run(workplace: Path, experiment: str) -> None:
     assert "<html" in (run / "report.html").read_text()
     for name in ("dynamics.pt", "policy.pt"):
         torch.load(run / "checkpoints" / name, weights_only=True)
-    assert list((run / "logs" / "tensorboard" / "policy").rglob("events.*"))
+    events = [EventAccumulator(str(path)).Reload().Tags()["scalars"] for path in run.glob("logs/tensorboard/*/version_0")]
+    scalars = {name for names in events for name in names}
+    named = {"dynamics/validation/rollout_error", "policy/imagined/reward", "deployment/deterministic/return"}
+    assert named <= scalars, "as Weights & Biases have them"
     assert "imagined/reward" in (run / "logs/csv/policy/version_0/metrics.csv").read_text()
     logged = (run / "logs/csv/dynamics/version_0/metrics.csv").read_text()
     assert all(f"validation/{name}" in logged for name in ("rollout_error", "nll", "crps", "coverage_683"))

@@ -11,6 +11,7 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.errors import ConfigError
 from rwmu.files import read_json, write_json
 from rwmu.imagination.fitting import fitted_estimate
+from rwmu.loggers import TensorBoard
 from rwmu.measure import deploy
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
@@ -116,7 +117,7 @@ def write_report(experiment: Experiment, folder: RunFolder) -> None:
     """Write ``report.json`` and ``report.html`` from what has been measured."""
     print("\n".join(said(build_report(results(experiment, folder), folder.path))))
     for logger in folder.loggers("report"):
-        if isinstance(logger, WandbRun):
+        if isinstance(logger, WandbRun | TensorBoard):
             logger.log_report(folder.path)
 
 
