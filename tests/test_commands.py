@@ -24,7 +24,11 @@ from tests.conftest import Command, Trained
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = "stages=[data,dynamics,policy]"
-MEASURED = ("evaluation.horizons=[1,8,24,100]", "evaluation.dream_steps=60")  # as the scale has it; smoke is smaller
+MEASURED = (
+    "evaluation.horizons=[1,8,24,100]",
+    "evaluation.dream_steps=60",
+    "evaluation.learning_points=2",
+)  # as the scale has it; smoke is smaller
 
 
 @pytest.fixture
@@ -85,6 +89,8 @@ def check_a_whole_run(workplace: Path, experiment: str) -> None:
     levels = ("random", "stand", "poor", "medium", "good", "expert")
     assert set(report["deployment"]["behaviour"]) == set(levels)
     assert report["dream_reality"]["levels"]
+    assert list(report["learning"]) == ["2", "3"], "of the checkpoints that training kept"
+    assert set(report["learning"]["3"]["falls_per_minute"]) == {"dream", "simulator"}
     assert "<html" in (run / "report.html").read_text()
     for name in ("dynamics.pt", "policy.pt"):
         torch.load(run / "checkpoints" / name, weights_only=True)

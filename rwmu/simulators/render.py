@@ -35,10 +35,14 @@ _log = logging.getLogger(__name__)
 
 
 class Film(NamedTuple):
-    """What one robot did: poses ``[T, 7 + A]``, and the commands ``[T, 3]`` that it had (m/s, m/s, rad/s)."""
+    """What one robot did: poses ``[T, 7 + A]``, and the commands ``[T, 3]`` that it had (m/s, m/s, rad/s).
+
+    ``dreams [T, E, 7 + A]``, poses of what was dreamt of it meanwhile, are drawn beside it.
+    """
 
     poses: NDArray[np.float64]
     commands: NDArray[np.float64]
+    dreams: NDArray[np.float64] | None = None
 
 
 def film(
@@ -76,7 +80,7 @@ def save_video(
 
     Args:
         step_dt: time between two poses, s. frames_per_s: of the video; poses in between are left out.
-        size: width and height, pixels, even.
+        size: width and height, pixels, even; with dreams, of each of two pictures.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
@@ -92,6 +96,7 @@ def save_video(
             frames,
             poses=recorded.poses[::stride],
             commands=recorded.commands[::stride],
+            **({} if recorded.dreams is None else {"dreams": recorded.dreams[::stride]}),
             size=np.array(size),
             frame_s=stride * step_dt,
             xml=model_xml(robot, visual=True),
