@@ -39,3 +39,16 @@ def test_every_command_is_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     rwmu()
     out = capsys.readouterr().out
     assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("rwmu tra", list(COMMANDS)), ("rwmu train penalty=mor", ["penalty=morel"]), ("rwmu audit d", [])],
+)
+def test_the_shell_is_told_how_words_go_on(
+    line: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setattr("sys.argv", ["rwmu", "-sc", "query=bash"])
+    rwmu()
+    assert capsys.readouterr().out.split() == words

@@ -36,7 +36,8 @@ def _frames(mujoco: Any, stored: Mapping[str, NDArray[Any]]) -> list[Image.Image
             sides = [_drawn(mujoco, renderer, model, camera, columns, pose[None])]
             if "dreams" in stored:
                 sides.append(_drawn(mujoco, renderer, model, camera, columns, stored["dreams"][number]))
-            images.append(_with_caption(Image.fromarray(np.concatenate(sides, axis=1)), command))
+            picture = Image.fromarray(np.concatenate(sides, axis=1))
+            images.append(_with_caption(picture, command, ("robot", "dream") if len(sides) > 1 else ()))
     return images
 
 
@@ -58,12 +59,15 @@ def _drawn(mujoco: Any, renderer: Any, model: Any, camera: Any, columns: Sequenc
     return picture
 
 
-def _with_caption(image: Image.Image, command: NDArray[Any]) -> Image.Image:
-    """Write the command of one pose ``[3]`` (m/s, m/s, rad/s) into the picture."""
+def _with_caption(image: Image.Image, command: NDArray[Any], sides: Sequence[str]) -> Image.Image:
+    """Write the command of one pose ``[3]`` (m/s, m/s, rad/s) into the picture, and above each side what it is."""
     forward, left, turn = (f"{value + 0.0:+.1f}" for value in command)
     text = f"commanded: forward {forward} m/s, left {left} m/s, turn {turn} rad/s"
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=max(8, image.width // 34))
-    draw.text((image.width // 2, image.height - 6), text, "white", font, anchor="ms", stroke_width=2, stroke_fill="#1F2937")
+    places = {text: (image.width // 2, image.height - 6, "ms")}
+    places |= {side: ((2 * i + 1) * image.width // (2 * len(sides)), 6, "mt") for i, side in enumerate(sides)}
+    for words, (across, down, anchor) in places.items():
+        draw.text((across, down), words, "white", font, anchor=anchor, stroke_width=2, stroke_fill="#1F2937")
     return image
 
 
