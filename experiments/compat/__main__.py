@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from experiments.generated import markdown, with_part
 
 HERE = Path(__file__).parent
 REPOSITORY, RESULTS, PAGE = HERE.parents[1], HERE / "results.json", HERE / "README.md"
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+# To uv, only what is asked for by name is direct.
+LOWEST = ("--resolution=lowest-direct", *PROJECT["dependencies"], *PROJECT["optional-dependencies"]["mujoco"])
 # What a row is called -> what uv is asked for beside the wheel. What is not named is the newest that fits.
 ROWS: dict[str, tuple[str, ...]] = {
-    "3.11-lowest": ("--resolution=lowest-direct",),
+    "3.11-lowest": LOWEST,
     "3.11-newest": (),
     "3.12-older": ("torch==2.6.*", "numpy==1.26.*", "rsl-rl-lib==5.5.*", "mujoco==3.12.*"),
     "3.12-mixed": ("numpy>=2", "rsl-rl-lib==5.4.*", "mujoco==3.11.*"),
