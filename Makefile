@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN = $(VENV)/bin
 
-.PHONY: train test test-mjlab test-isaaclab lint docs install clean
+.PHONY: train test test-mjlab test-isaaclab test-lerobot compat lint docs install clean
 
 train: install
 	$(BIN)/python -m rwmu.train +experiment=$(EXPERIMENT) $(ARGS)
@@ -42,6 +42,24 @@ $(VENV)-isaaclab/installed: pyproject.toml constraints-isaaclab.txt
 	$(VENV)-isaaclab/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-isaaclab.txt -e '.[isaaclab]' pytest pytest-xdist
 	touch $@
 
+# LeRobot's own environment, of Python 3.12 and 6 GB: it reads what we write.
+test-lerobot: $(VENV)-lerobot/installed
+	OMP_NUM_THREADS=1 $(VENV)-lerobot/bin/python -m pytest -W ignore tests/data/formats $(ARGS)
+
+$(VENV)-lerobot/installed: pyproject.toml
+	$(PYTHON312) -m venv $(VENV)-lerobot
+	$(VENV)-lerobot/bin/python -m pip install --quiet --disable-pip-version-check -e '.[formats]' 'lerobot[dataset]==0.6.1' pytest pytest-xdist
+	touch $@
+
+# The wheel beside old and new versions of what it needs; ARGS names rows (experiments/compat/README.md).
+compat: $(VENV)-compat/installed
+	PATH="$(abspath $(VENV)-compat/bin):$$PATH" $(VENV)-compat/bin/python -m experiments.compat $(ARGS)
+
+$(VENV)-compat/installed:
+	$(PYTHON) -m venv $(VENV)-compat
+	$(VENV)-compat/bin/python -m pip install --quiet --disable-pip-version-check uv
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,5 +82,5 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 # Collected data and finished runs are results, not rubbish: they stay.
 clean:
-	rm -rf $(VENV) $(VENV)-mjlab $(VENV)-isaaclab build dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-mjlab $(VENV)-isaaclab $(VENV)-lerobot $(VENV)-compat build dist site .pytest_cache .mypy_cache .ruff_cache
 	find rwmu tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +

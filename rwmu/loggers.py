@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from rwmu.files import write_text
+from rwmu.files import read_json, write_text
 
 
 class WholeTable(ExperimentWriter):
@@ -38,6 +39,36 @@ class CsvLogger(CSVLogger):
         if self._experiment is None:
             self._experiment = WholeTable(self.log_dir)
         return self._experiment
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's logger of TensorBoard's events; metrics are called ``<stage>/<name>``, as Weights & Biases have them.
+
+    Args:
+        save_dir: holds a folder of every stage. name: of the stage. more: of Lightning's logger.
+    """
+
+    LOGGER_JOIN_CHAR = "/"
+
+    def __init__(self, save_dir: str, name: str, **more: Any) -> None:
+        super().__init__(save_dir, name, **{"prefix": name} | more)
+
+    def log_report(self, folder: Path) -> None:
+        """Add what the deployed policy did, as it stands in the report of the run in ``folder``."""
+        for name, value in deployed(folder).items():
+            self.experiment.add_scalar(name, value, 0)
+        self.save()
+
+
+def deployed(folder: Path) -> dict[str, float]:
+    """Return the figures of the deployed policy in a run's report, as ``deployment/deterministic/return``."""
+    deployment: Mapping[str, Any] = read_json(folder / "report.json", "make the report again")["deployment"]
+    return {
+        f"deployment/{how}/{name}": float(value)
+        for how in ("deterministic", "sampled")
+        for name, value in (deployment.get(how) or {}).items()
+        if isinstance(value, int | float)
+    }
 
 
 def no_loggers(stage: str) -> list[Any]:

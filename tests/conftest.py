@@ -128,7 +128,7 @@ def smoke(shared_data: Path, quick: None) -> list[str]:
     """Return overrides that shrink a run, on data that all tests share, without a video, which takes seconds to draw."""
     return [
         *("scale=smoke", "machine.progress=false", "evaluation.video_s=null"),
-        *("evaluation.num_envs=4", "evaluation.dream_steps=5", "evaluation.horizons=[1,8]"),
+        *("evaluation.num_envs=4", "evaluation.dream_steps=5", "evaluation.learning_points=0", "evaluation.horizons=[1,8]"),
         *(f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}"),
     ]
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rwmu.dynamics.module import DynamicsModule
 from rwmu.imagination.env import ImaginedEnv
@@ -23,7 +24,11 @@ from tests.conftest import Command, Trained
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = "stages=[data,dynamics,policy]"
-MEASURED = ("evaluation.horizons=[1,8,24,100]", "evaluation.dream_steps=60")  # as the scale has it; smoke is smaller
+MEASURED = (
+    "evaluation.horizons=[1,8,24,100]",
+    "evaluation.dream_steps=60",
+    "evaluation.learning_points=2",
+)  # as the scale has it; smoke is smaller
 
 
 @pytest.fixture
@@ -62,7 +67,10 @@ def test_a_report_has_its_figures_and_its_video(workplace: Path, command: Comman
     check_a_whole_run(workplace, "mopo_ensemble5")
     run = workplace / "runs" / "latest"
     page = (run / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(list((run / "figures").glob("*.png"))) == 10
+    assert page.count("data:image/png;base64,") == len(list((run / "figures").glob("*.png"))) == 11
+    learning = json.loads((run / "report.json").read_text())["learning"]
+    assert list(learning) == ["2", "3"], "of the checkpoints that training kept"
+    assert set(learning["3"]["falls_per_minute"]) == {"dream", "simulator"}
     assert (run / "video.mp4").is_file() == ("data:video/mp4;base64," in page)
 
 
@@ -87,7 +95,10 @@ def check_a_whole_run(workplace: Path, experiment: str) -> None:
     assert "<html" in (run / "report.html").read_text()
     for name in ("dynamics.pt", "policy.pt"):
         torch.load(run / "checkpoints" / name, weights_only=True)
-    assert list((run / "logs" / "tensorboard" / "policy").rglob("events.*"))
+    events = [EventAccumulator(str(path)).Reload().Tags()["scalars"] for path in run.glob("logs/tensorboard/*/version_0")]
+    scalars = {name for names in events for name in names}
+    named = {"dynamics/validation/rollout_error", "policy/imagined/reward", "deployment/deterministic/return"}
+    assert named <= scalars, "as Weights & Biases have them"
     assert "imagined/reward" in (run / "logs/csv/policy/version_0/metrics.csv").read_text()
     logged = (run / "logs/csv/dynamics/version_0/metrics.csv").read_text()
     assert all(f"validation/{name}" in logged for name in ("rollout_error", "nll", "crps", "coverage_683"))

@@ -54,3 +54,16 @@ def test_ctrl_c_during_imports_is_told_and_programs_of_others_are_left_alone(arg
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGINT
     assert ("Traceback" in done.stderr) == (arguments[1] == "other")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("rwmu tra", list(COMMANDS)), ("rwmu train penalty=mor", ["penalty=morel"]), ("rwmu audit d", [])],
+)
+def test_the_shell_is_told_how_words_go_on(
+    line: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setattr("sys.argv", ["rwmu", "-sc", "query=bash"])
+    rwmu()
+    assert capsys.readouterr().out.split() == words

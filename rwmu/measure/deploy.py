@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from rwmu.dynamics.world_model import WorldModel
@@ -15,7 +16,7 @@ from rwmu.interfaces import Actor
 from rwmu.measure.cache import DeploymentCache, deployment_key
 from rwmu.measure.cells import Cell, of_episodes
 from rwmu.measure.deployment import Deployment, StandingStill, deploy
-from rwmu.measure.dream_check import dream_of, dream_reality, level_starts
+from rwmu.measure.dream_check import compare, dream_of, dream_reality, level_starts
 from rwmu.measure.model import merge
 from rwmu.measure.settings import EvaluationSettings
 from rwmu.measure.windows import Selection
@@ -111,6 +112,41 @@ def measure(
     levels = [name for name in measured["deployment"]["behaviour"] if name in set(episodes.levels)]
     dreams = {level: imagine(level, level, min(settings.dream_steps, real.num_steps)) for level in levels}
     return merge(measured, measure_imagination(own, real), {"dream_reality": dream_reality(dreams, deployments)})
+
+
+def learning(
+    make_env: Callable[[], RobotEnv],
+    checkpoints: Mapping[int, Path],
+    world_model: WorldModel,
+    held_out: Selection,
+    task: VelocityTask,
+    settings: EvaluationSettings,
+    dream_rules: Mapping[str, Any],
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Roll a policy as it was during training in the dream and in the simulator, which training never saw.
+
+    Args:
+        make_env: returns a fresh simulator. checkpoints: iteration -> what was kept of the policy. held_out, dream_rules: as above.
+
+    Returns:
+        The part ``learning``: iteration -> both sides' rewards and falls (:func:`rwmu.measure.dream_check.compare`).
+    """
+    steps, found = min(settings.dream_steps, task.max_episode_steps), {}
+    episodes, starts = held_out.episodes, level_starts(held_out.episodes, held_out.ids, None, world_model.history)
+    chosen = evenly([*checkpoints], settings.learning_points)
+    for iteration in tqdm(chosen, desc="learning curve", unit="checkpoint", disable=not progress):
+        actor = load_actor(checkpoints[iteration], task.robot)
+        dream = dream_of(world_model, task, episodes, starts, settings.num_dream_envs, steps, settings.seed, **dream_rules)
+        sides = [deploy(env, actor, steps, settings.seed) for env in (dream, make_env())]
+        found[str(iteration)] = compare(*sides)
+    return {"learning": found} if found else {}
+
+
+def evenly(values: Sequence[int], number: int) -> list[int]:
+    """Return at most ``number`` of some values, evenly spaced from the first to the last."""
+    places = torch.linspace(0, len(values) - 1, min(number, len(values))).round().int()
+    return [values[place] for place in places.tolist()]
 
 
 def deployed(make_env: Callable[[], RobotEnv], candidate: Candidate, seed: int, progress: bool) -> Deployment:

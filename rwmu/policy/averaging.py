@@ -20,8 +20,7 @@ def averaged(checkpoints: Path, last: int, number: int) -> Path:
     Args:
         checkpoints: folder of ``model_<iteration>.pt``. last: iteration of the last one.
     """
-    iterations = sorted(int(path.stem.removeprefix("model_")) for path in checkpoints.glob("model_*.pt"))
-    read = [read_checkpoint(checkpoints / f"model_{iteration}.pt") for iteration in iterations if iteration <= last][-number:]
+    read = [read_checkpoint(path) for iteration, path in kept(checkpoints).items() if iteration <= last][-number:]
     newest = read[-1]
     alike = [content for content in read if _phase(content) == _phase(newest)]
     actors = [content["actor_state_dict"] for content in alike]
@@ -29,6 +28,12 @@ def averaged(checkpoints: Path, last: int, number: int) -> Path:
     infos = {**newest["infos"], "averaged_iterations": [content["iter"] for content in alike]}
     write_torch(checkpoints / AVERAGED, {**newest, "actor_state_dict": mean, "infos": infos})
     return checkpoints / AVERAGED
+
+
+def kept(checkpoints: Path) -> dict[int, Path]:
+    """Return iteration -> checkpoint of all that training has kept in a folder, in their order."""
+    found = {int(path.stem.rpartition("_")[2]): path for path in checkpoints.glob("model_*[0-9].pt")}
+    return dict(sorted(found.items()))
 
 
 def _phase(content: dict[str, object]) -> object:

@@ -44,7 +44,7 @@ _OUT_OF_MEMORY = re.compile(
 
 # Hydra's flags that take a value of their own.
 _LONG = ("--cfg", "--config-name", "--config-dir", "--config-path", "--info", "--package")
-_VALUED_FLAGS = (*_LONG, "-c", "-cn", "-cd", "-cp", "-i", "-p")
+_VALUED_FLAGS = (*_LONG, "-c", "-sc", "-cn", "-cd", "-cp", "-i", "-p")
 
 
 def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:

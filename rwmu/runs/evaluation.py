@@ -8,12 +8,15 @@ from typing import Any
 import torch
 
 from rwmu.data.datamodule import OfflineDataModule
+from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.files import read_json, write_json
 from rwmu.imagination.fitting import fitted_estimate
+from rwmu.loggers import TensorBoard
 from rwmu.measure import deploy
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
+from rwmu.policy.averaging import kept
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.report.run.report import build_report
 from rwmu.report.verdicts import said
@@ -67,6 +70,8 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
         experiment.imagination.of_a_step(),
         experiment.machine.progress,
     )
+    if world_model is not None and evaluation.learning_points:
+        results |= _learning(experiment, data, folder, world_model)
     folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.mp4"))
 
 
@@ -83,6 +88,21 @@ def measure_elsewhere(experiment: Experiment, folder: RunFolder, name: str) -> P
     path = folder.path / f"deployment-{name}.json"
     write_json(path, {"deterministic": deployment.summary(), "environment": environment})
     return path
+
+
+def _learning(experiment: Experiment, data: OfflineDataModule, folder: RunFolder, world_model: WorldModel) -> dict[str, Any]:
+    """Compare dream and simulator for what training has kept of the policy; returns the part ``learning``."""
+    evaluation = experiment.evaluation
+    return deploy.learning(
+        lambda: experiment.make_env(evaluation.num_dream_envs, evaluation.seed),
+        kept(folder.checkpoints / "policy"),
+        world_model,
+        Selection(data.episodes, data.splits["test"]),
+        experiment.task,
+        evaluation,
+        experiment.imagination.of_a_step(),
+        experiment.machine.progress,
+    )
 
 
 def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any]:
@@ -116,7 +136,7 @@ def write_report(experiment: Experiment, folder: RunFolder) -> None:
     """Write ``report.json`` and ``report.html`` from what has been measured."""
     print("\n".join(said(build_report(results(experiment, folder), folder.path))))
     for logger in folder.loggers("report"):
-        if isinstance(logger, WandbRun):
+        if isinstance(logger, WandbRun | TensorBoard):
             logger.log_report(folder.path)
 
 

@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 
 from rwmu.errors import ConfigError, UserError
 from rwmu.files import read_json, write_text
+from rwmu.loggers import deployed
+from rwmu.report.run.report import STABLE_DEPLOYMENT
 
 MODES = ("online", "offline", "disabled")
 
@@ -73,18 +75,19 @@ class WandbRun(WandbLogger):
             self.experiment.finish()
 
     def log_report(self, folder: Path) -> None:
-        """Add figures, video, answers and the deployed policy's figures, as they lie in the run's ``folder``."""
+        """Add the page, its figures, videos and answers, and what the deployed policy did, as they lie in the run's ``folder``."""
         import wandb
 
         report = read_json(folder / "report.json", "make the report again")
         shown: dict[str, Any] = {f"report/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("figures/*.png"))}
         if (folder / "video.mp4").is_file():
             shown["report/video"] = wandb.Video(str(folder / "video.mp4"), format="mp4")
+        shown["report/page"] = wandb.Html(str(folder / "report.html"), inject=False)  # with every table
         answers = [[answer["question"], answer["answer"], answer["tone"]] for answer in report["verdicts"]]
-        self.experiment.log(shown | {"report/answers": wandb.Table(["question", "answer", "tone"], answers)})
-        for how, figures in report["deployment"].items():
-            if how in ("deterministic", "sampled"):
-                self.experiment.summary.update({f"deployment/{how}/{name}": value for name, value in figures.items()})
+        shown["report/answers"] = wandb.Table(["question", "answer", "tone"], answers)
+        shown["report/policies"] = wandb.Table(["policy", *STABLE_DEPLOYMENT], _policies(report))
+        self.experiment.log(shown)
+        self.experiment.summary.update(deployed(folder))
 
     @staticmethod
     def check_surroundings() -> None:
@@ -101,6 +104,14 @@ class WandbRun(WandbLogger):
 
             if not wandb.login(prompt=False, verify=False):
                 raise UserError("WANDB_MODE is online, but nobody is logged in: run `wandb login`, or leave it out to log offline.")
+
+
+def _policies(report: Mapping[str, Any]) -> list[list[Any]]:
+    """Return a row of figures for each policy that was deployed, and for ours in its dream."""
+    deployment = report["deployment"]
+    every = {**deployment, **deployment.get("behaviour", {}), "deterministic, in the dream": report["imagination"]}
+    figures = {name: [found.get(column) for column in STABLE_DEPLOYMENT] for name, found in every.items()}
+    return [[name, *row] for name, row in figures.items() if None not in row]
 
 
 def _identity(file: Path) -> str:

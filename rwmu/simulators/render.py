@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,16 +29,20 @@ BACKENDS = ("egl", "osmesa")
 FORMATS = (".mp4", ".gif")
 # Forwards, left turn, sideways, backwards with a right turn.
 TOUR: tuple[tuple[float, float, float], ...] = ((1.0, 0.0, 0.0), (0.6, 0.0, 1.0), (0.0, 0.6, 0.0), (-0.7, 0.0, -0.6))
-_TIMEOUT_S = 300
+_PATIENCE_S = 300.0  # and another second a robot in a picture
 
 _log = logging.getLogger(__name__)
 
 
 class Film(NamedTuple):
-    """What one robot did: poses ``[T, 7 + A]``, and the commands ``[T, 3]`` that it had (m/s, m/s, rad/s)."""
+    """What one robot did: poses ``[T, 7 + A]``, and the commands ``[T, 3]`` that it had (m/s, m/s, rad/s).
+
+    ``dreams [T, E, 7 + A]``, poses of what was dreamt of it meanwhile, are drawn beside it.
+    """
 
     poses: NDArray[np.float64]
     commands: NDArray[np.float64]
+    dreams: NDArray[np.float64] | None = None
 
 
 def film(
@@ -76,7 +80,7 @@ def save_video(
 
     Args:
         step_dt: time between two poses, s. frames_per_s: of the video; poses in between are left out.
-        size: width and height, pixels, even.
+        size: width and height, pixels, even; with dreams, of each of two pictures.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
@@ -88,18 +92,22 @@ def save_video(
     failures = []
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "poses.npz"
-        np.savez(
-            frames,
-            poses=recorded.poses[::stride],
-            commands=recorded.commands[::stride],
-            size=np.array(size),
-            frame_s=stride * step_dt,
-            xml=model_xml(robot, visual=True),
-            joint_names=np.array(robot.joint_names),
-            base_height=robot.base_height,
-        )
+        stored: dict[str, Any] = {
+            "poses": recorded.poses[::stride],
+            "commands": recorded.commands[::stride],
+            "size": np.array(size),
+            "frame_s": stride * step_dt,
+            "xml": model_xml(robot, visual=True),
+            "joint_names": np.array(robot.joint_names),
+            "base_height": robot.base_height,
+        }
+        if recorded.dreams is not None:
+            stored["dreams"] = recorded.dreams[::stride]
+        np.savez(frames, **stored)
+        robots = 1 if recorded.dreams is None else 1 + recorded.dreams.shape[1]
+        patience_s = _PATIENCE_S + robots * (len(recorded.poses) // stride)
         for backend in BACKENDS:
-            failure = _draw_in_new_process(backend, frames, path)
+            failure = _draw_in_new_process(backend, frames, path, patience_s)
             if failure is None:
                 return path
             failures.append(f"{backend}: {failure}")
@@ -107,16 +115,16 @@ def save_video(
     return None
 
 
-def _draw_in_new_process(backend: str, frames: Path, path: Path) -> str | None:
+def _draw_in_new_process(backend: str, frames: Path, path: Path, patience_s: float) -> str | None:
     """Run :mod:`rwmu.simulators.draw` with an OpenGL backend; return None, or the last line of what went wrong."""
     command = [sys.executable, "-m", "rwmu.simulators.draw", str(frames), str(path)]
     environment = os.environ | {"MUJOCO_GL": backend, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     if backend == "osmesa":
         environment["PYOPENGL_PLATFORM"] = "osmesa"
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience_s, check=False)
     except subprocess.TimeoutExpired:
-        return f"no picture within {_TIMEOUT_S} s"
+        return f"no picture within {patience_s:g} s"
     if done.returncode == 0:
         return None
     lines = done.stderr.strip().splitlines()

@@ -43,20 +43,25 @@ def main(config: DictConfig) -> None:
     import torch
 
     from rwmu.runs.opening import open_finished
+    from rwmu.simulators.render import FORMATS
     from rwmu.view.opening import open_run
     from rwmu.view.page import Page, require_free, serve
-    from rwmu.view.recording import import_rerun, record
+    from rwmu.view.recording import film, import_rerun, record
     from rwmu.view.scene import import_viser
 
     torch.set_num_threads(1)
     if view.file is None:
         import_viser()
         require_free(view.host, view.port)
-    else:
+    elif Path(view.file).suffix not in FORMATS:
         import_rerun()
     experiment, folder = open_finished(config)
     print("Reading the run's data, and measuring what its model disagrees and errs on held-out episodes ...", flush=True)
     opened = open_run(experiment, folder, view.checkpoint, view.episode, view.command, view.seed, view.restart_s)
+    if view.file is not None and Path(view.file).suffix in FORMATS:
+        if film(opened.session, Path(view.file), view.duration_s) is not None:
+            print(f"Video: {view.file}")
+        return
     if view.file is not None:
         record(opened.session, Path(view.file), view.duration_s)
         print(f"Recording: {view.file} (open it with: rerun {view.file})")

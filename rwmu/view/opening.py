@@ -15,6 +15,7 @@ from rwmu.errors import ConfigError, UserError
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.interfaces import Actor
 from rwmu.measure.windows import Selection
+from rwmu.policy.averaging import kept
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.evaluation import policy_path
 from rwmu.runs.experiment import Experiment
@@ -95,8 +96,7 @@ def open_run(
 
 def policies_of(task: VelocityTask, own: Path | None, folder: RunFolder) -> Policies:
     """Return the policies that may act, by name: the run's own, its checkpoints, latest first, and the robot's shipped ones."""
-    kept = {path: int(path.stem.rpartition("_")[2]) for path in (folder.checkpoints / "policy").glob("model_*[0-9].pt")}
-    others = {path.name: path for path in sorted(kept, key=lambda path: kept[path], reverse=True)}
+    others = {path.name: path for path in reversed(kept(folder.checkpoints / "policy").values())}
     paths = others if own is None else {own.name: own} | {name: path for name, path in others.items() if name != own.name}
     found: Policies = {name: partial(load_actor, path, task.robot) for name, path in paths.items()}
     return found | {f"shipped: {name}": load for name, load in reversed([*policy_levels(task).actors.items()])}

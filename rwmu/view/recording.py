@@ -1,4 +1,4 @@
-"""A session as a file for rerun: poses and strips, without a page."""
+"""A session as a file, without a page: for rerun, or as a video of the robot and its dream."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rwmu.errors import import_extra
+from rwmu.errors import ConfigError, import_extra
 from rwmu.files import replacing
+from rwmu.simulators.render import Film, save_video
 from rwmu.view.body import Body, Floats
 from rwmu.view.look import colours, relative
 from rwmu.view.session import Frame, Session, Strip
@@ -23,10 +24,30 @@ def import_rerun() -> Any:
     return import_extra("rerun", "A recording needs rerun; install it with: pip install '.[rerun,mujoco]' in rwmu's folder")
 
 
+def film(session: Session, path: Path, duration_s: float) -> Path | None:
+    """Let a session go on and write a video: the robot at the left, at the right the dream of every member, the first one solid.
+
+    Returns:
+        its path, or None (and why is logged) where nothing can be drawn.
+    """
+    frames = [frame for frame in _frames(session, duration_s) if frame.ghosts is not None]
+    if not frames:
+        raise ConfigError(
+            f"A video of {duration_s:g} s ends before the dream has a history to begin with; give a longer duration_s."
+        )
+    poses, commands = (np.stack([getattr(frame.row, name) for frame in frames]) for name in ("pose", "command"))
+    dreams = np.stack([frame.ghosts for frame in frames if frame.ghosts is not None])
+    return save_video(Film(poses, commands, dreams), path, session.task.robot, session.task.step_dt)
+
+
+def _frames(session: Session, duration_s: float) -> list[Frame]:
+    return [session.step() for _ in range(max(1, round(duration_s / session.task.step_dt)))]
+
+
 def record(session: Session, path: Path, duration_s: float) -> None:
     """Let a session go on and write what there is to see to ``path``, whole or not at all."""
     rerun = import_rerun()
-    frames = [session.step() for _ in range(max(1, round(duration_s / session.task.step_dt)))]
+    frames = _frames(session, duration_s)
     with replacing(path) as partial:
         stream = rerun.RecordingStream("rwmu")
         stream.save(partial, default_blueprint=_blueprint())

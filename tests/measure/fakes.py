@@ -125,4 +125,5 @@ def _results(num_members: int) -> dict[str, Any]:
         deploy.measure_deployment(everyone),
         deploy.measure_imagination(deployment(tracking=0.85, seed=1), ours),
         {"dream_reality": dream_check.dream_reality({"poor": levels["poor"], "expert": ours}, everyone)},
+        {"learning": {"25": dream_check.compare(levels["expert"], levels["poor"]), "50": dream_check.compare(ours, ours)}},
     )

@@ -24,6 +24,7 @@ FIGURES = {
     "dream_reality",
     "error_by_field",
     "error_by_horizon",
+    "learning",
     "returns",
     "rounds",
     "rollout_against_truth",
@@ -129,7 +130,7 @@ def test_one_member_is_told_that_it_cannot_know(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_part_without_the_others_reports_alone(tmp_path: Path) -> None:
     whole = results()
-    for part in ("dynamics", "deployment", "imagination", "dream_reality", "dataset"):
+    for part in ("dynamics", "deployment", "imagination", "dream_reality", "learning", "dataset"):
         build_report({"experiment": part, "seed": 0, "wall_clock_s": 1.0, part: whole[part]}, tmp_path / part)
         assert "Run report" in read(tmp_path / part)[1]
 

@@ -72,11 +72,14 @@ def test_one_run_has_all_stages_and_is_gone_on_with(workplace: Path, command: Co
     for row in (
         {"dynamics/validation/rollout_error", "dynamics/step"},
         {"policy/imagined/reward", "policy/step"},
-        {"report/answers", "report/error_by_horizon"},
+        {"report/answers", "report/error_by_horizon", "report/page", "report/policies"},
     ):
         assert any(row <= logged for logged in keys(found)), row
-    again = WandbRun(str(folder / "logs" / "wandb"), "policy")
+    again = WandbRun(str(folder / "logs" / "wandb"), "report")
     assert again.experiment.id == run.run_id
+    (folder / "video.mp4").write_bytes(b"a film")
+    again.log_report(folder)
+    assert {path.parent.name for path in folder.rglob("media/*/*")} >= {"html", "images", "table", "videos"}
 
 
 @pytest.mark.parametrize("mode", ["", "sometimes", "online"])

@@ -37,7 +37,7 @@ def test_film_gives_commands_in_turn_and_one_pose_a_step() -> None:
         seen.append(observation[1, 9:12].tolist())
         return stand(observation)
 
-    poses, commands = film(env, watch, 0.2, commands=((1.0, 0.0, 0.0), (0.0, 0.5, 0.0)), index=1)
+    poses, commands, _ = film(env, watch, 0.2, commands=((1.0, 0.0, 0.0), (0.0, 0.5, 0.0)), index=1)
     assert commands.tolist() == [[1.0, 0.0, 0.0]] * 5 + [[0.0, 0.5, 0.0]] * 5
     assert poses.shape == (10, 19)
     assert seen == [[1.0, 0.0, 0.0]] * 5 + [[0.0, 0.5, 0.0]] * 5
@@ -52,7 +52,7 @@ def test_film_ends_with_a_fall() -> None:
 
 def test_film_goes_on_beyond_the_tasks_time() -> None:
     env = MujocoEnv(VelocityTask(anymal_d(), episode_length_s=0.2), 1, auto_reset=False)
-    poses, _ = film(env, stand, 0.5)
+    poses, *_ = film(env, stand, 0.5)
     assert len(poses) == 25
     assert float(np.abs(np.diff(poses[:, :3], axis=0)).max()) < 0.05, "nobody puts the robot back where it began"
 

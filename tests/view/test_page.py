@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from rwmu.errors import ConfigError, MissingExtraError, UserError
 from rwmu.interfaces import Actor
 from rwmu.runs.configuration import config_directory
 from rwmu.simulators.mujoco import MujocoEnv
+from rwmu.simulators.render import save_video
 from rwmu.uncertainty.estimates import epistemic
 from rwmu.view.__main__ import View
 from rwmu.view.dream import Dream
@@ -26,12 +28,13 @@ from rwmu.view.judgement import Scale, Usual
 from rwmu.view.look import colours, relative
 from rwmu.view.opening import Opened, policies_of
 from rwmu.view.page import Page, require_free, serve
-from rwmu.view.recording import import_rerun, record
+from rwmu.view.recording import film, import_rerun, record
 from rwmu.view.scene import import_viser
 from rwmu.view.session import Session
 from rwmu.view.sources import Recorded, Simulated
 from tests.conftest import Command
 from tests.fakes import known_world_model, random_episodes
+from tests.simulators.test_render import shown
 from tests.view.sources import TASK
 
 SCALE = Scale(1.0, 2.0, 4.0)
@@ -128,6 +131,20 @@ def test_a_recording_holds_poses_and_curves(opened: Opened, tmp_path: Path) -> N
     for entity in (b"scene/robot/0", b"scene/dream_2/0", b"one_step_ahead/error", b"dream/disagreement"):
         assert entity in content
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_video_shows_robot_and_dream_side_by_side(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rwmu.view.recording.save_video", partial(save_video, size=(64, 48)))
+    path = film(opened.session, tmp_path / "dream.mp4", 0.3)
+    if path is None:  # a machine without EGL and OSMesa
+        assert "neither EGL nor OSMesa works" in caplog.text
+    else:
+        assert shown(path) == ((128, 48), 6)
+    opened.session.begin()
+    with pytest.raises(ConfigError, match="duration_s"):
+        film(opened.session, tmp_path / "short.mp4", 0.02)
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,16 @@ def values(demo: h5py.Group, name: str) -> Array:
     return np.asarray(demo[name])
 
 
-def steps(data: h5py.Group, rows_of: Callable[[h5py.Group], dict[str, Array]], notes: list[str]) -> Iterator[Recording]:
+def steps(
+    data: h5py.Group, rows_of: Callable[[h5py.Group], dict[str, Array]], notes: list[str], chosen: Sequence[str] | None = None
+) -> Iterator[Recording]:
     """Yield the demonstrations in the order of their numbers; those without a step are left out, which ``notes`` then say.
 
     Args:
         rows_of: returns the rows ``[T + 1, X]`` of a demonstration by name, but for what every file has by the step.
+        chosen: names of demonstrations; None for all.
     """
-    names = sorted(data, key=lambda name: int(name.rpartition("_")[2]))
+    names = sorted(data if chosen is None else chosen, key=lambda name: int(name.rpartition("_")[2]))
     empty = [name for name in names if "actions" not in data[name] or not len(data[name]["actions"])]
     if empty:
         notes.append(f"{len(empty)} of {len(names)} demonstrations have no step and are left out.")

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError, audit
+from rwmu.data.formats.recordings import progress
 from rwmu.data.formats.registry import Format, existing, in_layout, writing
 from rwmu.errors import DataError
 from rwmu.files import zeros
@@ -151,7 +152,8 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
     file.attrs["content_hash"] = replace(episodes).content_hash()  # of what is written, whatever its name was
     datasets = _DATASETS if episodes.extension is None else _DATASETS | _EXTENSION
     arrays = {name: getattr(episodes, array).contiguous().numpy() for name, (array, _) in datasets.items()}
-    for i, (offset, length) in enumerate(zip(episodes.offsets.tolist(), episodes.lengths.tolist(), strict=True)):
+    bounds = list(zip(episodes.offsets.tolist(), episodes.lengths.tolist(), strict=True))
+    for i, (offset, length) in enumerate(progress(bounds, "writing")):
         group = file.create_group(f"episode_{i}")
         group.attrs["id"] = i
         group.attrs["seed"] = int(episodes.seeds[i])
@@ -191,7 +193,8 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
             raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}.")
     rows = zeros((int(lengths.sum()), *columns), np.bool_ if flags else np.float32, path.parent)
     end = 0
-    for i, (group, dataset, length) in enumerate(zip(groups, datasets, lengths.tolist(), strict=True)):
+    every = list(zip(groups, datasets, lengths.tolist(), strict=True))
+    for i, (group, dataset, length) in enumerate(progress(every, f"reading {name}")):
         begin, end = end + (0 if with_first else 1), end + length
         if flags and dataset.dtype != np.bool_:  # HDF5 would take any byte for a truth value
             values = group[name][...]

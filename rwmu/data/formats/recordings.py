@@ -97,8 +97,8 @@ def seconds(given: float | None, found: float | None, source: str) -> float:
 
 
 def progress(items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
-    """Go through items with a bar, where somebody is looking."""
-    return iter(tqdm(items, desc=what, total=total, unit="episode", disable=None, leave=False))
+    """Go through items with a bar, where somebody is looking and it takes longer than a second."""
+    return iter(tqdm(items, desc=what, total=total, unit="episode", disable=None, leave=False, delay=1.0))
 
 
 def join(

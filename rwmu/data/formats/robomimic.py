@@ -9,6 +9,7 @@
         states               [T, .], the simulator's own; here the state before the step
         obs/FIELD            [T, .], before the step; next_obs/FIELD, after it
         terminated           [T] bool, only of files that are written here
+    /mask/NAME               of some: the names of the demonstrations of a split, such as train and valid
 
 Observations are found by the names of the robot's fields (and ``contact``, ``command``, ``extension``). ``dones`` does not tell
 falls from time-outs, so that terminations are unknown unless ``terminated`` is there. Without ``next_obs`` the last state, and with
@@ -25,20 +26,20 @@ from pydantic import InstanceOf
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats.demos import OF_STEPS, OTHERS, environment, looks_like, steps, stored, write
-from rwmu.data.formats.hdf5 import reading_hdf5, writing_hdf5
+from rwmu.data.formats.hdf5 import reading_hdf5, text, writing_hdf5
 from rwmu.data.formats.recordings import Array, Recording, join, led_to, seconds, whose
 from rwmu.data.formats.registry import Format
 from rwmu.robots.layout import StateLayout
 from rwmu.robots.robot import Robot
-from rwmu.settings import Positive, checked
+from rwmu.settings import Positive, checked, choose
 
 
 @checked("")
-def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive | None = None) -> Episodes:
+def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive | None = None, mask: str | None = None) -> Episodes:
     """Read demonstrations.
 
     Args:
-        step_dt: s; None for what the file says.
+        step_dt: s; None for what the file says. mask: name of a split of the file; None for all demonstrations.
     """
     source = f"The data file {path}"
     with reading_hdf5(path, "robomimic") as file:
@@ -46,10 +47,21 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
         ours, rate = stored(data), environment(data).get("env_kwargs", {}).get("control_freq")
         step = ours.get("step_dt", None if rate is None else 1.0 / float(rate))
         robot = whose(robot, ours.get("robot"), source)
-        found = list(steps(data, _rows, notes))
+        found = list(steps(data, _rows, notes, _masked(file, mask, notes)))
         if any("next_obs" not in data[name] for name in data):
             notes.append("There is no next_obs, so the last step of every demonstration, whose end is unknown, is left out.")
         return join(found, robot, seconds(step_dt, step, source), source, notes, ours)
+
+
+def _masked(file: h5py.File, mask: str | None, notes: list[str]) -> list[str] | None:
+    """Return the names of the demonstrations of a split, None for all."""
+    masks = file.get("mask", {})
+    if mask is not None:
+        choose("mask", mask, masks)
+        return [text(name) for name in masks[mask][...]]
+    if masks:
+        notes.append(f"All demonstrations are read, of all splits of the file ({', '.join(masks)}); give mask for those of one.")
+    return None
 
 
 def _rows(demo: h5py.Group) -> dict[str, Array]:

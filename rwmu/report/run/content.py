@@ -44,6 +44,8 @@ CAPTIONS = {
     "training_dynamics": "The world model learns: loss on training windows, error on validation episodes.",
     "training_policy": "The policy learns in imagination; nothing here has seen the simulator. A centred penalty takes off what is "
     "typical of the data, so it may be a bonus.",
+    "learning": "The policy as it was during training, in the dream and in the simulator, which training never saw: where the "
+    "lines part, it learns what only the dream rewards. Only the time after an episode's first second counts.",
     "rounds": "Each round collects with the policy, fits the model to what happened, and improves the policy in its dreams.",
 }
 FEW_EPISODES = 20
@@ -70,7 +72,7 @@ def body(
         "Round by round": _figures(images, "rounds"),
         "The world model": _dynamics(report, images),
         "Does the model know what it does not know?": _knowledge(report["dynamics"], images),
-        "Training": _figures(images, "training_dynamics", "training_policy")
+        "Training": _figures(images, "learning", "training_dynamics", "training_policy")
         or page.paragraph("This run has logged no training curves.", "absent"),
         "The data": _dataset(report),
         "The run": _run(report),

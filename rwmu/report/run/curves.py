@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rwmu.report.wording import number
+
 _log = logging.getLogger(__name__)
 
 Curve = tuple[list[float], list[float]]
@@ -33,6 +35,13 @@ POLICY_PANELS: Mapping[str, Mapping[str, str]] = {
     "imagined episode (s)": {"length": "imagined/episode_length_s"},
     "change an iteration (KL)": {"KL": "policy/kl"},
     "action noise (std)": {"std": "policy/std"},
+}
+
+# Title of a panel -> place of both sides in what :func:`rwmu.measure.dream_check.compare` returns.
+LEARNING_PANELS: Mapping[str, tuple[str, ...]] = {
+    "reward per second": ("terms", "total"),
+    "tracking reward per second": ("terms", "track_lin_vel_xy_exp"),
+    "falls per minute": ("falls_per_minute",),
 }
 
 
@@ -81,6 +90,16 @@ def policy_panels(curves: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
         if max(lines.get("penalty", ([], [0.0]))[1]) > 0.0:
             lines["penalty (centred)"] = lines.pop("penalty")
     return found
+
+
+def learning(levels: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Curve]]:
+    """Return the panels of a policy's learning, given iteration -> what it earned in dream and simulator."""
+
+    def curve(*place: str) -> Curve:
+        known = {float(step): value for step, row in levels.items() if (value := number(row, *place)) is not None}
+        return list(known), list(known.values())
+
+    return {title: {side: curve(*place, side) for side in ("simulator", "dream")} for title, place in LEARNING_PANELS.items()}
 
 
 def _number(cell: Any) -> float | None:

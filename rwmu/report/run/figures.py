@@ -235,6 +235,8 @@ def draw(report: Mapping[str, Any], figure_data: Mapping[str, Any], logged: Mapp
         drawn["dream_reality"] = dream_reality(levels)
     if report.get("rounds"):
         drawn["rounds"] = rounds.draw(report["rounds"], (report.get("deployment") or {}).get("behaviour"))
+    if report.get("learning"):
+        drawn["learning"] = training_curves(curves.learning(report["learning"]), "iteration")
     for name, panels, label in (
         ("training_dynamics", curves.panels(logged, curves.DYNAMICS_PANELS), "training step"),
         ("training_policy", curves.policy_panels(logged), "iteration"),

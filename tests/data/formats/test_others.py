@@ -13,7 +13,7 @@ import torch
 from rwmu.data import formats
 from rwmu.data.episodes import Episodes
 from rwmu.data.formats.recordings import by_field
-from rwmu.errors import DataError
+from rwmu.errors import ConfigError, DataError
 from tests.data.formats.recorded import recorded
 from tests.data.walking import ROBOT
 
@@ -59,6 +59,19 @@ def test_robomimic_finds_what_is_written_in_its_layout(one: Episodes, tmp_path: 
         assert np.array_equal(demo["obs/joint_vel"][1:], demo["next_obs/joint_vel"][:-1])
         assert demo["dones"][:].tolist() == [0, 0, 0, 0, 0, 1]
         assert demo["states"].shape == (6, 45)
+
+
+def test_a_split_of_robomimic_is_read_alone_where_it_is_asked_for(tmp_path: Path) -> None:
+    saved, path = recorded(), tmp_path / "demo.hdf5"
+    formats.save(saved, path, "robomimic")
+    with h5py.File(path, "a") as file:
+        file["mask/train"], file["mask/valid"] = [b"demo_2", b"demo_0"], [b"demo_1"]
+    everything = formats.load(path, ROBOT)
+    assert everything.num_episodes == 3
+    assert any("valid" in note for note in everything.attributes["import_notes"])
+    assert torch.equal(formats.load(path, ROBOT, mask="train").state, saved.select(torch.tensor([0, 2])).state)
+    with pytest.raises(ConfigError, match="valid"):
+        formats.load(path, ROBOT, mask="val")
 
 
 # -- Minari -------------------------------------------------------------------------------------------------------------------
@@ -136,6 +149,23 @@ def test_lerobots_structure(dataset: Path) -> None:
     about = parquet.read_table(dataset / "meta" / "episodes" / "chunk-000" / "file-000.parquet").to_pydict()
     assert (about["dataset_from_index"], about["dataset_to_index"], about["length"]) == ([0, 11, 19], [11, 19, 25], [11, 8, 6])
     assert about["data/file_index"] == about["meta/episodes/chunk_index"] == [0, 0, 0]
+
+
+def test_lerobot_itself_loads_what_is_written(dataset: Path) -> None:
+    """In an environment of its own, of Python 3.12 (``make test-lerobot``)."""
+    datasets = pytest.importorskip("lerobot.datasets.lerobot_dataset")
+    saved = recorded()
+    around = {"observation.state": [-0.02, 0.0], "action": [0.0, 0.02]}
+    loaded = datasets.LeRobotDataset("rwmu/walk", root=dataset, delta_timestamps=around)
+    assert (loaded.num_episodes, len(loaded), loaded.fps) == (3, 25, 50)
+    begin, later = loaded[11], loaded[12]  # the second episode's first frames
+    assert torch.equal(later["observation.state"], saved.state[12:14])
+    assert torch.equal(later["action"], saved.action[14:16])
+    assert begin["observation.state_is_pad"].tolist() == [True, False]
+    assert begin["task"] == "follow the commanded velocity"
+    assert np.allclose(
+        loaded.meta.stats["action"]["max"], saved.action.numpy()[[*range(1, 12), *range(13, 21), *range(22, 28)]].max(0)
+    )
 
 
 def test_lerobots_statistics_are_those_of_the_frames(dataset: Path) -> None:
