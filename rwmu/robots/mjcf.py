@@ -60,13 +60,14 @@ def bodies(path: Path, visual: bool) -> list[str]:
 
 
 def body_tree(robot: Robot) -> ElementTree.Element:
-    """Return the MJCF of a robot's bodies, below one element, checked to have what the robot names.
+    """Return the MJCF of a robot's bodies, somewhere below one element, checked to have what the robot names.
 
     Raises:
         ConfigError: it lacks joints or geoms, or is no XML.
     """
     try:
-        tree = ElementTree.fromstring(f"<worldbody>{''.join(robot.bodies(False))}</worldbody>")
+        # The bodies may close their element and open another, to bring assets.
+        tree = ElementTree.fromstring(f"<mujoco><worldbody>{''.join(robot.bodies(False))}</worldbody></mujoco>")
     except ElementTree.ParseError as error:
         raise ConfigError(f"The model of the robot '{robot.name}' is no XML ({error}); mend its bodies.") from None
     joints, geoms = ([found.get("name", "") for found in tree.iter(kind)] for kind in ("joint", "geom"))

@@ -289,7 +289,7 @@ class StandIn:
 
 def _centre_of_mass(model: ElementTree.Element, robot: str) -> Tensor:
     """Return where the base has its centre of mass, ``[3]``, m from its origin: Isaac Lab means the velocity of this point."""
-    inertial = model.find("body/inertial")
+    inertial = model.find("worldbody/body/inertial")
     if inertial is None:
         raise ConfigError(
             f"The base of the robot '{robot}' has no inertial element, so nobody knows its centre of mass; give it one."

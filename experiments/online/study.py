@@ -1,4 +1,4 @@
-"""Fine-tune walking policies on a robot with weak motors, by seed: ``python -m experiments.fine_tuning.study run`` and ``table``.
+"""Fine-tune walking policies on a robot with weak motors, by seed: ``python -m experiments.online.study run`` and ``table``.
 
 A cell is one run of ``rwmu.train``, resumed if it was interrupted and not run again once it is finished. README.md is the protocol.
 """
@@ -42,7 +42,7 @@ def measured(seed: int, told: dict[str, Any]) -> dict[str, str]:
     """Return what is kept of a round: what had been met so far, what the model made of it beforehand, how the policy then walks."""
     error, deployed = told["forecast_error"], told["deployed"]
     kept = {"seed": seed, "round": told["round"], "transitions": told["real_transitions"], "iterations": told["iterations"]}
-    kept |= {f"error, {steps} steps": error.get(steps, float("nan")) for steps in ("1", "24", "100")}
+    kept |= {f"error, step {steps}": error.get(steps, float("nan")) for steps in ("1", "24", "100")}
     kept |= {name: deployed[figure] for name, figure in DEPLOYED.items()}
     kept |= {"reward in the dream": deployed["dream_reward"], "reward in the simulator": deployed["simulator_reward"]}
     kept |= {"seconds": told["seconds"]}
@@ -61,7 +61,7 @@ def add(new: list[dict[str, str]]) -> None:
     """Add rows to the results, by seed."""
     kept = sorted([*rows(), *new], key=lambda row: (int(row["seed"]), int(row["round"])))
     with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(kept[0]))
+        writer = csv.DictWriter(file, list(kept[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
 
@@ -70,7 +70,7 @@ def table() -> None:
     """Write the rows into README.md."""
     found, page = rows(), RESULTS.with_name("README.md")
     lines = markdown(list(found[0]), [list(row.values()) for row in found])
-    page.write_text(with_part(page.read_text(), "rounds", "python -m experiments.fine_tuning.study table", lines))
+    page.write_text(with_part(page.read_text(), "rounds", "python -m experiments.online.study table", lines))
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--walking", type=Path, default=Path("runs/walking"), help="where the walking study ran")
-    parser.add_argument("--runs", type=Path, default=Path("runs/fine_tuning"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/online"))
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":
