@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 def marks(part: str, command: str) -> tuple[str, str]:
@@ -23,3 +25,16 @@ def with_part(page: str, part: str, command: str, lines: Sequence[str]) -> str:
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Return the lines of a Markdown table."""
     return [f"| {' | '.join(map(str, line))} |" for line in (header, ["---"] * len(header), *rows)]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file of results; none where there is no file yet."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows_as_markdown(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Return the lines of a Markdown table of a file's rows, as they are."""
+    return markdown(list(rows[0]), [list(row.values()) for row in rows]) if rows else []

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.generated import markdown, with_part
+from experiments.generated import read_rows, rows_as_markdown, with_part
 from experiments.running import train
 
 RESULTS = Path(__file__).parent / "results.csv"
@@ -51,10 +51,7 @@ def measured(seed: int, told: dict[str, Any]) -> dict[str, str]:
 
 def rows() -> list[dict[str, str]]:
     """Return the rows that there are."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(RESULTS)
 
 
 def add(new: list[dict[str, str]]) -> None:
@@ -67,10 +64,11 @@ def add(new: list[dict[str, str]]) -> None:
 
 
 def table() -> None:
-    """Write the rows into README.md."""
-    found, page = rows(), RESULTS.with_name("README.md")
-    lines = markdown(list(found[0]), [list(row.values()) for row in found])
-    page.write_text(with_part(page.read_text(), "rounds", "python -m experiments.online.study table", lines))
+    """Write the rows, and those of the trials from random weights, into README.md."""
+    page, command = RESULTS.with_name("README.md"), "python -m experiments.online.study table"
+    text = with_part(page.read_text(), "rounds", command, rows_as_markdown(rows()))
+    trials = rows_as_markdown(read_rows(RESULTS.with_name("from_scratch.csv")))
+    page.write_text(with_part(text, "from scratch", command, trials))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from experiments.generated import markdown, with_part
+from experiments.generated import read_rows, rows_as_markdown, with_part
 from experiments.running import train
 
 RESULTS = Path(__file__).parent / "results.csv"
@@ -128,10 +128,7 @@ def measured(run_folder: Path) -> dict[str, str]:
 
 def rows() -> list[dict[str, str]]:
     """Return the rows that there are."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(RESULTS)
 
 
 def add(row: dict[str, str]) -> None:
@@ -146,8 +143,7 @@ def add(row: dict[str, str]) -> None:
 
 def table() -> None:
     """Write one line a cell into README.md: tracking of 0..1, return in 20 s, falls as a share of the episodes."""
-    found, page = rows(), RESULTS.with_name("README.md")
-    lines = markdown(list(found[0]), [list(row.values()) for row in found]) if found else []
+    page, lines = RESULTS.with_name("README.md"), rows_as_markdown(rows())
     page.write_text(with_part(page.read_text(), "cells", "python -m experiments.walking.study table", lines))
 
 
