@@ -21,8 +21,11 @@ RESULTS = Path(__file__).parent / "results.csv"
 EXACT = "policy.curriculum.phases.exact"
 DREAM = f"{EXACT}.imagination"
 LAST_ALONE = ["policy.average_checkpoints=1"]
-SHORTER = [*LAST_ALONE, f"{EXACT}.max_iterations=300"]
 UNDISTURBED = [f"{DREAM}.push_interval_s=null", f"{DREAM}.max_tilt=-0.9", f"{DREAM}.termination_penalty=0.0"]
+# The recipe on its way, backwards: each of these differs from the next, and the first from today's.
+SMALLER_STEPS = ["policy.ppo.init_std=0.6", "policy.ppo.desired_kl=0.01", f"{EXACT}.max_iterations=500"]
+NOT_AVERAGED = [*SMALLER_STEPS, *LAST_ALONE]
+SHORTER = [*SMALLER_STEPS[:2], *LAST_ALONE, f"{EXACT}.max_iterations=300"]
 FIRST = [
     *UNDISTURBED,
     *SHORTER,
@@ -30,23 +33,28 @@ FIRST = [
     f"{DREAM}.max_tilt=-0.5",
     f"{EXACT}.ppo.entropy_coef=0.005",
 ]
-# What each ablation takes out of, or changes in, the full recipe.
-ABLATIONS: dict[str, list[str]] = {
-    "full": [],
-    "not averaged": LAST_ALONE,
-    "shorter": SHORTER,
+EARLIER = {
     "undisturbed": [*UNDISTURBED, *SHORTER],
-    "not pushed": [f"{DREAM}.push_interval_s=null"],
-    "commands kept": [f"{DREAM}.command_resample_steps=null"],
+    "shorter": SHORTER,
+    "not averaged": NOT_AVERAGED,
+    "smaller steps": SMALLER_STEPS,
+}
+FIRST_TRIALS = {
     "first recipe": FIRST,
     "first recipe, not rectified, weight 0.5": [*FIRST, "penalty.form.rectified=false", "penalty.weight=0.5"],
-    "not rectified": ["penalty.form.rectified=false"],
-    "no curriculum": ["policy.curriculum=null", "policy.iterations=700"],
+}
+# What each ablation takes out of, or changes in, today's recipe.
+ABLATIONS: dict[str, list[str]] = {
+    "no curriculum": ["policy.curriculum=null", "policy.iterations=550"],
     "no noise fed back": [f"{DREAM}.sample_aleatoric=0.0"],
-    "short dreams": [f"{DREAM}.horizon_steps=100"],
-    "falls sampled": [f"{DREAM}.termination=sample"],
+    "not rectified": ["penalty.form.rectified=false"],
     "as published": ["penalty.centred=false", "penalty.form.rectified=false"],
     "no mirrors": ["policy.ppo.mirrors=[]", "policy.ppo.mirrors_per_batch=null"],
+    "short dreams": [f"{DREAM}.horizon_steps=100"],
+    "falls sampled": [f"{DREAM}.termination=sample"],
+    "not pushed": [f"{DREAM}.push_interval_s=null"],
+    "commands kept": [f"{DREAM}.command_resample_steps=null"],
+    "last checkpoint alone": LAST_ALONE,
 }
 FIGURES = {"tracking": "track_lin_vel_xy", "yaw tracking": "track_ang_vel_z", "return": "return", "falls": "fall_fraction"}
 WEIGHTS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -56,19 +64,24 @@ DEVELOPMENT = ["evaluation.seed=2000", "evaluation.num_envs=128"]  # other start
 
 def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
     """Yield (part, experiment, label, seed, overrides) of every cell, the deciding ones first."""
-    for label, changes in ABLATIONS.items():
+    for label, changes in {**FIRST_TRIALS, **ABLATIONS}.items():
         for seed in DEVELOPMENT_SEEDS:
             yield "development", "mopo_ensemble5", label, seed, [*changes, *DEVELOPMENT]
-    for seed in SEEDS[:2]:
-        yield "earlier", "mopo_ensemble5", "undisturbed", seed, [*UNDISTURBED, *SHORTER]
-        yield "earlier", "mopo_ensemble5", "shorter", seed, SHORTER
-        yield "earlier", "mopo_ensemble5", "not averaged", seed, LAST_ALONE
     for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
         for seed in SEEDS:
             yield "answer", experiment, "full", seed, []
+    for experiment, label, seed in earlier():
+        yield "earlier", experiment, label, seed, EARLIER[label]
     for weight in WEIGHTS:
         for seed in SEEDS[:3]:
             yield "weight", "mopo_ensemble5", f"{weight:g}", seed, [f"penalty.weight={weight}"]
+
+
+def earlier() -> Iterator[tuple[str, str, int]]:
+    """Yield (experiment, label, seed) of the cells of earlier recipes."""
+    for label in EARLIER:
+        yield from (("mopo_ensemble5", label, seed) for seed in (SEEDS if label == "smaller steps" else SEEDS[:2]))
+    yield "mopo_shared5", "smaller steps", 0
 
 
 def run(part: str, runs: Path, only: str, threads: int) -> None:
