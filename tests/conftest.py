@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import gc
 import hashlib
@@ -18,8 +19,11 @@ from typing import Any
 
 import pytest
 import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 
 torch.set_num_threads(1)
+CONFIGS = f"file://{Path(__file__).resolve().parents[1] / 'configs'}"
 
 
 def pytest_collection_finish() -> None:
@@ -43,6 +47,42 @@ def as_found() -> Iterator[None]:
         torch.set_num_threads(threads)
     if torch.get_float32_matmul_precision() != precision:
         torch.set_float32_matmul_precision(precision)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def laid_once() -> Iterator[None]:
+    """Read the shipped configurations, and lay them over one another, once a process for each choice of options.
+
+    Hydra parses thirty files for every command, which takes longer than most mistakes take to be told. What a command line says is
+    laid over a copy; where a user's own folder is read, nothing is kept.
+    """
+    read: dict[Any, Any] = {}
+    laid: dict[Any, Any] = {}
+    load, lay = ConfigRepository.load_config, ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def shipped(repository: Any) -> bool:
+        return all(source.path == CONFIGS or not source.path.startswith("file://") for source in repository.get_sources())
+
+    def load_once(repository: ConfigRepository, config_path: str) -> Any:
+        if not shipped(repository):
+            return load(repository, config_path)
+        if config_path not in read:
+            read[config_path] = load(repository, config_path)
+        return read[config_path]
+
+    def lay_once(loader: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
+        if not shipped(repo):
+            return lay(loader, defaults, repo)
+        key = str(defaults)
+        if key not in laid:
+            repo.cache = copy.deepcopy(repo.cache)  # laying moves what was read
+            laid[key] = lay(loader, defaults, repo)
+        return copy.deepcopy(laid[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", load_once)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", lay_once)
+        yield
 
 
 @dataclass(frozen=True)
