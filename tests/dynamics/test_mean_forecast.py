@@ -53,7 +53,7 @@ def arguments(steps):
     return [torch.randn(MEMBERS, *s, dtype=torch.double, generator=generator, requires_grad=True) for s in shapes]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("steps", [1, 2])  # middle steps are those of the loop, below
 def test_gradients_against_finite_differences(steps):
     tight = {"eps": 1e-6, "atol": 1e-7, "rtol": 1e-5}
     assert gradcheck(lambda *inputs: MeanForecast.apply(True, *inputs)[:2], arguments(steps), **tight)
