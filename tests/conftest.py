@@ -50,6 +50,14 @@ def as_found() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Do not wait until files are on the disk, 10 ms each: what a loss of power leaves is nothing that a test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rwmu.files.os.fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def laid_once() -> Iterator[None]:
     """Read the shipped configurations, and lay them over one another, once a process for each choice of options.
 
@@ -167,7 +175,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def smoke(shared_data: Path, quick: None) -> list[str]:
     """Return overrides that shrink a run, on data that all tests share, without a video, which takes seconds to draw."""
     return [
-        *("scale=smoke", "machine.progress=false", "evaluation.video_s=null"),
+        *("scale=smoke", "machine.progress=false", "evaluation.video_s=null", "trainer.max_steps=4", "trainer.validate_every=2"),
         *("evaluation.num_envs=4", "evaluation.dream_steps=5", "evaluation.learning_points=0", "evaluation.horizons=[1,8]"),
         *(f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}"),
     ]
@@ -177,9 +185,16 @@ AUDITS: dict[str, Any] = {}
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audit the same data for the same task once a process, and give a model's intervals a few resamples."""
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the intervals of what is measured of a model a few resamples, and its forecasts of one step a few windows."""
     from rwmu.measure.calibration.settings import CalibrationSettings
+
+    monkeypatch.setattr("rwmu.measure.model.CalibrationSettings", partial(CalibrationSettings, resamples=20, one_step_windows=50))
+
+
+@pytest.fixture
+def quick(few_resamples: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audit the same data for the same task once a process, and take few resamples."""
     from rwmu.runs import experiment
 
     examine = experiment.examine
@@ -192,7 +207,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return list(AUDITS[key])
 
     monkeypatch.setattr(experiment, "examine", remembered)
-    monkeypatch.setattr("rwmu.measure.model.CalibrationSettings", partial(CalibrationSettings, resamples=20, one_step_windows=50))
 
 
 def built(overrides: Sequence[str]) -> tuple[Any, str]:

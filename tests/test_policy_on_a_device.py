@@ -139,9 +139,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["shared", "independent"])
-def test_a_run_is_that_of_the_cpu(
-    kind: str, data: OfflineDataModule, on_the_cpu: Callable[[str], Run], tmp_path: Path
-) -> None:
+def test_a_run_is_that_of_the_cpu(kind: str, data: OfflineDataModule, on_the_cpu: Callable[[str], Run], tmp_path: Path) -> None:
     expected = on_the_cpu(kind)
     with pretended_device():
         found = run("cuda", data, model_of(kind, data), tmp_path)
