@@ -14,9 +14,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from rwmu.dynamics.module import DynamicsModule
 from rwmu.runs.command_line import as_one_process
 from tests.conftest import Command, Trained
-from tests.test_commands import REPOSITORY, STAGES
+from tests.test_commands import REPOSITORY, STAGES, interrupted
 
 CLUSTER = {"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "MASTER_ADDR": "elsewhere"}
 
@@ -43,18 +44,28 @@ def test_a_command_that_was_stopped_is_gone_before_it_is_killed(command: Command
     assert gc.freeze in last
 
 
-def test_two_devices_on_a_cluster_are_one_run_with_all_its_logs(workplace: Path, smoke: list[str], trained: Trained) -> None:
-    one = trained("+experiment=rwm_base", STAGES)
-    arguments = ["+experiment=rwm_base", *smoke, STAGES, "runs_dir=two/runs", "trainer.devices=2", "trainer.accelerator=cpu"]
+def test_two_devices_on_a_cluster_go_on_where_one_was_and_are_one_run_with_all_its_logs(
+    workplace: Path, smoke: list[str], trained: Trained, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each five windows one process takes three and the other two; the noise that is fed back is that of their rows."""
+    settings = ("+experiment=rwm_base", "data.batch_size=5", "trainer.loss.feedback=sample", STAGES)
+    one = trained(*settings)
+    with monkeypatch.context() as patch:
+        interrupted(patch, DynamicsModule, "training_step", 3)
+        assert command("train", *smoke, *settings).status == 130
+    two = (workplace / "runs/latest").resolve()
+    config = OmegaConf.load(two / "config.yaml")
+    config.trainer.devices, config.trainer.accelerator = 2, "cpu"
+    OmegaConf.save(config, two / "config.yaml")
     done = subprocess.run(
-        [sys.executable, "-m", "rwmu.train", *arguments],
+        [sys.executable, "-m", "rwmu.train", f"resume={two}"],
         env=os.environ | CLUSTER | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (two,) = runs_of(workplace / "two")
+    assert runs_of(workplace) == sorted([one, two])
     weights, expected = (torch.load(run / "checkpoints/dynamics.pt", weights_only=True)["state_dict"] for run in (two, one))
     for name, tensor in expected.items():
         torch.testing.assert_close(weights[name], tensor, rtol=0.0, atol=1e-5, msg=name)
