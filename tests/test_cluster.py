@@ -69,9 +69,10 @@ def test_two_devices_on_a_cluster_go_on_where_one_was_and_are_one_run_with_all_i
     weights, expected = (torch.load(run / "checkpoints/dynamics.pt", weights_only=True)["state_dict"] for run in (two, one))
     for name, tensor in expected.items():
         torch.testing.assert_close(weights[name], tensor, rtol=0.0, atol=1e-5, msg=name)
-    for stage, column, rows in (("dynamics", "validation/rollout_error", 2), ("policy", "imagined/reward", 3)):
-        logged = list(csv.DictReader((two / f"logs/csv/{stage}/version_0/metrics.csv").read_text().splitlines()))
-        assert len([row for row in logged if row[column]]) == rows
+    # Of the world model a table of each session, with a validation each.
+    for stage, column, rows in (("dynamics", "validation/rollout_error", [1, 1]), ("policy", "imagined/reward", [3])):
+        tables = [csv.DictReader(path.read_text().splitlines()) for path in sorted(two.glob(f"logs/csv/{stage}/*/metrics.csv"))]
+        assert [len([row for row in table if row[column]]) for table in tables] == rows
 
 
 def test_a_sweep_by_joblib(workplace: Path, command: Command, smoke: list[str]) -> None:
