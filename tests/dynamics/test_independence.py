@@ -27,7 +27,7 @@ from tests.dynamics.small import (
     windows,
 )
 
-MEMBERS, STEPS = 3, 10
+MEMBERS, STEPS = 3, 16
 FORMS = {"own": "gaussian_nll", "rows": "sampled_squared_error", "weights": "squared_error"}
 CLIPS = {"own": 100.0, "rows": 6.5, "weights": 6.5}
 
