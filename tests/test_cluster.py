@@ -14,10 +14,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rwmu.dynamics.module import DynamicsModule
 from rwmu.runs.command_line import as_one_process
 from tests.conftest import Command, Trained
-from tests.test_commands import REPOSITORY, STAGES, interrupted
+from tests.test_commands import REPOSITORY, STAGES
 
 CLUSTER = {"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "MASTER_ADDR": "elsewhere"}
 
@@ -44,35 +43,24 @@ def test_a_command_that_was_stopped_is_gone_before_it_is_killed(command: Command
     assert gc.freeze in last
 
 
-def test_two_devices_on_a_cluster_go_on_where_one_was_and_are_one_run_with_all_its_logs(
-    workplace: Path, smoke: list[str], trained: Trained, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of each five windows one process takes three and the other two; the noise that is fed back is that of their rows."""
-    settings = ("+experiment=rwm_base", "data.batch_size=5", "trainer.loss.feedback=sample", STAGES)
-    one = trained(*settings)
-    with monkeypatch.context() as patch:
-        interrupted(patch, DynamicsModule, "training_step", 3)
-        assert command("train", *smoke, *settings).status == 130
-    two = (workplace / "runs/latest").resolve()
-    config = OmegaConf.load(two / "config.yaml")
-    config.trainer.devices, config.trainer.accelerator = 2, "cpu"
-    OmegaConf.save(config, two / "config.yaml")
+def test_two_devices_on_a_cluster_are_one_run_with_all_its_logs(workplace: Path, smoke: list[str], trained: Trained) -> None:
+    one = trained("+experiment=rwm_base", STAGES)
+    arguments = ["+experiment=rwm_base", *smoke, STAGES, "runs_dir=two/runs", "trainer.devices=2", "trainer.accelerator=cpu"]
     done = subprocess.run(
-        [sys.executable, "-m", "rwmu.train", f"resume={two}"],
+        [sys.executable, "-m", "rwmu.train", *arguments],
         env=os.environ | CLUSTER | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert runs_of(workplace) == sorted([one, two])
+    (two,) = runs_of(workplace / "two")
     weights, expected = (torch.load(run / "checkpoints/dynamics.pt", weights_only=True)["state_dict"] for run in (two, one))
     for name, tensor in expected.items():
         torch.testing.assert_close(weights[name], tensor, rtol=0.0, atol=1e-5, msg=name)
-    # Of the world model a table of each session, with a validation each.
-    for stage, column, rows in (("dynamics", "validation/rollout_error", [1, 1]), ("policy", "imagined/reward", [3])):
-        tables = [csv.DictReader(path.read_text().splitlines()) for path in sorted(two.glob(f"logs/csv/{stage}/*/metrics.csv"))]
-        assert [len([row for row in table if row[column]]) for table in tables] == rows
+    for stage, column, rows in (("dynamics", "validation/rollout_error", 2), ("policy", "imagined/reward", 3)):
+        logged = list(csv.DictReader((two / f"logs/csv/{stage}/version_0/metrics.csv").read_text().splitlines()))
+        assert len([row for row in logged if row[column]]) == rows
 
 
 def test_a_sweep_by_joblib(workplace: Path, command: Command, smoke: list[str]) -> None:

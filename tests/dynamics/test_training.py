@@ -129,6 +129,16 @@ def test_what_has_been_stopped_early_is_not_trained_on(tmp_path: Path) -> None:
         assert step_of(tmp_path / "last.ckpt") == 6
 
 
+def test_two_processes_go_on_where_one_was_and_train_as_one_does(whole: Whole, tmp_path: Path) -> None:
+    """Of each five windows one process takes three and the other two; the noise that is fed back is that of their rows."""
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "parts", LAST_IS_BEST, interrupted_at=3, feedback="sample")
+    parts = trained(tmp_path / "parts", LAST_IS_BEST, feedback="sample", devices=2)
+    torch.testing.assert_close(parts, whole.noisy, rtol=0.0, atol=1e-6)
+    assert step_of(tmp_path / "parts" / "last.ckpt") == 8
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
 def test_more_devices_than_windows_of_a_batch_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="devices is 6"):
         trained(tmp_path, LAST_IS_BEST, devices=6)
