@@ -12,7 +12,7 @@ from rwmu.errors import ConfigError
 from rwmu.files import read_json, write_json
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.loggers import TensorBoard
-from rwmu.measure import deploy
+from rwmu.measure import deploy, deployment
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
 from rwmu.policy.averaging import kept
@@ -81,10 +81,10 @@ def measure_elsewhere(experiment: Experiment, folder: RunFolder, name: str) -> P
         raise ConfigError(f"The run in {folder.path} has no policy yet; let it finish (resume=) first.")
     env = experiment.make_env(evaluation.num_envs, evaluation.seed)
     environment, actor = env.identity(), load_actor(checkpoint, experiment.task.robot)
-    deployment = deploy.deploy(env, actor, seed=evaluation.seed, label=name, progress=experiment.machine.progress)
-    print(f"{name}: {deployment}")
+    found = deployment.deploy(env, actor, seed=evaluation.seed, label=name, progress=experiment.machine.progress)
+    print(f"{name}: {found}")
     path = folder.path / f"deployment-{name}.json"
-    write_json(path, {"deterministic": deployment.summary(), "environment": environment})
+    write_json(path, {"deterministic": found.summary(), "environment": environment})
     return path
 
 
