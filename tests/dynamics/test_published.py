@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.plain import load_published as load_plain
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics import published
 from rwmu.dynamics.published import KEY, from_published, import_checkpoint, load_published, published_normalizer, to_published
@@ -19,6 +18,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError
 from rwmu.records import Window
 from rwmu.robots.anymal_d import anymal_d
+from tests.experiments.published import load_published as load_plain
 from tests.reference import load
 
 FORM = {"auxiliary_base": "separate", "skip": False, "learn_bounds": True}

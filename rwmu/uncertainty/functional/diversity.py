@@ -1,6 +1,7 @@
 """Diversity: how much do the members of an ensemble differ, in what they say and in how they err?
 
-From second moments over rows, which add up over batches and processes: matrices ``[..., E, E]`` of one entry a pair of members.
+From second moments over rows, which add up over draws of episodes: matrices ``[..., E, E]`` of one entry a pair of members. What is
+not defined is nan.
 """
 
 from __future__ import annotations
@@ -8,41 +9,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rwmu.uncertainty.measure import Measure
-
 ONE_MEMBER = "one member: there is no other to compare it with"
-
-
-def gram(first: Tensor) -> Tensor:
-    """Return the inner products over rows of what members say, ``[E, K, B, D]`` -> ``[K, D, E, E]``, float64."""
-    rows = first.double().permute(1, 3, 0, 2)
-    return rows @ rows.transpose(-1, -2)
 
 
 def pair_mean(matrix: Tensor) -> Tensor:
     """Return the mean over pairs of different members of symmetric ``[..., E, E]``: ``[...]``."""
     members = matrix.shape[-1]
     total = matrix.sum(dim=(-1, -2)) - matrix.diagonal(dim1=-1, dim2=-2).sum(dim=-1)
-    return total / max(members * (members - 1), 1)
+    return total / (members * (members - 1))
 
 
-def normalized(products: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``[..., E, E]`` products divided by the two members' own, and where a member's own is 0: ``[...]`` bool."""
-    own = products.diagonal(dim1=-1, dim2=-2)
-    zero = own <= 0
-    scale = torch.where(zero, torch.ones_like(own), own).sqrt()
-    return (products / (scale[..., :, None] * scale[..., None, :])).clamp(-1.0, 1.0), zero.any(dim=-1)
-
-
-def cosine(products: Tensor) -> Measure:
+def cosine(products: Tensor) -> Tensor:
     """Return the cosine between members' flattened outputs, from their Gram matrix: ``[..., E, E]``."""
-    result, zero = normalized(products)
-    if products.shape[-1] < 2:
-        return Measure.missing(ONE_MEMBER, result.shape)
-    return Measure.of(result, (zero[..., None, None].expand(result.shape), "a member's output is 0 throughout"))
+    own = products.diagonal(dim1=-1, dim2=-2)
+    scale = torch.where(own > 0, own, torch.nan).sqrt()
+    return (products / (scale[..., :, None] * scale[..., None, :])).clamp(-1.0, 1.0)
 
 
-def disagreement(deviation_products: Tensor, count: Tensor) -> Measure:
+def disagreement(deviation_products: Tensor, count: Tensor) -> Tensor:
     """Return the root mean squared difference between members, ``[..., E, E]``, in the unit of the outputs.
 
     Args:
@@ -52,37 +36,24 @@ def disagreement(deviation_products: Tensor, count: Tensor) -> Measure:
     """
     own = deviation_products.diagonal(dim1=-1, dim2=-2)
     squared = (own[..., :, None] + own[..., None, :] - 2.0 * deviation_products).clamp(min=0.0)
-    result = (squared / count.clamp(min=1)[..., None, None]).sqrt()
-    if deviation_products.shape[-1] < 2:
-        return Measure.missing(ONE_MEMBER, result.shape)
-    return Measure.of(result, ((count == 0)[..., None, None].expand(result.shape), "no rows"))
+    return (squared / count[..., None, None]).sqrt()
 
 
-def error_correlation(covariation: Tensor, count: Tensor) -> Measure:
-    """Return the linear correlation between members' errors, ``[..., E, E]``, from sums of products of centred errors."""
-    result, zero = normalized(covariation)
-    if covariation.shape[-1] < 2:
-        return Measure.missing(ONE_MEMBER, result.shape)
-    shape = result.shape
-    return Measure.of(
-        result,
-        ((count < 3)[..., None, None].expand(shape), "fewer rows than the 3 needed"),
-        (zero[..., None, None].expand(shape), "a member's error is the same in every row"),
-    )
+def error_correlation(covariation: Tensor, count: Tensor) -> Tensor:
+    """Return the linear correlation between members' errors, ``[..., E, E]``, from sums of products of centred errors.
+
+    Args:
+        count: ``[...]``, how many errors of each member were summed; of fewer than 3 there is none.
+    """
+    return torch.where((count < 3)[..., None, None], torch.nan, cosine(covariation))
 
 
-def effective_members(correlation: Measure) -> Measure:
+def effective_members(correlation: Tensor) -> Tensor:
     """Return how many members of independent errors would average as well as these: ``[...]``, from their correlations.
 
     E / (1 + (E - 1) r), r the mean over pairs: the variance of a mean of E equally correlated errors (Kish's design effect). E of
-    independent members, 1 of copies, more than E where errors offset each other.
+    independent members, 1 of copies, more than E where errors offset each other; nan where they cancel.
     """
     members = correlation.shape[-1]
-    missing = (~correlation.available).any(dim=-1).any(dim=-1)
-    inflation = 1.0 + (members - 1) * pair_mean(correlation.filled(0.0))
-    offset = inflation <= 1e-9
-    return Measure.of(
-        members / torch.where(offset, torch.ones_like(inflation), inflation),
-        (missing, correlation.reason()),
-        (offset, "the members' errors cancel: no number of independent members would do as well"),
-    )
+    inflation = 1.0 + (members - 1) * pair_mean(correlation)
+    return members / torch.where(inflation <= 1e-9, torch.nan, inflation)
