@@ -1,4 +1,4 @@
-"""Watch the uncertainty while the world model is trained: four numbers of the validation windows, logged beside the error."""
+"""Watch the uncertainty while the world model is trained: torchmetrics over the validation windows, logged beside the error."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from rwmu.records import Rollout
 from rwmu.uncertainty.estimates import epistemic
-from rwmu.uncertainty.functional.ranking import within_step_correlation
-from rwmu.uncertainty.functional.scores import gaussian_crps, gaussian_nll, half_widths
+from rwmu.uncertainty.functional.scores import gaussian_interval
+from rwmu.uncertainty.measure import Measure
+from rwmu.uncertainty.metrics import Coverage, ErrorCorrelation, GaussianCRPS, GaussianNLL
 
 LEVEL = 0.683  # of the intervals whose coverage is logged
-SCORES = ("nll", "crps", "coverage_683")
 
 
 class UncertaintyMonitor(Callback):
@@ -27,16 +27,12 @@ class UncertaintyMonitor(Callback):
     """
 
     def __init__(self) -> None:
-        self._forget()
-
-    def _forget(self) -> None:
-        self._sums: list[Tensor] = []  # of each batch, [3]: of SCORES
-        self._number = 0  # of values in each sum, over all batches
-        self._rows: list[Tensor] = []  # of each batch, [2, K, B]: disagreement and error
+        self._metrics: dict[str, Any] = {}
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Forget the last validation."""
-        self._forget()
+        for metric in self._metrics.values():
+            metric.reset()
 
     def on_validation_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, *_: Any) -> None:
         """Add what :meth:`rwmu.dynamics.module.DynamicsModule.validation_step` returned."""
@@ -48,25 +44,26 @@ class UncertaintyMonitor(Callback):
         Args:
             truth: ``[K, B, D]``, normalised.
         """
-        mean, std, first = (tensor[0].double() for tensor in (rollout.mean, rollout.log_std.exp(), truth))  # [E, B, D]
-        inside = (first - mean).abs() <= half_widths(std, (LEVEL,))[0]
-        scores = (gaussian_nll(mean, std, first), gaussian_crps(mean, std, first), inside.double())
-        self._sums.append(torch.stack([score.sum() for score in scores]))
-        self._number += mean.numel()
-        if rollout.mean.shape[1] > 1:
+        steps, members, _, dims = rollout.mean.shape
+        if not self._metrics:
+            alone: dict[str, Any] = {"sync_on_compute": False}  # each of several processes sees all windows
+            shape: dict[str, Any] = {"steps": 1, "dims": dims, "members": members, **alone}
+            metrics = {"nll": GaussianNLL(**shape), "crps": GaussianCRPS(**shape), "coverage_683": Coverage([LEVEL], **shape)}
+            ranking = {"rank_correlation": ErrorCorrelation(steps, depth="within_step", **alone)} if members > 1 else {}
+            self._metrics = {name: metric.to(truth.device) for name, metric in {**metrics, **ranking}.items()}
+        mean, std = (tensor[0, :, None] for tensor in (rollout.mean, rollout.log_std.exp()))  # [E, 1, B, D]
+        for name in ("nll", "crps"):
+            self._metrics[name].update(mean, std, truth[:1])
+        self._metrics["coverage_683"].update(*gaussian_interval(mean, std, [LEVEL]), truth[:1])
+        if members > 1:
             error = (rollout.feedback[:, 0] - truth).square().mean(dim=-1).sqrt()
-            disagreement = torch.stack([epistemic(rollout.at(k)) for k in range(len(error))])
-            self._rows.append(torch.stack([disagreement, error]))
+            disagreement = torch.stack([epistemic(rollout.at(k)) for k in range(steps)])
+            self._metrics["rank_correlation"].update(disagreement, error)
 
     def found(self) -> dict[str, float]:
         """Return every number that there is, by its name in the log."""
-        means = torch.stack(self._sums).sum(dim=0) / self._number
-        found = dict(zip((f"validation/{name}" for name in SCORES), means.tolist(), strict=True))
-        if self._rows:
-            disagreement, error = torch.cat(self._rows, dim=-1)
-            rank = within_step_correlation(disagreement, error, torch.ones_like(error, dtype=torch.bool))
-            found |= {"validation/rank_correlation": float(rank)} if bool(rank.available) else {}
-        return found
+        measures: dict[str, Measure] = {name: metric.compute() for name, metric in self._metrics.items()}
+        return {f"validation/{name}": float(m.tensor().squeeze()) for name, m in measures.items() if bool(m.available.all())}
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Log."""

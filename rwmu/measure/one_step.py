@@ -23,9 +23,10 @@ from rwmu.measure.windows import BATCH, Selection, true_window
 from rwmu.records import Prediction
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.baselines import KnownStates, trivial_scores
-from rwmu.uncertainty.estimates import ONE_MEMBER, Estimate, aleatoric, combined
+from rwmu.uncertainty.estimates import Estimate, aleatoric, combined
 from rwmu.uncertainty.functional.calibration import binned_error, probability_bins
 from rwmu.uncertainty.functional.falls import NO_FALL
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 from rwmu.uncertainty.resampling import places, trajectory_sums
 
 _CHUNK = 16  # rows predicted, teacher-forced, after each history
@@ -135,7 +136,7 @@ def head_cells(probability: Tensor, truth: Tensor, episode: Tensor, how: Resampl
     found = (probability >= 0.5).double()
     hits = (found * truth).sum(dim=1)
     ones = torch.full_like(hits, truth.shape[1])
-    by_row = probability_bins(probability, truth, _BINS)  # [3, N, bins]
+    by_row = probability_bins(probability, truth, torch.ones_like(truth, dtype=torch.bool), _BINS)  # [3, N, bins]
     bins = trajectory_sums(by_row.movedim(0, 1).flatten(1), episode)
     return {
         "calibration_error": from_sums(lambda total: binned_error(total.reshape(-1, 3, _BINS).movedim(1, 0)), bins, how),

@@ -21,7 +21,6 @@ from rwmu.records import Prediction
 from rwmu.settings import choose
 
 Estimate = Callable[[Prediction], Tensor]
-ONE_MEMBER = "one member: it cannot disagree, so there is no epistemic uncertainty to judge"
 
 
 def member_variance(prediction: Prediction) -> Tensor:

@@ -1,18 +1,21 @@
 """What a measurement returns: numbers, or in place of each that cannot be given the reason in words.
 
-**The one rule for what cannot be measured.** What pools rows to numbers of a page returns a :class:`Measure`. A cell that cannot
-be computed (no fall, too few rows, something that does not vary) carries a sentence there: never 0, never NaN. Reading such a cell
-as a number raises :class:`NotMeasured`; printing or serialising it writes the sentence.
+**The one rule for what cannot be measured.** Whatever pools rows (every ``compute()`` of :mod:`rwmu.uncertainty.metrics`, and the
+functions that they call) returns a :class:`Measure`. A cell that cannot be computed (one member, no fall, too few rows, something
+that does not vary) carries a sentence there: never 0, never NaN. Reading such a cell as a number raises :class:`NotMeasured`;
+printing or serialising it writes the sentence. Arguments that make no sense are a ``ValueError``, data that is not finite a
+``DataError``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rwmu.errors import UserError
+from rwmu.errors import DataError, UserError
 
 
 class NotMeasured(UserError):
@@ -20,7 +23,7 @@ class NotMeasured(UserError):
 
 
 class Measure:
-    """Cells of any shape, each a number or a reason.
+    """Cells of any shape, each a number or a reason; not a dataclass, so that torchmetrics hands it on untouched.
 
     Results are few and go to reports: they are kept as float64 on the CPU, wherever they were computed.
 
@@ -55,6 +58,15 @@ class Measure:
     def missing(cls, reason: str, shape: tuple[int, ...] | torch.Size = ()) -> Measure:
         """Return cells none of which could be measured, all for one reason."""
         return cls(torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.int64), (reason,))
+
+    @classmethod
+    def stack(cls, measures: Sequence[Measure]) -> Measure:
+        """Stack cells of one shape along a new first axis."""
+        reasons = tuple(dict.fromkeys(reason for measure in measures for reason in measure.reasons))
+        # The index of each reason of each measure among all of them; 0 stays "there is a number".
+        tables = [torch.tensor([0, *(1 + reasons.index(reason) for reason in measure.reasons)]) for measure in measures]
+        why = torch.stack([table[measure.why] for table, measure in zip(tables, measures, strict=True)])
+        return cls(torch.stack([measure._entries for measure in measures]), why, reasons)
 
     @property
     def shape(self) -> torch.Size:
@@ -96,8 +108,44 @@ class Measure:
     def __float__(self) -> float:
         return float(self.tensor())
 
+    def __getitem__(self, index: Any) -> Measure:
+        return Measure(self._entries[index], self.why[index], self.reasons)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def __str__(self) -> str:
         return str(self.plain())
 
     def __repr__(self) -> str:
         return f"Measure({self.plain()})"
+
+
+def require_finite(**tensors: Tensor) -> None:
+    """Refuse tensors that hold a NaN or an infinity, by name.
+
+    Raises:
+        DataError: if there is one.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            number = int((~torch.isfinite(tensor)).sum())
+            raise DataError(
+                f"'{name}' holds {number} values of {tensor.numel()} that are not finite, and no score can count them: "
+                "leave those rows out with 'valid', and report how many they are."
+            )
+
+
+def require_positive(**tensors: Tensor) -> None:
+    """Refuse standard deviations that are not above 0, by name.
+
+    Raises:
+        DataError: if there is one.
+    """
+    for name, tensor in tensors.items():
+        if not bool((tensor > 0).all()):
+            number = int((tensor <= 0).sum())
+            raise DataError(
+                f"'{name}' holds {number} values of {tensor.numel()} that are not above 0, and such a forecast has no density: "
+                "give a positive standard deviation, or score samples."
+            )

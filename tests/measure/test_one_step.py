@@ -1,13 +1,10 @@
-"""Heads, foresight of falls and diversity: numbers worked by hand, or by NumPy and torchmetrics."""
+"""Heads, foresight of falls and diversity: numbers worked by hand, or from the package's own metrics."""
 
 import math
 from dataclasses import replace
 
-import numpy
 import pytest
 import torch
-from torchmetrics.functional import pairwise_cosine_similarity
-from torchmetrics.functional.classification import binary_calibration_error, binary_precision, binary_recall
 
 from rwmu.measure.calibration.diversity import diversity_cells
 from rwmu.measure.calibration.settings import CalibrationSettings
@@ -16,6 +13,7 @@ from rwmu.measure.windows import Selection, known_states
 from rwmu.records import Prediction
 from rwmu.uncertainty.baselines import TRIVIAL
 from rwmu.uncertainty.estimates import epistemic
+from rwmu.uncertainty.metrics import EffectiveMembers, HeadCalibrationError, HeadRate, MemberErrorCorrelation, OutputCosine
 from tests.fakes import known_world_model, random_episodes
 
 SETTINGS = CalibrationSettings(resamples=50)
@@ -73,14 +71,15 @@ def test_thinned_windows_keep_falls_as_rare_as_they_are():
     assert abs(int((thinned.steps == 20).sum()) - 25) <= 2
 
 
-def test_heads_are_judged_as_by_torchmetrics():
+def test_heads_are_those_of_the_metrics():
     rows = one_step(members=1)
-    probability, truth = rows.prediction.contact[0].sigmoid(), rows.contact
-    cells = head_cells(probability, truth, rows.episode, SETTINGS)
-    flat = probability.flatten(), truth.flatten().long()
-    assert cells["calibration_error"]["value"] == pytest.approx(float(binary_calibration_error(*flat, n_bins=15)), abs=1e-6)
-    assert cells["recall"]["value"] == pytest.approx(float(binary_recall(*flat)), abs=1e-6)
-    assert cells["precision"]["value"] == pytest.approx(float(binary_precision(*flat)), abs=1e-6)
+    logits, truth = rows.prediction.contact[0], rows.contact
+    cells = head_cells(logits.sigmoid(), truth, rows.episode, SETTINGS)
+    error, recall = HeadCalibrationError(1, 2), HeadRate(1, 2)
+    for metric in (error, recall):
+        metric.update(logits[None], truth[None])
+    assert cells["calibration_error"]["value"] == pytest.approx(float(error.compute()), abs=1e-6)
+    assert cells["recall"]["value"] == pytest.approx(float(recall.compute()), abs=1e-6)
     assert cells["base_rate"]["value"] == pytest.approx(float(truth.mean()))
 
 
@@ -135,21 +134,16 @@ def test_rows_to_pair_two_models_hold_every_row_before_a_fall():
     assert sorted(s for s in table["steps"] if s > 0) == sorted(2 * list(range(1, 21)))
 
 
-def off_diagonal_mean(matrix):
-    return float(matrix[~numpy.eye(len(matrix), dtype=bool)].mean())
-
-
-def test_diversity_is_that_of_outside_implementations():
+def test_diversity_is_that_of_the_metrics():
     rows = one_step(number=200)
     cells = diversity_cells(rows, SETTINGS)
-    changes = (rows.prediction.mean - rows.before).double().flatten(1)
-    cosine = off_diagonal_mean(pairwise_cosine_similarity(changes, zero_diagonal=False).numpy())
-    errors = (rows.prediction.mean - rows.truth).double()
-    centred = (errors - errors.mean(dim=1, keepdim=True)).flatten(1)  # each dimension on its own mean
-    correlation = off_diagonal_mean(numpy.corrcoef(centred.numpy()))
-    expected = {"cosine": cosine, "error_correlation": correlation, "effective_members": 3 / (1 + 2 * correlation)}
-    for name, value in expected.items():
-        assert cells[name]["value"] == pytest.approx(value, rel=1e-5, abs=1e-7), name
+    mean = rows.prediction.mean[:, None]
+    cosine, correlation, effective = OutputCosine(3, 1, 4), MemberErrorCorrelation(3, 1, 4), EffectiveMembers(3, 1, 4)
+    cosine.update(mean - rows.before)
+    correlation.update(mean, rows.truth[None])
+    effective.update(mean, rows.truth[None])
+    for name, metric in (("cosine", cosine), ("error_correlation", correlation), ("effective_members", effective)):
+        assert cells[name]["value"] == pytest.approx(float(metric.compute()), rel=1e-5, abs=1e-7), name
         assert cells[name]["low"] <= cells[name]["value"] <= cells[name]["high"]
     # Independent errors of std 0.2 differ by 0.2 sqrt(2).
     assert cells["disagreement"]["value"] == pytest.approx(0.2 * 2**0.5, rel=0.1)

@@ -53,9 +53,10 @@ def test_depth_alone_makes_a_correlation_that_the_other_two_see_through() -> Non
     step = torch.arange(10.0)[:, None].expand(10, 2000)
     uncertainty, error = (step + 0.5 * torch.rand(10, 2000, generator=generator) for _ in range(2))
     flat = [tensor.flatten() for tensor in (uncertainty, error, step)]
-    assert float(ranking.correlation(*flat[:2])) > 0.95
-    assert abs(float(ranking.within_step_correlation(uncertainty, error, every(error)))) < 0.03
-    assert abs(float(ranking.partial_correlation(*flat, every(flat[0])))) < 0.03
+    for relation in ranking.RELATIONS:
+        assert float(ranking.correlation(*flat[:2], every(flat[0]), relation)) > 0.95
+        assert abs(float(ranking.within_step_correlation(uncertainty, error, every(error), relation))) < 0.03
+        assert abs(float(ranking.partial_correlation(*flat, every(flat[0]), relation))) < 0.03
 
 
 def test_within_a_step_a_perfect_order_is_one_whatever_the_depth_does() -> None:
@@ -72,19 +73,24 @@ def test_partial_correlation_is_that_of_the_residuals() -> None:
     uncertainty, error, _ = rows(200)
     step = torch.arange(200).double() % 7
     error = error + step
-    columns = [stats.rankdata(tensor.numpy()) for tensor in (uncertainty, error, step)]
-    design = numpy.stack([columns[2], numpy.ones(200)], axis=1)
-    residuals = [column - design @ numpy.linalg.lstsq(design, column, rcond=None)[0] for column in columns[:2]]
-    ours = ranking.partial_correlation(uncertainty, error, step, every(error))
-    assert float(ours) == pytest.approx(stats.pearsonr(*residuals).statistic, abs=1e-10)
+    for relation in ranking.RELATIONS:
+        columns = [tensor.numpy() for tensor in (uncertainty, error, step)]
+        if relation == "rank":
+            columns = [stats.rankdata(column) for column in columns]
+        design = numpy.stack([columns[2], numpy.ones(200)], axis=1)
+        residuals = [column - design @ numpy.linalg.lstsq(design, column, rcond=None)[0] for column in columns[:2]]
+        ours = ranking.partial_correlation(uncertainty, error, step, every(error), relation)
+        assert float(ours) == pytest.approx(stats.pearsonr(*residuals).statistic, abs=1e-10)
 
 
-def test_within_step_average_weighs_with_rows() -> None:
+def test_within_step_average_weighs_with_rows_or_as_told() -> None:
     # Step 0: three rows in order (1); step 1: four rows, reversed (-1), a fifth does not count; step 2: one row, left out.
     uncertainty = torch.arange(5.0).expand(3, 5)
     error = torch.stack([torch.arange(5.0), -torch.arange(5.0) + 9.0, torch.arange(5.0)])
     valid = torch.arange(5) < torch.tensor([3, 4, 1])[:, None]
     assert float(ranking.within_step_correlation(uncertainty, error, valid)) == pytest.approx((3.0 - 4.0) / 7.0)
+    weights = torch.tensor([3.0, 1.0, 9.0])
+    assert float(ranking.within_step_correlation(uncertainty, error, valid, weights=weights)) == pytest.approx((3.0 - 1.0) / 4.0)
 
 
 def test_correlations_say_what_they_lack() -> None:
@@ -143,10 +149,11 @@ def test_sparsification_by_hand() -> None:
 
 def test_oracle_is_zero_and_a_constant_uncertainty_is_chance() -> None:
     _, error, valid = rows(300)
-    assert float(sparsification.ause(error, error, valid)) == 0.0
-    constant = float(sparsification.ause(torch.zeros(300), error, valid))
-    assert constant == pytest.approx(float(sparsification.ause(error, error, valid, "random")), abs=1e-12)
-    assert constant > 0.1
+    for norm in ("mean", "root_mean_square"):
+        assert float(sparsification.ause(error, error, valid, norm=norm)) == 0.0
+        constant = float(sparsification.ause(torch.zeros(300), error, valid, norm=norm))
+        assert constant == pytest.approx(float(sparsification.ause(error, error, valid, "random", norm)), abs=1e-12)
+        assert constant > 0.1
     # A reversed order is worse than chance.
     assert float(sparsification.ause(-error, error, valid)) > float(sparsification.ause(error, error, valid, "random"))
 
@@ -158,6 +165,14 @@ def test_chance_on_exponential_errors_has_a_known_area() -> None:
     assert area == pytest.approx(math.pi**2 / 6.0 - 1.0, abs=0.005)
 
 
+def test_root_mean_square_pools_squares() -> None:
+    uncertainty, error = torch.arange(3.0), torch.tensor([1.0, 2.0, 2.0])
+    curve = sparsification.sparsification_curve(
+        uncertainty, error, every(error), (0.0, 1.0 / 3.0), norm="root_mean_square"
+    ).tensor()
+    assert curve.tolist() == pytest.approx([1.0, math.sqrt(2.5 / 3.0)])
+
+
 def test_sparsification_says_what_it_lacks() -> None:
     values, some = torch.arange(3.0), torch.ones(3, dtype=torch.bool)
     assert sparsification.ause(values, torch.zeros(3), some).plain() == "not measured: there is no error at all"
@@ -167,3 +182,5 @@ def test_sparsification_says_what_it_lacks() -> None:
         sparsification.sparsification_curve(values, values, some, (1.0,))
     with pytest.raises(ConfigError, match="'oracle' or 'random'"):
         sparsification.ause(values, values, some, "best")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'mean' or 'root_mean_square'"):
+        sparsification.ause(values, values, some, norm="median")  # type: ignore[arg-type]

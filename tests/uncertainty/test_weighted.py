@@ -38,18 +38,19 @@ def test_ranks_of_ties_and_of_rows_that_were_not_drawn():
     assert weighted_ranks(values, times)[0, [0, 1, 2, 4]].tolist() == [2.5, 0.5, 4.5, 2.5]
 
 
-def test_weights_of_one_give_the_functions_of_the_package():
+@pytest.mark.parametrize("relation", ["rank", "linear"])
+def test_weights_of_one_give_the_functions_of_the_package(relation):
     generator = torch.Generator().manual_seed(1)
     error = torch.rand(6, 30, generator=generator, dtype=torch.float64) * torch.arange(1, 7)[:, None]
     uncertainty = error + torch.rand(6, 30, generator=generator, dtype=torch.float64)
     valid = torch.rand(6, 30, generator=generator) > 0.3
     step = torch.arange(6)[:, None].expand(6, 30).double()
     weights = valid.double()[None]
-    within = weighted_within_step(uncertainty, error, weights)
-    assert float(within) == pytest.approx(float(ranking.within_step_correlation(uncertainty, error, valid)), abs=1e-12)
+    within = weighted_within_step(uncertainty, error, weights, relation)
+    assert float(within) == pytest.approx(float(ranking.within_step_correlation(uncertainty, error, valid, relation)), abs=1e-12)
     flat = uncertainty.flatten(), error.flatten(), step.flatten()
-    partial = weighted_partial(*flat, weights.flatten(1))
-    assert float(partial) == pytest.approx(float(ranking.partial_correlation(*flat, valid.flatten())), abs=1e-12)
+    partial = weighted_partial(*flat, weights.flatten(1), relation)
+    assert float(partial) == pytest.approx(float(ranking.partial_correlation(*flat, valid.flatten(), relation)), abs=1e-12)
 
 
 def test_a_draw_without_variation_has_no_correlation():

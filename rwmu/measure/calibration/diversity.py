@@ -38,17 +38,17 @@ def diversity_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, C
         return totals.reshape(-1, members, members)
 
     def cosine(totals: Tensor) -> Tensor:
-        return diversity.pair_mean(diversity.cosine(square(totals)))
+        return diversity.pair_mean(diversity.cosine(square(totals)).filled(torch.nan))
 
     def disagreement(totals: Tensor) -> Tensor:
-        return diversity.pair_mean(diversity.disagreement(square(totals[:, :-1]), totals[:, -1]))
+        return diversity.pair_mean(diversity.disagreement(square(totals[:, :-1]), totals[:, -1]).filled(torch.nan))
 
     # Errors are centred on each dimension's own mean, so that a bias that members share does not count as correlation.
     products = of_episodes(lambda own: torch.einsum("end,fnd->def", error[:, own], error[:, own]))
     totals_of_error = of_episodes(lambda own: error[:, own].sum(dim=1).T)
     errors = torch.cat([products, totals_of_error, count / dims], dim=1)
 
-    def correlations(totals: Tensor) -> Tensor:
+    def correlations(totals: Tensor) -> Any:
         product, total, rows_drawn = torch.split(totals, [dims * members * members, dims * members, 1], dim=1)
         total = total.reshape(-1, dims, members)
         centred = (
@@ -59,6 +59,6 @@ def diversity_cells(rows: OneStep, settings: CalibrationSettings) -> dict[str, C
     return {
         "cosine": from_sums(cosine, pairs(change), settings),
         "disagreement": from_sums(disagreement, torch.cat([pairs(deviation), count], dim=1), settings),
-        "error_correlation": from_sums(lambda total: diversity.pair_mean(correlations(total)), errors, settings),
-        "effective_members": from_sums(lambda total: diversity.effective_members(correlations(total)), errors, settings),
+        "error_correlation": from_sums(lambda t: diversity.pair_mean(correlations(t).filled(torch.nan)), errors, settings),
+        "effective_members": from_sums(lambda t: diversity.effective_members(correlations(t)).filled(torch.nan), errors, settings),
     }

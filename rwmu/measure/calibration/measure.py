@@ -60,8 +60,8 @@ from rwmu.measure.windows import Selection, known_states
 from rwmu.robots.layout import StateLayout
 from rwmu.uncertainty.baselines import KnownStates
 from rwmu.uncertainty.calibration_sample import Groups, groups_of
-from rwmu.uncertainty.estimates import ONE_MEMBER
 from rwmu.uncertainty.functional.ranking import correlation
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 
 MEMBERS = "members"
 NEAR = 0.1  # how far a dimension's coverage may be off to be counted as near; nothing is passed or failed by it

@@ -37,7 +37,8 @@ from rwmu.robots.layout import StateLayout
 from rwmu.settings import Count, NotNegative, settings
 from rwmu.simulators.env import RobotEnv
 from rwmu.uncertainty.calibration_sample import groups_of
-from rwmu.uncertainty.estimates import ONE_MEMBER, Estimate, epistemic
+from rwmu.uncertainty.estimates import Estimate, epistemic
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER
 from rwmu.uncertainty.spread import Spread, mixture
 
 SCALES = (0.0, 0.1, 0.2, 0.4, 0.5, 0.8)

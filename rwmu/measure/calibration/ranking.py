@@ -26,10 +26,10 @@ from rwmu.measure.cells import (
     shortened,
 )
 from rwmu.uncertainty.baselines import TRIVIAL
-from rwmu.uncertainty.estimates import ONE_MEMBER
 from rwmu.uncertainty.functional import ranking, sparsification
 from rwmu.uncertainty.functional.ranking import weighted_correlation, weighted_partial, weighted_within_step
 from rwmu.uncertainty.measure import Measure
+from rwmu.uncertainty.metrics.ranking import ONE_MEMBER, REMOVED
 
 EXPLODED = 10.0  # standard deviations: no state of any data is that far from its mean
 RANKS = {  # score -> the cell of its rank correlation with the error
@@ -41,7 +41,6 @@ RANKS = {  # score -> the cell of its rank correlation with the error
 BEYOND = {"disagreement": "beyond_trivial", "noise_estimate": "aleatoric_beyond_trivial"}  # score -> the cell of what it has more
 OVER_STEPS = ("overall_rank", "within_step_rank", "partial_rank", "step_counter_rank")
 CELLS = (*RANKS.values(), *BEYOND.values(), "ause", "ause_random", "error", "exploded", *OVER_STEPS)
-REMOVED = tuple(index / 20 for index in range(20))  # parts of the rows, of sparsification
 _STEPS = 16  # of 1..horizon, evenly spaced, that stand for all
 
 

@@ -6,6 +6,7 @@ width of one interval at a time, so it is fitted anew for every level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from rwmu.errors import DataError
 from rwmu.uncertainty.calibration_sample import Groups, Sample
-from rwmu.uncertainty.functional.scores import half_widths
+from rwmu.uncertainty.functional.scores import as_levels
 from rwmu.uncertainty.recalibration import Conformal, Constant, Isotonic, PerHorizon, Recalibration
 
 RAW = "raw"
@@ -51,6 +52,13 @@ class Gaussians:
         steps, batch = self.valid.shape
         flat = [tensor.reshape(1, steps * batch, -1) for tensor in (self.mean, self.std, self.truth)]
         return Gaussians(flat[0], flat[1], flat[2], self.valid.reshape(1, -1), self.episode.repeat(steps), self.data_hash)
+
+
+def half_widths(std: Tensor, levels: Sequence[float] = FITTED_LEVELS) -> Tensor:
+    """Return half the widths of the central intervals of Gaussians: ``[L, ...]``."""
+    factor = 2.0**0.5 * torch.erfinv(as_levels(levels))
+    widths: Tensor = factor.to(std).reshape(-1, *[1] * std.ndim) * std
+    return widths
 
 
 class Fitted:

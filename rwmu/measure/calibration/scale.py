@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwmu.measure.calibration.recalibrated import LEVELS, NOMINAL, Fitted, Gaussians
+from rwmu.measure.calibration.recalibrated import LEVELS, NOMINAL, Fitted, Gaussians, half_widths
 from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.cells import Cell, from_sums, missing, nothing, share
 from rwmu.uncertainty.functional import calibration, scores
@@ -102,7 +102,7 @@ def _curve(
     if fitted.method == "conformal":
         half = torch.stack([fitted.half_width(std, place, level) for level in LEVELS])
     else:
-        half = scores.half_widths(fitted.std(std, place), LEVELS)
+        half = half_widths(fitted.std(std, place), LEVELS)
     counts = _histogram(error <= half, episode)
     levels = torch.tensor(LEVELS, dtype=torch.float64)
 
@@ -120,9 +120,18 @@ def _curve(
 def _ence(variance: Tensor, squared_error: Tensor, episode: Tensor, settings: CalibrationSettings) -> Cell:
     """Return the expected normalised calibration error; its bins are those of all rows, in every resample."""
     flat = variance.flatten(), squared_error.flatten()
+    whole = calibration.ence(*flat, torch.ones_like(flat[0], dtype=torch.bool), _BINS)
+    if not bool(whole.available.all()):
+        return missing(whole.reason(), settings, places(episode)[1])
+    order, number = flat[0].argsort(stable=True), len(flat[0])
+    bins = torch.empty_like(order).scatter_(0, order, torch.arange(number) * _BINS // number)
     place, episodes = places(episode)
-    if len(flat[0]) < _BINS:
-        return missing(f"fewer rows than the {_BINS} bins", settings, episodes)
-    key = place.repeat_interleave(variance.shape[1]) * _BINS + calibration.variance_bin(flat[0], _BINS)
+    key = place.repeat_interleave(variance.shape[1]) * _BINS + bins
     sums = [torch.zeros(episodes * _BINS, dtype=torch.float64).index_add_(0, key, values).view(episodes, _BINS) for values in flat]
-    return from_sums(lambda total: calibration.ence(*torch.split(total, _BINS, dim=1)), torch.cat(sums, dim=1), settings)
+
+    def error(total: Tensor) -> Tensor:
+        predicted, actual = (part.sqrt() for part in torch.split(total, _BINS, dim=1))
+        # The counts of a bin cancel. A bin that a resample leaves empty is left out.
+        return ((predicted - actual).abs() / predicted).nan_to_num().sum(dim=1) / (predicted > 0).sum(dim=1)
+
+    return from_sums(error, torch.cat(sums, dim=1), settings)

@@ -78,19 +78,19 @@ def weighted_correlation(x: Tensor, y: Tensor, weights: Tensor, relation: Relati
     return _coefficient(first, second, weights)
 
 
-def weighted_within_step(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean over steps of each step's own rank correlation, weighed by its rows: rows ``[..., K, N]`` -> ``[R, ...]``."""
-    step = weighted_correlation(x, y, weights)  # [R, ..., K]
+def weighted_within_step(x: Tensor, y: Tensor, weights: Tensor, relation: Relation = "rank") -> Tensor:
+    """Return the mean over steps of each step's own correlation, weighed by its rows: rows ``[..., K, N]`` -> ``[R, ...]``."""
+    step = weighted_correlation(x, y, weights, relation)  # [R, ..., K]
     rows = torch.where(step.isnan(), 0.0, weights.sum(dim=-1))
     return (rows * step.nan_to_num()).sum(dim=-1) / rows.sum(dim=-1)
 
 
-def weighted_partial(x: Tensor, y: Tensor, step: Tensor, weights: Tensor) -> Tensor:
-    """Return the rank correlation of rows ``[..., N]`` once the effect of the step index is taken out: ``[R, ...]``.
+def weighted_partial(x: Tensor, y: Tensor, step: Tensor, weights: Tensor, relation: Relation = "rank") -> Tensor:
+    """Return the correlation of rows ``[..., N]`` once the (rank or linear) effect of the step index is taken out: ``[R, ...]``.
 
-    The first-order partial correlation of ranks, (r_xy - r_xs r_ys) / sqrt((1 - r_xs^2) (1 - r_ys^2)).
+    The first-order partial correlation (r_xy - r_xs r_ys) / sqrt((1 - r_xs^2) (1 - r_ys^2)); for ranks, of ranks.
     """
-    columns = _columns("rank", weights, x, y, step)
+    columns = _columns(relation, weights, x, y, step)
     both, x_with_step, y_with_step = (_coefficient(columns[i], columns[j], weights) for i, j in ((0, 1), (0, 2), (1, 2)))
     left = (1.0 - x_with_step.square()) * (1.0 - y_with_step.square())
     return torch.where(left > _UNEXPLAINED, (both - x_with_step * y_with_step) / left.sqrt(), torch.nan).clamp(-1.0, 1.0)
@@ -106,7 +106,9 @@ def _reasons(uncertainty: Tensor, error: Tensor, valid: Tensor, needed: int) -> 
     )
 
 
-def correlation(uncertainty: Tensor, error: Tensor, valid: Tensor | None = None, relation: Relation = "rank") -> Measure:
+def correlation(
+    uncertainty: Tensor, error: Tensor, valid: Tensor | None = None, relation: Relation = "rank", needed: int = NEEDED
+) -> Measure:
     """Return the correlation of ``[..., N]`` rows: ``[...]``.
 
     Args:
@@ -115,33 +117,48 @@ def correlation(uncertainty: Tensor, error: Tensor, valid: Tensor | None = None,
     valid = torch.ones_like(error, dtype=torch.bool) if valid is None else valid
     uncertainty, error = (torch.where(valid, values, 0.0) for values in (uncertainty, error))
     found = weighted_correlation(uncertainty, error, valid.double(), relation)
-    return Measure.of(found, *_reasons(uncertainty, error, valid, NEEDED))
+    return Measure.of(found, *_reasons(uncertainty, error, valid, max(needed, NEEDED)))
 
 
-def within_step_correlation(uncertainty: Tensor, error: Tensor, valid: Tensor) -> Measure:
-    """Return the rank correlation of ``[..., K, N]`` rows with the depth held constant: each step's own, averaged: ``[...]``.
+def within_step_correlation(
+    uncertainty: Tensor,
+    error: Tensor,
+    valid: Tensor,
+    relation: Relation = "rank",
+    weights: Tensor | None = None,
+    needed: int = NEEDED,
+) -> Measure:
+    """Return the correlation of ``[..., K, N]`` rows with the depth held constant: each step's own, averaged: ``[...]``.
 
-    A step is weighed with its number of valid rows; those that have no correlation are left out.
+    Args:
+        weights: ``[K]``; None weighs a step with its number of valid rows. Steps that have no correlation are left out.
     """
-    step = correlation(uncertainty, error, valid)
-    weight = valid.sum(dim=-1).cpu().double() * step.available
+    step = correlation(uncertainty, error, valid, relation, needed)
+    weight = (valid.sum(dim=-1) if weights is None else weights.expand(step.shape)).cpu().double() * step.available
     total = weight.sum(dim=-1)
     mean = (weight * step.filled(0.0)).sum(dim=-1) / torch.where(total > 0, total, torch.ones_like(total))
-    return Measure.of(mean, (total <= 0, f"no step has a correlation ({step.reason()})"))
+    return Measure.of(mean, (total <= 0, f"no step has a correlation ({step.reason() or 'all weights are 0'})"))
 
 
-def partial_correlation(uncertainty: Tensor, error: Tensor, step: Tensor, valid: Tensor) -> Measure:
-    """Return the rank correlation of ``[..., N]`` rows once the effect of the step index is taken out: ``[...]``.
+def partial_correlation(
+    uncertainty: Tensor,
+    error: Tensor,
+    step: Tensor,
+    valid: Tensor,
+    relation: Relation = "rank",
+    needed: int = NEEDED,
+) -> Measure:
+    """Return the correlation of ``[..., N]`` rows once the effect of the step index is taken out: ``[...]``.
 
     Args:
         step: the step index of each row, broadcast to ``[..., N]``.
     """
     uncertainty, error = (torch.where(valid, values, 0.0) for values in (uncertainty, error))
     step = step.expand(error.shape)
-    partial = weighted_partial(uncertainty, error, step, valid.double())
+    partial = weighted_partial(uncertainty, error, step, valid.double(), relation)
     return Measure.of(
         partial,
-        *_reasons(uncertainty, error, valid, NEEDED + 1),
+        *_reasons(uncertainty, error, valid, max(needed, NEEDED + 1)),
         (~varies(step, valid), "every row is of the same step, so there is no step to take out"),
         (partial.isnan(), "the step index alone explains the uncertainty or the error"),
     )

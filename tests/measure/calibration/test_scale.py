@@ -2,17 +2,15 @@
 
 import json
 
-import numpy
 import pytest
 import torch
 
 from rwmu.errors import DataError
-from rwmu.measure.calibration.recalibrated import FITTED_LEVELS, Fitted, Gaussians
+from rwmu.measure.calibration.recalibrated import FITTED_LEVELS, Fitted, Gaussians, half_widths
 from rwmu.measure.calibration.scale import CELLS, coverage_by_dimension, scale_at
 from rwmu.measure.calibration.settings import CalibrationSettings
-from rwmu.uncertainty.functional.scores import half_widths
+from rwmu.uncertainty.metrics import ENCE, GaussianCRPS, GaussianNLL, MiscalibrationArea, QuantileCalibrationError
 from rwmu.uncertainty.recalibration import recalibration_from_dict
-from tests.uncertainty.oracles import outside
 
 SETTINGS = CalibrationSettings(resamples=50)
 GROUPS = (("small", 1), ("large", 3))
@@ -55,21 +53,20 @@ def test_right_forecasts_cover_what_they_say():
     assert value(cells, "informative") == pytest.approx(0.5, abs=0.03)
 
 
-def test_the_scores_are_those_of_uncertainty_toolbox():
-    scoring, calibration = (outside(f"uncertainty_toolbox.metrics_{name}") for name in ("scoring_rule", "calibration"))
+def test_the_scores_are_those_of_the_metrics():
     data = gaussians(factor=0.6)
-    cells, curve = scale_at(data, 0, Fitted("raw", None, GROUPS), SETTINGS)
-    flat = [tensor[0].flatten().double().numpy() for tensor in (data.mean, data.std, data.truth)]
-    assert value(cells, "nll") == pytest.approx(scoring.nll_gaussian(*flat), rel=1e-6)
-    assert value(cells, "crps") == pytest.approx(scoring.crps_gaussian(*flat), rel=1e-6)
-    observed = [calibration.get_proportion_in_interval(*flat, level) for level in LEVELS]
-    assert curve["observed"] == pytest.approx(observed)
-    assert value(cells, "calibration_error") == pytest.approx(numpy.abs(numpy.subtract(observed, LEVELS)).mean())
-    # The curve lies below the diagonal throughout: the area between is the difference of the areas under them.
-    under = torch.trapezoid(torch.tensor([0.0, *observed, 1.0]), torch.tensor([0.0, *LEVELS, 1.0]))
-    assert value(cells, "miscalibration_area") == pytest.approx(0.5 - float(under), abs=1e-6)
-    # Errors are 1 / 0.6 times the spread in every bin.
-    assert value(cells, "ence") == pytest.approx(1.0 / 0.6 - 1.0, abs=0.1)
+    cells, _ = scale_at(data, 0, Fitted("raw", None, GROUPS), SETTINGS)
+    mean, std, truth = (tensor[:1].double() for tensor in (data.mean, data.std, data.truth))
+    for name, metric in (("nll", GaussianNLL(1, 4)), ("crps", GaussianCRPS(1, 4)), ("ence", ENCE(1, 4))):
+        metric.update(mean, std, truth)
+        assert value(cells, name) == pytest.approx(float(metric.compute()), rel=1e-6), name
+    pit = torch.special.ndtr((truth - mean) / std)
+    for name, metric in (
+        ("calibration_error", QuantileCalibrationError(1, 4, levels=LEVELS)),
+        ("miscalibration_area", MiscalibrationArea(1, 4, levels=LEVELS)),
+    ):
+        metric.update(pit)
+        assert value(cells, name) == pytest.approx(float(metric.compute()), abs=1e-4), name
 
 
 @pytest.mark.parametrize("method", ["constant", "per_horizon", "isotonic", "conformal"])
