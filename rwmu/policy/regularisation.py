@@ -12,8 +12,8 @@ from rsl_rl.extensions import Symmetry
 from tensordict import TensorDict
 from torch import Tensor
 
-from rwmu.errors import ConfigError
 from rwmu.robots.robot import Robot
+from rwmu.settings import choose
 from rwmu.tasks.velocity import observation_layout
 
 
@@ -28,9 +28,8 @@ class MirrorAugmentation:
 
     def __init__(self, robot: Robot, names: Sequence[str] | None, per_batch: int | None = None) -> None:
         names = list(robot.mirrors) if names is None else names
-        unknown = [name for name in names if name not in robot.mirrors]
-        if unknown:
-            raise ConfigError(f"{robot.name} has no mirror '{unknown[0]}'; it has {sorted(set(robot.mirrors) - {'identity'})}.")
+        for name in names:
+            choose(f"policy.ppo.mirrors, for the robot '{robot.name}',", name, robot.mirrors)
         layout, mirrors = observation_layout(robot), [robot.mirrors[name] for name in names if name != "identity"]
         self.mirrors = [(mirror.of(layout), mirror.action) for mirror in mirrors]
         self.per_batch = len(self.mirrors) if per_batch is None else per_batch
@@ -60,10 +59,6 @@ class Anchor:
     reference: Callable[[Tensor], Tensor]
     std: Tensor
     weight: float
-
-    def __post_init__(self) -> None:
-        if not self.weight >= 0.0:
-            raise ConfigError(f"policy.anchor_weight is {self.weight}, but must be 0 or above.")
 
     def divergence(self, observation: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Return KL(policy || reference) ``[B]`` of Gaussians with ``mean [B, A]`` and ``std [B, A]`` at ``observation [B, O]``."""
