@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -109,15 +109,20 @@ def reading_hdf5(path: Path, layout: str) -> Iterator[h5py.File]:
         raise DataError(f"The data file {path} is {why} ({error}); give a whole copy of it.") from error
 
 
-def holds(path: Path, *names: str) -> bool:
-    """Tell whether a file is HDF5 and has one of the groups, datasets or attributes of those names."""
+def looks_like(path: Path, test: Callable[[h5py.File], bool]) -> bool:
+    """Tell whether there is an HDF5 file that passes a test."""
     try:
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
         with h5py.File(path, "r") as file:
-            return any(name in file or name in file.attrs for name in names)
+            return test(file)
     except (OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
         return False
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a file is of this layout."""
+    return looks_like(path, lambda file: "complete" in file.attrs)
 
 
 def _check_layout(file: h5py.File, path: Path) -> None:
@@ -208,4 +213,4 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
     return torch.from_numpy(rows)
 
 
-FORMAT = Format("rwmu", (".h5", ".hdf5"), load, save, recognises=lambda path: holds(path, "complete"))
+FORMAT = Format("rwmu", (".h5", ".hdf5"), load, save, recognises=is_ours)

@@ -35,7 +35,7 @@ import numpy as np
 from pydantic import Field, InstanceOf
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats.demos import OTHERS, environment, looks_like, steps, stored, values, write
+from rwmu.data.formats.demos import OTHERS, environment, first_passes, steps, stored, values, write
 from rwmu.data.formats.frames import gravity, rotations, to_base, upright
 from rwmu.data.formats.hdf5 import reading_hdf5, text, writing_hdf5
 from rwmu.data.formats.recordings import Array, Recording, join, led_to, seconds, whose
@@ -175,6 +175,6 @@ FORMAT = Format(
     (),
     load,
     save,
-    recognises=lambda path: looks_like(path, lambda demo: "initial_state" in demo or "states/articulation" in demo),
+    recognises=lambda path: first_passes(path, lambda demo: "initial_state" in demo or "states/articulation" in demo),
     lost="episodes without a step, and the last bits of states (poses are quaternions, joint positions absolute)",
 )
