@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rwmu.dynamics.generators import member_generators
 from rwmu.dynamics.gru import GRU
 from rwmu.dynamics.heads import MemberMLP, Prior, StateHead, check_bounds, side_by_side
+from rwmu.dynamics.layers import member_generators
 from rwmu.dynamics.losses import LossSettings, member_losses
 from rwmu.dynamics.recurrent_rollout import Features, RecurrentCarry, encode, forecast, predict, predict_for_loss
 from rwmu.dynamics.unroll import Feedback
