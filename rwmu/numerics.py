@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 
 from rwmu.errors import ConfigError
@@ -59,6 +60,11 @@ def find_device(name: str) -> torch.device:
             "resumed has it in its config.yaml), or install a torch built for CUDA."
         )
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
+
+
+def stream(*entropy: int) -> torch.Generator:
+    """Return a stream of random numbers, on the CPU, of its own for every sequence of whole numbers."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
 
 
 def check_accelerator(name: str, devices: int = 1) -> None:

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwmu.data.episodes import Episodes
+from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.data.formats.recordings import progress
 from rwmu.data.formats.registry import Format, existing, in_layout, writing
@@ -50,9 +50,8 @@ _DATASETS = {
     "terminations": ("termination", False),
     "infos/contact": ("contact", True),
     "infos/command": ("command", True),
+    "infos/extension": ("extension", True),
 }
-
-_EXTENSION = {"infos/extension": ("extension", True)}
 
 
 def save(episodes: Episodes, path: str | Path) -> None:
@@ -155,7 +154,7 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
     file.attrs["total_steps"] = episodes.num_rows - episodes.num_episodes
     file.attrs["attributes"] = json.dumps(dict(episodes.attributes))
     file.attrs["content_hash"] = replace(episodes).content_hash()  # of what is written, whatever its name was
-    datasets = _DATASETS if episodes.extension is None else _DATASETS | _EXTENSION
+    datasets = {name: kept for name, kept in _DATASETS.items() if kept[0] in episodes.row_arrays}
     arrays = {name: getattr(episodes, array).contiguous().numpy() for name, (array, _) in datasets.items()}
     bounds = list(zip(episodes.offsets.tolist(), episodes.lengths.tolist(), strict=True))
     for i, (offset, length) in enumerate(progress(bounds, "writing")):
@@ -176,7 +175,8 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
 def _read(file: h5py.File, path: Path) -> Episodes:
     groups = [file[f"episode_{i}"] for i in range(int(file.attrs["total_episodes"]))]
     lengths = np.array([int(group.attrs["total_steps"]) + 1 for group in groups], dtype=np.int64)
-    datasets = _DATASETS | _EXTENSION if groups and "infos/extension" in groups[0] else _DATASETS
+    extended = bool(groups) and "infos/extension" in groups[0]
+    datasets = {name: kept for name, kept in _DATASETS.items() if extended or kept[0] != EXTENSION}
     return Episodes(
         **{array: _read_rows(groups, name, lengths, with_first, path) for name, (array, with_first) in datasets.items()},
         lengths=torch.from_numpy(lengths),

@@ -48,6 +48,7 @@ Vector = Annotated[tuple[float, float, float], Field(strict=False)]
 
 _XYZW = 1  # the format version from which on quaternions end in w
 _ASSET = "robot"
+_RECORDED = ("base_lin_vel", "base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")  # by the recorder's own terms
 _SUBSTEPS = 4  # of rwmu's and Isaac Lab's velocity tasks
 
 
@@ -153,7 +154,8 @@ def save(episodes: Episodes, path: str | Path) -> None:
             "joint_velocity": rows["joint_vel"],
         }
         kept = {f"articulation/{_ASSET}/{name}": values.astype(np.float32) for name, values in states.items()}
-        kept |= {f"extra/{name}": rows[name] for name in (*OTHERS, *_further(robot)) if name in rows}
+        further = [field.name for field in robot.state_layout.fields if field.name not in _RECORDED]
+        kept |= {f"extra/{name}": rows[name] for name in (*OTHERS, *further) if name in rows}
         for name, every in kept.items():
             demo.create_dataset(f"initial_state/{name}", data=every[:1])
             demo.create_dataset(f"states/{name}", data=every[1:])
@@ -162,12 +164,6 @@ def save(episodes: Episodes, path: str | Path) -> None:
         file.attrs["format_version"] = _XYZW
         write(file, episodes, {"env_name": "", "type": 2, "sim_args": sim}, add)
         file["data"].attrs["joint_names"] = json.dumps(list(robot.joint_names))
-
-
-def _further(robot: Robot) -> list[str]:
-    """Return the fields of the robot's state that the recorder has no place for, such as torques."""
-    own = ("base_lin_vel", "base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")
-    return [field.name for field in robot.state_layout.fields if field.name not in own]
 
 
 FORMAT = Format(
