@@ -13,10 +13,9 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.errors import ConfigError
 from rwmu.loggers import EveryLogger
 from rwmu.numerics import ThreadGuard
-from rwmu.policy.averaging import averaged
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.curriculum import Curriculum, begin
-from rwmu.policy.optimise import PolicyOptimiser
+from rwmu.policy.optimise import PolicyOptimiser, averaged
 from rwmu.policy.rsl_rl import (
     PpoSettings,
     anchor,
