@@ -68,7 +68,7 @@ class BootstrapWindows(IterableDataset[Batch]):
         rounds = [ids[episodes.lengths[ids] >= length] for ids in rounds]
         train = torch.cat(rounds)
         self.settings, self.batches_per_epoch = settings, batches_per_epoch
-        terminated = episodes.termination[episodes.offsets + episodes.lengths - 1]
+        terminated = episodes.termination[episodes.last_rows]
         self._lengths, self._falls = episodes.lengths[train], int(terminated[train].sum())
         self.member_episodes = [train[places] for places in self._resamples([len(ids) for ids in rounds], num_members, seed)]
         own = settings.bootstrap in ("episodes", "windows")
