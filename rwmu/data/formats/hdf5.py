@@ -115,7 +115,7 @@ def looks_like(path: Path, test: Callable[[h5py.File], bool]) -> bool:
             return False
         with h5py.File(path, "r") as file:
             return test(file)
-    except (OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
+    except (LookupError, OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
         return False
 
 
