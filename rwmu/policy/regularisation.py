@@ -75,11 +75,10 @@ class RegularisedBatches(Symmetry):  # type: ignore[misc]
     anchor's divergence.
     """
 
-    def __init__(self, env: VecEnv, augmentation: MirrorAugmentation, anchor: Anchor | None = None) -> None:
-        weight = 0.0 if anchor is None else anchor.weight
+    def __init__(self, env: VecEnv, augmentation: MirrorAugmentation) -> None:
         # Without mirrors the extension would say so on the console: it is told to augment by none.
-        super().__init__(env, augmentation, use_data_augmentation=True, use_mirror_loss=weight > 0.0, mirror_loss_coeff=weight)
-        self.anchor = anchor
+        super().__init__(env, augmentation, use_data_augmentation=True, use_mirror_loss=False, mirror_loss_coeff=0.0)
+        self.anchor: Anchor | None = None
 
     def compute_loss(self, actor: Any, batch: Any, original_batch_size: int) -> Tensor:
         """Return the mean divergence from the anchor over the mini-batch, for which the actor has just been run; 0 without one."""

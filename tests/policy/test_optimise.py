@@ -174,7 +174,8 @@ def test_the_divergence_from_the_anchor_is_that_of_torch():
 
 def test_mirrored_rows_are_anchored_too() -> None:
     pull = Anchor(lambda observation: torch.zeros(len(observation), 12), torch.ones(12), weight=2.0)
-    batches = RegularisedBatches(SimpleNamespace(), MirrorAugmentation(anymal_d(), ("left_right",)), pull)
+    batches = RegularisedBatches(SimpleNamespace(), MirrorAugmentation(anymal_d(), ("left_right",)))
+    batches.anchor = pull
     # Two originals as the reference, their two mirror images off by 1 in each of 12 actions: 0, 0, 6, 6.
     mean = torch.tensor([[0.0], [0.0], [1.0], [1.0]]).expand(4, 12)
     actor = SimpleNamespace(output_mean=mean, output_std=torch.ones(4, 12))
