@@ -15,7 +15,7 @@ from rwmu.loggers import TensorBoard
 from rwmu.measure import deploy, deployment
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
-from rwmu.policy.averaging import kept
+from rwmu.policy.optimise import kept
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.report.run.report import build_report
 from rwmu.report.verdicts import said
