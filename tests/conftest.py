@@ -23,7 +23,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 
 torch.set_num_threads(1)
-CONFIGS = f"file://{Path(__file__).resolve().parents[1] / 'configs'}"
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
 
 def pytest_collection_finish() -> None:
@@ -69,7 +69,8 @@ def laid_once() -> Iterator[None]:
     load, lay = ConfigRepository.load_config, ConfigLoaderImpl._compose_config_from_defaults_list
 
     def shipped(repository: Any) -> bool:
-        return all(source.path == CONFIGS or not source.path.startswith("file://") for source in repository.get_sources())
+        own = {source.path for source in repository.get_sources() if source.provider not in ("hydra", "schema")}
+        return own == {CONFIGS}
 
     def load_once(repository: ConfigRepository, config_path: str) -> Any:
         if not shipped(repository):
