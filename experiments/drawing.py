@@ -9,24 +9,17 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rwmu.report.style import GREY, INK
+from rwmu.report.style import GREY, INK, new_figure
 from rwmu.uncertainty.pairing import Estimate
 
-PALE, LINES = "#EDF0F4", "#E0E3E8"
+PALE = "#EDF0F4"
 Look = tuple[str, str]  # colour, marker
 
 
 def panels(rows: int, columns: int, height: float, **more: Any) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure of the width of a page and its axes, ``height`` inches each; ``more`` goes to ``Figure.subplots``."""
-    figure = Figure(figsize=(8.8, height * rows + 0.5), dpi=110, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **more)
-    for axis in axes.ravel():
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["left", "bottom"]].set_color("#9CA3AF")
-        axis.tick_params(colors=INK, labelsize=9, length=3)
-        axis.grid(True, color=LINES, linewidth=0.8)
-        axis.set_axisbelow(True)
-    return figure, axes.tolist()
+    figure, axes = new_figure(8.8, height * rows + 0.5, rows, columns, **more)
+    return figure, [axes[columns * row : columns * (row + 1)] for row in range(rows)]
 
 
 def title(axis: Axes, text: str, beneath: str = "") -> None:

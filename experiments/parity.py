@@ -85,31 +85,20 @@ def read(path: Path) -> dict[str, Any]:
     }
 
 
-class _MissingArray(DataError):
-    """Report an array that files of the form have, and this one has not."""
-
-
-class _Reference(dict[str, Any]):
-    """The arrays of a file; one that is missing is named."""
-
-    def __missing__(self, name: str) -> Any:
-        raise _MissingArray(f"The reference file has no array '{name}', which files of its form have.")
-
-
 def compare(path: Path) -> list[Item]:
     """Compare everything that the file at ``path`` records.
 
     Raises:
         DataError: the file is missing, broken or of neither form.
     """
-    reference = _Reference(read(path))
+    reference = read(path)
     try:
         if any(name.startswith("weights/") for name in reference):
             return list(dynamics(reference))
         if "weight_names" in reference:
             return list(reward(reference))
-    except _MissingArray:
-        raise
+    except KeyError as error:
+        raise DataError(f"The reference file has no array {error}, which files of its form have.") from error
     except (DataError, RuntimeError, IndexError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"The arrays of {path} do not fit together ({reason}).") from error

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 
 from rwmu.errors import ConfigError
@@ -31,8 +32,19 @@ class Machine:
     progress: bool = True
 
     def set_up(self) -> None:
-        """Set threads and precision."""
-        set_up(self.num_threads, self.matmul_precision)
+        """Set threads and precision, and log what a lower precision costs on this machine.
+
+        ``medium`` lets torch choose another kernel. What that means depends on the machine: float32 at a higher rate on some CPUs,
+        bfloat16 on others, TF32 or bfloat16 on CUDA. So its error is measured rather than assumed.
+        """
+        torch.set_num_threads(self.num_threads)
+        torch.set_float32_matmul_precision(self.matmul_precision)
+        if self.matmul_precision != "highest":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            error = matmul_error(device)
+            words = "as accurate as float32" if error < _FLOAT32_ERROR else "less accurate than float32 (about 3e-07)"
+            told = "Matrix products at precision '%s' have a relative error of %.1e on this %s, %s."
+            _log.info(told, self.matmul_precision, error, device, words)
 
 
 def find_device(name: str) -> torch.device:
@@ -50,6 +62,11 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda" if usable and name != "cpu" else "cpu")
 
 
+def stream(*entropy: int) -> torch.Generator:
+    """Return a stream of random numbers, on the CPU, of its own for every sequence of whole numbers."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+
+
 def check_accelerator(name: str, devices: int = 1) -> None:
     """Refuse a ``trainer.accelerator`` that is not here, or too many ``trainer.devices``, before the data are collected.
 
@@ -64,26 +81,6 @@ def check_accelerator(name: str, devices: int = 1) -> None:
     most = torch.cuda.device_count() if here["cuda"] else 1
     if name != "cpu" and here["gpu"] and devices > most:
         raise ConfigError(f"trainer.devices is {devices}, but of accelerators there are {most} here; give no more than that.")
-
-
-def set_up(num_threads: int, precision: str = "highest") -> None:
-    """Set threads and precision, and log what a lower precision costs on this machine.
-
-    ``medium`` lets torch choose another kernel. What that means depends on the machine: float32 at a higher rate on some CPUs,
-    bfloat16 on others, TF32 or bfloat16 on CUDA. So its error is measured rather than assumed.
-
-    Args:
-        precision: as torch names it.
-    """
-    torch.set_num_threads(num_threads)
-    torch.set_float32_matmul_precision(precision)
-    if precision != "highest":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        error = matmul_error(device)
-        words = "as accurate as float32" if error < _FLOAT32_ERROR else "less accurate than float32 (about 3e-07)"
-        _log.info(
-            "Matrix products at precision '%s' have a relative error of %.1e on this %s, %s.", precision, error, device, words
-        )
 
 
 class ThreadGuard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import gc
 import hashlib
@@ -18,8 +19,11 @@ from typing import Any
 
 import pytest
 import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 
 torch.set_num_threads(1)
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
 
 
 def pytest_collection_finish() -> None:
@@ -43,6 +47,51 @@ def as_found() -> Iterator[None]:
         torch.set_num_threads(threads)
     if torch.get_float32_matmul_precision() != precision:
         torch.set_float32_matmul_precision(precision)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Do not wait until files are on the disk, 10 ms each: what a loss of power leaves is nothing that a test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rwmu.files.os.fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def laid_once() -> Iterator[None]:
+    """Read the shipped configurations, and lay them over one another, once a process for each choice of options.
+
+    Hydra parses thirty files for every command, which takes longer than most mistakes take to be told. What a command line says is
+    laid over a copy; where a user's own folder is read, nothing is kept.
+    """
+    read: dict[Any, Any] = {}
+    laid: dict[Any, Any] = {}
+    load, lay = ConfigRepository.load_config, ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def shipped(repository: Any) -> bool:
+        own = {source.path for source in repository.get_sources() if source.provider not in ("hydra", "schema")}
+        return own == {CONFIGS}
+
+    def load_once(repository: ConfigRepository, config_path: str) -> Any:
+        if not shipped(repository):
+            return load(repository, config_path)
+        if config_path not in read:
+            read[config_path] = load(repository, config_path)
+        return read[config_path]
+
+    def lay_once(loader: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
+        if not shipped(repo):
+            return lay(loader, defaults, repo)
+        key = str(defaults)
+        if key not in laid:
+            repo.cache = copy.deepcopy(repo.cache)  # laying moves what was read
+            laid[key] = lay(loader, defaults, repo)
+        return copy.deepcopy(laid[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", load_once)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", lay_once)
+        yield
 
 
 @dataclass(frozen=True)
@@ -127,7 +176,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def smoke(shared_data: Path, quick: None) -> list[str]:
     """Return overrides that shrink a run, on data that all tests share, without a video, which takes seconds to draw."""
     return [
-        *("scale=smoke", "machine.progress=false", "evaluation.video_s=null"),
+        *("scale=smoke", "machine.progress=false", "evaluation.video_s=null", "trainer.max_steps=4", "trainer.validate_every=2"),
         *("evaluation.num_envs=4", "evaluation.dream_steps=5", "evaluation.learning_points=0", "evaluation.horizons=[1,8]"),
         *(f"data.path={shared_data}/smoke.h5", f"evaluation.cache={shared_data}"),
     ]
@@ -137,9 +186,16 @@ AUDITS: dict[str, Any] = {}
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audit the same data for the same task once a process, and give a model's intervals a few resamples."""
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the intervals of what is measured of a model a few resamples, and its forecasts of one step a few windows."""
     from rwmu.measure.calibration.settings import CalibrationSettings
+
+    monkeypatch.setattr("rwmu.measure.model.CalibrationSettings", partial(CalibrationSettings, resamples=20, one_step_windows=50))
+
+
+@pytest.fixture
+def quick(few_resamples: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audit the same data for the same task once a process, and take few resamples."""
     from rwmu.runs import experiment
 
     examine = experiment.examine
@@ -152,7 +208,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return list(AUDITS[key])
 
     monkeypatch.setattr(experiment, "examine", remembered)
-    monkeypatch.setattr("rwmu.measure.model.CalibrationSettings", partial(CalibrationSettings, resamples=20, one_step_windows=50))
 
 
 def built(overrides: Sequence[str]) -> tuple[Any, str]:

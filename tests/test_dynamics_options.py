@@ -11,61 +11,46 @@ from rwmu.dynamics.fit import ODDS_RATIO
 from rwmu.dynamics.world_model import WorldModel
 from tests.conftest import Command, Trained
 
+# What does not exclude each other is tried together; a separate base with the published objective is tests/test_commands.py's.
 OPTIONS = {
-    "mlp": ["dynamics.backbone=mlp"],
-    "separate auxiliary base": [
+    "mlp, teacher forcing": ["dynamics=mlp", "trainer.loss.feedback=truth", "data.bootstrap=none"],
+    "separate base, priors": [
+        "dynamics=independent",
         "dynamics.auxiliary_base=separate",
         "dynamics.skip=false",
         "dynamics.learn_bounds=true",
+        "dynamics.prior_scale=0.5",
         "trainer.loss.weights.bound=1.0",
     ],
-    "priors": ["dynamics.prior_scale=0.5"],
-    "published objective": [
-        "trainer.loss.state_loss=sampled_squared_error",
-        "trainer.loss.feedback=sample",
-        "trainer.loss.weights.history=0.0",
-        "data.bootstrap=in_batch",
+    "priors, beta": [
+        "dynamics=shared",
+        "dynamics.prior_scale=0.5",
+        "trainer.loss.state_loss=beta_nll",
+        "data.bootstrap=weights",
     ],
-    "beta": ["trainer.loss.state_loss=beta_nll", "data.bootstrap=weights"],
-    "teacher forcing": ["trainer.loss.feedback=truth", "data.bootstrap=none"],
 }
 
 
-# Options of the architecture with every kind of ensemble, but what the baselines below cover; objectives, which know no kind, once.
-CHOICES = [
-    ("mlp", "shared"),
-    ("separate auxiliary base", "independent"),
-    ("separate auxiliary base", "shared"),
-    ("priors", "independent"),
-    ("priors", "shared"),
-    ("published objective", "shared"),
-    ("beta", "independent"),
-    ("teacher forcing", "shared"),
-]
-
-
-@pytest.mark.parametrize(("name", "kind"), CHOICES)
-def test_it_is_trained_and_dreamt_in(name: str, kind: str, workplace: Path, smoke: list[str], command: Command) -> None:
-    outcome = command(
-        "train", *smoke, f"dynamics={kind}", "dynamics.num_members=2", *OPTIONS[name], "stages=[data,dynamics,policy]"
-    )
+@pytest.mark.parametrize("name", OPTIONS)
+def test_it_is_trained_and_dreamt_in(name: str, workplace: Path, smoke: list[str], command: Command) -> None:
+    outcome = command("train", *smoke, "dynamics.num_members=2", *OPTIONS[name], "stages=[data,dynamics,policy]")
     assert outcome.status == 0, outcome.err
     checkpoints = workplace / "runs" / "latest" / "checkpoints"
     model = WorldModel.load(checkpoints / "dynamics.pt")
     for option in OPTIONS[name]:
         key, value = option.split("=")
-        if key.startswith("dynamics.") and "loss" not in key:
+        if key.startswith("dynamics."):
             assert str(model.dynamics.arguments[key.removeprefix("dynamics.")]).lower() == value
     assert (checkpoints / "policy.pt").is_file()
 
 
-@pytest.mark.parametrize("model", ["rssm", "transformer", "mlp"])
+@pytest.mark.parametrize("model", ["rssm", "transformer"])
 def test_every_baseline_is_trained_and_dreamt_in(model: str, workplace: Path, smoke: list[str], command: Command) -> None:
     outcome = command("train", *smoke, f"dynamics={model}", "dynamics.num_members=2", "stages=[data,dynamics,policy]")
     assert outcome.status == 0, outcome.err
     checkpoints = workplace / "runs" / "latest" / "checkpoints"
     kind = WorldModel.load(checkpoints / "dynamics.pt").architecture["kind"]
-    assert kind == ("independent" if model == "mlp" else model)
+    assert kind == model
     assert (checkpoints / "policy.pt").is_file()
 
 

@@ -22,13 +22,8 @@ def extended(workplace: Path, smoke: list[str], shared_data: Path) -> list[str]:
     episodes = hdf5.load(shared_data / "smoke.h5")
     extension = torch.stack([100.0 + 5.0 * episodes.state[:, 0], 30.0 - episodes.state[:, 1]], dim=1)
     hdf5.save(replace(episodes, extension=extension), workplace / "extended.h5")
-    return [
-        *smoke[:1],
-        f"data.path={workplace}/extended.h5",
-        "data.recipe=null",
-        "machine.progress=false",
-        "dynamics.num_members=2",
-    ]
+    own = [f"data.path={workplace}/extended.h5", "data.recipe=null", "dynamics.num_members=2"]
+    return [*(o for o in smoke if "data.path" not in o), *own]
 
 
 def losses(run: Path, name: str) -> list[float]:

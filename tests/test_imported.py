@@ -117,10 +117,10 @@ TEN = "data.fractions={train:0.7,validation:0.1,test:0.1,calibration:0.1}"
 
 
 @pytest.fixture
-def table(workplace: Path) -> list[str]:
+def table(workplace: Path, smoke: list[str]) -> list[str]:
     """Return the overrides for ten episodes in a published table."""
     csv.save(walking_episodes([120] * 10), workplace / "published.csv")
-    return ["scale=smoke", "machine.progress=false", f"data.path={workplace}/published.csv"]
+    return [*(o for o in smoke if "data.path" not in o), f"data.path={workplace}/published.csv"]
 
 
 @pytest.mark.usefixtures("undrawn")

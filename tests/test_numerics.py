@@ -7,7 +7,8 @@ import logging
 import pytest
 import torch
 
-from rwmu.numerics import ThreadGuard, matmul_error, set_up
+from rwmu import numerics
+from rwmu.numerics import ThreadGuard, matmul_error
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def test_the_error_of_float32_products_is_that_of_float32() -> None:
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
 def test_a_lower_precision_is_set_and_its_error_told(precision: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        set_up(1, precision)
+        numerics.Machine(1, precision).set_up()
     assert torch.get_float32_matmul_precision() == precision
     assert torch.get_num_threads() == 1
     assert ("relative error" in caplog.text) == (precision != "highest")

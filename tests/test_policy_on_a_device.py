@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -29,6 +29,33 @@ from tests.pretended_device import on_device, pretended_device
 HISTORY, ITERATIONS = 4, 3
 PPO = PpoSettings(hidden_dims=(16, 16), num_steps_per_env=6, num_learning_epochs=2, num_mini_batches=2, mirrors_per_batch=2)
 CLONE = CloneSettings(fraction=0.5, minimum_steps=10, epochs=3, batch_size=64)
+
+
+class Run(NamedTuple):
+    """A run on the CPU: what it logged and where its files lie."""
+
+    rows: list[dict[str, str]]
+    folder: Path
+
+
+RUNS: dict[str, Run] = {}
+
+
+@pytest.fixture
+def on_the_cpu(data: OfflineDataModule, tmp_path_factory: pytest.TempPathFactory, written: list[Any]) -> Callable[[str], Run]:
+    """Return a function that gives the run of a kind of ensemble on the CPU, made once."""
+
+    def made(kind: str) -> Run:
+        if kind not in RUNS:
+            folder = tmp_path_factory.mktemp(kind)
+            RUNS[kind] = Run(run("cpu", data, model_of(kind, data), folder), folder)
+        return RUNS[kind]
+
+    return made
+
+
+def model_of(kind: str, data: OfflineDataModule) -> WorldModel:
+    return small_world_model(data.episodes, kind, history=HISTORY, auxiliary_base="separate")
 
 
 @pytest.fixture
@@ -112,27 +139,27 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["shared", "independent"])
-def test_a_run_is_that_of_the_cpu(kind: str, data: OfflineDataModule, tmp_path: Path) -> None:
-    world_model = small_world_model(data.episodes, kind, history=HISTORY, auxiliary_base="separate")
-    expected = run("cpu", data, world_model, tmp_path / "cpu")
+def test_a_run_is_that_of_the_cpu(kind: str, data: OfflineDataModule, on_the_cpu: Callable[[str], Run], tmp_path: Path) -> None:
+    expected = on_the_cpu(kind)
     with pretended_device():
-        found = run("cuda", data, world_model, tmp_path / "device")
-    assert found == expected
+        found = run("cuda", data, model_of(kind, data), tmp_path)
+    assert found == expected.rows
     for name in ("clone.pt", "model_1.pt", "model_3.pt", RESUME_FILE):
-        assert_same(tmp_path / "device" / name, tmp_path / "cpu" / name)
+        assert_same(tmp_path / name, expected.folder / name)
     observation = torch.randn(3, 48)
-    one, other = (load_actor(tmp_path / place / "model_3.pt", anymal_d())(observation) for place in ("cpu", "device"))
+    one, other = (load_actor(folder / "model_3.pt", anymal_d())(observation) for folder in (expected.folder, tmp_path))
     assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(("before", "after"), [("cuda", "cuda"), ("cpu", "cuda"), ("cuda", "cpu")])
-def test_an_interrupted_run_goes_on_anywhere(before: str, after: str, data: OfflineDataModule, tmp_path: Path) -> None:
-    world_model = small_world_model(data.episodes, "shared", history=HISTORY, auxiliary_base="separate")
-    expected = run("cpu", data, world_model, tmp_path / "cpu")
+def test_an_interrupted_run_goes_on_anywhere(
+    before: str, after: str, data: OfflineDataModule, on_the_cpu: Callable[[str], Run], tmp_path: Path
+) -> None:
+    expected, world_model = on_the_cpu("shared"), model_of("shared", data)
     with pretended_device():
-        run(before, data, world_model, tmp_path / "other", iterations=2)
-        saved = torch.load(tmp_path / "other" / RESUME_FILE, map_location="cpu", weights_only=True)
+        run(before, data, world_model, tmp_path, iterations=2)
+        saved = torch.load(tmp_path / RESUME_FILE, map_location="cpu", weights_only=True)
         assert ("device_rng" in saved) == (before != "cpu")
-        found = run(after, data, world_model, tmp_path / "other", seed=9)
-    assert found == expected[2:]
-    assert_same(tmp_path / "other" / "model_3.pt", tmp_path / "cpu" / "model_3.pt")
+        found = run(after, data, world_model, tmp_path, seed=9)
+    assert found == expected.rows[2:]
+    assert_same(tmp_path / "model_3.pt", expected.folder / "model_3.pt")

@@ -56,8 +56,9 @@ def test_an_installed_wheel_trains_in_an_empty_folder(wheel: Path, tmp_path: Pat
         content.extractall(installed)  # all that installing it is, but for the console script
     (told,) = installed.glob("rwmu-*.dist-info/entry_points.txt")
     assert "rwmu = rwmu.__main__:main" in told.read_text()
-    settings = ("scale=smoke", "data.num_transitions=3000", "machine.progress=false", "stages=[data,dynamics,policy]")
-    run("-m", "rwmu", "train", "+experiment=rwm_base", *settings, cwd=empty, PYTHONPATH=str(installed))
+    settings = ("scale=smoke", "machine.progress=false", "stages=[data,dynamics,policy]", "evaluation.horizons=[1]")
+    smaller = ("task.episode_length_s=1.5", "data.num_transitions=1500", "trainer.max_steps=2", "trainer.validate_every=1")
+    run("-m", "rwmu", "train", "+experiment=rwm_base", *settings, *smaller, cwd=empty, PYTHONPATH=str(installed))
     assert (empty / "runs/latest/checkpoints/policy.pt").is_file()
     assert json.loads((empty / "runs/latest/run_card.json").read_text())["commit"] is None, "the clone's code would name its own"
     assert {path.name for path in empty.iterdir()} == {"runs", "data"}

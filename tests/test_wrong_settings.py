@@ -21,14 +21,14 @@ NONSENSE: list[Any] = [
 TARGETS: list[Any] = ["no.such.Thing", "nodots", "", 5, None, "os.getcwd", "rwmu.settings.choose", "rwmu.nowhere"]
 PLAIN: Any = OmegaConf.to_container(compose_config("train", ["scale=smoke", "stages=[data,dynamics,policy]"]), resolve=True)
 KEYS = list(leaves(PLAIN))
-PARTS = 4  # so that several processes may share the work
+PARTS = 2  # so that several processes may share the work
 
 
 def cases() -> list[tuple[str, Any]]:
-    """Return a value for every key, the same one every time."""
+    """Return a value for every second key, the same one every time."""
     draw = random.Random(0)
     kinds = {key: TARGETS if key.endswith(("_target_", "_partial_")) else NONSENSE for key in KEYS}
-    return [(key, value) for key in KEYS for value in draw.sample(kinds[key], 1)]
+    return [(key, draw.choice(kinds[key])) for key in KEYS[::2]]
 
 
 def begin(key: str, value: Any) -> None:

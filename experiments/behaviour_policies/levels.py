@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from experiments.generated import markdown
 from rwmu.measure.deployment import deploy
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.actors import ExactActor, policy_levels
@@ -91,13 +92,13 @@ def write_candidates(rows: list[dict[str, Any]]) -> None:
 def table() -> str:
     """Return the shipped levels as a Markdown table."""
     head = ["level", "PPO iteration", "tracking", "yaw tracking", "return", "episodes with a fall", "episode length"]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for row in policy_levels(VelocityTask(anymal_d())).table:
         figures = [f"{row['track_lin_vel_xy']:.2f}", f"{row['track_ang_vel_z']:.2f}", f"{row['return']:.1f}"]
-        lines.append(
+        rows.append(
             [row["name"], str(row["iteration"]), *figures, f"{row['fall_fraction']:.0%}", f"{row['episode_length_s']:.1f} s"]
         )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(markdown(head, rows))
 
 
 def main() -> None:

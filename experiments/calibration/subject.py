@@ -19,6 +19,7 @@ from rwmu.imagination.fitting import fitted_estimate
 from rwmu.interfaces import Actor
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
+from rwmu.runs.evaluation import world_model_path
 from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.folder import RunFolder
 from rwmu.runs.trust import modules
@@ -58,7 +59,8 @@ class Subject:
         Raises:
             UserError: one sentence on what is missing or does not fit.
         """
-        experiment = build(RunFolder.resume(run).config(modules(trust)))
+        folder = RunFolder.resume(run)
+        experiment = build(folder.config(modules(trust)))
         robot = experiment.task.robot
 
         def episodes(path: Path) -> Episodes:
@@ -66,7 +68,10 @@ class Subject:
                 raise DataError(f"There is no data file {path}; run this where the run was made, or collect the data again there.")
             return obtain(path, robot=robot)
 
-        world_model = WorldModel.load(_world_model_path(run, experiment), experiment.fitter.model_class).freeze()
+        trained = world_model_path(experiment, folder)
+        if trained is None or not trained.is_file():
+            raise CheckpointError(f"The run {run} has no world model yet; train it first (stages=[data,dynamics]).")
+        world_model = WorldModel.load(trained, experiment.fitter.model_class).freeze()
         own = episodes(experiment.data_path)
         world_model.check_fits(robot, own.content_hash())
         splits = split(own, experiment)
@@ -102,14 +107,6 @@ class Subject:
     def simulator(self, num_envs: int, seed: int) -> Callable[[], Any]:
         """Return what makes a fresh simulator, the same at every call, that starts no new episode by itself."""
         return lambda: self.experiment.make_env(num_envs, seed, auto_reset=False)
-
-
-def _world_model_path(run: Path, experiment: Experiment) -> Path:
-    own, given = run / "checkpoints" / "dynamics.pt", experiment.trainer.checkpoint
-    path = own if own.is_file() or given is None else Path(given)
-    if not path.is_file():
-        raise CheckpointError(f"The run {run} has no world model yet ({own}); train it first (stages=[data,dynamics]).")
-    return path
 
 
 def split(episodes: Episodes, experiment: Experiment, seed: int | None = None) -> dict[str, torch.Tensor]:

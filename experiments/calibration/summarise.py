@@ -144,16 +144,12 @@ def lines(analyses: dict[str, Cells], verdicts: dict[str, dict[str, Any]]) -> li
     dimensions = ["dimensions within 10 points, and the worst", "the same, recalibrated"]
     others = [[words, *(text(cells, *cell, counted=True) for cells in models.values())] for words, cell in OTHERS.items()]
     return [
-        *_table([*first, *RANKING], by_horizon(models, RANKING)),
+        *markdown([*first, *RANKING], by_horizon(models, RANKING)),
         "",
-        *_table([*first, *SCALE, *dimensions], by_horizon(analyses, SCALE, ("raw", "recalibrated"))),
+        *markdown([*first, *map(str.strip, SCALE), *dimensions], by_horizon(analyses, SCALE, ("raw", "recalibrated"))),
         "",
-        *_table(["", *models], others),
+        *markdown(["", *models], others),
     ]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(entry.strip() for entry in row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def beside_trivial(name: str, cells: Cells) -> list[str]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
-from experiments.first_loop.summarise import EXPERIMENTS, keep, load
+from experiments.first_loop.summarise import EXPERIMENTS, Result, keep, load
 from experiments.running import train
 
 # What of a report is kept: everything measured; not figures, nor the machine's paths.
@@ -24,56 +23,29 @@ KEPT = ("experiment", "seed", "wall_clock_s", "stages", "dataset", "dynamics", "
 _KEEPING = Lock()
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run of the study.
-
-    Attributes:
-        label: of a control, a run with settings of its own; empty otherwise.
-    """
-
-    experiment: str
-    init: str
-    seed: int
-    label: str = ""
-
-    @property
-    def name(self) -> str:
-        """Return the name of its result."""
-        return f"{self.experiment}-{self.init}-seed{self.seed}{f'-{self.label}' if self.label else ''}"
-
-
-def run(job: Job, runs: Path, threads: int, overrides: list[str]) -> None:
-    """Run one job to its end and keep its result."""
-    folder = runs / job.name
-    arguments = [f"+experiment={job.experiment}", f"seed={job.seed}", "policy=clone", f"policy.init={job.init}"]
-    arguments += [] if job.experiment == "rwm_base" else ["penalty.form.rectified=false"]
-    arguments += [f"machine.num_threads={threads}", *overrides]
-    if job.init == "scratch":
-        fitted = runs / Job(job.experiment, "clone", job.seed).name / "latest" / "checkpoints" / "dynamics.pt"
+def run(given: argparse.Namespace, init: str, experiment: str, seed: int) -> None:
+    """Run one job to its end and keep its result, unless that is there."""
+    name = f"{experiment}-{init}-seed{seed}" + (f"-{given.label}" if given.label else "")
+    if any(result["name"] == name for result in load() if not result["settings"]):
+        return
+    arguments = [f"+experiment={experiment}", f"seed={seed}", "policy=clone", f"policy.init={init}"]
+    arguments += [] if experiment == "rwm_base" else ["penalty.form.rectified=false"]
+    arguments += [f"machine.num_threads={given.threads}", *given.overrides]
+    if init == "scratch":
+        fitted = given.runs / f"{experiment}-clone-seed{seed}" / "latest" / "checkpoints" / "dynamics.pt"
         arguments.append(f"trainer.checkpoint={fitted.resolve()}")
-    latest = train(folder, arguments)
+    latest = train(given.runs / name, arguments)
     if latest is None:
         return
     report = json.loads((latest / "report.json").read_text())
-    fitted = latest / "checkpoints" / "penalty.json"
-    typical = json.loads(fitted.read_text()).get("typical") if fitted.is_file() else None
+    about: Result = {"settings": "", "name": name, "init": init, "commit": (report.get("provenance") or {}).get("commit")}
+    if given.label:  # a control: with the settings that make it one, and the constant that centres its penalty, a second
+        penalty = latest / "checkpoints" / "penalty.json"
+        typical = json.loads(penalty.read_text()).get("typical") if penalty.is_file() else None
+        about |= {"label": given.label, "overrides": given.overrides, "penalty_typical": typical}
     with _KEEPING:
-        keep([kept(report, job, overrides, typical)])
-    print(f"{job.name}: {report['deployment']['deterministic']}", flush=True)
-
-
-def kept(report: dict[str, Any], job: Job, overrides: list[str], typical: float | None) -> dict[str, Any]:
-    """Return what is kept of a report, and of a control the settings that make it one.
-
-    Args:
-        typical: the constant that centres its penalty, a second; None where there is none.
-    """
-    commit = (report.get("provenance") or {}).get("commit")
-    about = {"settings": "", "name": job.name, "init": job.init, "commit": commit}
-    if job.label:
-        about |= {"label": job.label, "overrides": overrides, "penalty_typical": typical}
-    return about | {name: report.get(name) for name in KEPT}
+        keep([about | {part: report.get(part) for part in KEPT}])
+    print(f"{name}: {report['deployment']['deterministic']}", flush=True)
 
 
 def main() -> None:
@@ -87,13 +59,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/first_loop"), help="where the runs' folders go")
     parser.add_argument("--label", default="", help="of a control, whose overrides are its own: it names the results")
     parser.add_argument("overrides", nargs="*", help="settings for every run, such as scale=smoke")
-    arguments = parser.parse_args()
-    done = {result["name"] for result in load() if not result["settings"]}
-    for init in sorted(arguments.inits):  # clones first: they fit the world models
-        jobs = [Job(experiment, init, seed, arguments.label) for experiment in arguments.experiments for seed in arguments.seeds]
-        missing = [job for job in jobs if job.name not in done]
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            list(pool.map(lambda job: run(job, arguments.runs, arguments.threads, arguments.overrides), missing))
+    given = parser.parse_args()
+    for init in sorted(given.inits):  # clones first: they fit the world models
+        with ThreadPoolExecutor(given.jobs) as pool:
+            list(pool.map(lambda job: run(given, *job), product([init], given.experiments, given.seeds)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ DEPLOYED = {"tracking": "track_lin_vel_xy", "yaw tracking": "track_ang_vel_z", "
 def run(walking: Path, runs: Path, seeds: list[int], threads: int) -> None:
     """Run the seeds that have no rows yet; ``walking`` holds the runs of ``experiments.walking.study``."""
     for seed in seeds:
-        if any(row["seed"] == str(seed) for row in rows()):
+        if any(row["seed"] == str(seed) for row in read_rows(RESULTS)):
             continue
         start = f"mopo_ensemble5-full-seed{seed}/latest/checkpoints"
         finished = train(
@@ -49,14 +49,9 @@ def measured(seed: int, told: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) if isinstance(value, int) else f"{value:.4g}" for name, value in kept.items()}
 
 
-def rows() -> list[dict[str, str]]:
-    """Return the rows that there are."""
-    return read_rows(RESULTS)
-
-
 def add(new: list[dict[str, str]]) -> None:
     """Add rows to the results, by seed."""
-    kept = sorted([*rows(), *new], key=lambda row: (int(row["seed"]), int(row["round"])))
+    kept = sorted([*read_rows(RESULTS), *new], key=lambda row: (int(row["seed"]), int(row["round"])))
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(kept[0]), lineterminator="\n")
         writer.writeheader()
@@ -66,7 +61,7 @@ def add(new: list[dict[str, str]]) -> None:
 def table() -> None:
     """Write the rows, and those of the trials from random weights, into README.md."""
     page, command = RESULTS.with_name("README.md"), "python -m experiments.online.study table"
-    text = with_part(page.read_text(), "rounds", command, rows_as_markdown(rows()))
+    text = with_part(page.read_text(), "rounds", command, rows_as_markdown(read_rows(RESULTS)))
     trials = rows_as_markdown(read_rows(RESULTS.with_name("from_scratch.csv")))
     page.write_text(with_part(text, "from scratch", command, trials))
 

@@ -40,6 +40,7 @@ from rwmu.measure.calibration.settings import CalibrationSettings
 from rwmu.measure.deployment import deploy
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
+from rwmu.report.cells import below
 from rwmu.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.simulators.mujoco import MujocoEnv
@@ -129,8 +130,8 @@ def model_rows(checkpoints: Path, own: str) -> Iterator[Row]:
             yield name, f"test.{quantity}", found["test"][quantity], "", "", "", ""
         yield name, "history", world_model.history, "", "", "", ""
         for section in ("ranking", "scale", "diversity", "falls", "foresight", "outside", "heads"):
-            for path, cell in _cells(found.get(section, {})):
-                yield name, f"{section}.{path}", cell["value"], cell["low"], cell["high"], cell["trajectories"], ""
+            for path, cell in below(found.get(section), section):
+                yield name, path.replace("/", "."), cell["value"], cell["low"], cell["high"], cell["trajectories"], ""
         dream = rehearse(world_model, tested, test, max(RULE_STEPS), FORECASTS)
         columns = {"disagreement": dream.disagreement(epistemic), "noise": dream.disagreement(aleatoric)}
         columns["error"] = dream.error.square().mean(dim=-1).sqrt()
@@ -150,15 +151,6 @@ def policy_rows(checkpoints: Path, seed: int = 1000) -> Iterator[Row]:
                 half = NORMAL * summary["standard_error"].get(quantity, math.nan)
                 yield "", f"{name}.{quantity}", value, value - half, value + half, 256, ""
         yield "", f"{name}.returns", "", "", "", "", _series(deployed.returns)
-
-
-def _cells(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if "trajectories" in section:
-        yield path[1:], section
-        return
-    for key, inner in section.items():
-        if isinstance(inner, Mapping):
-            yield from _cells(inner, f"{path}.{key}")
 
 
 def _series(values: Iterable[Any]) -> str:

@@ -89,7 +89,7 @@ def run(part: str, runs: Path, only: str, threads: int) -> None:
 
     A world model is fitted once for an experiment and a seed; development cells all have that of seed 0.
     """
-    done = {(row["part"], row["experiment"], row["label"], row["seed"]) for row in rows()}
+    done = {(row["part"], row["experiment"], row["label"], row["seed"]) for row in read_rows(RESULTS)}
     for its_part, experiment, label, seed, overrides in cells():
         where = folder(runs, part, experiment, label, seed)
         if its_part != part or only not in where.name or (part, experiment, label, str(seed)) in done:
@@ -102,7 +102,7 @@ def run(part: str, runs: Path, only: str, threads: int) -> None:
         if finished is None:
             continue
         add({"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(finished))
-        print(rows()[-1], flush=True)
+        print(read_rows(RESULTS)[-1], flush=True)
 
 
 def model(runs: Path, experiment: str, seed: int, threads: int) -> Path | None:
@@ -139,11 +139,6 @@ def measured(run_folder: Path) -> dict[str, str]:
     return {name: f"{value:.4g}" for name, value in kept.items()}
 
 
-def rows() -> list[dict[str, str]]:
-    """Return the rows that there are."""
-    return read_rows(RESULTS)
-
-
 def add(row: dict[str, str]) -> None:
     """Add a row to the results."""
     new = not RESULTS.is_file()
@@ -156,7 +151,7 @@ def add(row: dict[str, str]) -> None:
 
 def table() -> None:
     """Write one line a cell into README.md: tracking of 0..1, return in 20 s, falls as a share of the episodes."""
-    page, lines = RESULTS.with_name("README.md"), rows_as_markdown(rows())
+    page, lines = RESULTS.with_name("README.md"), rows_as_markdown(read_rows(RESULTS))
     page.write_text(with_part(page.read_text(), "cells", "python -m experiments.walking.study table", lines))
 
 

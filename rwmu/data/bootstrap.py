@@ -7,16 +7,16 @@ from dataclasses import replace
 from itertools import accumulate, count
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.normalizer import Normalizer
+from rwmu.data.normalizer import Normalizer, normalized
 from rwmu.data.settings import DataSettings
 from rwmu.data.windows import WindowSampler, gather_rows, require_long_enough, rows_of
 from rwmu.errors import CheckpointError, ConfigError
+from rwmu.numerics import stream
 from rwmu.records import Batch, Window
 from rwmu.robots.symmetry import Images, Mirror, SignedPermutation
 
@@ -68,15 +68,15 @@ class BootstrapWindows(IterableDataset[Batch]):
         rounds = [ids[episodes.lengths[ids] >= length] for ids in rounds]
         train = torch.cat(rounds)
         self.settings, self.batches_per_epoch = settings, batches_per_epoch
-        terminated = episodes.termination[episodes.offsets + episodes.lengths - 1]
+        terminated = episodes.termination[episodes.last_rows]
         self._lengths, self._falls = episodes.lengths[train], int(terminated[train].sum())
         self.member_episodes = [train[places] for places in self._resamples([len(ids) for ids in rounds], num_members, seed)]
         own = settings.bootstrap in ("episodes", "windows")
         sources = self.member_episodes if own else [train]
         self._samplers = [WindowSampler(episodes.lengths, source, length, terminated) for source in sources]
-        self._generators = [_generator(seed, member, "windows") for member in range(len(sources))]
+        self._generators = [stream(seed, member, *b"windows") for member in range(len(sources))]
         if settings.bootstrap == "in_batch":
-            self._generators += [_generator(seed, member, "rows") for member in range(num_members)]
+            self._generators += [stream(seed, member, *b"rows") for member in range(num_members)]
         if settings.bootstrap == "weights":
             self._weights, self._offsets = _episode_weights(self.member_episodes, episodes.lengths, length, train), episodes.offsets
         self._normalizer, self._extension_normalizer = normalizer, extension_normalizer
@@ -145,10 +145,7 @@ class BootstrapWindows(IterableDataset[Batch]):
         window = self._rows.map(lambda rows: gather_rows(rows, place, length).float())
         which = images[..., None]  # one image a window
         window = replace(window, **{name: turned(which, getattr(window, name)) for name, turned in self._images.items()})
-        extension = window.extension
-        if extension is not None and self._extension_normalizer is not None:
-            extension = self._extension_normalizer.normalize(extension)
-        return replace(window, state=self._normalizer.normalize(window.state), extension=extension)
+        return normalized(window, self._normalizer, self._extension_normalizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where each member's stream of windows stands."""
@@ -187,9 +184,4 @@ def _episode_weights(resamples: list[Tensor], lengths: Tensor, window: int, trai
 
 def _resample(number: int, seed: int, member: int, round_: int) -> Tensor:
     purpose = "episodes" if round_ == 0 else f"episodes of round {round_}"
-    return torch.randint(max(number, 1), (number,), generator=_generator(seed, member, purpose))
-
-
-def _generator(seed: int, member: int, purpose: str) -> torch.Generator:
-    entropy = np.random.SeedSequence((seed, member, *purpose.encode()))
-    return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+    return torch.randint(max(number, 1), (number,), generator=stream(seed, member, *purpose.encode()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader
 from rwmu.data.bootstrap import BootstrapWindows, require_mirrorable
 from rwmu.data.episodes import Episodes, concatenate
 from rwmu.data.fitness import audit
-from rwmu.data.normalizer import Normalizer
+from rwmu.data.normalizer import Normalizer, normalized
 from rwmu.data.settings import DataSettings
 from rwmu.data.splits import extend_splits, split_episodes
 from rwmu.data.windows import gather, require_long_enough, spaced_starts
@@ -197,11 +196,7 @@ class OfflineDataModule(LightningDataModule):
     def windows(self, split: str, length: int, number: int | None = None, normalizer: Normalizer | None = None) -> Window:
         """Return the windows of :meth:`starts`, ``[B, length, ·]``, states normalised, by ``normalizer`` if one is given."""
         window = gather(self.episodes, self.starts(split, length, number), length)
-        state = (normalizer or self.normalizer).normalize(window.state)
-        extension = window.extension
-        if extension is not None and self.extension_normalizer is not None:
-            extension = self.extension_normalizer.normalize(extension)
-        return replace(window, state=state, extension=extension)
+        return normalized(window, normalizer or self.normalizer, self.extension_normalizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the training stream stands; Lightning saves it in its checkpoints."""

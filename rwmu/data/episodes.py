@@ -103,6 +103,11 @@ class Episodes:
         return self.lengths.cumsum(0) - self.lengths
 
     @cached_property
+    def last_rows(self) -> Tensor:
+        """Return the last row of each episode, ``[N]`` int64."""
+        return self.offsets + self.lengths - 1
+
+    @cached_property
     def episode_of_row(self) -> Tensor:
         """Return the episode that each row belongs to, ``[R]`` int64."""
         return torch.repeat_interleave(torch.arange(self.num_episodes), self.lengths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rwmu.errors import CheckpointError, DataError
+from rwmu.records import Window
 from rwmu.robots.layout import StateLayout
 
 _CHUNK_ROWS = 65536  # bounds the float64 copies
@@ -105,6 +107,14 @@ class Normalizer(nn.Module):
                     f"Two normalisers differ: the {what} of {self.names[i]} is {float(mine_values[i]):g} in one and "
                     f"{float(their_values[i]):g} in the other; use a model with the data that it was trained on."
                 )
+
+
+def normalized(window: Window, of_state: Normalizer, of_extension: Normalizer | None) -> Window:
+    """Return a window in normalised units; an extension as it is where there is no normaliser of it."""
+    extension = window.extension
+    if extension is not None and of_extension is not None:
+        extension = of_extension.normalize(extension)
+    return replace(window, state=of_state.normalize(window.state), extension=extension)
 
 
 def _parts(states: Tensor, rows: Tensor | None) -> Iterator[Tensor]:

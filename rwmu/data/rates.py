@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rwmu.data.episodes import EXTENSION, Episodes
+from rwmu.data.formats.recordings import led_to
 from rwmu.errors import ConfigError, DataError
 
 _SMALLEST = 1e-6  # of a step
@@ -62,8 +63,8 @@ def _episode(episodes: Episodes, index: int, ratio: float) -> dict[str, NDArray[
             mixed = rows[name][before] + share[:, None] * (rows[name][after].astype(np.float64) - rows[name][before])
             found[name] = mixed.astype(np.float32)
     since = np.diff(times)
-    found["action"] = _first_zero(_sums(rows["action"], before, share) / since[:, None])
-    found["reward"] = _first_zero(_sums(rows["reward"][:, None], before, share))[:, 0]
+    found["action"] = led_to((_sums(rows["action"], before, share) / since[:, None]).astype(np.float32))
+    found["reward"] = led_to(_sums(rows["reward"][:, None], before, share).astype(np.float32))[:, 0]
     falls = np.cumsum(fell)[before]
     found["termination"] = np.diff(falls, prepend=falls[:1]) > 0
     return found
@@ -74,7 +75,3 @@ def _sums(values: NDArray[Any], before: NDArray[np.int64], share: NDArray[np.flo
     total = np.cumsum(values.astype(np.float64), 0)
     following = values[np.minimum(before + 1, len(values) - 1)]
     return np.asarray(np.diff(total[before] + share[:, None] * following, axis=0))
-
-
-def _first_zero(values: NDArray[Any]) -> NDArray[np.float32]:
-    return np.concatenate([np.zeros_like(values[:1]) if len(values) else np.zeros((1, values.shape[1])), values]).astype(np.float32)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rwmu.errors import ConfigError, DataError
+from rwmu.numerics import stream
 
 DEFAULT_FRACTIONS = {"train": 0.8, "validation": 0.06, "test": 0.07, "calibration": 0.07}
 
@@ -51,8 +51,7 @@ def extend_splits(
     missing = {name: max(share * (old + len(levels)) - len(splits[name]), 0.0) for name, share in fractions.items()}
     counts = _apportion(len(levels), {name: value / sum(missing.values()) for name, value in missing.items()})
     # The number of old episodes goes into the seed, so that no two rounds are drawn alike.
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence((seed, old)).generate_state(1, np.uint64)[0]))
-    drawn = _draw(counts, generator, levels)
+    drawn = _draw(counts, stream(seed, old), levels)
     return {name: torch.cat([splits[name], old + drawn[name]]) for name in fractions}
 
 
@@ -69,14 +68,11 @@ def _draw(counts: Mapping[str, int], generator: torch.Generator, levels: Sequenc
     if levels is not None:
         order = torch.tensor(sorted(order.tolist(), key=lambda i: levels[i]), dtype=torch.int64)
     # Each split takes evenly spaced places of the order, so that it gets its share of every stretch of equal level.
-    places = torch.cat([_places(counts[name], generator) for name in counts])
+    shifts = [torch.rand(1, generator=generator, dtype=torch.float64) for _ in counts]
+    places = torch.cat([(torch.arange(n) + shift) / max(n, 1) for n, shift in zip(counts.values(), shifts, strict=True)])
     owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
     owner = owner[places.argsort(stable=True)]
     return {name: order[owner == i].sort().values for i, name in enumerate(counts)}
-
-
-def _places(count: int, generator: torch.Generator) -> Tensor:
-    return (torch.arange(count) + torch.rand(1, generator=generator, dtype=torch.float64)) / max(count, 1)
 
 
 def _apportion(number: int, fractions: Mapping[str, float]) -> dict[str, int]:

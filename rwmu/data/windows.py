@@ -47,7 +47,7 @@ def padded(episodes: Episodes, starts: Tensor, length: int) -> tuple[Window, Ten
 
     Beyond an episode's end its last row is repeated, and must not count: False in the ``[B, length]`` bool.
     """
-    last = (episodes.offsets + episodes.lengths - 1)[episodes.episode_of_row[starts]].unsqueeze(-1)
+    last = episodes.last_rows[episodes.episode_of_row[starts]].unsqueeze(-1)
     rows = starts.unsqueeze(-1) + torch.arange(length)
     within, rows = rows <= last, torch.minimum(rows, last)
     flags = episodes.contact[rows].float(), episodes.termination[rows].float().unsqueeze(-1)

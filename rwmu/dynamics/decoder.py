@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
-from rwmu.dynamics.affine import RowLinear
 from rwmu.dynamics.heads import check_bounds, softly_between
+from rwmu.dynamics.layers import RowLinear
 from rwmu.records import Prediction
+from rwmu.settings import Count, WholeNumber, settings
 
 
-@dataclass(frozen=True)
+@settings("dynamics")
 class Outputs:
     """What is predicted of the next row, and by perceptrons of which sizes.
 
@@ -21,11 +20,11 @@ class Outputs:
         min_log_std, max_log_std: the log standard deviation stays softly between these.
     """
 
-    state_dim: int
-    contact_dim: int
-    extension_dim: int = 0
-    head_hidden_size: int = 128
-    side_head_hidden_size: int | None = None
+    state_dim: Count
+    contact_dim: WholeNumber
+    extension_dim: WholeNumber = 0
+    head_hidden_size: Count = 128
+    side_head_hidden_size: Count | None = None
     min_log_std: float = -6.0
     max_log_std: float = 1.0
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rwmu.dynamics.generators import uniform
 from rwmu.dynamics.gru_sequence import SequenceGRU, fast_tanh
+from rwmu.dynamics.layers import uniform
 from rwmu.records import Followed
 
 

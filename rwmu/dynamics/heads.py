@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rwmu.dynamics.affine import affine
-from rwmu.dynamics.generators import uniform
+from rwmu.dynamics.layers import affine, uniform
 from rwmu.errors import ConfigError
 from rwmu.records import Followed, follow
 
@@ -151,21 +150,13 @@ class StateHead(nn.Module):
         self.min_log_std = nn.Parameter(torch.full((members, 1, state_dim), min_log_std), requires_grad=learn_bounds)
         self.log_delta_log_std = nn.Parameter(torch.full((members, 1, state_dim), delta), requires_grad=learn_bounds)
 
-    def forward(self, features: Tensor, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation ``[E, N, D]`` of what follows ``state [E or 1, N, D]``, read with its action."""
-        return self.predict_mean(features, inputs, state), self.predict_spread(features)
-
-    def predict_spread(self, features: Tensor) -> Tensor:
-        """Return the log standard deviation alone."""
-        return self.bound(self.log_std(features))
-
     def bound(self, log_std: Tensor) -> Tensor:
         """Keep what the perceptron of the log standard deviation returns between the bounds."""
         low = self.min_log_std
         return softly_between(log_std, low, low + self.log_delta_log_std.exp())
 
     def predict_mean(self, features: Tensor, inputs: Tensor, state: Tensor) -> Tensor:
-        """Return the mean alone."""
+        """Return the mean ``[E, N, D]`` of what follows ``state [E or 1, N, D]``, read with its action."""
         change = self.mean(features)
         if self.prior is not None:
             change = change + self.prior(inputs)

@@ -9,7 +9,6 @@ from torch import nn
 
 from rwmu.dynamics.independent import IndependentEnsemble
 from rwmu.dynamics.recurrent import RecurrentEnsemble
-from rwmu.errors import ConfigError
 
 
 def member_view(ensemble: RecurrentEnsemble, member: int) -> IndependentEnsemble:
@@ -31,13 +30,8 @@ class MemberViews:
     """
 
     def __init__(self, ensemble: RecurrentEnsemble) -> None:
-        if ensemble.num_bases != ensemble.num_members:
-            raise ConfigError("The members of an ensemble with a shared base cannot be trained one by one.")
         self._ensemble = ensemble
         self._views = [member_view(ensemble, member) for member in range(ensemble.num_members)]
-
-    def __len__(self) -> int:
-        return len(self._views)
 
     def __iter__(self) -> Iterator[RecurrentEnsemble]:
         return iter(self._views)

@@ -17,7 +17,7 @@ from rwmu.dynamics.members import MemberViews
 from rwmu.dynamics.processes import add_up, rank_and_number
 from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.unroll import unroll
-from rwmu.errors import ConfigError, TrainingError
+from rwmu.errors import TrainingError
 from rwmu.records import Batch, Noise, Rollout, Window
 from rwmu.settings import Fraction, NotNegative, Positive, WholeNumber, settings
 
@@ -99,8 +99,6 @@ class DynamicsModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # for one_by_one, and because processes add up their gradients here, not in DDP's hooks
-        if max_steps < 1:
-            raise ConfigError(f"trainer.max_steps is {max_steps}, but must be at least 1.")
         self.model: Any = model
         self.loss, self.optimizer = loss, optimizer or OptimizerSettings()
         self.max_steps, self.validation_horizon = max_steps, validation_horizon

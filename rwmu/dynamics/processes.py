@@ -20,7 +20,7 @@ from torch import Tensor, distributed
 from torch.multiprocessing.spawn import ProcessException, spawn
 
 from rwmu.errors import UserError
-from rwmu.numerics import set_up
+from rwmu.numerics import Machine
 
 _POLL_S = 0.5
 _PATIENCE_S = 10.0  # with processes that are asked to end
@@ -70,11 +70,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _take_part(rank: int, work: bytes, port: int, threads: int, precision: str, queue: Any) -> None:
+def _take_part(rank: int, work: bytes, port: int, threads: int, precision: Any, queue: Any) -> None:
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     os.environ.update(address, OMP_NUM_THREADS=str(threads))  # whatever a cluster says
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever a shell says that starts programs in the background
-    set_up(threads, precision)
+    Machine(threads, precision).set_up()
     try:
         queue.put(pickle.dumps((rank, pickle.loads(work)(rank))))
     except (UserError, OSError) as error:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from rwmu.data.normalizer import Normalizer
+from rwmu.dynamics.checks import check_state_dict
 from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.dynamics.shared import SharedEnsemble
 from rwmu.dynamics.world_model import FORMAT, WorldModel
@@ -51,16 +52,13 @@ def from_published(weights: Mapping[str, Tensor]) -> SharedEnsemble:
         CheckpointError: a tensor is missing, unknown, of another shape than the others imply, or no number; names it, with both
             shapes.
     """
-    _check_tensors(weights)
+    _require_floats(weights)
     model = SharedEnsemble(**_architecture(weights))
+    check_state_dict(to_published(model), weights, "The published world model")
     model.to(weights["state_base.memory.rnn.weight_ih_l0"].dtype)
-    left = dict(weights)
     with torch.no_grad():
         for name, keys in _published_keys(model).items():
-            found = torch.stack([_take(left, key, tuple(model.get_parameter(name).shape[1:])) for key in keys])
-            model.get_parameter(name).copy_(found)
-    if left:
-        raise CheckpointError(f"The published world model has the unknown tensor '{sorted(left)[0]}'; it is of another form.")
+            model.get_parameter(name).copy_(torch.stack([weights[key] for key in keys]))
     return model
 
 
@@ -84,10 +82,8 @@ def to_published(model: RecurrentEnsemble) -> dict[str, Tensor]:
 def load_published(path: Path) -> SharedEnsemble:
     """Read the world model of a published checkpoint file; code in the file is never run (``weights_only``)."""
     content = _read(path)
-    if KEY not in content:
-        raise CheckpointError(f"{path} is not a published checkpoint: it has no '{KEY}'.")
-    if not isinstance(content[KEY], Mapping):
-        raise CheckpointError(f"{path} has a {type(content[KEY]).__name__} as '{KEY}', but named tensors were expected.")
+    if not isinstance(content.get(KEY), Mapping):
+        raise CheckpointError(f"{path} is not a published checkpoint: it has no named tensors as '{KEY}'.")
     tell_left_aside(path, content, (KEY,))
     return from_published(content[KEY])
 
@@ -96,7 +92,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     return read_torch(path, "checkpoint", "a model_*.pt or of a dynamics.pt")
 
 
-def _check_tensors(weights: Mapping[str, Any]) -> None:
+def _require_floats(weights: Mapping[str, Any]) -> None:
     dtype = None
     for key, tensor in weights.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
@@ -105,8 +101,6 @@ def _check_tensors(weights: Mapping[str, Any]) -> None:
         dtype = dtype or tensor.dtype
         if tensor.dtype != dtype:
             raise CheckpointError(f"'{key}' of the published world model is of {tensor.dtype}, but others are of {dtype}.")
-        if not bool(tensor.isfinite().all()):
-            raise CheckpointError(f"'{key}' of the published world model holds values that are no finite numbers.")
 
 
 def _architecture(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -159,15 +153,6 @@ def _published_keys(model: RecurrentEnsemble) -> dict[str, list[str]]:
         for parameter, place in _LAYERS.items():
             keys[f"{own}.{parameter}"] = [f"{heads}.{member}.{layers}.{place}" for member in members]
     return keys
-
-
-def _take(weights: dict[str, Tensor], key: str, expected: tuple[int, ...]) -> Tensor:
-    if key not in weights:
-        raise CheckpointError(f"The published world model lacks the tensor '{key}' of shape {expected}.")
-    tensor = weights.pop(key)
-    if tuple(tensor.shape) != expected:
-        raise CheckpointError(f"'{key}' of the published world model has shape {tuple(tensor.shape)}, but should have {expected}.")
-    return tensor
 
 
 # -- files ----------------------------------------------------------------------------------------------------------------

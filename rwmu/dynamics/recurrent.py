@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rwmu.dynamics.generators import member_generators
 from rwmu.dynamics.gru import GRU
 from rwmu.dynamics.heads import MemberMLP, Prior, StateHead, check_bounds, side_by_side
+from rwmu.dynamics.layers import member_generators
 from rwmu.dynamics.losses import LossSettings, member_losses
 from rwmu.dynamics.recurrent_rollout import Features, RecurrentCarry, encode, forecast, predict, predict_for_loss
 from rwmu.dynamics.unroll import Feedback
@@ -215,11 +215,9 @@ class RecurrentEnsemble(nn.Module):
 
         Without ``spread``, the latter is ``[E, N, 0]``: nobody will look at it, or asks for it later.
         """
-        if not spread:
-            mean = self.state_head.predict_mean(features.state, features.inputs, state)
-            return mean, mean.new_empty(*mean.shape[:-1], 0)
-        mean, log_std = self.state_head(features.state, features.inputs, state)
-        return mean, log_std
+        head = self.state_head
+        mean = head.predict_mean(features.state, features.inputs, state)
+        return mean, head.bound(head.log_std(features.state)) if spread else mean.new_empty(*mean.shape[:-1], 0)
 
     def predict_beside(self, features: Features, spread: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Predict all but the mean.

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rwmu.dynamics.affine import RowLinear
 from rwmu.dynamics.decoder import Decoder, Outputs
+from rwmu.dynamics.layers import RowLinear
 from rwmu.dynamics.losses import KL, LossSettings, member_losses, predict_batch
 from rwmu.dynamics.vectorised import VectorisedEnsemble, single_models
 from rwmu.records import Batch, Carry, Noise, Prediction, TensorRecord, Window
@@ -141,14 +141,13 @@ class RSSMEnsemble(VectorisedEnsemble):
     """E recurrent state-space models that share nothing; its loss has the further term ``kl``.
 
     Args:
-        state_dim, action_dim, contact_dim, extension_dim: D, A, C, X.
+        state_dim, action_dim, contact_dim: D, A, C.
         num_members: E.
         hidden_size: W, of the deterministic state. latent_size: Z.
         num_layers: hidden layers of the perceptrons of prior and posterior.
-        head_hidden_size, side_head_hidden_size, min_log_std, max_log_std: see :class:`~rwmu.dynamics.decoder.Outputs`.
         free_nats: a row's divergence below which it costs nothing.
         kl_balance: share of the divergence that trains the prior; the rest trains the posterior.
-        seed: of the initialisation.
+        seed: of the initialisation. outputs: further fields of :class:`~rwmu.dynamics.decoder.Outputs`.
 
     Attributes:
         num_latents: standard normals that a row needs in training, 2 Z.
@@ -165,21 +164,16 @@ class RSSMEnsemble(VectorisedEnsemble):
         hidden_size: Count = 256,
         num_layers: Few = 1,
         latent_size: Count = 32,
-        head_hidden_size: Count = 128,
-        side_head_hidden_size: Count | None = None,
-        extension_dim: WholeNumber = 0,
         free_nats: NotNegative = 1.0,
         kl_balance: Fraction = 0.8,
-        min_log_std: float = -6.0,
-        max_log_std: float = 1.0,
         seed: int = 0,
+        **outputs: Any,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        sizes = (state_dim, contact_dim, extension_dim, head_hidden_size, side_head_hidden_size)
-        outputs = Outputs(*sizes, min_log_std, max_log_std)
-        make = partial(RSSM, action_dim, hidden_size, num_layers, latent_size, free_nats, kl_balance, outputs)
+        own = {name: value for name, value in locals().items() if name not in ("self", "__class__", "outputs")}
+        predicted = Outputs(state_dim, contact_dim, **outputs)
+        make = partial(RSSM, action_dim, hidden_size, num_layers, latent_size, free_nats, kl_balance, predicted)
         super().__init__(single_models(make, num_members, seed))
-        self.arguments: dict[str, Any] = arguments
+        self.arguments: dict[str, Any] = own | vars(predicted)
         self.num_latents = 2 * latent_size
 
     def losses(self, batch: Batch, settings: LossSettings, noise: Noise | None = None) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from rwmu.dynamics.affine import affine
 from rwmu.dynamics.gru import GRU
+from rwmu.dynamics.layers import affine
 from rwmu.dynamics.vectorised import VectorisedEnsemble
 from rwmu.records import Carry, Prediction, TensorRecord
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rwmu.dynamics.affine import RowLinear
 from rwmu.dynamics.decoder import Decoder, Outputs
+from rwmu.dynamics.layers import RowLinear
 from rwmu.dynamics.vectorised import VectorisedEnsemble, single_models
 from rwmu.errors import ConfigError
 from rwmu.records import Carry, Prediction
@@ -106,13 +106,12 @@ class TransformerEnsemble(VectorisedEnsemble):
     """E causal transformers that share nothing.
 
     Args:
-        state_dim, action_dim, contact_dim, extension_dim: D, A, C, X.
+        state_dim, action_dim, contact_dim: D, A, C.
         num_members: E.
         hidden_size: W, of every row. num_layers: L.
         num_heads: of the attention; they share ``hidden_size`` equally.
         window: H, rows that a layer attends to.
-        head_hidden_size, side_head_hidden_size, min_log_std, max_log_std: see :class:`~rwmu.dynamics.decoder.Outputs`.
-        seed: of the initialisation.
+        seed: of the initialisation. outputs: further fields of :class:`~rwmu.dynamics.decoder.Outputs`.
 
     Attributes:
         arguments: of the constructor, by name.
@@ -129,18 +128,13 @@ class TransformerEnsemble(VectorisedEnsemble):
         num_layers: Few = 2,
         num_heads: Count = 4,
         window: Count = 32,
-        head_hidden_size: Count = 128,
-        side_head_hidden_size: Count | None = None,
-        extension_dim: WholeNumber = 0,
-        min_log_std: float = -6.0,
-        max_log_std: float = 1.0,
         seed: int = 0,
+        **outputs: Any,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        own = {name: value for name, value in locals().items() if name not in ("self", "__class__", "outputs")}
         if hidden_size % num_heads:
             raise ConfigError(f"dynamics.hidden_size is {hidden_size}, but must be a multiple of dynamics.num_heads ({num_heads}).")
-        sizes = (state_dim, contact_dim, extension_dim, head_hidden_size, side_head_hidden_size)
-        outputs = Outputs(*sizes, min_log_std, max_log_std)
-        make = partial(Transformer, action_dim, hidden_size, num_layers, num_heads, window, outputs)
+        predicted = Outputs(state_dim, contact_dim, **outputs)
+        make = partial(Transformer, action_dim, hidden_size, num_layers, num_heads, window, predicted)
         super().__init__(single_models(make, num_members, seed))
-        self.arguments: dict[str, Any] = arguments
+        self.arguments: dict[str, Any] = own | vars(predicted)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from rwmu.dynamics.generators import member_seed
+from rwmu.dynamics.layers import member_seed
 from rwmu.dynamics.losses import LossSettings, member_losses
 from rwmu.records import Batch, Carry, Noise, Prediction, TensorRecord, Window
 

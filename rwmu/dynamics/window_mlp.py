@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rwmu.dynamics.affine import affine
-from rwmu.dynamics.generators import uniform
+from rwmu.dynamics.layers import affine, uniform
 from rwmu.records import Followed, follow
 
 

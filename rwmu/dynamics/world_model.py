@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ SHIPPED: dict[str, type[nn.Module]] = {
     "rssm": RSSMEnsemble,
     "transformer": TransformerEnsemble,
 }
+_PLAIN = ("architecture", "history", "robot", "layout", "data_hash", "training")  # what a file holds as it is
 
 
 @dataclass(frozen=True)
@@ -211,13 +213,9 @@ class WorldModel:
         """
         if self.robot != robot.name:
             raise CheckpointError(f"The world model was trained on robot '{self.robot}', but the task is for '{robot.name}'.")
-        for own, other in zip(self.layout, robot.state_layout.describe(), strict=False):
+        for own, other in zip_longest(self.layout, robot.state_layout.describe(), fillvalue=()):
             if list(own) != list(other):
                 raise CheckpointError(f"The world model's state has the field {list(own)} where the task's has {list(other)}.")
-        if len(self.layout) != len(robot.state_layout.fields):
-            raise CheckpointError(
-                f"The world model's state has {len(self.layout)} fields, but the task's has {len(robot.state_layout.fields)}."
-            )
         if data_hash is not None and not self.knows_its_data:
             _log.info("It is not known what data the world model was trained on; it is used with its own normaliser.")
         elif data_hash is not None and data_hash != self.data_hash:
@@ -240,17 +238,11 @@ class WorldModel:
         """Write everything to ``path``, whole or not at all."""
         content = {
             "format": FORMAT,
-            "architecture": self.architecture,
             "state_dict": self.dynamics.state_dict(),
             "normalizer": self.normalizer.to_dict(),
-            "history": self.history,
-            "robot": self.robot,
-            "layout": self.layout,
-            "data_hash": self.data_hash,
-            "training": self.training,
             "extension_normalizer": None if self.extension_normalizer is None else self.extension_normalizer.to_dict(),
         }
-        write_torch(path, content)
+        write_torch(path, content | {name: getattr(self, name) for name in _PLAIN})
 
     @classmethod
     def load(cls, path: Path, model_class: type[nn.Module] | None = None) -> WorldModel:
@@ -279,7 +271,7 @@ class WorldModel:
             raise CheckpointError(
                 f"{path} scales {len(normalizer.names)} columns, but its model has a state of {dynamics.state_dim}."
             )
-        kept = {key: getattr(content, key) for key in ("history", "robot", "layout", "data_hash", "architecture", "training")}
+        kept = {name: getattr(content, name) for name in _PLAIN}
         extension = content.extension_normalizer
         extension_normalizer = None if extension is None else Normalizer.from_dict(extension)
         return cls(dynamics, normalizer, **kept, extension_normalizer=extension_normalizer)

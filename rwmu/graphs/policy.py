@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rwmu.graphs.onnx_file import Session, Traced, deviation, listed, require_alike
 from rwmu.policy.rsl_rl import PolicyActor
-from rwmu.robots.robot import Motors, PerJoint
+from rwmu.robots.robot import Motors
 from rwmu.tasks.velocity import VelocityTask
 
 ALLOWED = 1e-5  # by which an action may be off
@@ -45,14 +45,11 @@ def metadata(task: VelocityTask, motors: Motors, run: str) -> dict[str, str]:
     robot, layout = task.robot, task.observation_layout
     terms = len(layout.fields)
 
-    def per_joint(value: PerJoint) -> list[float]:
-        return list(value) if isinstance(value, tuple) else [value] * robot.num_joints
-
     mjlab = {
         "run_path": run,
         "joint_names": listed(robot.joint_names),
-        "joint_stiffness": listed(per_joint(motors.stiffness)),
-        "joint_damping": listed(per_joint(motors.damping)),
+        "joint_stiffness": listed(robot.per_joint(motors.stiffness)),
+        "joint_damping": listed(robot.per_joint(motors.damping)),
         "default_joint_pos": listed(robot.default_joint_pos.tolist()),
         "command_names": COMMAND,
         "observation_names": listed([_MJLAB_NAMES.get(field.name, field.name) for field in layout.fields]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,29 +10,10 @@ from rwmu.imagination.penalty import MopoPenalty
 from rwmu.interfaces import Boundary
 from rwmu.records import Prediction
 from rwmu.settings import NotNegative, Positive, checked
-from rwmu.uncertainty.estimates import Estimate
-
-
-@dataclass(frozen=True)
-class KnownRegion:
-    """The states and actions on which the members disagree no more than a threshold.
-
-    Attributes:
-        disagreement: ``Prediction -> [B]``. threshold: its greatest value within the region.
-        halting_reward: see :class:`rwmu.interfaces.Boundary`.
-    """
-
-    disagreement: Estimate
-    threshold: float
-    halting_reward: float | None = None
-
-    def crossed(self, prediction: Prediction) -> Tensor:
-        """Return which rows disagree more than the threshold, ``[B]`` bool."""
-        return self.disagreement(prediction) > self.threshold
 
 
 class BoundaryPenalty(MopoPenalty):
-    """End episodes that leave the known region.
+    """End episodes that leave the known region, where the members disagree no more than a threshold: its own boundary.
 
     Without ``kappa`` they are **truncated**: cut short as if timed out, so that the value function stands for what would follow.
     With it they are **halted**, as in MOReL (arXiv:2005.05951, Definition 1): the step into the unknown is paid -kappa and the
@@ -58,4 +38,9 @@ class BoundaryPenalty(MopoPenalty):
         dimension_weights: Tensor | None = None,
     ) -> None:
         super().__init__(weight, step_dt, typical, estimate, dimension_weights=dimension_weights)
-        self.boundary: Boundary | None = KnownRegion(self.disagreement, threshold, None if kappa is None else -kappa)
+        self.threshold, self.halting_reward = threshold, None if kappa is None else -kappa
+        self.boundary: Boundary | None = self
+
+    def crossed(self, prediction: Prediction) -> Tensor:
+        """Return which rows disagree more than the threshold, ``[B]`` bool."""
+        return self.disagreement(prediction) > self.threshold

@@ -6,7 +6,7 @@ The state is kept in physical units, which rewards, observations and conditions 
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -83,8 +83,7 @@ class ImaginedEnv(RobotEnv):
         own = world_model if self.device == "cpu" else copy.deepcopy(world_model).to(self.device)
         self.world_model, self.episodes = own, episodes
         size = rules.pool_size or rules.num_envs
-        arguments = (self.world_model, self.task, episodes, start_rows, size, rules.max_tilt, self._generator, self.device)
-        self._pool = StartPool(*arguments)
+        self._pool = StartPool(own, self.task, episodes, start_rows, size, rules.max_tilt, self._generator, self.device)
         self._allocate()
         self.reset()
 
@@ -125,7 +124,6 @@ class ImaginedEnv(RobotEnv):
         self.memory = self.task.start(batch, self.device)
         self.state = zeros(starts.state.shape[1])
         self.contact = zeros(starts.contact.shape[1], dtype=torch.bool)
-        self.final_state, self.final_contact = self.state, self.contact
         self.terminated, self.diverged = zeros(dtype=torch.bool), zeros(dtype=torch.bool)
         self.member = zeros(dtype=torch.int64)
         self.episode_length_buf = zeros(dtype=torch.int64)
@@ -197,8 +195,7 @@ class ImaginedEnv(RobotEnv):
         self._carry = carry
         probability = self._advance(prediction)
         ended = self.task.ends(self.memory, self.state, action, self.contact)
-        reward = self.task.reward(self.memory, self.state, action, self.contact, self.extension)
-        self.last_reward = reward
+        self.last_reward = reward = self.task.reward(self.memory, self.state, action, self.contact, self.extension)
         self.disagreement = epistemic(prediction)
         penalty, crossed = self._penalise(prediction, reward)
         self.episode_length_buf = self.episode_length_buf + 1
@@ -243,11 +240,10 @@ class ImaginedEnv(RobotEnv):
     def _end(self, probability: Tensor, crossed: Tensor | None, ended: Tensor | None) -> Tensor:
         """Decide which episodes terminate (kept as attribute) and which are cut short (returned), ``[B]`` bool each."""
         rules, boundary = self.rules, self.penalty.boundary
-        if rules.termination is None:
-            terminated = torch.zeros_like(self.terminated)
-        elif rules.termination == "sample":
+        terminated = torch.zeros_like(self.terminated)
+        if rules.termination == "sample":
             terminated = self._uniform(self.num_envs) < probability
-        else:
+        elif rules.termination is not None:
             terminated = probability > rules.termination
         if rules.max_tilt is not None:
             terminated = terminated | (self.task.robot.state_layout.part(self.state, "projected_gravity")[:, 2] > rules.max_tilt)
@@ -271,12 +267,13 @@ class ImaginedEnv(RobotEnv):
             self._start(finished)
         if len(commanded):
             self._command(commanded)
-        if self.rules.push_interval_s is not None:
-            self._push(self.rules.push_interval_s)
+        self._push()
         self._observe()
 
-    def _push(self, interval_s: float) -> None:
-        pushed = self._uniform(self.num_envs, 1) < self.task.step_dt / interval_s
+    def _push(self) -> None:
+        if self.rules.push_interval_s is None:
+            return
+        pushed = self._uniform(self.num_envs, 1) < self.task.step_dt / self.rules.push_interval_s
         change = self.rules.push_velocity * (2.0 * self._uniform(self.num_envs, 2) - 1.0) * pushed
         self.task.robot.state_layout.part(self.state, "base_lin_vel")[:, :2] += change
 
@@ -318,8 +315,7 @@ class ImaginedEnv(RobotEnv):
     def state_dict(self) -> dict[str, Any]:
         """Return everything that :meth:`load_state_dict` needs to go on with identical results; copies, on the CPU."""
         tensors = {**self._tensors(), "pool.rows": self._pool.rows, "generator": self._generator.get_state()}
-        saved: dict[str, Any] = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
-        return {**saved, "num_steps": self._num_steps}
+        return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()} | {"num_steps": self._num_steps}
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return all that an environment is in the midst of, by name."""
@@ -336,17 +332,9 @@ class ImaginedEnv(RobotEnv):
             raise ConfigError(
                 "The interrupted imagination had another number of environments or another model; resume with its settings."
             )
-        here = {name: tensor.to(self.device, copy=True) for name, tensor in found.items()}
-        for name in _ENVIRONMENT:
-            setattr(self, name, here[name])
-        self.memory = replace(self.memory, **_under("memory.", here))
-        self._carry = replace(self._carry, **_under("carry.", here))
+        for name, tensor in own.items():
+            tensor.copy_(found[name])
         self._followed = Followed(self.member, self.world_model.num_members)
         self._pool.load(saved["pool.rows"].clone())
         self._generator.set_state(saved["generator"])
         self._num_steps = saved["num_steps"]
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose name begins so, by what follows."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from rwmu.dynamics.checks import check_window
 from rwmu.dynamics.unroll import forecast, warm_up
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Dynamics
+from rwmu.numerics import stream
 from rwmu.records import Window
 from rwmu.uncertainty.spread import Spread, mixture
 
@@ -24,8 +24,7 @@ _ROWS = 1024  # windows x samples that each member goes through at once; a numbe
 
 def member_streams(seed: int, num_members: int) -> list[torch.Generator]:
     """Return each member's own stream of noise, which does not depend on how many there are."""
-    seeds = [np.random.SeedSequence((seed, member, *b"spread")).generate_state(1, np.uint64)[0] for member in range(num_members)]
-    return [torch.Generator().manual_seed(int(entropy)) for entropy in seeds]
+    return [stream(seed, member, *b"spread") for member in range(num_members)]
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from rwmu.uncertainty.baselines import TRIVIAL
 from rwmu.uncertainty.functional.summary import mean, standard_error
 from rwmu.uncertainty.measure import Measure
 from rwmu.uncertainty.pairing import NORMAL
-from rwmu.uncertainty.resampling import Interval, bootstrap, bootstrap_sums, places, ratio_of_sums
+from rwmu.uncertainty.resampling import Interval, bootstrap, bootstrap_sums, places, trajectory_sums
 
 Cell = dict[str, Any]
 NO_KNOWN_STATES = "the states that the model was trained on are not at hand"
@@ -51,7 +51,10 @@ def from_sums(statistic: Callable[[Tensor], Tensor], sums: Tensor, how: Resampli
 
 def share(numerator: Tensor, denominator: Tensor, episode: Tensor, how: Resampling, empty: str = "no rows") -> Cell:
     """Return the cell of the sum of one column ``[B]`` over that of another; ``empty`` says why where the latter is 0."""
-    return ratio_of_sums(numerator, denominator, episode, empty, how.level, how.resamples, how.seed).plain()
+    sums = trajectory_sums(torch.stack([numerator.double(), denominator.double()], dim=1), episode)
+    if float(sums[:, 1].sum()) <= 0.0:
+        return missing(empty, how, len(sums))
+    return from_sums(lambda total: total[:, 0] / total[:, 1], sums, how)
 
 
 def of_rows(statistic: Callable[[Tensor], Measure | Tensor], episode: Tensor, how: Resampling) -> Cell:

@@ -71,75 +71,79 @@ def candidates(
     return found
 
 
-def measure(
-    make_env: Callable[[], RobotEnv],
-    policies: Sequence[Candidate],
-    world_model: WorldModel | None,
-    held_out: Selection,
-    task: VelocityTask,
-    settings: EvaluationSettings,
-    dream_rules: Mapping[str, Any],
-    progress: bool = True,
-) -> dict[str, Any]:
-    """Deploy ``policies`` and, where there is a world model, roll the behaviour policies and ours inside it too.
+@dataclass(frozen=True)
+class Worlds:
+    """Where policies are rolled: in a simulator, and in dreams that begin in held-out episodes.
 
-    Args:
-        make_env: returns a fresh simulator, the same at every call: all policies have the same starts and commands.
-        held_out: episodes that dreams start from. dream_rules: how imagined episodes end and go on, as in training.
+    Attributes:
+        make_env: number of robots -> a fresh simulator, the same at every call: all policies have the same starts and commands.
+        task: of the policies. settings: how much is measured.
+        world_model: None where there are no dreams. held_out: episodes that dreams start from.
+        dream_rules: how imagined episodes end and go on, as in training.
+        progress: show progress bars.
+    """
+
+    make_env: Callable[[int], RobotEnv]
+    task: VelocityTask
+    settings: EvaluationSettings
+    world_model: WorldModel | None
+    held_out: Selection
+    dream_rules: Mapping[str, Any]
+    progress: bool = True
+
+    def deployed(self, candidate: Candidate) -> Deployment:
+        """Deploy one policy in the simulator."""
+        env = self.make_env(self.settings.num_envs)
+        return deploy(env, candidate.actor, seed=self.settings.seed, label=candidate.name, progress=self.progress)
+
+    def dreamt(self, actor: Actor, num_steps: int, level: str | None = None) -> Deployment:
+        """Roll one policy in dreams of so many steps, from histories of a policy level; None for any."""
+        assert self.world_model is not None, "nothing to dream with"
+        settings, episodes = self.settings, self.held_out.episodes
+        starts = level_starts(episodes, self.held_out.ids, level, self.world_model.history)
+        arguments = (self.world_model, self.task, episodes, starts, settings.num_dream_envs, num_steps, settings.seed)
+        return deploy(dream_of(*arguments, **self.dream_rules), actor, num_steps, settings.seed, "dream", self.progress)
+
+
+def measure(worlds: Worlds, policies: Sequence[Candidate]) -> dict[str, Any]:
+    """Deploy ``policies`` and, where there is a world model, roll the behaviour policies and ours inside it too.
 
     Returns:
         The parts ``deployment``, ``imagination`` and ``dream_reality`` of the results.
     """
-    cache, deployments = DeploymentCache(settings.cache), {}
-    for candidate in tqdm(policies, desc="deploying", unit="policy", disable=not progress):
-        run = partial(deployed, make_env, candidate, settings.seed, progress)
+    cache, deployments = DeploymentCache(worlds.settings.cache), {}
+    for candidate in tqdm(policies, desc="deploying", unit="policy", disable=not worlds.progress):
+        run = partial(worlds.deployed, candidate)
         deployments[candidate.name] = run() if candidate.cache_key is None else cache.obtain(candidate.cache_key, run)
     measured = measure_deployment(deployments)
     for candidate in policies:
         if candidate.transitions is not None:
             measured["deployment"]["behaviour"][candidate.name]["transitions"] = candidate.transitions
-    if world_model is None:
+    if worlds.world_model is None:
         return measured
-    episodes, real = held_out.episodes, deployments["deterministic"]
-    actors = {candidate.name: candidate.actor for candidate in policies}
-
-    def imagine(name: str, level: str | None, num_steps: int) -> Deployment:
-        starts = level_starts(episodes, held_out.ids, level, world_model.history)
-        arguments = (world_model, task, episodes, starts, settings.num_dream_envs, num_steps, settings.seed)
-        return deploy(dream_of(*arguments, **dream_rules), actors[name], num_steps, settings.seed, f"{name}, dreamt", progress)
-
-    own = imagine("deterministic", None, real.num_steps)
-    levels = [name for name in measured["deployment"]["behaviour"] if name in set(episodes.levels)]
-    dreams = {level: imagine(level, level, min(settings.dream_steps, real.num_steps)) for level in levels}
+    actors, real = {candidate.name: candidate.actor for candidate in policies}, deployments["deterministic"]
+    own = worlds.dreamt(actors["deterministic"], real.num_steps)
+    levels = [name for name in measured["deployment"]["behaviour"] if name in set(worlds.held_out.episodes.levels)]
+    dream_steps = min(worlds.settings.dream_steps, real.num_steps)
+    dreams = {level: worlds.dreamt(actors[level], dream_steps, level) for level in levels}
     return merge(measured, measure_imagination(own, real), {"dream_reality": dream_reality(dreams, deployments)})
 
 
-def learning(
-    make_env: Callable[[], RobotEnv],
-    checkpoints: Mapping[int, Path],
-    world_model: WorldModel,
-    held_out: Selection,
-    task: VelocityTask,
-    settings: EvaluationSettings,
-    dream_rules: Mapping[str, Any],
-    progress: bool = True,
-) -> dict[str, Any]:
+def learning(worlds: Worlds, checkpoints: Mapping[int, Path]) -> dict[str, Any]:
     """Roll a policy as it was during training in the dream and in the simulator, which training never saw.
 
     Args:
-        make_env: returns a fresh simulator. checkpoints: iteration -> what was kept of the policy. held_out, dream_rules: as above.
+        checkpoints: iteration -> what was kept of the policy.
 
     Returns:
         The part ``learning``: iteration -> both sides' rewards and falls (:func:`rwmu.measure.dream_check.compare`).
     """
-    steps, found = min(settings.dream_steps, task.max_episode_steps), {}
-    episodes, starts = held_out.episodes, level_starts(held_out.episodes, held_out.ids, None, world_model.history)
-    chosen = evenly([*checkpoints], settings.learning_points)
-    for iteration in tqdm(chosen, desc="learning curve", unit="checkpoint", disable=not progress):
-        actor = load_actor(checkpoints[iteration], task.robot)
-        dream = dream_of(world_model, task, episodes, starts, settings.num_dream_envs, steps, settings.seed, **dream_rules)
-        sides = [deploy(env, actor, steps, settings.seed) for env in (dream, make_env())]
-        found[str(iteration)] = compare(*sides)
+    settings, found = worlds.settings, {}
+    steps, chosen = min(settings.dream_steps, worlds.task.max_episode_steps), evenly([*checkpoints], settings.learning_points)
+    for iteration in tqdm(chosen, desc="learning curve", unit="checkpoint", disable=not worlds.progress):
+        actor = load_actor(checkpoints[iteration], worlds.task.robot)
+        simulator = deploy(worlds.make_env(settings.num_dream_envs), actor, steps, settings.seed)
+        found[str(iteration)] = compare(worlds.dreamt(actor, steps), simulator)
     return {"learning": found} if found else {}
 
 
@@ -147,11 +151,6 @@ def evenly(values: Sequence[int], number: int) -> list[int]:
     """Return at most ``number`` of some values, evenly spaced from the first to the last."""
     places = torch.linspace(0, len(values) - 1, min(number, len(values))).round().int()
     return [values[place] for place in places.tolist()]
-
-
-def deployed(make_env: Callable[[], RobotEnv], candidate: Candidate, seed: int, progress: bool) -> Deployment:
-    """Deploy one policy in a fresh simulator."""
-    return deploy(make_env(), candidate.actor, seed=seed, label=candidate.name, progress=progress)
 
 
 def measure_deployment(deployments: Mapping[str, Deployment]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Windows never overlap, for two that do are not two pieces of evidence; intervals
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from rwmu.data.episodes import Episodes
 from rwmu.data.windows import require_long_enough, spaced_starts
-from rwmu.dynamics.unroll import Feedback, unroll
+from rwmu.dynamics.unroll import unroll
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.measure.cells import Cell
 from rwmu.measure.windows import BATCH, true_window
@@ -24,66 +23,30 @@ from rwmu.uncertainty.resampling import bootstrap_sums, resampled_totals, trajec
 HORIZONS = (1, 8, 24, 100)
 
 
-@dataclass(frozen=True)
-class OpenLoop:
-    """Forecasts of K steps after H true rows, for B windows; states normalised, members first.
-
-    Attributes:
-        predicted: ``[K, M, B, D]``; M is E where every member goes its own way, else 1.
-        truth: ``[K, B, D]``. last: ``[B, D]``, the last row of the history.
-        episode: ``[B]`` int64, which episode each window comes from.
-    """
-
-    predicted: Tensor
-    truth: Tensor
-    last: Tensor
-    episode: Tensor
-
-    def squared_error(self) -> Tensor:
-        """Return ``[K, B, D]``, mean over the ways that were followed."""
-        return (self.predicted - self.truth[:, None]).square().mean(dim=1)
-
-    def hold_last_squared_error(self) -> Tensor:
-        """Return ``[K, B, D]`` of the forecast that nothing changes."""
-        return (self.last - self.truth).square()
-
-
-def separate_starts(episodes: Episodes, ids: Tensor, length: int, number: int | None = None, seed: int = 0) -> Tensor:
+def separate_starts(episodes: Episodes, ids: Tensor, length: int, number: int | None = None) -> Tensor:
     """Return first rows of windows of ``length`` rows that lie in one episode of ``ids`` each and never overlap.
 
     Args:
         number: at most so many; None for all.
     """
     require_long_enough(episodes.lengths, ids, length, "evaluation")
-    return spaced_starts(episodes.lengths, ids, length, number, seed)
+    return spaced_starts(episodes.lengths, ids, length, number, seed=0)
 
 
 @torch.no_grad()
-def open_loop(
-    world_model: WorldModel, episodes: Episodes, starts: Tensor, horizon: int, feedback: Feedback = "ensemble_mean"
-) -> OpenLoop:
-    """Forecast ``horizon`` steps after H true rows from each of ``starts [B]``, with the true actions.
+def forecast_errors(world_model: WorldModel, episodes: Episodes, starts: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+    """Return squared errors ``[K, B, D]``, normalised: of the model's forecast, and of the forecast that nothing changes.
 
-    Args:
-        feedback: as :func:`rwmu.dynamics.unroll.unroll`; ``member`` lets window b follow member b mod E, as imagination does.
+    K steps after H true rows from each of ``starts [B]``, with the true actions, feeding back the mean over members.
     """
-    dynamics, history = world_model.dynamics, world_model.history
-    parts: list[OpenLoop] = []
+    history, parts = world_model.history, []
     for rows in torch.split(starts, BATCH):
         window, _ = true_window(world_model, episodes, rows, history + horizon)
-        member = torch.arange(len(rows)) % dynamics.num_members
-        rollout = unroll(dynamics, window, history, feedback, member=member)
-        parts.append(
-            OpenLoop(
-                predicted=rollout.feedback,
-                truth=window.state[0, :, history:].transpose(0, 1),
-                last=window.state[0, :, history - 1],
-                episode=episodes.episode_of_row[rows],
-            )
-        )
-    # The axis of the windows in each tensor of the record.
-    axis = {"predicted": 2, "truth": 1, "last": 0, "episode": 0}
-    return OpenLoop(**{name: torch.cat([getattr(part, name) for part in parts], dim=dim) for name, dim in axis.items()})
+        truth = window.state[0, :, history:].transpose(0, 1)
+        forecast = unroll(world_model.dynamics, window, history, feedback="ensemble_mean").feedback[:, 0]
+        parts.append(torch.stack([(told - truth).square() for told in (forecast, window.state[0, :, history - 1])]))
+    error, hold = torch.cat(parts, dim=2)
+    return error, hold
 
 
 def root_mean_square(squared_error: Tensor) -> float:
@@ -91,12 +54,12 @@ def root_mean_square(squared_error: Tensor) -> float:
     return float(squared_error.double().mean().sqrt())
 
 
-def standard_error(squared_error: Tensor, episode: Tensor, resamples: int = 400, seed: int = 0) -> float:
+def standard_error(squared_error: Tensor, episode: Tensor) -> float:
     """Return the standard error of the root mean square of ``[B]`` windows, by resampling whole episodes; nan for one episode."""
     sums = trajectory_sums(torch.stack([squared_error, torch.ones_like(squared_error)], dim=1), episode)
     if len(sums) < 2:
         return float("nan")
-    totals = resampled_totals(sums, resamples, seed)
+    totals = resampled_totals(sums, resamples=400)
     return float((totals[:, 0] / totals[:, 1]).sqrt().std())
 
 
@@ -106,8 +69,6 @@ def rollout_error(
     ids: Tensor,
     horizons: Sequence[int] = HORIZONS,
     number: int | None = 400,
-    feedback: Feedback = "ensemble_mean",
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure the open-loop error on windows of the episodes ``ids``, as root mean squares of the normalised error.
 
@@ -117,27 +78,27 @@ def rollout_error(
         the longest horizon), ``by_field`` (field -> horizon -> normalised error), and how many windows and episodes that was.
     """
     longest = max(horizons)
-    starts = separate_starts(episodes, ids, world_model.history + longest, number, seed)
-    forecast = open_loop(world_model, episodes, starts, longest, feedback)
-    error, hold = forecast.squared_error(), forecast.hold_last_squared_error()
+    starts = separate_starts(episodes, ids, world_model.history + longest, number)
+    error, hold = forecast_errors(world_model, episodes, starts, longest)
+    episode = episodes.episode_of_row[starts]
     layout = StateLayout.from_description(episodes.attributes["layout"])
     return {
         "step_dt": float(episodes.attributes["step_dt"]),
         "windows": len(starts),
-        "episodes": len(torch.unique(forecast.episode)),
+        "episodes": len(torch.unique(episode)),
         "normalized_error": {str(k): root_mean_square(error[k - 1]) for k in horizons},
-        "standard_error": {str(k): standard_error(error[k - 1].mean(-1), forecast.episode, seed=seed) for k in horizons},
+        "standard_error": {str(k): standard_error(error[k - 1].mean(-1), episode) for k in horizons},
         "hold_last_error": {str(k): root_mean_square(hold[k - 1]) for k in horizons},
-        "skill": {str(k): _skill(error[k - 1], hold[k - 1], forecast.episode, seed) for k in horizons},
+        "skill": {str(k): _skill(error[k - 1], hold[k - 1], episode) for k in horizons},
         "curve": {"model": error.double().mean((1, 2)).sqrt().tolist(), "hold_last": hold.double().mean((1, 2)).sqrt().tolist()},
         "by_field": _by_field(error, layout, horizons),
     }
 
 
-def _skill(error: Tensor, hold: Tensor, episode: Tensor, seed: int) -> Cell:
+def _skill(error: Tensor, hold: Tensor, episode: Tensor) -> Cell:
     """Return the root mean square of ``error [B, D]`` over that of the forecast that nothing changes."""
     sums = trajectory_sums(torch.stack([error.mean(-1), hold.mean(-1)], dim=1), episode)
-    return bootstrap_sums(lambda totals: (totals[:, 0] / totals[:, 1]).sqrt(), sums, seed=seed).plain()
+    return bootstrap_sums(lambda totals: (totals[:, 0] / totals[:, 1]).sqrt(), sums).plain()
 
 
 def _by_field(squared_error: Tensor, layout: StateLayout, horizons: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -171,7 +132,7 @@ def example_columns(layout: StateLayout, joint_names: Sequence[str] = ()) -> dic
 
 @torch.no_grad()
 def example_rollout(
-    world_model: WorldModel, episodes: Episodes, ids: Tensor, joint_names: Sequence[str] = (), horizon: int = 100, seed: int = 0
+    world_model: WorldModel, episodes: Episodes, ids: Tensor, joint_names: Sequence[str] = (), horizon: int = 100
 ) -> dict[str, Any]:
     """Return one forecast beside the truth: the test window of median error (nobody picked it), every member on its own.
 
@@ -180,8 +141,8 @@ def example_rollout(
         name -> ``label``, ``unit``, ``truth [T]``, ``members [E][K]``, physical units.
     """
     history = world_model.history
-    starts = separate_starts(episodes, ids, history + horizon, 200, seed)
-    error = open_loop(world_model, episodes, starts, horizon).squared_error().mean((0, 2))
+    starts = separate_starts(episodes, ids, history + horizon, 200)
+    error = forecast_errors(world_model, episodes, starts, horizon)[0].mean((0, 2))
     start = starts[error.argsort()[(len(starts) - 1) // 2]]
     window, _ = true_window(world_model, episodes, start[None], history + horizon)
     rollout = unroll(world_model.dynamics, window, history, feedback="mean")

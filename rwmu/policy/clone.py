@@ -68,9 +68,7 @@ class Demonstrations:
 def demonstrations(episodes: Episodes, ids: Tensor) -> Demonstrations:
     """Return all pairs of the episodes ``ids``."""
     rows = episodes.rows_of(ids)
-    is_last = torch.zeros(episodes.num_rows, dtype=torch.bool)
-    is_last[episodes.offsets + episodes.lengths - 1] = True
-    before = rows[~is_last[rows]]
+    before = rows[~torch.isin(rows, episodes.last_rows)]
     return Demonstrations(episodes.state[before], episodes.command[before], episodes.action[before], episodes.action[before + 1])
 
 
@@ -84,7 +82,7 @@ def merit(episodes: Episodes, ids: Tensor | None = None) -> Tensor:
     fitted = torch.arange(episodes.num_episodes) if ids is None else ids
     longest = (episodes.lengths[fitted].max() - 1).clamp(min=1).double()
     steps = (episodes.lengths - 1).clamp(min=1).double()
-    ended = episodes.termination[episodes.offsets + episodes.lengths - 1]
+    ended = episodes.termination[episodes.last_rows]
     steps = torch.where(ended, torch.maximum(steps, longest), steps)
     rate = episodes.returns() / steps
     speed = torch.stack([episodes.command[:, :2].norm(dim=1), episodes.command[:, 2].abs()], dim=1).double()

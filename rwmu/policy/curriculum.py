@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -65,14 +65,6 @@ class Phase:
     max_iterations: Count | None = None
 
 
-class Rules(Protocol):
-    """The rules of a dream, such as :class:`rwmu.imagination.rules.DreamRules`."""
-
-    def varied(self, changes: Mapping[str, Any], where: str) -> Any:
-        """Return these rules with changes, by name; ``where`` names them in the error."""
-        ...
-
-
 @settings("policy.curriculum")
 class Curriculum:
     """The phases of a training, by name and in their order; see :class:`Phase`.
@@ -92,8 +84,11 @@ class Curriculum:
                     f"policy.curriculum.phases.{name} can never end, but another phase follows it; give it until or max_iterations."
                 )
 
-    def check(self, task: VelocityTask, rules: Rules, ppo: PpoSettings) -> None:
+    def check(self, task: VelocityTask, rules: Any, ppo: PpoSettings) -> None:
         """Refuse a phase that names what there is not, or waits for what cannot be, before anything is trained.
+
+        Args:
+            rules: of the dream (:class:`rwmu.imagination.rules.DreamRules`).
 
         Raises:
             ConfigError: one sentence with the phase.
@@ -130,7 +125,7 @@ class Progress:
 
     curriculum: Curriculum
     task: VelocityTask
-    rules: Rules
+    rules: Any
     settings: PpoSettings
     phase: int = 0
     iteration: int = 0

@@ -13,10 +13,9 @@ from rwmu.data.datamodule import OfflineDataModule
 from rwmu.errors import ConfigError
 from rwmu.loggers import EveryLogger
 from rwmu.numerics import ThreadGuard
-from rwmu.policy.averaging import averaged
 from rwmu.policy.clone import CloneSettings, clone_actor
 from rwmu.policy.curriculum import Curriculum, begin
-from rwmu.policy.optimise import PolicyOptimiser, ResumableEnv
+from rwmu.policy.optimise import PolicyOptimiser, averaged
 from rwmu.policy.rsl_rl import (
     PpoSettings,
     anchor,
@@ -28,6 +27,7 @@ from rwmu.policy.rsl_rl import (
     save_checkpoint,
 )
 from rwmu.settings import Count, NotNegative, WholeNumber, settings
+from rwmu.simulators.env import RobotEnv
 
 
 @settings("policy")
@@ -82,7 +82,7 @@ class Onward:
 
 
 def learn_policy(
-    env: ResumableEnv,
+    env: RobotEnv,
     data: OfflineDataModule,
     settings: PolicySettings,
     checkpoints: Path,
@@ -131,7 +131,7 @@ def learn_policy(
     return checkpoints / f"model_{optimiser.iteration}.pt"
 
 
-def _go_on(optimiser: PolicyOptimiser, onward: Onward, env: ResumableEnv) -> None:
+def _go_on(optimiser: PolicyOptimiser, onward: Onward, env: RobotEnv) -> None:
     if onward.policy is not None:
         load_checkpoint(onward.policy, optimiser.ppo)
         optimiser.iteration = onward.iteration
@@ -144,7 +144,7 @@ def _go_on(optimiser: PolicyOptimiser, onward: Onward, env: ResumableEnv) -> Non
 
 
 def _clone(
-    ppo: PPO, env: ResumableEnv, data: OfflineDataModule, settings: CloneSettings, path: Path, seed: int, infos: Mapping[str, Any]
+    ppo: PPO, env: RobotEnv, data: OfflineDataModule, settings: CloneSettings, path: Path, seed: int, infos: Mapping[str, Any]
 ) -> Path:
     """Let PPO's actor start as a clone, made once a run, and return the clone's checkpoint."""
     if path.is_file():

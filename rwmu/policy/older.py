@@ -23,8 +23,7 @@ from torch import Tensor
 from rwmu.errors import CheckpointError, convert_command
 from rwmu.files import tell_left_aside, write_torch
 from rwmu.policy.networks import STD_PARAM, Weights, check_tensor, fold_normalizer, layers
-from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file, require_sizes_of
-from rwmu.robots.robot import Robot
+from rwmu.policy.rsl_rl import PpoSettings, read_checkpoint, read_policy_file
 
 _STD, _LOG_STD = "std", "log_std"
 # network -> what the keys of its normaliser begin with within model_state_dict (rsl-rl 3), and where it lies beside it (rsl-rl 2).
@@ -90,15 +89,11 @@ def _renamed(weights: Mapping[str, Tensor], old: str, new: str) -> Weights:
 # -- files ----------------------------------------------------------------------------------------------------------------
 
 
-def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | None = None, activation: str = "elu") -> None:
+def import_checkpoint(source: str | Path, target: str | Path) -> None:
     """Write the policy of an older checkpoint as one that rsl-rl 5's runner and :func:`rwmu.policy.rsl_rl.load_actor` load.
 
     The optimiser's state is taken over where it fits, else it starts anew. A normaliser of observations becomes part of the first
     layer. A world model in the same file is left alone, and said to be.
-
-    Args:
-        robot: refuse policies of other sizes, and note its name.
-        activation: of the hidden layers, by rsl-rl's names.
     """
     source = Path(source)
     content = read_policy_file(source, "of the older form")
@@ -107,11 +102,9 @@ def import_checkpoint(source: str | Path, target: str | Path, robot: Robot | Non
         raise CheckpointError(f"{source} is not a checkpoint of rsl-rl before version 4: it has no 'model_state_dict'.")
     weights = {**weights, **_normalisers_beside(content, source)}
     actor, critic = from_actor_critic(weights, f"The policy in {source}")
-    if robot is not None:
-        require_sizes_of(robot, actor, f"The policy in {source}")
-    infos = {"activation": activation, "std_range": list(_STD_RANGE)} | ({} if robot is None else {"robot": robot.name})
-    # Kept, for the logarithm of an exponential is not always the same number.
-    infos |= {_LOG_STD: weights[_LOG_STD]} if _LOG_STD in weights else {}
+    infos: dict[str, Any] = {"activation": "elu", "std_range": list(_STD_RANGE)}
+    if _LOG_STD in weights:  # kept, for the logarithm of an exponential is not always the same number
+        infos[_LOG_STD] = weights[_LOG_STD]
     optimizer = _optimizer(content.get("optimizer_state_dict"), [*actor.values(), *critic.values()], weights)
     networks = {"actor_state_dict": actor, "critic_state_dict": critic, "optimizer_state_dict": optimizer}
     iteration = content.get("iter", 0)

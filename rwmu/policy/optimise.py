@@ -12,56 +12,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from rsl_rl.algorithms import PPO
-from tensordict import TensorDict
 from torch import Tensor
 from tqdm import tqdm
 
 from rwmu.errors import CheckpointError, TrainingError
 from rwmu.files import write_torch
+from rwmu.loggers import EveryLogger
 from rwmu.policy.curriculum import Progress
 from rwmu.policy.rsl_rl import copy_to_cpu, load_checkpoint, read_checkpoint, save_checkpoint
-from rwmu.tasks.velocity import VelocityTask
+from rwmu.simulators.env import RobotEnv
 
-RESUME_FILE = "resume.pt"
-
-
-class ResumableEnv(Protocol):
-    """What the loop needs of an environment: rsl-rl's ``VecEnv`` of a task, and its state."""
-
-    num_envs: int
-    task: VelocityTask
-
-    def get_observations(self) -> TensorDict:
-        """Return the current observations."""
-        ...
-
-    def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
-        """Step every environment."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to go on with identical results."""
-        ...
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
-        ...
-
-
-class MetricsLogger(Protocol):
-    """Where metrics go; every Lightning logger is one."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
-        """Record the metrics of one iteration."""
-        ...
-
-    def save(self) -> None:
-        """Write what is not yet written."""
-        ...
+RESUME_FILE, AVERAGED = "resume.pt", "averaged.pt"
 
 
 @dataclass
@@ -82,7 +47,7 @@ class PolicyOptimiser:
 
     ppo: PPO
     checkpoints: Path | None = None
-    logger: MetricsLogger | None = None
+    logger: EveryLogger | None = None
     save_every: int = 25
     critic_warmup_iterations: int = 0
     infos: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +56,7 @@ class PolicyOptimiser:
     phases: Progress | None = None
     iteration: int = 0
 
-    def improve(self, env: ResumableEnv, iterations: int) -> list[dict[str, float]]:
+    def improve(self, env: RobotEnv, iterations: int) -> list[dict[str, float]]:
         """Iterate until there have been ``iterations`` in all, or the last phase has ended.
 
         Interrupted (Ctrl-C), it writes ``resume.pt`` at the last whole iteration.
@@ -127,7 +92,7 @@ class PolicyOptimiser:
             raise
         return rows
 
-    def _save(self, env: ResumableEnv) -> None:
+    def _save(self, env: RobotEnv) -> None:
         if self.checkpoints is not None:
             infos = {**self.infos, **({} if self.phases is None else {"phases": self.phases.state_dict()})}
             save_checkpoint(self.checkpoints / f"model_{self.iteration}.pt", self.ppo, self.iteration, infos)
@@ -149,7 +114,7 @@ class PolicyOptimiser:
         phase = {} if self.phases is None else {"phase": self.phases.name, "commands": f"{self.phases.share:.0%}"}
         return {"reward": f"{row.get('imagined/reward', math.nan):.2f}", "kl": f"{row['policy/kl']:.3f}", **phase}
 
-    def _snapshot(self, env: ResumableEnv) -> dict[str, Any]:
+    def _snapshot(self, env: RobotEnv) -> dict[str, Any]:
         """Copy everything that decides what comes after the last whole iteration, to the CPU."""
         streams = {"torch_rng": torch.get_rng_state()}
         if (device := torch.device(self.ppo.device)).type != "cpu":
@@ -157,7 +122,7 @@ class PolicyOptimiser:
         phases = {} if self.phases is None else {"phases": self.phases.state_dict()}
         return {**copy_to_cpu(self.ppo.save()), "iter": self.iteration, "infos": {}, "env": env.state_dict(), **streams, **phases}
 
-    def resume(self, env: ResumableEnv) -> None:
+    def resume(self, env: RobotEnv) -> None:
         """Put ``env`` and PPO where ``resume.pt`` left them, if there is one."""
         path = None if self.checkpoints is None else self.checkpoints / RESUME_FILE
         if path is None or not path.is_file():
@@ -182,7 +147,7 @@ def _refuse_non_finite(what: str, tensors: Iterable[Tensor]) -> None:
         raise TrainingError(f"The policy's {what} are no longer finite; {cure}.")
 
 
-def _iterate(env: ResumableEnv, ppo: PPO, freeze_actor: bool) -> dict[str, float]:
+def _iterate(env: RobotEnv, ppo: PPO, freeze_actor: bool) -> dict[str, float]:
     """Collect one rollout and update once; returns the metrics."""
     started = time.perf_counter()
     ppo.train_mode()
@@ -249,3 +214,36 @@ def _mean_logs(logs: list[dict[str, Any]]) -> dict[str, float]:
     names = list(logs[0])
     table = torch.stack([torch.stack([torch.as_tensor(log[name], dtype=torch.float32) for name in names]) for log in logs])
     return dict(zip(names, table.nanmean(dim=0).tolist(), strict=True))
+
+
+# -- the policy that is deployed: the mean of the last weights, steadier than the last alone (Polyak and Juditsky, 1992) ----------
+
+
+def averaged(checkpoints: Path, last: int, number: int) -> Path:
+    """Write ``averaged.pt`` beside the checkpoints: the last, whose actor has the mean weights of up to ``number`` of the last.
+
+    Only those of the last one's phase count: the others are of another task.
+
+    Args:
+        checkpoints: folder of ``model_<iteration>.pt``. last: iteration of the last one.
+    """
+    read = [read_checkpoint(path) for iteration, path in kept(checkpoints).items() if iteration <= last][-number:]
+    newest = read[-1]
+    alike = [content for content in read if _phase(content) == _phase(newest)]
+    actors = [content["actor_state_dict"] for content in alike]
+    mean = {name: torch.stack([actor[name] for actor in actors]).mean(0) for name in actors[-1]}
+    infos = {**newest["infos"], "averaged_iterations": [content["iter"] for content in alike]}
+    write_torch(checkpoints / AVERAGED, {**newest, "actor_state_dict": mean, "infos": infos})
+    return checkpoints / AVERAGED
+
+
+def kept(checkpoints: Path) -> dict[int, Path]:
+    """Return iteration -> checkpoint of all that training has kept in a folder, in their order."""
+    found = {int(path.stem.rpartition("_")[2]): path for path in checkpoints.glob("model_*[0-9].pt")}
+    return dict(sorted(found.items()))
+
+
+def _phase(content: dict[str, object]) -> object:
+    """Return the name of the phase that a checkpoint is of, None without a curriculum."""
+    infos = content["infos"]
+    return infos.get("phases", {}).get("name") if isinstance(infos, dict) else None

@@ -12,8 +12,8 @@ from rsl_rl.extensions import Symmetry
 from tensordict import TensorDict
 from torch import Tensor
 
-from rwmu.errors import ConfigError
 from rwmu.robots.robot import Robot
+from rwmu.settings import choose
 from rwmu.tasks.velocity import observation_layout
 
 
@@ -28,9 +28,8 @@ class MirrorAugmentation:
 
     def __init__(self, robot: Robot, names: Sequence[str] | None, per_batch: int | None = None) -> None:
         names = list(robot.mirrors) if names is None else names
-        unknown = [name for name in names if name not in robot.mirrors]
-        if unknown:
-            raise ConfigError(f"{robot.name} has no mirror '{unknown[0]}'; it has {sorted(set(robot.mirrors) - {'identity'})}.")
+        for name in names:
+            choose(f"policy.ppo.mirrors, for the robot '{robot.name}',", name, robot.mirrors)
         layout, mirrors = observation_layout(robot), [robot.mirrors[name] for name in names if name != "identity"]
         self.mirrors = [(mirror.of(layout), mirror.action) for mirror in mirrors]
         self.per_batch = len(self.mirrors) if per_batch is None else per_batch
@@ -61,10 +60,6 @@ class Anchor:
     std: Tensor
     weight: float
 
-    def __post_init__(self) -> None:
-        if not self.weight >= 0.0:
-            raise ConfigError(f"policy.anchor_weight is {self.weight}, but must be 0 or above.")
-
     def divergence(self, observation: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Return KL(policy || reference) ``[B]`` of Gaussians with ``mean [B, A]`` and ``std [B, A]`` at ``observation [B, O]``."""
         with torch.no_grad():
@@ -80,11 +75,10 @@ class RegularisedBatches(Symmetry):  # type: ignore[misc]
     anchor's divergence.
     """
 
-    def __init__(self, env: VecEnv, augmentation: MirrorAugmentation, anchor: Anchor | None = None) -> None:
-        weight = 0.0 if anchor is None else anchor.weight
+    def __init__(self, env: VecEnv, augmentation: MirrorAugmentation) -> None:
         # Without mirrors the extension would say so on the console: it is told to augment by none.
-        super().__init__(env, augmentation, use_data_augmentation=True, use_mirror_loss=weight > 0.0, mirror_loss_coeff=weight)
-        self.anchor = anchor
+        super().__init__(env, augmentation, use_data_augmentation=True, use_mirror_loss=False, mirror_loss_coeff=0.0)
+        self.anchor: Anchor | None = None
 
     def compute_loss(self, actor: Any, batch: Any, original_batch_size: int) -> Tensor:
         """Return the mean divergence from the anchor over the mini-batch, for which the actor has just been run; 0 without one."""

@@ -280,12 +280,11 @@ def require_sizes_of(robot: Robot, actor: Mapping[str, Any], source: str) -> Non
         )
 
 
-def load_actor(path: Path, robot: Robot | None = None, activation: str | None = None) -> PolicyActor:
-    """Return the policy of a checkpoint, deterministic; sizes are read from its weights.
+def load_actor(path: Path, robot: Robot | None = None) -> PolicyActor:
+    """Return the policy of a checkpoint, deterministic; sizes are read from its weights, and ELU is what no checkpoint names.
 
     Args:
         robot: refuse policies of other robots. A policy of mjlab's own task of it is taken over, see :mod:`rwmu.policy.mjlab`.
-        activation: of the hidden layers; None for the one saved with the checkpoint, or ELU.
     """
     content, source = read_checkpoint(path), f"The policy in {path}"
     tell_left_aside(path, content, _OF_RSL_RL)
@@ -301,7 +300,7 @@ def load_actor(path: Path, robot: Robot | None = None, activation: str | None = 
     try:
         settings = PpoSettings(
             hidden_dims=tuple(len(tensor) for tensor in layers[:-1]),
-            activation=activation or infos.get("activation", "elu"),
+            activation=infos.get("activation", "elu"),
             std_range=infos.get("std_range", PpoSettings.std_range),
         )
     except ConfigError as error:

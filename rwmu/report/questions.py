@@ -184,7 +184,6 @@ def answer(
     measured: Mapping[str, Cells],
     note: str = "",
     unit: str = "",
-    cap: Tone = "good",
     words: Mapping[str, str] = _ANSWERS,
 ) -> Verdict:
     """Answer a question.
@@ -192,14 +191,14 @@ def answer(
     Args:
         measured: rule -> label -> cell.
         note: a sentence to follow the numbers. unit: what the trajectories of a cell are, if not episodes.
-        cap: what no tone may be better than. words: tone -> what it is called.
+        words: tone -> what it is called.
     """
     question = QUESTIONS[name]
     labels = dict.fromkeys(label for cells in measured.values() for label in cells)
     tones: dict[str, Tone] = {}
     for label in labels:
         each = [RULES[rule].tone(measured[rule][label]) for rule in question.rules if label in measured.get(rule, {})]
-        tones[label] = min(worst(each), cap, key=_ORDER.index)
+        tones[label] = worst(each)
     tone = summed(tones.values())
     numbers = "; ".join(text for rule in question.rules if rule in measured and (text := _numbers(RULES[rule], measured[rule])))
     every = [cell for cells in measured.values() for cell in cells.values()]

@@ -25,10 +25,12 @@ NORMAL = 1.96
 LEVELS = ("coverage_683", "coverage_95", "informative")
 
 
-def _around(value: float, error: float | None, trajectories: int, reason: str = "there is no standard error") -> dict[str, Any]:
+def _around(value: float, error: float | None, trajectories: int) -> dict[str, Any]:
     """Return the cell of a number and its standard error."""
-    cell: dict[str, Any] = {"value": value, "low": None, "high": None, "trajectories": trajectories, "reason": reason}
-    return cell if error is None else cell | {"low": value - NORMAL * error, "high": value + NORMAL * error, "reason": ""}
+    cell: dict[str, Any] = {"value": value, "low": None, "high": None, "trajectories": trajectories}
+    if error is None:
+        return cell | {"reason": "there is no standard error"}
+    return cell | {"low": value - NORMAL * error, "high": value + NORMAL * error, "reason": ""}
 
 
 def _parted(cell: Mapping[str, Any], whole: float) -> dict[str, Any]:

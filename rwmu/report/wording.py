@@ -81,9 +81,9 @@ def listed(words: Iterable[str]) -> str:
     return "".join(every) if len(every) < 2 else ", ".join(every[:-1]) + " and " + every[-1]
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Return rows as a CSV table, empty where a row lacks a column; the columns are those of all rows unless given."""
-    columns = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else columns
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a CSV table with the columns of all of them, empty where a row lacks one."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()

@@ -136,6 +136,10 @@ class Robot:
         """Return the number of joints, which is A."""
         return len(self.joint_names)
 
+    def per_joint(self, value: PerJoint) -> tuple[float, ...]:
+        """Return a quantity of the motors, one value a joint."""
+        return value if isinstance(value, tuple) else (value,) * self.num_joints
+
     @cached_property
     def contact_layout(self) -> StateLayout:
         """Return the columns of the contacts: the undesired ones, then the feet."""

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,8 @@ def run_card(seed: int, **details: Any) -> dict[str, Any]:
 def write_run_card(folder: Path, card: dict[str, Any]) -> None:
     """Write ``run_card.json`` and, where the code differs from its commit, ``code.diff``."""
     write_json(folder / "run_card.json", card)
-    changes = difference()
-    if changes:
-        write_text(folder / "code.diff", changes)
+    if card.get("changed_since_commit"):
+        write_text(folder / "code.diff", difference())
 
 
 def commit() -> str | None:
@@ -59,6 +59,8 @@ def difference() -> str:
 def new_files() -> str:
     """Return the files of code and configuration that no commit has yet, as differences; empty where there are none."""
     names = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/rwmu", ":/configs").splitlines()
+    if not names:
+        return ""
     root = Path(_git("rev-parse", "--show-toplevel"))
     texts = {name: (root / name).read_text(encoding="utf-8", errors="replace") for name in names}
     return "\n".join(f"new file: {name}\n" + "".join(f"+{line}\n" for line in text.splitlines()) for name, text in texts.items())
@@ -100,10 +102,18 @@ def _processor() -> str:
 def _git(*arguments: str) -> str:
     """Run git in the package's repository; empty where git, the repository or the package's place in it is missing."""
     package = Path(rwmu.__file__).resolve().parent
+    return _output(package, *arguments) if _is_tracked(package) else ""
+
+
+@cache
+def _is_tracked(package: Path) -> bool:
+    """Tell whether a repository holds the package: a wheel may be installed inside the clone of something else."""
+    return bool(_output(package, "ls-files", "__init__.py"))
+
+
+def _output(folder: Path, *arguments: str) -> str:
     try:
-        # A wheel may be installed inside the clone of something else, whose commit says nothing about this code.
-        subprocess.run(["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=package, check=True, capture_output=True)
-        found = subprocess.run(["git", *arguments], cwd=package, check=True, capture_output=True)
+        found = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
         return found.stdout.decode(errors="replace").strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 
 from rwmu.data.datamodule import OfflineDataModule
-from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import ConfigError
 from rwmu.files import read_json, write_json
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.loggers import TensorBoard
-from rwmu.measure import deploy
+from rwmu.measure import deploy, deployment
 from rwmu.measure.model import measure_dynamics, merge
 from rwmu.measure.windows import Selection
-from rwmu.policy.averaging import kept
+from rwmu.policy.optimise import kept
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.report.run.report import build_report
 from rwmu.report.verdicts import said
@@ -60,18 +59,18 @@ def measure_deployment(experiment: Experiment, data: OfflineDataModule, folder: 
     policies = deploy.candidates(checkpoint, clone if clone.is_file() else None, policy_levels(task), task, environment)
     has_model = world_model_path(experiment, folder) is not None
     world_model = experiment.method.world_model(data, folder) if has_model else None
-    results = deploy.measure(
-        lambda: experiment.make_env(evaluation.num_envs, evaluation.seed),
-        policies,
-        world_model,
-        Selection(data.episodes, data.splits["test"]),
-        task,
-        evaluation,
-        experiment.imagination.of_a_step(),
-        experiment.machine.progress,
+    worlds = deploy.Worlds(
+        make_env=lambda num_envs: experiment.make_env(num_envs, evaluation.seed),
+        task=task,
+        settings=evaluation,
+        world_model=world_model,
+        held_out=Selection(data.episodes, data.splits["test"]),
+        dream_rules=experiment.imagination.of_a_step(),
+        progress=experiment.machine.progress,
     )
+    results = deploy.measure(worlds, policies)
     if world_model is not None and evaluation.learning_points:
-        results |= _learning(experiment, data, folder, world_model)
+        results |= deploy.learning(worlds, kept(folder.checkpoints / "policy"))
     folder.write_measured("deployment", results | _film(experiment, checkpoint, folder.path / "video.mp4"))
 
 
@@ -82,27 +81,11 @@ def measure_elsewhere(experiment: Experiment, folder: RunFolder, name: str) -> P
         raise ConfigError(f"The run in {folder.path} has no policy yet; let it finish (resume=) first.")
     env = experiment.make_env(evaluation.num_envs, evaluation.seed)
     environment, actor = env.identity(), load_actor(checkpoint, experiment.task.robot)
-    candidate = deploy.Candidate(name, actor)
-    deployment = deploy.deployed(lambda: env, candidate, evaluation.seed, experiment.machine.progress)
-    print(f"{name}: {deployment}")
+    found = deployment.deploy(env, actor, seed=evaluation.seed, label=name, progress=experiment.machine.progress)
+    print(f"{name}: {found}")
     path = folder.path / f"deployment-{name}.json"
-    write_json(path, {"deterministic": deployment.summary(), "environment": environment})
+    write_json(path, {"deterministic": found.summary(), "environment": environment})
     return path
-
-
-def _learning(experiment: Experiment, data: OfflineDataModule, folder: RunFolder, world_model: WorldModel) -> dict[str, Any]:
-    """Compare dream and simulator for what training has kept of the policy; returns the part ``learning``."""
-    evaluation = experiment.evaluation
-    return deploy.learning(
-        lambda: experiment.make_env(evaluation.num_dream_envs, evaluation.seed),
-        kept(folder.checkpoints / "policy"),
-        world_model,
-        Selection(data.episodes, data.splits["test"]),
-        experiment.task,
-        evaluation,
-        experiment.imagination.of_a_step(),
-        experiment.machine.progress,
-    )
 
 
 def _film(experiment: Experiment, checkpoint: Path, path: Path) -> dict[str, Any]:

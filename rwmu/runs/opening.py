@@ -104,11 +104,11 @@ def prepare_data(experiment: Experiment, folder: RunFolder) -> OfflineDataModule
 
 def note_data(experiment: Experiment, folder: RunFolder) -> None:
     """Put the data's hash on the run card, if it is not there; refuse other data than those."""
-    card = folder.path / "run_card.json"
-    noted = read_json(card, "bring it back, or delete it").get("data_hash") if card.exists() else None
-    found = experiment.data_module.data_hash
+    file = folder.path / "run_card.json"
+    card = read_json(file, "bring it back, or delete it") if file.exists() else {}
+    noted, found = card.get("data_hash"), experiment.data_module.data_hash
     if noted is None:
-        write_run_card(folder.path, run_card(experiment.seed, experiment=experiment.name, data_hash=found))
+        write_run_card(folder.path, (card or run_card(experiment.seed, experiment=experiment.name)) | {"data_hash": found})
     elif noted != found:
         other = f"{experiment.data_path} holds other data (hash {found[:12]}) than this run began with"
         raise DataError(f"{other} ({str(noted)[:12]}): bring those back, or begin a new run.")

@@ -64,7 +64,7 @@ def read_plain(path: Path) -> dict[Any, Any]:
         if path.stat().st_size > _LARGEST:
             raise ConfigError(f"{path} is far too large for the configuration of a run; begin a new run.")
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ConfigError(f"{path} has a YAML alias, which no run writes; begin a new run.")
         plain = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:

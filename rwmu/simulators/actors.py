@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,25 +30,13 @@ _NOISE = {"random": 0.6, "stand": 0.05}  # of the levels that any robot has; the
 _SQUARINGS = 10  # e^x = (1 + x/1024)^1024
 
 
-class BehaviourPolicy(Protocol):
-    """Who acts while data are collected."""
-
-    @property
-    def std(self) -> Floats:
-        """Return the standard deviation ``[A]`` of the action in training."""
-        ...
-
-    def mean(self, observation: NDArray[Any]) -> Floats:
-        """Return the deterministic actions ``[B, A]`` of observations ``[B, O]``."""
-        ...
-
-
 @dataclass(frozen=True)
 class NetworkActor:
     """Any policy as a behaviour policy; its output is the same on one machine, not on every.
 
     Attributes:
-        policy: returns the actions ``[B, A]`` of observations ``[B, O]``. std: see :class:`BehaviourPolicy`.
+        policy: returns the actions ``[B, A]`` of observations ``[B, O]``.
+        std: ``[A]``, standard deviation of the action in training.
     """
 
     policy: Callable[[Tensor], Tensor]
@@ -148,6 +136,9 @@ class ExactActor:
         weights = sorted((name for name in arrays if name.endswith(".weight")), key=lambda name: int(name.split(".")[1]))
         layers = [(arrays[name].T, arrays[name.removesuffix("weight") + "bias"]) for name in weights]
         return cls.round(layers, np.exp(arrays["distribution.log_std_param"]))
+
+
+BehaviourPolicy = ExactActor | NetworkActor
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -72,47 +71,26 @@ def recipe_of(policies: Sequence[str]) -> Recipe:
     return replace(RECIPES["mixed"], levels=shares, burst_levels=tuple(policies))
 
 
-@runtime_checkable
-class Behaviour(Protocol):
-    """Who acts in each environment, episode by episode."""
+class Behaviour:
+    """Who acts in each environment, episode by episode: one policy, all the time, unless a subclass has it otherwise."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
 
     def begin(self, envs: Indices, tick: int) -> None:
         """Decide what the new episodes of ``envs`` are; ``tick`` counts the steps of the collection."""
-        ...
-
-    def act(self, observation: Tensor, tick: int) -> Tensor:
-        """Return actions ``[B, A]`` float32 for observations ``[B, O]``."""
-        ...
-
-    def evolve(self, tick: int) -> None:
-        """Decide what changes for the next step."""
-        ...
-
-    def label(self, env: int) -> str:
-        """Return the level of the episode that runs in environment ``env``."""
-        ...
-
-
-class Alone:
-    """One policy acts everywhere, all the time; ``level`` is the name of its episodes."""
-
-    def __init__(self, actor: Actor, level: str = "policy") -> None:
-        self._actor, self._level = actor, level
-
-    def begin(self, envs: Indices, tick: int) -> None:
-        """Do nothing: all episodes are alike."""
 
     @torch.no_grad()
     def act(self, observation: Tensor, tick: int) -> Tensor:
-        """Return the policy's actions."""
+        """Return actions ``[B, A]`` float32 for observations ``[B, O]``."""
         return self._actor(observation)
 
     def evolve(self, tick: int) -> None:
-        """Do nothing: nobody takes turns."""
+        """Decide what changes for the next step."""
 
     def label(self, env: int) -> str:
-        """Return the policy's name."""
-        return self._level
+        """Return the level of the episode that runs in environment ``env``."""
+        return "policy"
 
 
 class CorrelatedNoise:
@@ -159,7 +137,7 @@ class CorrelatedNoise:
         return self._noise.copy()
 
 
-class Explorer:
+class Explorer(Behaviour):
     """One policy acts everywhere, with noise whose strength is drawn for each episode.
 
     Args:
@@ -167,7 +145,6 @@ class Explorer:
         noise_scales: factors on ``std``, drawn alike; 0 acts deterministically.
         correlation_s: how long the noise stays alike, s.
         num_envs: B. step_dt: s. random: draws.
-        level: the name of its episodes.
     """
 
     def __init__(
@@ -179,9 +156,9 @@ class Explorer:
         num_envs: int,
         step_dt: float,
         random: RandomStreams,
-        level: str = "policy",
     ) -> None:
-        self._mean, self._std, self._level, self._random = mean, std, level, random
+        super().__init__(mean)
+        self._std, self._random = std, random
         self._scales, self._correlation_s = tuple(noise_scales), correlation_s
         self._noise = CorrelatedNoise(num_envs, len(std), step_dt, random)
         self._scale = np.zeros(num_envs)
@@ -196,17 +173,10 @@ class Explorer:
     def act(self, observation: Tensor, tick: int) -> Tensor:
         """Return actions ``[B, A]`` float32 for observations ``[B, O]``."""
         noise = torch.from_numpy((self._scale[:, None] * self._noise.draw(tick)).astype(np.float32))
-        return self._mean(observation) + self._std * noise.to(observation.device)
-
-    def evolve(self, tick: int) -> None:
-        """Do nothing: the noise evolves where it is drawn."""
-
-    def label(self, env: int) -> str:
-        """Return the policy's name."""
-        return self._level
+        return self._actor(observation) + self._std * noise.to(observation.device)
 
 
-class Mixture:
+class Mixture(Behaviour):
     """Who acts in each environment, and how noisily: the policies ``levels`` that the recipe names."""
 
     def __init__(

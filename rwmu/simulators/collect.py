@@ -17,7 +17,7 @@ from rwmu.errors import ConfigError
 from rwmu.interfaces import Actor
 from rwmu.settings import choose
 from rwmu.simulators.actors import BehaviourPolicy, policy_levels
-from rwmu.simulators.behaviour import OF_POLICIES, RECIPES, SWITCHED, Alone, Behaviour, Indices, Mixture, Recipe, recipe_of
+from rwmu.simulators.behaviour import OF_POLICIES, RECIPES, SWITCHED, Behaviour, Indices, Mixture, Recipe, recipe_of
 from rwmu.simulators.env import MakeEnv, RobotEnv
 from rwmu.simulators.random_streams import RandomStreams
 from rwmu.tasks.velocity import VelocityTask
@@ -105,7 +105,7 @@ class Collector:
         """
         if num_transitions < 1:
             raise ConfigError(f"{num_transitions} transitions are to be collected, but a dataset needs at least one.")
-        env, behaviour = self.env, who if isinstance(who, Behaviour) else Alone(who)
+        env, behaviour = self.env, who if isinstance(who, Behaviour) else Behaviour(who)
         if self._tick:
             env.reset()
         num_steps = -(-num_transitions // env.num_envs)

@@ -86,6 +86,17 @@ class RobotEnv(VecEnv):  # type: ignore[misc]  # rsl-rl ships no types
         """
         raise ConfigError(f"{type(self).__name__} knows no poses of its robots; film them in a simulator.")
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is needed to go on with identical results.
+
+        Raises:
+            ConfigError: these environments cannot be resumed, so that no policy can be optimised in them.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot be resumed; optimise policies in imagination.")
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+
     def push(self, change: Tensor, rows: Tensor | slice = slice(None)) -> None:
         """Kick robots between two steps: change the planar velocity of the bases of ``rows`` by ``[n, 2]``, m/s, world's frame.
 

@@ -33,17 +33,11 @@ def import_mujoco() -> Any:
         finally:
             os.environ.pop("MUJOCO_GL")
             os.environ.update({} if asked is None else {"MUJOCO_GL": asked})
-    if hasattr(mujoco, "MjLogConfig"):  # of MuJoCo 4
-        mujoco.MjLogConfig.set(_silent(mujoco))
+    if hasattr(mujoco, "MjLogConfig"):  # of MuJoCo 4; divergence is counted and reported by the caller
+        config = mujoco.MjLogConfig.get()
+        config.logto_file = config.logto_console = False
+        mujoco.MjLogConfig.set(config)
     return mujoco
-
-
-def _silent(mujoco: Any) -> Any:
-    """Return a log configuration that writes no file and prints nothing: divergence is counted and reported by the caller."""
-    config = mujoco.MjLogConfig.get()
-    config.logto_file = False
-    config.logto_console = False
-    return config
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ from rwmu.files import json_ready
 from rwmu.robots.mjcf import MotorSettings, model_xml
 from rwmu.settings import checked
 from rwmu.simulators.extra import quiet
-from rwmu.simulators.lab import Conditions, LabEnv
+from rwmu.simulators.lab import LabEnv
 from rwmu.simulators.physics import CONTACT_FORCE_N, MAX_SPEED
-from rwmu.simulators.simulated import Floats, Indices, Placement, Push, Reached, StartState, physics_steps
+from rwmu.simulators.simulated import Floats, Indices, Placement, Reached, physics_steps
 from rwmu.tasks.lab import LabTask, Overlay, Simulated
 from rwmu.tasks.stand_in import CONTACTS, ROBOT
 from rwmu.tasks.velocity import VelocityTask
@@ -77,17 +77,16 @@ class IsaacLabEnv(LabEnv):
     precision, at places that depend on their number.
 
     Args:
-        task, num_envs, seed, device, auto_reset: see :class:`~rwmu.simulators.env.MakeEnv`; ``cpu``, or ``cuda:0`` and the like.
+        task, num_envs, episodes: see :class:`~rwmu.simulators.lab.LabEnv`; the device is ``cpu``, or ``cuda:0`` and the like.
         num_threads: of the machine's, has no effect: Newton uses one of a CPU.
         lab_task: whose scene, solver and (``conditions=simulator``) starts, pushes, commands and randomisation are Isaac Lab's.
-        conditions: see :class:`~rwmu.simulators.lab.LabEnv`.
         asset: ``own`` for the robot's MuJoCo model as USD (:mod:`rwmu.simulators.usd`); ``remote`` for the files of ``lab_task``.
         actuator: ``dc_motor``, whose torque falls with speed; ``implicit``, integrated by the solver; or ``task``, that of
             ``lab_task``, such as a network.
         motors: gains and limits other than the robot's.
-        start, push: see :class:`~rwmu.simulators.simulated.SimulatedEnv`.
     """
 
+    name = "isaaclab"
     computes_terms = True
 
     @checked("simulator")
@@ -95,17 +94,12 @@ class IsaacLabEnv(LabEnv):
         self,
         task: InstanceOf[VelocityTask],
         num_envs: int,
-        seed: int = 0,
-        device: Any = "cpu",
-        auto_reset: bool = True,
         num_threads: int = 1,
         lab_task: str = "Isaac-Velocity-Flat-AnymalD",
-        conditions: Conditions = "rwmu",
         asset: Literal["own", "remote"] = "own",
         actuator: Literal["dc_motor", "implicit", "task"] = "dc_motor",
         motors: InstanceOf[MotorSettings] | None = None,
-        start: InstanceOf[StartState] | None = None,
-        push: InstanceOf[Push] | None = None,
+        **episodes: Any,
     ) -> None:
         self._setup = {
             "lab_task": lab_task,
@@ -114,10 +108,11 @@ class IsaacLabEnv(LabEnv):
             "asset": asset,
             "actuator": actuator,
         }
-        super().__init__("isaaclab", task, num_envs, seed, device, auto_reset, start, push, conditions)
-        drawn = {"seed": seed} if conditions == "simulator" else {}  # some of its properties are drawn once, when it is made
-        sized = {"num_envs": num_envs, "step_dt": task.step_dt, "device": str(self.device), "conditions": conditions}
-        self._simulation = _take_over(self._setup | sized | drawn, self, lambda: self._made(motors or MotorSettings()))
+        super().__init__(task, num_envs, **episodes)
+        sized = {"num_envs": num_envs, "step_dt": task.step_dt, "device": str(self.device), "conditions": self.conditions}
+        if self.conditions == "simulator":  # some of its properties are drawn once, when it is made
+            sized["seed"] = self.cfg["seed"]
+        self._simulation = _take_over(self._setup | sized, self, lambda: self._made(motors or MotorSettings()))
         self._substeps = physics_steps(task.step_dt, self.lab.physics_dt)
         self._find_by_name()
         self.begin()

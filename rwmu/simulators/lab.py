@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.interfaces import Device
-from rwmu.simulators.simulated import Indices, Push, SimulatedEnv, StartState
-from rwmu.tasks.velocity import VelocityTask
+from rwmu.settings import checked
+from rwmu.simulators.simulated import Indices, SimulatedEnv
 
 Conditions = Literal["rwmu", "simulator"]
 
@@ -22,26 +22,17 @@ class LabEnv(SimulatedEnv):
     """Parallel environments of such a simulator.
 
     Args:
+        own, device, episodes: see :class:`~rwmu.simulators.simulated.SimulatedEnv`.
         conditions: ``rwmu`` for starts, pushes and commands of ours; ``simulator`` for those of the simulator's own task, with what
             it randomises besides. Noise, rewards and ends are our task's in both.
     """
 
-    def __init__(
-        self,
-        name: str,
-        task: VelocityTask,
-        num_envs: int,
-        seed: int,
-        device: Device,
-        auto_reset: bool,
-        start: StartState | None,
-        push: Push | None,
-        conditions: Conditions,
-    ) -> None:
+    @checked("simulator")
+    def __init__(self, *own: Any, device: Any = "cpu", conditions: Conditions = "rwmu", **episodes: Any) -> None:
         self.conditions = conditions
-        super().__init__(name, task, num_envs, seed, usable(device), auto_reset, start, push)
+        super().__init__(*own, device=usable(device), **episodes)
         with torch.random.fork_rng(devices=self._cuda):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.cfg["seed"])
             self._draws = self._generators()
 
     @abstractmethod

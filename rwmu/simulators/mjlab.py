@@ -15,9 +15,9 @@ from rwmu.files import json_ready
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.settings import checked
 from rwmu.simulators.extra import importing_mjlab, quiet
-from rwmu.simulators.lab import Conditions, LabEnv
+from rwmu.simulators.lab import LabEnv
 from rwmu.simulators.physics import CONTACT_FORCE_N, MAX_SPEED
-from rwmu.simulators.simulated import Floats, Indices, Placement, Push, Reached, StartState
+from rwmu.simulators.simulated import Floats, Indices, Placement, Reached
 from rwmu.tasks.velocity import VelocityTask
 
 with importing_mjlab():
@@ -37,33 +37,29 @@ class MjlabEnv(LabEnv):
     """Parallel environments in mjlab.
 
     Args:
-        task, num_envs, seed, device, auto_reset: see :class:`~rwmu.simulators.env.MakeEnv`; ``cpu``, or ``cuda:0`` and the like.
+        task, num_envs, episodes: see :class:`~rwmu.simulators.lab.LabEnv`; the device is ``cpu``, or ``cuda:0`` and the like.
+            mjlab's own conditions randomise friction, encoders and the centre of mass.
         num_threads: of the machine's, has no effect: mjlab uses one of a CPU.
-        model, envelope: see :class:`~rwmu.simulators.mujoco.MujocoEnv`; motors are MuJoCo's implicit position actuators.
-        start, push: see :class:`~rwmu.simulators.simulated.SimulatedEnv`.
-        conditions: see :class:`~rwmu.simulators.lab.LabEnv`; mjlab's own randomise friction, encoders and the centre of mass.
-        random_start: let the first episodes begin at random ages.
+        model, envelope, random_start: see :class:`~rwmu.simulators.mujoco.MujocoEnv`; motors are MuJoCo's implicit position
+            actuators.
     """
+
+    name = "mjlab"
 
     @checked("simulator")
     def __init__(
         self,
         task: InstanceOf[VelocityTask],
         num_envs: int,
-        seed: int = 0,
-        device: Any = "cpu",
-        auto_reset: bool = True,
         num_threads: int = 1,
         model: InstanceOf[ModelSettings] | None = None,
         envelope: Literal["motors", "none"] = "motors",
-        start: InstanceOf[StartState] | None = None,
-        push: InstanceOf[Push] | None = None,
-        conditions: Conditions = "rwmu",
         random_start: bool = False,
+        **episodes: Any,
     ) -> None:
         self.model, self.envelope = model or ModelSettings(), envelope
-        super().__init__("mjlab", task, num_envs, seed, device, auto_reset, start, push, conditions)
-        cfg = mjlab_config.environment(task.robot, num_envs, task.step_dt, self.model, envelope == "motors", conditions)
+        super().__init__(task, num_envs, **episodes)
+        cfg = mjlab_config.environment(task.robot, num_envs, task.step_dt, self.model, envelope == "motors", self.conditions)
         # Within a step, before anything pushes a robot; not the method itself, since mjlab copies what it is told, owners and all.
         cfg.events = {"rows": EventTermCfg(func=lambda *_: self._read(), mode="step"), **cfg.events}
         with self.own_draws(), quiet():

@@ -130,7 +130,7 @@ def entity(robot: Robot, model: ModelSettings) -> EntityCfg:
         )
         for name, stiffness, damping, limit, armature in zip(
             robot.joint_names,
-            *(_each(robot, values) for values in (motors.stiffness, motors.damping, motors.effort_limit, motors.armature)),
+            *(robot.per_joint(values) for values in (motors.stiffness, motors.damping, motors.effort_limit, motors.armature)),
             strict=True,
         )
     )
@@ -176,10 +176,6 @@ def exactly(name: str) -> str:
 
 def _geoms(robot: Robot, contacts: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{robot.geoms_of(contact)}$" for contact in contacts)
-
-
-def _each(robot: Robot, values: float | tuple[float, ...]) -> tuple[float, ...]:
-    return values if isinstance(values, tuple) else (values,) * robot.num_joints
 
 
 @dataclass(kw_only=True)

@@ -21,7 +21,15 @@ from rwmu.files import json_ready
 from rwmu.robots.mjcf import ModelSettings, model_xml
 from rwmu.settings import checked
 from rwmu.simulators.physics import Physics
-from rwmu.simulators.simulated import CONTACT_HISTORY, Placement, Push, Reached, SimulatedEnv, StartState, physics_steps
+from rwmu.simulators.simulated import (  # noqa: F401  # run folders know Push and StartState by this module
+    CONTACT_HISTORY,
+    Placement,
+    Push,
+    Reached,
+    SimulatedEnv,
+    StartState,
+    physics_steps,
+)
 from rwmu.tasks.velocity import VelocityTask
 
 
@@ -29,36 +37,34 @@ class MujocoEnv(SimulatedEnv):
     """Parallel environments in MuJoCo.
 
     Args:
-        task, num_envs, seed, device, auto_reset: see :class:`~rwmu.simulators.env.MakeEnv`; the only device is the CPU.
+        task, num_envs, device, episodes: see :class:`~rwmu.simulators.simulated.SimulatedEnv`; the only device is the CPU.
         num_threads: CPU threads of the simulation; they change nothing but the time it takes.
         model: gains and limits other than the robot's, friction and solver settings.
         envelope: ``motors`` lets torque fall with speed as the motors' does, at every physics substep; ``none`` leaves the effort
             limits alone.
-        start, push: how episodes start, and random pushes, off by default.
         random_start: let the first episodes begin at random ages, so that time-outs do not come all at once.
     """
+
+    name = "mujoco"
 
     @checked("simulator")
     def __init__(
         self,
         task: InstanceOf[VelocityTask],
         num_envs: int,
-        seed: int = 0,
         device: Any = "cpu",
-        auto_reset: bool = True,
         num_threads: int = 1,
         model: InstanceOf[ModelSettings] | None = None,
         envelope: Literal["motors", "none"] = "motors",
-        start: InstanceOf[StartState] | None = None,
-        push: InstanceOf[Push] | None = None,
         random_start: bool = False,
+        **episodes: Any,
     ) -> None:
         if torch.device(device).type != "cpu":
             raise ConfigError(f"The embedded simulator runs on the CPU, not on {device}.")
         self.model, self.envelope = model or ModelSettings(), envelope
         substeps = physics_steps(task.step_dt, self.model.timestep)
         self.physics = Physics(task.robot, num_envs, num_threads, self.model, envelope == "motors", substeps)
-        super().__init__("mujoco", task, num_envs, seed, "cpu", auto_reset, start, push)
+        super().__init__(task, num_envs, **episodes)
         self.begin(random_start)
 
     def identity(self) -> dict[str, Any]:

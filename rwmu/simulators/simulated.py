@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import InstanceOf
 from tensordict import TensorDict
 from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.files import json_ready
-from rwmu.interfaces import Device
 from rwmu.records import Reward
-from rwmu.settings import NotNegative, Pair, Positive, settings
+from rwmu.settings import NotNegative, Pair, Positive, checked, settings
 from rwmu.simulators.env import RobotEnv, checked_actions
 from rwmu.simulators.random_streams import RandomStreams
 from rwmu.tasks.velocity import VelocityTask
@@ -98,38 +98,39 @@ class SimulatedEnv(RobotEnv):
     terminates.
 
     Args:
-        name: of the simulator.
         task, num_envs, seed, device, auto_reset: see :class:`~rwmu.simulators.env.MakeEnv`.
         start, push: how episodes start, and random pushes, off by default.
 
     Attributes:
+        name: of the simulator. computes_terms: whether it can compute those of the task that rows do not tell.
         num_diverged: how many simulations have diverged so far.
     """
 
+    name: str
+    computes_terms = False
     device: torch.device
-    computes_terms = False  # of the task that only a simulator can
 
+    @checked("simulator")
     def __init__(
         self,
-        name: str,
-        task: VelocityTask,
+        task: InstanceOf[VelocityTask],
         num_envs: int,
-        seed: int,
-        device: Device,
-        auto_reset: bool,
-        start: StartState | None,
-        push: Push | None,
+        seed: int = 0,
+        device: Any = "cpu",
+        auto_reset: bool = True,
+        start: InstanceOf[StartState] | None = None,
+        push: InstanceOf[Push] | None = None,
     ) -> None:
         if task.simulated_terms and not self.computes_terms:
             raise ConfigError(
-                f"simulator={name} cannot compute the task's {', '.join(task.simulated_terms)}; give simulator=isaaclab, or leave "
-                "these terms out."
+                f"simulator={self.name} cannot compute the task's {', '.join(task.simulated_terms)}; give simulator=isaaclab, or "
+                "leave these terms out."
             )
         self.start, self.pushes = start or StartState(), push or Push()
         self.task, self.auto_reset = task, auto_reset
         self.num_envs, self.num_actions, self.device = num_envs, task.num_actions, torch.device(device)
         self.max_episode_length = task.max_episode_steps
-        self.cfg = {"simulator": name, "seed": seed, "num_envs": num_envs}
+        self.cfg = {"simulator": self.name, "seed": seed, "num_envs": num_envs}
         self._random, self._tick, self._all = RandomStreams(seed), 0, np.arange(num_envs)
         self._default_joint_pos = task.robot.default_joint_pos.double().numpy()
         self._action_scale = task.robot.action_scale.double().numpy()

@@ -69,8 +69,14 @@ class LabTask(VelocityTask):
     ) -> None:
         stand_in, changes = StandIn(robot, step_dt, lab.commands, lab.cfg), dict(rewards or {})
         trial = Trial(robot, step_dt, stand_in)
-        paid, refused = _rewards(trial, lab.rewards, changes)
-        ends, refused_ends, self.falls_by_contact = _terminations(trial, lab.terminations)
+        paid, refused = _functions(trial, lab.rewards)
+        weights = {name: changes.get(name, {}).get("weight", lab.rewards[name].weight) for name in refused}
+        refused = {name: missing for name, missing in refused.items() if weights[name] != 0.0}
+        paid |= {name: Collected(name) for name in refused}
+        ends, refused_ends = _functions(trial, lab.terminations)
+        own = [name for name in refused_ends if trial.is_the_robots_own(lab.terminations[name])]
+        refused_ends = {name: missing for name, missing in refused_ends.items() if name not in own}
+        self.falls_by_contact = bool(own)
         _refuse_late(lab.name, refused | refused_ends)
         if (refused or refused_ends) and terms_from == "rows":
             raise ConfigError(_refusal(lab.name, refused, refused_ends, stand_in))
@@ -158,8 +164,8 @@ class Simulated:
                 forget(env_ids=rows)
 
 
-def _rewards(trial: Trial, terms: Mapping[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the functions, and why rows do not do for some, which the simulator computes; those of weight 0 are in neither."""
+def _functions(trial: Trial, terms: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the functions of terms that rows do for, and why they do not for the others."""
     functions: dict[str, Any] = {}
     refused: dict[str, str] = {}
     for name, term in terms.items():
@@ -167,26 +173,8 @@ def _rewards(trial: Trial, terms: Mapping[str, Any], changes: Mapping[str, Any])
             made = trial.function(term)
             functions[name] = partial(made, **made.plain)
         except NotHeld as missing:
-            if changes.get(name, {}).get("weight", term.weight) != 0.0:
-                refused[name], functions[name] = str(missing), Collected(name)
+            refused[name] = str(missing)
     return functions, refused
-
-
-def _terminations(trial: Trial, terms: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], bool]:
-    """Return the functions, why rows do not do for some, and whether one of them is that the robot's own contacts end episodes."""
-    functions: dict[str, Any] = {}
-    refused: dict[str, str] = {}
-    falls_by_contact = False
-    for name, term in terms.items():
-        try:
-            made = trial.function(term)
-            functions[name] = partial(made, **made.plain)
-        except NotHeld as missing:
-            if trial.is_the_robots_own(term):
-                falls_by_contact = True
-            else:
-                refused[name] = str(missing)
-    return functions, refused, falls_by_contact
 
 
 def _refuse_late(lab_task: str, refused: Mapping[str, str]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import Parameter, Signature
@@ -196,28 +197,26 @@ class Trial:
         return value
 
 
-class _changed:
+@contextmanager
+def _changed(thing: Any, **values: Any) -> Iterator[None]:
     """Let attributes of an object be others for a while."""
-
-    def __init__(self, thing: Any, **values: Any) -> None:
-        self.thing, self.values = thing, values
-        self.before = {name: getattr(thing, name) for name in values}
-
-    def __enter__(self) -> None:
-        vars(self.thing).update(self.values)
-
-    def __exit__(self, *_: object) -> None:
-        vars(self.thing).update(self.before)
+    before = {name: getattr(thing, name) for name in values}
+    vars(thing).update(values)
+    try:
+        yield
+    finally:
+        vars(thing).update(before)
 
 
-class _reasons:
+@contextmanager
+def _reasons() -> Iterator[None]:
     """Let whatever a function of somebody else's raises be a reason why it cannot be computed."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, NotHeld):
-            raise NotHeld(f"something else ({type(error).__name__}: {' '.join(str(error).split())})") from error
+    try:
+        yield
+    except NotHeld:
+        raise
+    except Exception as error:
+        raise NotHeld(f"something else ({type(error).__name__}: {' '.join(str(error).split())})") from error
 
 
 def _is_batch(value: Any, batch: int) -> bool:

@@ -6,7 +6,7 @@ Nothing here draws random numbers: callers pass uniform draws in, so that a simu
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rwmu.errors import ConfigError
 from rwmu.files import json_ready
-from rwmu.records import Reward
+from rwmu.records import Reward, TensorRecord
 from rwmu.robots.layout import Field, StateLayout
 from rwmu.robots.robot import Robot
 from rwmu.settings import Fraction, Names, NotNegative, Positive, Tilt, checked
@@ -65,7 +65,7 @@ def _steps(name: str, seconds: float, step_dt: float) -> int:
 
 
 @dataclass
-class TaskMemory:
+class TaskMemory(TensorRecord):
     """What the task remembers of each environment between steps; F feet.
 
     Attributes:
@@ -81,10 +81,6 @@ class TaskMemory:
     air_time_s: Tensor
     contact_time_s: Tensor
     last_air_time_s: Tensor
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> TaskMemory:
-        """Apply ``function`` to every tensor."""
-        return TaskMemory(*(function(getattr(self, field.name)) for field in fields(self)))
 
     def take(self, rows: Tensor | slice) -> TaskMemory:
         """Return the memory of the environments ``rows`` (indices, a mask or a slice)."""

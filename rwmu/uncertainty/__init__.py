@@ -1,1 +1,1 @@
-"""Uncertainty: estimates from what the members predict, metrics, intervals by resampling, recalibrations."""
+"""Uncertainty: estimates from what the members predict, statistics, intervals by resampling, recalibrations."""

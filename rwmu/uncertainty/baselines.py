@@ -17,26 +17,6 @@ _CHUNK = 256  # rows whose distances to all known states are held at once
 _FLOOR = 1e-6  # of the largest variance of the known states; a direction of less is one in which they do not vary
 
 
-def tilt(gravity: Tensor) -> Tensor:
-    """Return how far the base is tilted: z of the gravity direction ``[..., 3]`` in its frame, -1 upright, 0 on its side."""
-    return gravity[..., 2]
-
-
-def earliness(age: Tensor) -> Tensor:
-    """Return the step counter backwards, float32, of rows ``[...]`` that are so many steps old: many falls come early."""
-    return -age.float()
-
-
-def action_magnitude(action: Tensor) -> Tensor:
-    """Return the root mean square of actions ``[..., A]``: ``[...]``."""
-    return action.square().mean(dim=-1).sqrt()
-
-
-def hold_last_change(state: Tensor, previous: Tensor) -> Tensor:
-    """Return the error that the forecast "nothing changes" has just made: the root mean square of the last change ``[..., D]``."""
-    return (state - previous).square().mean(dim=-1).sqrt()
-
-
 @dataclass(frozen=True)
 class KnownStates:
     """Normalised states that a model was trained on, to be far from.
@@ -64,10 +44,10 @@ class KnownStates:
         variances = variances.clamp(min=max(_FLOOR * float(variances[-1]), 1e-30))
         return cls(states.float(), mean.float(), (directions / variances.sqrt()).float())
 
-    def nearest(self, states: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    def nearest(self, states: Tensor) -> Tensor:
         """Return the mean Euclidean distance of states ``[..., D]`` to their nearest known ones, exact: ``[...]``."""
         known, found = self.states - self.mean, []
-        half, count = 0.5 * known.square().sum(dim=-1), min(neighbours, len(known))
+        half, count = 0.5 * known.square().sum(dim=-1), min(NEIGHBOURS, len(known))
         for rows in torch.split((states - self.mean).flatten(0, -2), _CHUNK):
             # The least |known|^2 / 2 - row known belongs to the least distance; that itself is then taken without cancellation.
             closest = torch.addmm(half, rows, known.T, alpha=-1.0).topk(count, dim=-1, largest=False, sorted=False).indices
@@ -84,15 +64,19 @@ def trivial_scores(
 ) -> dict[str, Tensor]:
     """Return every trivial score of rows ``[...]``; those of ``TRIVIAL`` that rest on known states only where there are some.
 
+    ``tilt`` of the base (-1 upright, 0 on its side), ``earliness`` (the step counter backwards: many falls come early), the size of
+    the ``action``, and the last ``change``, which is the error that the forecast "nothing changes" has just made; both root mean
+    squares.
+
     Args:
         gravity: ``[..., 3]``, direction in the base frame. state, previous: ``[..., D]`` normalised, of the row and the one before.
         action: ``[..., A]``, taken in the row. age: ``[...]``, steps since the episode began.
     """
-    found = {"tilt": tilt(gravity)}
+    found = {"tilt": gravity[..., 2]}
     if known is not None:
         found |= {"nearest": known.nearest(state), "mahalanobis": known.mahalanobis(state)}
     return found | {
-        "earliness": earliness(age),
-        "action": action_magnitude(action),
-        "change": hold_last_change(state, previous),
+        "earliness": -age.float(),
+        "action": action.square().mean(dim=-1).sqrt(),
+        "change": (state - previous).square().mean(dim=-1).sqrt(),
     }

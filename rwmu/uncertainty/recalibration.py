@@ -243,10 +243,10 @@ class Conformal(_Scaling):
 
 @dataclass(frozen=True)
 class Isotonic(Recalibration):
-    """A function of the uncertainty that does not decrease, for each group and, if so wanted, each step.
+    """A function of the uncertainty that does not decrease, for each group and step.
 
     Attributes:
-        knots_x, knots_y: ``[K, G, Q]`` float64; K is 1 where all steps have one function; short rows repeat their last knot.
+        knots_x, knots_y: ``[K, G, Q]`` float64; short rows repeat their last knot.
     """
 
     knots_x: Tensor
@@ -256,14 +256,14 @@ class Isotonic(Recalibration):
     needed: ClassVar[int] = 5  # a whole function, not one number
 
     @classmethod
-    def fit(cls, sample: Sample, target: Target = "std", per_horizon: bool = True) -> Isotonic:
-        """Fit to the calibration split; with ``per_horizon``, up to the last step that enough trajectories live to see.
+    def fit(cls, sample: Sample, target: Target = "std") -> Isotonic:
+        """Fit to the calibration split, up to the last step that enough trajectories live to see.
 
         Raises:
             DataError: fewer trajectories than are needed.
         """
         choose("The target of a recalibration", target, get_args(Target))
-        steps = _steps(sample, cls.method, cls.needed, per_horizon)
+        steps = _steps(sample, cls.method, cls.needed)
         power = 2.0 if target == "std" else 1.0
         knots = [[isotonic_knots(u, e**power) for u, e, _ in row] for row in sample.cells(steps)]
         longest = max(len(x) for row in knots for x, _ in row)

@@ -126,7 +126,6 @@ def bootstrap(
     trajectory: Tensor,
     level: float = 0.95,
     resamples: int = RESAMPLES,
-    needed: int = NEEDED,
     seed: int = 0,
 ) -> Interval:
     """Return a statistic of rows and its percentile interval.
@@ -135,7 +134,6 @@ def bootstrap(
         statistic: row indices ``[n]`` (with repetitions) -> a number or a :class:`Measure` of one cell; called once a resample.
         trajectory: ``[B]`` integers, which *independent* trajectory each row comes from.
         level: probability of the interval.
-        needed: fewest trajectories of an interval.
 
     Returns:
         An interval, or the reason why there is none: too few trajectories, or a statistic that more than a tenth of the resamples
@@ -150,7 +148,7 @@ def bootstrap(
         return [_number(statistic(rows)) for rows in resampled_rows(trajectory.cpu(), draws)]
 
     number = len(torch.unique(trajectory))
-    return _interval(lambda: statistic(torch.arange(len(trajectory))), drawn, number, level, resamples, needed)
+    return _interval(lambda: statistic(torch.arange(len(trajectory))), drawn, number, level, resamples)
 
 
 def bootstrap_sums(
@@ -158,7 +156,6 @@ def bootstrap_sums(
     sums: Tensor,
     level: float = 0.95,
     resamples: int = RESAMPLES,
-    needed: int = NEEDED,
     seed: int = 0,
 ) -> Interval:
     """Return the interval of a statistic of sums, all resamples at once: the fast way for means, coverages and root mean squares.
@@ -166,14 +163,14 @@ def bootstrap_sums(
     Args:
         statistic: totals ``[R, S]`` -> ``[R]``, say ``lambda t: (t[:, 0] / t[:, 1]).sqrt()``; what is not finite is unmeasured.
         sums: ``[N, S]``, of each trajectory.
-        level, resamples, needed, seed: as :func:`bootstrap`, which draws the same trajectories for the same seed.
+        level, resamples, seed: as :func:`bootstrap`, which draws the same trajectories for the same seed.
     """
     sums = sums.detach().cpu().double()
 
     def drawn() -> list[float | None]:
         return [_number(value) for value in statistic(resampled_totals(sums, resamples, seed)).tolist()]
 
-    return _interval(lambda: statistic(sums.sum(dim=0, keepdim=True)), drawn, len(sums), level, resamples, needed)
+    return _interval(lambda: statistic(sums.sum(dim=0, keepdim=True)), drawn, len(sums), level, resamples)
 
 
 def _interval(
@@ -182,7 +179,6 @@ def _interval(
     number: int,
     level: float,
     resamples: int,
-    needed: int,
 ) -> Interval:
     """Return the interval of a statistic of all of ``number`` trajectories, and of draws of them."""
     if not 0.0 < level < 1.0 or resamples < 1:
@@ -194,8 +190,8 @@ def _interval(
     if value is None:
         reason = whole.reason() if isinstance(whole, Measure) else "the statistic of these trajectories is not finite"
         return Interval.missing(reason, number, level)
-    if number < max(needed, 2):
-        return Interval(value, None, None, level, number, f"{max(needed, 2)} independent trajectories are needed")
+    if number < NEEDED:
+        return Interval(value, None, None, level, number, f"{NEEDED} independent trajectories are needed")
     found = drawn()
     measured = torch.tensor([result for result in found if result is not None], dtype=torch.float64)
     lost = len(found) - len(measured)
@@ -216,23 +212,3 @@ def resampled_totals(sums: Tensor, resamples: int = RESAMPLES, seed: int = 0) ->
     ones = torch.ones(draws.shape, dtype=torch.float64)
     times = torch.zeros(resamples, len(sums), dtype=torch.float64).scatter_add_(1, draws, ones)  # how often each is drawn
     return times @ sums
-
-
-def ratio_of_sums(
-    numerator: Tensor,
-    denominator: Tensor,
-    trajectory: Tensor,
-    empty: str,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Return the interval of the sum of one column ``[B]`` over that of another: a mean, a share, a recall.
-
-    Args:
-        empty: why there is none where the latter is 0.
-    """
-    sums = trajectory_sums(torch.stack([numerator.double(), denominator.double()], dim=1), trajectory)
-    if float(sums[:, 1].sum()) <= 0.0:
-        return Interval.missing(empty, len(sums), level)
-    return bootstrap_sums(lambda total: total[:, 0] / total[:, 1], sums, level, resamples, seed=seed)

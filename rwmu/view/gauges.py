@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rwmu.view.judgement import Scale, Verdict
-from rwmu.view.look import BADGES, STOPS, colour, relative
+from rwmu.view.judgement import STOPS, Scale, Verdict
 from rwmu.view.session import Session
 
 _KINDS = {"next_": "One step ahead", "": "In the dream"}
 _DOUBT, _ERROR, _LIMIT = "#111827", "#009E73", "#C81E14"  # none of them a colour of doubt but the limit, which is its end
+_BADGES = {
+    Verdict.SURE_AND_RIGHT: "#0072B2",
+    Verdict.DOUBTS_AND_RIGHT: "#B57A00",
+    Verdict.DOUBTS_AND_ERRS: "#C81E14",
+    Verdict.SURE_AND_ERRS: "#7B1FA2",
+}
 _RANGE = (0.02, 20.0)  # of what is plotted, in units of the upper hundredth
 
 
@@ -64,7 +69,7 @@ class Gauges:
         for (kind, title), judged in zip(_KINDS.items(), verdicts, strict=True):
             doubt, error = curves[f"{kind}disagreement"], curves[f"{kind}error"]
             scales: tuple[Scale, Scale] = getattr(usual, f"{kind}disagreement"), getattr(usual, f"{kind}error")
-            lines = [np.clip(relative(values, scale), *_RANGE) for values, scale in zip((doubt, error), scales, strict=True)]
+            lines = [np.clip(scale.relative(values), *_RANGE) for values, scale in zip((doubt, error), scales, strict=True)]
             if known.any():
                 self._plots[kind].data = (time_s[known], *(line[known] for line in lines), np.ones(known.sum()))
             self._texts[kind].content = _boxed(_told(title, judged, float(doubt[-1]), float(error[-1]), *scales))
@@ -79,7 +84,7 @@ def _told(title: str, judged: Verdict | None, doubt: float, error: float, usual_
     """Return a line with the verdict, and one with both numbers as bars."""
     if judged is None:
         return f"<b>{title}</b> &middot; waiting for a history"
-    badge = f'<span style="background:{BADGES[judged]};color:white;border-radius:4px;padding:1px 7px">{judged.value}</span>'
+    badge = f'<span style="background:{_BADGES[judged]};color:white;border-radius:4px;padding:1px 7px">{judged.value}</span>'
     bars = _bar("doubt", _DOUBT, doubt, usual_doubt) + _bar("error", _ERROR, error, usual_error)
     return f"<b>{title}</b> {badge}{bars}"
 
@@ -89,7 +94,7 @@ def _bar(name: str, line: str, value: float, usual: Scale) -> str:
     if not np.isfinite(value):
         return ""
     share = 100.0 * usual.place(value)
-    red, green, blue = colour(value, usual)
+    red, green, blue = usual.colours([value])[0].tolist()
     bar = f'<div style="height:9px;width:{share:.0f}%;background:rgb({red},{green},{blue});border-radius:4px"></div>'
     frame = f'<div style="flex:1;background:#E5E7EB;border-radius:4px">{bar}</div>'
     key = f'<span style="width:58px"><span style="color:{line}">&#9632;</span> {name}</span>'

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rwmu.dynamics.world_model import WorldModel
@@ -17,6 +19,8 @@ from rwmu.uncertainty.estimates import Estimate
 
 _WINDOWS = 128  # of 16 forecasts each of a next row
 _DREAMS = 128
+# Blue up to the median of what is usual, orange at the upper tenth, red at the upper hundredth and beyond.
+STOPS = np.array([(0, 114, 178), (240, 170, 0), (200, 30, 20)], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,16 @@ class Scale:
         if self.extreme == 0.0:
             return 0.0
         return float(np.interp(value, [0.0, self.median, self.upper, self.extreme], [0.0, 1 / 3, 2 / 3, 1.0]))
+
+    def colours(self, values: Iterable[float]) -> NDArray[np.uint8]:
+        """Return the colours of values, ``[N, 3]``, 0 to 255."""
+        places = np.array([self.place(value) for value in values])
+        channels = [np.interp(places, [1 / 3, 2 / 3, 1.0], STOPS[:, channel]) for channel in range(3)]
+        return np.stack(channels, axis=1).astype(np.uint8)
+
+    def relative(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values in units of the upper hundredth; 0 where that is 0, as the disagreement of one member."""
+        return values / self.extreme if self.extreme > 0.0 else np.zeros_like(values)
 
 
 @dataclass(frozen=True)

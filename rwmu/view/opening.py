@@ -15,7 +15,7 @@ from rwmu.errors import ConfigError, UserError
 from rwmu.imagination.fitting import fitted_estimate
 from rwmu.interfaces import Actor
 from rwmu.measure.windows import Selection
-from rwmu.policy.averaging import kept
+from rwmu.policy.optimise import kept
 from rwmu.policy.rsl_rl import load_actor
 from rwmu.runs.evaluation import policy_path
 from rwmu.runs.experiment import Experiment

@@ -12,7 +12,6 @@ from rwmu.errors import ConfigError, import_extra
 from rwmu.files import replacing
 from rwmu.simulators.render import Film, save_video
 from rwmu.view.body import Body, Floats
-from rwmu.view.look import colours, relative
 from rwmu.view.session import Frame, Session, Strip
 
 _OPACITY = 115  # of 255, of ghosts
@@ -87,7 +86,7 @@ class _Recorder:
         poses = np.stack([frame.ghosts for frame in frames if frame.ghosts is not None])  # [T, E, 7 + A]
         doubt = np.stack([frame.watched.disagreement.numpy() for frame in frames if frame.watched is not None])
         for member in range(poses.shape[1]):
-            rgb = colours(doubt[:, member].tolist(), self._session.usual.disagreement)
+            rgb = self._session.usual.disagreement.colours(doubt[:, member].tolist())
             rgba = np.concatenate([rgb, np.full((len(rgb), 1), _OPACITY, dtype=np.uint8)], axis=1)
             for body, (vertices, faces) in self._body.outlines().items():
                 where = f"scene/dream_{member}/{body}"
@@ -100,7 +99,7 @@ class _Recorder:
         strips = [Strip.of(frame) for frame in frames]
         for kind, prefix in _KINDS.items():
             for name in (f"{prefix}disagreement", f"{prefix}error"):
-                values = relative(np.array([getattr(strip, name) for strip in strips]), getattr(self._session.usual, name))
+                values = getattr(self._session.usual, name).relative(np.array([getattr(strip, name) for strip in strips]))
                 self._send(f"{kind}/{name.removeprefix(prefix)}", frames, self._rerun.Scalars.columns(scalars=values))
 
     def _place(self, name: str, frames: list[Frame], poses: Floats) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from rwmu.errors import import_extra
 from rwmu.view.body import Body, Faces, Floats, Shape
 from rwmu.view.judgement import Scale
-from rwmu.view.look import colours
 from rwmu.view.session import Frame
 
 _OPACITY = 0.55  # of ghosts
@@ -107,7 +106,7 @@ class Scene:
         _update(self._labels["robot"], "visible", self.aside_m > 0.5 * self._base_height)  # else one would lie on the other
         aside = self.aside_m * _RIGHT
         positions, quaternions = self._body.place(frame.ghosts)
-        tint = colours(frame.watched.disagreement.tolist(), usual)
+        tint = usual.colours(frame.watched.disagreement.tolist())
         for body, handle in self._ghosts.items():
             handle.batched_positions = (positions[:, body] - middle + aside).astype(np.float32)
             handle.batched_wxyzs = quaternions[:, body].astype(np.float32)

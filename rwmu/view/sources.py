@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,26 +35,6 @@ class Row:
     pose: NDArray[np.float64]
 
 
-class Source(Protocol):
-    """A robot that moves."""
-
-    def begin(self) -> Row:
-        """Begin an episode; return its first row."""
-        ...
-
-    def advance(self) -> Row | None:
-        """Return the next row, or None where there are no more."""
-        ...
-
-    def push(self, change: Tensor) -> None:
-        """Change the base's planar velocity by ``[2]``, m/s in the world's frame.
-
-        Raises:
-            ConfigError: this robot cannot be pushed.
-        """
-        ...
-
-
 class Simulated:
     """A policy in the simulator.
 
@@ -83,7 +62,7 @@ class Simulated:
         return self._row(action[0])
 
     def push(self, change: Tensor) -> None:
-        """Kick the robot; see :class:`Source`."""
+        """Change the base's planar velocity by ``[2]``, m/s in the world's frame."""
         self.env.push(change[None])
 
     def _row(self, action: Tensor) -> Row:
@@ -134,3 +113,6 @@ class Recorded:
         answered = max(row - 1, self._first)  # the command in force when the row's action was chosen
         flags = data.contact[row].float(), data.command[answered], bool(data.termination[row])
         return Row(data.state[row], data.action[row], *flags, self._pose)
+
+
+Source = Simulated | Recorded

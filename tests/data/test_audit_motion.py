@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwmu.data.audit import examine
+from rwmu.data.audit import Finding, examine
 from rwmu.data.audit.actions import action_scale, joint_order, laws
 from rwmu.data.audit.motion import base_axes, correlations
 from rwmu.data.audit.odd import best_lags, looked_at, odd_episodes
@@ -28,10 +28,17 @@ def clean(request: pytest.FixtureRequest, simulated: Episodes) -> Episodes:
     return sound_episodes() if request.param == "walking" else simulated
 
 
-def names(episodes: Episodes) -> set[str]:
+def suspicions(episodes: Episodes) -> dict[str, Finding]:
     """Return what is said of actions, joints and torques; the simulated recording is short, and that is said too."""
-    said = {"command_coverage", "few_episodes", "short_episodes", "no_termination", "contact_never_on"}
-    return {finding.name for finding in examine(episodes, ROBOT)} - said
+    of_a_short_one = {"command_coverage", "few_episodes", "short_episodes", "no_termination", "contact_never_on"}
+    return {name: finding for name, finding in found(episodes).items() if name not in of_a_short_one}
+
+
+def only(name: str, episodes: Episodes) -> Finding:
+    """Return what is said of actions, joints and torques, which must be one thing."""
+    (finding,) = suspicions(episodes).values()
+    assert finding.name == name
+    return finding
 
 
 def sorted_by_leg(*arrays: str) -> Plant:
@@ -56,8 +63,7 @@ def sorted_by_leg(*arrays: str) -> Plant:
 )
 def test_columns_sorted_by_leg_are_found(plant: Plant, array: str, clean: Episodes) -> None:
     episodes = plant(clean)
-    assert names(episodes) == {"joint_order"}
-    finding = found(episodes)["joint_order"]
+    finding = only("joint_order", episodes)
     assert finding.severity == "warning"
     assert finding.numbers["array"] == array
     told = [i % 4 * 3 + i // 4 for i in range(12)] if array != "joint_torque" else BY_LEG.tolist()
@@ -80,8 +86,7 @@ def absolute(episodes: Episodes) -> Episodes:
 )
 def test_actions_of_another_scale_are_found(plant: Plant, reach: float, targets: bool, clean: Episodes) -> None:
     episodes = plant(clean)
-    assert names(episodes) == {"action_scale"}
-    finding = found(episodes)["action_scale"]
+    finding = only("action_scale", episodes)
     assert finding.numbers["rad_per_action"] == pytest.approx(reach, rel=0.05)
     assert ("targets" in finding.sentence) == targets
 
@@ -97,8 +102,7 @@ def of_odd_episodes(plant: Plant) -> Plant:
 @pytest.mark.parametrize("lag", [1, -2])
 def test_half_of_the_episodes_in_other_rows_are_found(lag: int, clean: Episodes) -> None:
     episodes = of_odd_episodes(shifted(lag))(clean)
-    assert names(episodes) == {"action_lag_of_episodes"}
-    finding = found(episodes)["action_lag_of_episodes"]
+    finding = only("action_lag_of_episodes", episodes)
     assert finding.numbers["lag"] == lag
     assert finding.numbers["count"] == clean.num_episodes // 2
     ids, rows = looked_at(view(episodes))
@@ -128,8 +132,7 @@ def test_a_third_of_the_episodes_recorded_otherwise_is_found(
     plant: Plant, name: str, number: str, value: float | str, clean: Episodes
 ) -> None:
     episodes = of_every_third(plant)(clean)
-    assert names(episodes) == {name}
-    finding = found(episodes)[name]
+    finding = only(name, episodes)
     assert finding.severity == "warning"
     assert finding.numbers["count"] == len(range(1, clean.num_episodes, 3))
     assert finding.numbers[number] == (value if isinstance(value, str) else pytest.approx(value, rel=0.1))
@@ -138,8 +141,7 @@ def test_a_third_of_the_episodes_recorded_otherwise_is_found(
 def test_joints_in_another_order_in_a_third_of_the_episodes_are_found(simulated: Episodes) -> None:
     """Of a single swing any joint tells of any other, so that it takes a walk to see it."""
     episodes = of_every_third(sorted_by_leg("joint_pos", "joint_vel"))(simulated)
-    assert names(episodes) == {"joint_order_of_episodes"}
-    finding = found(episodes)["joint_order_of_episodes"]
+    finding = only("joint_order_of_episodes", episodes)
     assert (finding.numbers["array"], finding.numbers["count"]) == ("joints", 5)
 
 
@@ -147,10 +149,9 @@ def test_state_and_actions_sorted_by_leg_together_are_told_by_the_robots_symmetr
     """The law of every motor is as good as ever, but what stands for a hip and its mirror image moves as a hip and a shank do."""
     everything = ("action", "joint_pos", "joint_vel", "joint_torque")
     episodes = sorted_by_leg(*everything)(simulated)
-    assert names(episodes) == {"joint_order"}
-    assert found(episodes)["joint_order"].numbers["columns"] == [i % 4 * 3 + i // 4 for i in range(12)]
+    assert only("joint_order", episodes).numbers["columns"] == [i % 4 * 3 + i // 4 for i in range(12)]
     lopsided = sorted_by_leg(*everything)(sound_episodes())
-    assert names(lopsided) == set(), "whose joints swing at random are symmetric in no order"
+    assert suspicions(lopsided) == {}, "whose joints swing at random are symmetric in no order"
 
 
 # -- what is no fault ---------------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ def limited(episodes: Episodes) -> Episodes:
 @pytest.mark.parametrize("change", [noisy, limited])
 def test_noise_and_limits_raise_no_suspicion(change: Callable[[Episodes], Episodes], simulated: Episodes) -> None:
     """Isaac Lab's observation noise; torques cut off at a quarter of what the motors give."""
-    assert names(change(simulated)) == set()
+    assert suspicions(change(simulated)) == {}
 
 
 def test_few_rows_and_layouts_without_torques_are_not_judged(simulated: Episodes) -> None:

@@ -30,7 +30,7 @@ from tests.dynamics.small import (
     windows,
 )
 
-STEPS = 30
+STEPS, BATCHES = 14, 7
 
 
 @pytest.mark.parametrize("options", [{}, {"auxiliary_base": "separate"}, {"skip": False}, {"backbone": "mlp", "window": 3}])
@@ -92,10 +92,10 @@ def test_the_plain_model_has_the_same_losses_and_gradients(state_loss, feedback)
 
 
 def train_with_lightning(model, feedback, state_loss):
-    """Train on ten batches in turn, as the command does."""
+    """Train on some batches in turn, as the command does."""
     settings = loss_settings(feedback=feedback, state_loss=state_loss)
     module = DynamicsModule(
-        model, settings, STEPS, OptimizerSettings(1e-2, 1e-3, gradient_clip=0.5, warmup_steps=10), validation_horizon=FORECAST
+        model, settings, STEPS, OptimizerSettings(1e-2, 1e-3, gradient_clip=0.5, warmup_steps=5), validation_horizon=FORECAST
     )
     validation = windows(seed=99).map(lambda tensor: tensor[0])
     trainer = Trainer(
@@ -108,25 +108,25 @@ def train_with_lightning(model, feedback, state_loss):
         num_sanity_val_steps=0,
         check_val_every_n_epoch=2,
     )
-    trainer.fit(module, DataLoader(batches("own", 1, 10), batch_size=None), DataLoader([validation], batch_size=None))
+    trainer.fit(module, DataLoader(batches("own", 1, BATCHES), batch_size=None), DataLoader([validation], batch_size=None))
     assert trainer.global_step == STEPS
     return model
 
 
 def train_plain(model, feedback, state_loss):
     """Do the same with the plain model."""
-    data, stream = batches("own", 1, 10), torch.Generator().manual_seed(7_368_787)  # member 0's of seed 0
+    data, stream = batches("own", 1, BATCHES), torch.Generator().manual_seed(7_368_787)  # member 0's of seed 0
 
     def loss(step):
         drawn = {}
         scored = {"feedback": FORECAST, "loss": FORECAST, "history": 2}
         for purpose in ["feedback"] * (feedback == "sample") + ["loss", "history"] * (state_loss == "sampled_squared_error"):
             drawn[purpose] = torch.randn(scored[purpose], 4, STATE, generator=stream).double()
-        window = data[step % 10].window.map(lambda tensor: tensor[0])
+        window = data[step % BATCHES].window.map(lambda tensor: tensor[0])
         terms = plain_losses(model, window, HISTORY, state_loss, feedback, 2, noise=lambda purpose, k: drawn[purpose][k])
         return sum(loss_settings().weights[name] * term for name, term in terms.items())
 
-    plain_training(model, loss, STEPS, 1e-2, 1e-3, clip=0.5, warmup=10)
+    plain_training(model, loss, STEPS, 1e-2, 1e-3, clip=0.5, warmup=5)
     return model
 
 

@@ -14,7 +14,7 @@ from rwmu.dynamics.recurrent import RecurrentEnsemble
 from rwmu.records import Batch, Noise, Window
 from tests.dynamics.small import assert_close
 
-TIGHT = {"eps": 1e-6, "atol": 1e-7, "rtol": 1e-5}
+TIGHT = {"eps": 1e-6, "atol": 1e-7, "rtol": 1e-5, "fast_mode": True}
 HISTORY, FORECAST, BATCH, MEMBERS = 3, 2, 2, 2
 STATE, ACTION, CONTACT, EXTENSION = 2, 1, 1, 1
 TINY = {"hidden_size": 3, "num_layers": 1, "head_hidden_size": 3}
@@ -79,7 +79,7 @@ def test_a_stack_of_layers_with_members(method, groups, inputs):
     def function(x, hidden, *weights):
         return functional_call(module, dict(zip(names, weights, strict=True)), (x, hidden))
 
-    assert gradcheck(function, [x, hidden, *module.parameters()], fast_mode=True, **TIGHT)
+    assert gradcheck(function, [x, hidden, *module.parameters()], **TIGHT)
 
 
 def tiny_batch(form):
@@ -136,7 +136,7 @@ def losses_of(model, batch, settings, noise):
 def test_whole_losses(state_loss, feedback, bases, form):
     settings = LossSettings(HISTORY, WEIGHTS, state_loss, feedback=feedback, decay=0.7, history_burn_in=0)
     function, inputs = losses_of(tiny_model(bases), tiny_batch(form), settings, tiny_noise(settings))
-    assert gradcheck(function, inputs, fast_mode=True, **TIGHT)
+    assert gradcheck(function, inputs, **TIGHT)
 
 
 @pytest.mark.parametrize("options", [{"auxiliary_base": "separate"}, {"backbone": "mlp", "window": 2}, {"prior_scale": 0.8}])
@@ -144,7 +144,7 @@ def test_whole_losses(state_loss, feedback, bases, form):
 def test_whole_losses_of_other_architectures(options, bases, form):
     settings = LossSettings(HISTORY, WEIGHTS, feedback="sample", history_burn_in=0)
     function, inputs = losses_of(tiny_model(bases, **options), tiny_batch(form), settings, tiny_noise(settings))
-    assert gradcheck(function, inputs, fast_mode=True, **TIGHT)
+    assert gradcheck(function, inputs, **TIGHT)
 
 
 class FrozenWeights:
@@ -185,7 +185,7 @@ def test_the_whole_beta_nll_with_its_weights_held():
 
     for own, expected in zip(found, torch.autograd.grad(rewound(*inputs).sum(), inputs), strict=True):
         assert_close(own, expected)
-    assert gradcheck(rewound, inputs, fast_mode=True, **TIGHT)
+    assert gradcheck(rewound, inputs, **TIGHT)
     assert len(frozen.recorded) == 2  # forecast and history
 
 

@@ -36,10 +36,9 @@ def streams(members=MEMBERS):
     return [torch.Generator().manual_seed(50 + member) for member in range(members)]
 
 
-@pytest.mark.parametrize("rows_at_once", [2, 128])
 @pytest.mark.parametrize(("form", "state_loss"), FORMS.items())
-def test_training_together_is_training_each_alone(form, state_loss, rows_at_once, monkeypatch):
-    monkeypatch.setattr("rwmu.dynamics.module._LEAST_ROWS_AT_ONCE", rows_at_once)  # of 4 or 5 rows, in turn
+def test_training_together_is_training_each_alone(form, state_loss, monkeypatch):
+    """All at once, and in turn with all rows of a member or two of its 4 or 5."""
     # Means that are fed back with their squared error leave the log standard deviation without any gradient.
     feedback = "mean" if state_loss == "squared_error" else "sample"
     settings, clip = loss_settings(feedback=feedback, state_loss=state_loss), CLIPS[form]
@@ -47,10 +46,13 @@ def test_training_together_is_training_each_alone(form, state_loss, rows_at_once
     options |= {"auxiliary_base": "separate"} if form == "rows" else {}
     settings = replace(settings, weights={**settings.weights, "extension": 0.5})
     data = batches(form, MEMBERS, STEPS, extension=2)
-    together = [build(IndependentEnsemble, MEMBERS, **options) for _ in range(2)]
+    together = [build(IndependentEnsemble, MEMBERS, **options) for _ in range(3)]
     singles = [take_member(together[0], member) for member in range(MEMBERS)]
     start = {name: value.clone() for name, value in together[0].state_dict().items()}
-    all_norms = [train(m, data, settings, streams(), turn, clip) for m, turn in zip(together, (False, True), strict=True)]
+    all_norms = []
+    for ensemble, in_turn, rows_at_once in zip(together, (False, True, True), (128, 128, 2), strict=True):
+        monkeypatch.setattr("rwmu.dynamics.module._LEAST_ROWS_AT_ONCE", rows_at_once)
+        all_norms.append(train(ensemble, data, settings, streams(), in_turn, clip))
     for member, alone in enumerate(singles):
         own = train(alone, [batch.of_member(member) for batch in data], settings, streams()[member : member + 1], None, clip)
         assert (own > clip).any()

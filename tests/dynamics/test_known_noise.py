@@ -13,7 +13,7 @@ from rwmu.dynamics.unroll import unroll
 from rwmu.records import Batch, Window
 from tests.dynamics.small import train
 
-HISTORY, LENGTH, ROWS, STEPS = 2, 4, 64, 300
+HISTORY, LENGTH, ROWS, STEPS = 2, 4, 64, 210
 SIGMA = 0.2
 WEIGHTS = {"state": 1.0, "history": 1.0, "bound": 0.0, "contact": 0.0, "termination": 0.0}
 

@@ -91,7 +91,7 @@ def test_away_from_the_data_members_with_priors_disagree_more():
     for scale in (0.0, 2.0):
         sizes = {"hidden_size": 8, "num_layers": 1, "head_hidden_size": 16, "prior_hidden_size": 16}
         model = RecurrentEnsemble(1, 1, 1, 5, num_bases=1, prior_scale=scale, **sizes).double()
-        train(model, (batch(step) for step in range(150)), settings)
+        train(model, (batch(step) for step in range(100)), settings)
         found[scale] = [disagreement(model, x, history) for x in (0.5, 4.0)]
     (near_without, far_without), (near, far) = found[0.0], found[2.0]
     assert max(near, near_without) < 0.1  # both have learnt the system

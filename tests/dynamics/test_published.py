@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.plain import load_published as load_plain
 from rwmu.data.normalizer import Normalizer
 from rwmu.dynamics import published
 from rwmu.dynamics.published import KEY, from_published, import_checkpoint, load_published, published_normalizer, to_published
@@ -19,6 +18,7 @@ from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError
 from rwmu.records import Window
 from rwmu.robots.anymal_d import anymal_d
+from tests.experiments.published import load_published as load_plain
 from tests.reference import load
 
 FORM = {"auxiliary_base": "separate", "skip": False, "learn_bounds": True}
@@ -106,7 +106,7 @@ def test_a_missing_tensor_is_named(key: str) -> None:
     "key", ["auxiliary_heads.3.contact_layers.0.weight", "state_heads.0.state_mean_layers.4.weight", "optimizer"]
 )
 def test_an_unknown_tensor_is_named(key: str) -> None:
-    assert f"unknown tensor '{key}'" in refusal(recorded() | {key: torch.zeros(2, 2).double()})
+    assert f"has the tensor '{key}'" in refusal(recorded() | {key: torch.zeros(2, 2).double()})
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_an_unknown_tensor_is_named(key: str) -> None:
 def test_a_tensor_of_another_shape_is_named_with_both(key: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     message = refusal(recorded() | {key: torch.zeros(shape).double()})
     assert f"'{key}'" in message
-    assert f"shape {shape}" in message
-    assert f"should have {expected}" in message
+    assert f"shape {list(shape)}" in message
+    assert str(list(expected)) in message
 
 
 @pytest.mark.parametrize(

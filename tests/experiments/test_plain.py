@@ -15,10 +15,10 @@ from experiments.benchmarks.plain import (
     build_models,
     imagination_step,
     imagine,
-    load_published,
     random_rows,
     training_step,
 )
+from tests.experiments.published import load_published
 from tests.reference import load
 
 FILES = ["dynamics_ensemble1", "dynamics_ensemble3"]

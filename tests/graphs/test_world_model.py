@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,10 @@ def around(dynamics: Any, **more: Any) -> WorldModel:
 
 @pytest.fixture
 def rows() -> tuple[Window, Tensor]:
+    return some_rows()
+
+
+def some_rows() -> tuple[Window, Tensor]:
     """Return histories, and what is done after them."""
     generator = torch.Generator().manual_seed(0)
 
@@ -64,12 +69,22 @@ def rows() -> tuple[Window, Tensor]:
     return Window(3.0 * draw(HISTORY, SIZES["state_dim"]), draw(HISTORY, 12), *flags), draw(STEPS, 12)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_hundred_steps_in_onnxruntime_are_torchs(name: str, rows: tuple[Window, Tensor]) -> None:
+FITTED = {"penalty": {"typical": 2.5}}
+
+
+@cache
+def exported(name: str) -> tuple[WorldModel, bytes]:
+    """Return a model and its graph, which takes seconds to make."""
     torch.manual_seed(0)
     world_model = around(MODELS[name]())
-    content, deviation = world_model_onnx(world_model, ROBOT, *rows, {})
+    content, deviation = world_model_onnx(world_model, ROBOT, *some_rows(), {"calibration": FITTED})
     assert deviation < 1e-3
+    return world_model, content
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_hundred_steps_in_onnxruntime_are_torchs(name: str, rows: tuple[Window, Tensor]) -> None:
+    world_model, content = exported(name)
     puts = runtime.InferenceSession(content).get_inputs()
     carry = {
         put.name: torch.zeros(
@@ -88,9 +103,8 @@ def test_a_hundred_steps_in_onnxruntime_are_torchs(name: str, rows: tuple[Window
 def test_the_loop_of_the_page_dreams_as_the_model_does(
     rows: tuple[Window, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.manual_seed(0)
-    world_model, (history, action) = around(MODELS["mlp"]()), rows
-    (tmp_path / "world_model.onnx").write_bytes(world_model_onnx(world_model, ROBOT, *rows, {})[0])
+    (world_model, content), (history, action) = exported("mlp"), rows
+    (tmp_path / "world_model.onnx").write_bytes(content)
     monkeypatch.chdir(tmp_path)
     (loop,) = re.findall(r"```python\n(import numpy as np\n.*?)```", PAGE.read_text(), re.DOTALL)
     following = torch.cat([history.action[0, 1:], action[0, :8]])
@@ -100,17 +114,15 @@ def test_the_loop_of_the_page_dreams_as_the_model_does(
     torch.testing.assert_close(torch.from_numpy(names["found"]["mean"]), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_columns_and_calibration_are_named(rows: tuple[Window, Tensor]) -> None:
-    fitted = {"penalty": {"typical": 2.5}}
-    content, _ = world_model_onnx(around(MODELS["somebody else's"]()), ROBOT, *rows, {"calibration": fitted})
-    model = onnx.load_from_string(content)
+def test_columns_and_calibration_are_named() -> None:
+    model = onnx.load_from_string(exported("somebody else's")[1])
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert [entry.version for entry in model.opset_import if not entry.domain] == [18]
     assert metadata["state_names"].split(",") == ROBOT.state_layout.names()
     assert metadata["action_names"].split(",") == list(ROBOT.joint_names)
     assert metadata["contact_names"].split(",")[-1] == ROBOT.contacts.feet[-1]
     assert (metadata["robot"], metadata["history"], metadata["num_members"]) == ("anymal_d", "4", "2")
-    assert json.loads(metadata["calibration"]) == fitted
+    assert json.loads(metadata["calibration"]) == FITTED
 
 
 def test_an_extension_comes_in_its_own_units(rows: tuple[Window, Tensor]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+import pytest
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -110,6 +111,7 @@ def results(num_members: int = 3) -> dict[str, Any]:
 @cache
 def _results(num_members: int) -> dict[str, Any]:
     from rwmu.measure import deploy, dream_check, model
+    from rwmu.measure.calibration.settings import CalibrationSettings
     from rwmu.measure.dataset import dataset_statistics
     from rwmu.measure.windows import Selection
     from tests.fakes import known_world_model, random_episodes
@@ -117,11 +119,14 @@ def _results(num_members: int) -> dict[str, Any]:
     episodes = random_episodes([160, 150, 140, 60], terminated=(1,))
     ids = torch.arange(4)
     ours, levels = deployment(), {"poor": deployment(lived=0.2, tracking=0.3), "expert": deployment(tracking=0.9)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "CalibrationSettings", partial(CalibrationSettings, resamples=20))
+        measured = model.measure_dynamics(known_world_model(num_members), Selection(episodes, ids))
     everyone = {"deterministic": ours, "sampled": ours, "clone": ours, "standing_still": deployment(tracking=0.19), **levels}
     return model.merge(
         {"experiment": "made_up", "seed": 3, "wall_clock_s": 61.5, "stages": {"data": 10.0, "dynamics": 51.5}},
         {"dataset": dataset_statistics(episodes), "provenance": {"commit": "0123abc", "versions": {"torch": "2.13"}}},
-        model.measure_dynamics(known_world_model(num_members), Selection(episodes, ids)),
+        measured,
         deploy.measure_deployment(everyone),
         deploy.measure_imagination(deployment(tracking=0.85, seed=1), ours),
         {"dream_reality": dream_check.dream_reality({"poor": levels["poor"], "expert": ours}, everyone)},

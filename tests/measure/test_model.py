@@ -11,13 +11,16 @@ from rwmu.measure.windows import Selection
 from tests.fakes import known_world_model, random_episodes
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_the_run_and_the_calibration_page_measure_the_same() -> None:
     """Ranking, heads and falls of the run's page are those of an analysis of calibration, to the last digit."""
     test = Selection(random_episodes([120, 130, 140, 90, 100, 110], terminated=(0, 2, 3, 4, 5)), torch.arange(6))
     model = known_world_model(3)
     trained_on = Selection(random_episodes([50, 60], seed=3), torch.arange(2))
     part = measure_dynamics(model, test, horizons=(1, 8), trained_on=trained_on)["dynamics"]
-    whole = measure_calibration(model, test, None, CalibrationSettings(horizons=(1, 8), methods=()), trained_on)
+    whole = measure_calibration(
+        model, test, None, CalibrationSettings(horizons=(1, 8), methods=(), resamples=20, one_step_windows=50), trained_on
+    )
     for k in ("1", "8"):
         assert set(part["ranking"][k]) == {*RANKS.values(), *BEYOND.values()}
         assert part["ranking"][k] == {name: whole["ranking"][k][name] for name in part["ranking"][k]}
@@ -27,6 +30,7 @@ def test_the_run_and_the_calibration_page_measure_the_same() -> None:
     assert part["falls_judged"] == whole["falls_judged"] == 5
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_one_member_has_no_ranking_but_that_of_its_noise() -> None:
     part = measure_dynamics(known_world_model(1), Selection(random_episodes([60, 50]), torch.arange(2)), horizons=(1, 8, 100))
     ranking = part["dynamics"]["ranking"]

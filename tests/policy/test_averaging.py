@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rwmu.policy.averaging import averaged
+from rwmu.policy.optimise import averaged
 
 
 @pytest.fixture

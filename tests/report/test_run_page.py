@@ -117,6 +117,7 @@ def test_robots_that_fall_within_a_second_are_reported(tmp_path: Path) -> None:
     assert "dream_reality" not in {path.stem for path in (tmp_path / "figures").iterdir()}
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_one_member_is_told_that_it_cannot_know(tmp_path: Path) -> None:
     part = measure_dynamics(known_world_model(1), Selection(random_episodes([160, 150]), torch.arange(2)))
     build_report({"experiment": "alone", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)
@@ -135,7 +136,7 @@ def test_a_part_without_the_others_reports_alone(tmp_path: Path) -> None:
         assert "Run report" in read(tmp_path / part)[1]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few_resamples")
 def test_horizons_that_no_test_episode_holds_are_null(tmp_path: Path) -> None:
     part = measure_dynamics(known_world_model(2), Selection(random_episodes([40, 30]), torch.arange(2)))
     build_report({"experiment": "short", "seed": 0, "wall_clock_s": 1.0, **part}, tmp_path)

@@ -72,7 +72,7 @@ def test_the_number_of_transitions_is_reached_at_any_size() -> None:
 
 
 def test_episodes_begin_after_a_reset_and_end_by_fall_or_time_out() -> None:
-    episodes = collected(4000)
+    episodes = collected(2000)
     first, last = episodes.offsets, episodes.offsets + episodes.lengths - 1
     for name in ("action", "reward", "contact", "termination"):
         assert not getattr(episodes, name)[first].any(), name
@@ -100,7 +100,7 @@ def test_actions_stand_in_the_row_of_the_state_that_they_produced() -> None:
 
 
 def test_switched_episodes_are_labelled_and_the_others_are_not() -> None:
-    episodes = collected(8000)
+    episodes = collected(3000)
     assert set(episodes.levels) == {"bold", "timid", "mixed"}
     never = collected(2000, recipe=dataclasses.replace(BUSY, switching=0.0))
     assert "mixed" not in never.levels
@@ -115,7 +115,7 @@ def test_action_noise_follows_the_recipe() -> None:
 def test_falls_become_frequent_where_the_recipe_asks_for_them() -> None:
     calm = Recipe({"timid": 1.0, "bold": 0.0}, noise_scales=(0.0,))
     stormy = dataclasses.replace(calm, falls=1.0, burst_levels=("timid",), burst_scale=(60.0, 80.0), burst_s=1.0, rest_s=0.1)
-    rates = [collected(4000, recipe=recipe, on=task(2.0)).termination.float().mean() for recipe in (calm, stormy)]
+    rates = [collected(2000, recipe=recipe, on=task(2.0)).termination.float().mean() for recipe in (calm, stormy)]
     assert rates[0] == 0.0
     assert rates[1] > 3e-4
 

@@ -7,15 +7,7 @@ import math
 import pytest
 import torch
 
-from rwmu.uncertainty.baselines import (
-    TRIVIAL,
-    KnownStates,
-    action_magnitude,
-    earliness,
-    hold_last_change,
-    tilt,
-    trivial_scores,
-)
+from rwmu.uncertainty.baselines import TRIVIAL, KnownStates, trivial_scores
 
 
 def states(number: int, seed: int, size: int = 5) -> torch.Tensor:
@@ -23,23 +15,24 @@ def states(number: int, seed: int, size: int = 5) -> torch.Tensor:
     return torch.randn(number, size, generator=generator) @ torch.randn(size, size, generator=generator)
 
 
-def test_scores_of_one_row_are_those_worked_by_hand() -> None:
-    assert tilt(torch.tensor([[0.0, 0.0, -1.0], [0.6, 0.0, -0.8]])).tolist() == pytest.approx([-1.0, -0.8])
-    assert earliness(torch.tensor([0, 7])).tolist() == [0.0, -7.0]
-    assert action_magnitude(torch.tensor([[3.0, -4.0]])).tolist() == pytest.approx([math.sqrt(12.5)])
-    assert hold_last_change(torch.tensor([[1.0, 5.0]]), torch.tensor([[-2.0, 1.0]])).tolist() == pytest.approx([math.sqrt(12.5)])
+def test_scores_of_rows_are_those_worked_by_hand() -> None:
+    gravity = torch.tensor([[0.0, 0.0, -1.0], [0.6, 0.0, -0.8]])
+    state, previous = torch.tensor([[1.0, 5.0], [0.0, 0.0]]), torch.tensor([[-2.0, 1.0], [0.0, 0.0]])
+    found = trivial_scores(gravity, state, previous, torch.tensor([[3.0, -4.0], [0.0, 1.0]]), torch.tensor([0, 7]))
+    assert found["tilt"].tolist() == pytest.approx([-1.0, -0.8])
+    assert found["earliness"].tolist() == [0.0, -7.0]
+    assert found["action"].tolist() == pytest.approx([math.sqrt(12.5), math.sqrt(0.5)])
+    assert found["change"].tolist() == pytest.approx([math.sqrt(12.5), 0.0])
 
 
 def test_the_nearest_are_those_of_all_distances() -> None:
     known, asked = states(700, 0), states(600, 1).reshape(2, 300, 5)  # more rows than one chunk
     every = torch.cdist(asked.double(), known.double()).sort(dim=-1).values
-    record = KnownStates.of(known)
-    for neighbours in (1, 10):
-        torch.testing.assert_close(
-            record.nearest(asked, neighbours).double(), every[..., :neighbours].mean(-1), rtol=1e-4, atol=1e-5
-        )
-    assert float(record.nearest(known, 1).abs().max()) == 0.0, "a known state is at no distance from itself"
-    torch.testing.assert_close(record.nearest(asked, 9999).double(), every.mean(-1), rtol=1e-4, atol=1e-5)
+    nearest = KnownStates.of(known).nearest(asked)
+    torch.testing.assert_close(nearest.double(), every[..., :10].mean(-1), rtol=1e-4, atol=1e-5)
+    # Of fewer than ten known states, all are the nearest.
+    few = torch.cdist(asked.double(), known[:4].double()).mean(-1)
+    torch.testing.assert_close(KnownStates.of(known[:4]).nearest(asked).double(), few, rtol=1e-4, atol=1e-5)
 
 
 def test_mahalanobis_is_by_the_inverse_covariance() -> None:

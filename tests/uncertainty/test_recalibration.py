@@ -170,15 +170,14 @@ def test_one_constant_is_wrong_at_every_horizon_but_in_the_middle():
     assert float((coverage(Constant.fit(sample)) - 0.6827).abs().max()) > 0.25
 
 
-@pytest.mark.parametrize("per_horizon", [True, False])
 @pytest.mark.parametrize("target", ["std", "error"])
-def test_isotonic_finds_a_curve_that_no_factor_can(per_horizon, target):
+def test_isotonic_finds_a_curve_that_no_factor_can(target):
     generator = torch.Generator().manual_seed(0)
     uncertainty = torch.rand(3, 3000, 1, generator=generator) + 0.05
     error = uncertainty.square() * torch.randn(uncertainty.shape, generator=generator)  # its std is the square
     sample = Sample(uncertainty, error, torch.arange(3000))
-    fitted = Isotonic.fit(sample, target, per_horizon=per_horizon)
-    assert fitted.steps == (3 if per_horizon else 1)
+    fitted = Isotonic.fit(sample, target)
+    assert fitted.steps == 3
     points = torch.tensor([0.2, 0.5, 0.9]).expand(3, 3).unsqueeze(-1)
     expected = points.square() * (1.0 if target == "std" else (2.0 / math.pi) ** 0.5)
     torch.testing.assert_close(fitted.apply(points), expected, rtol=0.4, atol=0.01)

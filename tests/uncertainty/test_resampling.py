@@ -104,7 +104,6 @@ def test_too_few_trajectories_have_a_value_and_no_interval() -> None:
         assert few.high is None
         assert not few.excludes(1e9)
         assert str(few).endswith("(no interval: 5 independent trajectories are needed; 4 independent trajectories)")
-    assert bootstrap(lambda rows: values[rows].mean(), trajectory, needed=4, resamples=20).low is not None
 
 
 def test_what_cannot_be_measured_stays_so() -> None:

@@ -25,7 +25,6 @@ from rwmu.uncertainty.estimates import epistemic
 from rwmu.view.__main__ import View
 from rwmu.view.dream import Dream
 from rwmu.view.judgement import Scale, Usual
-from rwmu.view.look import colours, relative
 from rwmu.view.opening import Opened, policies_of
 from rwmu.view.page import Page, require_free, serve
 from rwmu.view.recording import film, import_rerun, record
@@ -65,13 +64,13 @@ def server() -> Iterator[Any]:
 
 
 def test_colours_follow_the_scale() -> None:
-    blue, orange, red, beyond = colours([1.0, 2.0, 4.0, 40.0], SCALE).astype(int).tolist()
+    blue, orange, red, beyond = SCALE.colours([1.0, 2.0, 4.0, 40.0]).astype(int).tolist()
     assert blue[2] > blue[0]
     assert orange[0] > orange[1] > orange[2]
     assert red == beyond
     assert red[0] > 5 * red[1]
-    assert relative(np.array([2.0, 8.0]), SCALE).tolist() == [0.5, 2.0]
-    assert relative(np.zeros(2), Scale(0.0, 0.0, 0.0)).tolist() == [0.0, 0.0]
+    assert SCALE.relative(np.array([2.0, 8.0])).tolist() == [0.5, 2.0]
+    assert Scale(0.0, 0.0, 0.0).relative(np.zeros(2)).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of websockets and viser
@@ -85,7 +84,7 @@ def test_the_page_shows_and_answers(server: Any, opened: Opened) -> None:
     assert frame.watched is not None
     assert all(handle.visible for handle in page._scene._ghosts.values())
     shown = next(iter(page._scene._ghosts.values())).batched_colors
-    np.testing.assert_array_equal(shown, colours(frame.watched.disagreement.tolist(), SCALE))
+    np.testing.assert_array_equal(shown, SCALE.colours(frame.watched.disagreement.tolist()))
     assert "error" in page._gauges._texts["next_"].content
     assert len(page._gauges._plots[""].data[0]) == 5
     controls._restart_s.value, controls._episode.value = 0.6, 1

@@ -19,10 +19,11 @@ from rwmu.data.audit.findings import Finding, count, finding, of_severity, table
 from rwmu.data.audit.view import AuditSettings
 from rwmu.data.episodes import Episodes
 from rwmu.data.fitness import UnfitDataError
+from rwmu.data.formats.recordings import whose
 from rwmu.data.normalizer import Normalizer
 from rwmu.errors import CheckpointError, ConfigError, DataError, told_in_one_sentence
 from rwmu.files import read_torch, write_json
-from rwmu.robots import robot_at, robot_called, robot_named
+from rwmu.robots import robot_at, robot_called
 from rwmu.robots.robot import Robot
 from rwmu.tasks.velocity import VelocityTask
 
@@ -55,14 +56,6 @@ def find_robot(wanted: str) -> Robot:
         raise ConfigError(f"{wanted} names no robot (robot._target_): {error}.") from error
 
 
-def robot_of(episodes: Episodes) -> Robot:
-    """Return the robot that the data name."""
-    named = episodes.attributes.get("robot")
-    if named is None:
-        raise DataError("The data do not name their robot; give --robot.")
-    return robot_named(str(named))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the findings and leave with the status that they deserve."""
     options, episodes = _parser().parse_args(arguments), None
@@ -85,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _examine(episodes: Episodes, options: argparse.Namespace, checkpoint: Mapping[str, Any] | None) -> list[Finding]:
-    robot = robot_of(episodes) if options.robot is None else find_robot(options.robot)
+    given = None if options.robot is None else find_robot(options.robot)
+    robot = whose(given, episodes.attributes.get("robot"), f"The data file {options.path}")
     settings = AuditSettings(
         options.window,
         tuple(options.command_range),

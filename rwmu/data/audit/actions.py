@@ -145,10 +145,13 @@ def moved_columns(view: View, rows: Tensor) -> tuple[str, Tensor, Tensor, float]
     own = torch.arange(view.robot.num_joints)
     other = own.unsqueeze(-1).expand(-1, len(own))  # every row pairs all motors with one other column
     same, alone = own.expand_as(other), laws(view, rows, own, own)[0]
+    suspect = alone > UNEXPLAINED
+    if 3 * int(suspect.sum()) < len(own):  # fewer than must be moved, so that no other pairing need be tried
+        return None
     found = []
     for array, joints, actions in (("actions", same, other), ("joint_torque", other, other), ("joints", other, same)):
         least, column = laws(view, rows, joints, actions)[0].min(0)
-        moved = (column != own) & (alone > UNEXPLAINED) & (least < LESS * alone)
+        moved = (column != own) & suspect & (least < LESS * alone)
         if 3 * int(moved.sum()) >= len(own) and least.mean() < LESS * alone.mean():
             found.append((array, column, moved, float(least.mean())))
     return min(found, key=lambda item: item[-1], default=None)

@@ -95,7 +95,7 @@ _UNMARKED = 0.1  # of the episodes that end fallen; a recording that stops amid 
 def terminations(view: View) -> Findings:
     """Find out whether terminations fire at all, and where they should not."""
     inside = view.episodes.termination.clone()
-    inside[view.last_rows] = False
+    inside[view.episodes.last_rows] = False
     total = int(view.episodes.termination.sum())
     if not total:
         known = "termination" not in view.episodes.unknown
@@ -107,7 +107,7 @@ def terminations(view: View) -> Findings:
 
 def time_outs(view: View) -> Findings:
     """Find time-outs among the terminations: nearly all episodes terminate, and most of them in the very same row."""
-    terminated, episodes = view.episodes.termination[view.last_rows], view.episodes.num_episodes
+    terminated, episodes = view.episodes.termination[view.episodes.last_rows], view.episodes.num_episodes
     longest = view.episodes.lengths.max()
     total, in_time = int(terminated.sum()), int((terminated & (view.episodes.lengths == longest)).sum())
     if episodes >= _FEWEST_EPISODES and total >= _NEARLY_ALL * episodes and in_time > _MOST * total:
@@ -118,7 +118,7 @@ def time_outs(view: View) -> Findings:
 def upright_time_outs(view: View) -> Findings:
     """Find time-outs among the terminations of a part of the episodes: some that have run to the full length terminate upright."""
     longest = view.episodes.lengths.max()
-    full = view.last_rows[view.episodes.lengths == longest]
+    full = view.episodes.last_rows[view.episodes.lengths == longest]
     upright = view.episodes.termination[full] & (view.part("projected_gravity")[full, 2] < _UPRIGHT)
     odd = int(upright.sum())
     if odd >= _FEWEST_FALLS and odd > _SOME * len(full):
@@ -128,8 +128,8 @@ def upright_time_outs(view: View) -> Findings:
 def unmarked_falls(view: View) -> Findings:
     """Find episodes that end on the side or on the back without a termination."""
     height = view.part("projected_gravity")[:, 2]
-    fallen = height[view.last_rows] > _FALLEN
-    unmarked = (fallen & ~view.episodes.termination[view.last_rows]).nonzero().squeeze(-1).tolist()
+    fallen = height[view.episodes.last_rows] > _FALLEN
+    unmarked = (fallen & ~view.episodes.termination[view.episodes.last_rows]).nonzero().squeeze(-1).tolist()
     upright = float(height.median()) <= _FALLEN  # else the sign is wrong, or the robot lies throughout
     if upright and len(unmarked) >= _FEWEST_FALLS and len(unmarked) > _UNMARKED * int(fallen.sum()):
         yield finding("unmarked_falls", {"unmarked": len(unmarked), "fallen": int(fallen.sum()), "episodes": unmarked[:20]})

@@ -83,7 +83,7 @@ def _long_runs(mask: Tensor, fewest: int) -> list[tuple[int, int]]:
 def _hung(view: View, values: Tensor, start: int, stop: int) -> bool:
     """Tell whether a column that has one value in the rows ``start`` to ``stop`` (included) moved before and jumped thereafter."""
     episode, number = view.numbered(start)
-    first, last = start - number, int(view.last_rows[episode])
+    first, last = start - number, int(view.episodes.last_rows[episode])
     change = values.diff().abs()
     resolution = float(change[change > 0.0].min()) if change.any() else math.inf
     least = _STEPS * max(resolution, torch.finfo(torch.float32).eps * float(values[start].abs()))

@@ -69,11 +69,6 @@ class View:
         return None if step_dt is None else float(step_dt)
 
     @cached_property
-    def last_rows(self) -> Tensor:
-        """Return the last row of every episode, ``[N]`` int64."""
-        return self.episodes.offsets + self.episodes.lengths - 1
-
-    @cached_property
     def feet(self) -> Tensor:
         """Return which contacts are those of feet, ``[C]`` bool."""
         feet = torch.zeros(self.robot.contact_layout.size, dtype=torch.bool)

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from rwmu.data.episodes import EXTENSION, Episodes
-from rwmu.data.formats.hdf5 import text
+from rwmu.data.formats.hdf5 import looks_like, text
 from rwmu.data.formats.recordings import Array, Recording, led_to, progress, recordings
 from rwmu.errors import DataError
 from rwmu.files import json_ready
@@ -21,16 +21,14 @@ OTHERS = ("contact", "command", EXTENSION)  # have a row for every state, withou
 OF_STEPS = {"action": "actions", "reward": "rewards", "termination": "terminated"}
 
 
-def looks_like(path: Path, test: Callable[[h5py.Group], bool]) -> bool:
+def first_passes(path: Path, test: Callable[[h5py.Group], bool]) -> bool:
     """Tell whether a file's first demonstration passes a test."""
-    try:
-        if not path.is_file() or not h5py.is_hdf5(path):
-            return False
-        with h5py.File(path, "r") as file:
-            first = next(iter(file["data"].values()), None) if "data" in file else None
-            return isinstance(first, h5py.Group) and test(first)
-    except (OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
-        return False
+
+    def passes(file: h5py.File) -> bool:
+        first = next(iter(file["data"].values()), None) if "data" in file else None
+        return isinstance(first, h5py.Group) and test(first)
+
+    return looks_like(path, passes)
 
 
 def stored(data: h5py.Group) -> dict[str, Any]:

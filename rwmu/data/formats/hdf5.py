@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rwmu.data.episodes import Episodes
+from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.data.formats.recordings import progress
 from rwmu.data.formats.registry import Format, existing, in_layout, writing
@@ -50,9 +50,8 @@ _DATASETS = {
     "terminations": ("termination", False),
     "infos/contact": ("contact", True),
     "infos/command": ("command", True),
+    "infos/extension": ("extension", True),
 }
-
-_EXTENSION = {"infos/extension": ("extension", True)}
 
 
 def save(episodes: Episodes, path: str | Path) -> None:
@@ -109,15 +108,20 @@ def reading_hdf5(path: Path, layout: str) -> Iterator[h5py.File]:
         raise DataError(f"The data file {path} is {why} ({error}); give a whole copy of it.") from error
 
 
-def holds(path: Path, *names: str) -> bool:
-    """Tell whether a file is HDF5 and has one of the groups, datasets or attributes of those names."""
+def looks_like(path: Path, test: Callable[[h5py.File], bool]) -> bool:
+    """Tell whether there is an HDF5 file that passes a test."""
     try:
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
         with h5py.File(path, "r") as file:
-            return any(name in file or name in file.attrs for name in names)
-    except (OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
+            return test(file)
+    except (LookupError, OSError, RuntimeError):  # damaged, or locked: whoever reads it says so
         return False
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a file is of this layout."""
+    return looks_like(path, lambda file: "complete" in file.attrs)
 
 
 def _check_layout(file: h5py.File, path: Path) -> None:
@@ -150,7 +154,7 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
     file.attrs["total_steps"] = episodes.num_rows - episodes.num_episodes
     file.attrs["attributes"] = json.dumps(dict(episodes.attributes))
     file.attrs["content_hash"] = replace(episodes).content_hash()  # of what is written, whatever its name was
-    datasets = _DATASETS if episodes.extension is None else _DATASETS | _EXTENSION
+    datasets = {name: kept for name, kept in _DATASETS.items() if kept[0] in episodes.row_arrays}
     arrays = {name: getattr(episodes, array).contiguous().numpy() for name, (array, _) in datasets.items()}
     bounds = list(zip(episodes.offsets.tolist(), episodes.lengths.tolist(), strict=True))
     for i, (offset, length) in enumerate(progress(bounds, "writing")):
@@ -171,7 +175,8 @@ def _write(episodes: Episodes, file: h5py.File) -> None:
 def _read(file: h5py.File, path: Path) -> Episodes:
     groups = [file[f"episode_{i}"] for i in range(int(file.attrs["total_episodes"]))]
     lengths = np.array([int(group.attrs["total_steps"]) + 1 for group in groups], dtype=np.int64)
-    datasets = _DATASETS | _EXTENSION if groups and "infos/extension" in groups[0] else _DATASETS
+    extended = bool(groups) and "infos/extension" in groups[0]
+    datasets = {name: kept for name, kept in _DATASETS.items() if extended or kept[0] != EXTENSION}
     return Episodes(
         **{array: _read_rows(groups, name, lengths, with_first, path) for name, (array, with_first) in datasets.items()},
         lengths=torch.from_numpy(lengths),
@@ -208,4 +213,4 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
     return torch.from_numpy(rows)
 
 
-FORMAT = Format("rwmu", (".h5", ".hdf5"), load, save, recognises=lambda path: holds(path, "complete"))
+FORMAT = Format("rwmu", (".h5", ".hdf5"), load, save, recognises=is_ours)

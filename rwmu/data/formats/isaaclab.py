@@ -35,7 +35,7 @@ import numpy as np
 from pydantic import Field, InstanceOf
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats.demos import OTHERS, environment, looks_like, steps, stored, values, write
+from rwmu.data.formats.demos import OTHERS, environment, first_passes, steps, stored, values, write
 from rwmu.data.formats.frames import gravity, rotations, to_base, upright
 from rwmu.data.formats.hdf5 import reading_hdf5, text, writing_hdf5
 from rwmu.data.formats.recordings import Array, Recording, join, led_to, seconds, whose
@@ -48,6 +48,7 @@ Vector = Annotated[tuple[float, float, float], Field(strict=False)]
 
 _XYZW = 1  # the format version from which on quaternions end in w
 _ASSET = "robot"
+_RECORDED = ("base_lin_vel", "base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")  # by the recorder's own terms
 _SUBSTEPS = 4  # of rwmu's and Isaac Lab's velocity tasks
 
 
@@ -153,7 +154,8 @@ def save(episodes: Episodes, path: str | Path) -> None:
             "joint_velocity": rows["joint_vel"],
         }
         kept = {f"articulation/{_ASSET}/{name}": values.astype(np.float32) for name, values in states.items()}
-        kept |= {f"extra/{name}": rows[name] for name in (*OTHERS, *_further(robot)) if name in rows}
+        further = [field.name for field in robot.state_layout.fields if field.name not in _RECORDED]
+        kept |= {f"extra/{name}": rows[name] for name in (*OTHERS, *further) if name in rows}
         for name, every in kept.items():
             demo.create_dataset(f"initial_state/{name}", data=every[:1])
             demo.create_dataset(f"states/{name}", data=every[1:])
@@ -164,17 +166,11 @@ def save(episodes: Episodes, path: str | Path) -> None:
         file["data"].attrs["joint_names"] = json.dumps(list(robot.joint_names))
 
 
-def _further(robot: Robot) -> list[str]:
-    """Return the fields of the robot's state that the recorder has no place for, such as torques."""
-    own = ("base_lin_vel", "base_ang_vel", "projected_gravity", "joint_pos", "joint_vel")
-    return [field.name for field in robot.state_layout.fields if field.name not in own]
-
-
 FORMAT = Format(
     "isaaclab",
     (),
     load,
     save,
-    recognises=lambda path: looks_like(path, lambda demo: "initial_state" in demo or "states/articulation" in demo),
+    recognises=lambda path: first_passes(path, lambda demo: "initial_state" in demo or "states/articulation" in demo),
     lost="episodes without a step, and the last bits of states (poses are quaternions, joint positions absolute)",
 )

@@ -183,7 +183,7 @@ def _features(episodes: Episodes) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the features of all frames by name, and the observations of the episodes' last rows."""
     after = np.ones(episodes.num_rows, dtype=bool)
     after[episodes.offsets.numpy()] = False
-    before, last = np.roll(after, -1), (episodes.offsets + episodes.lengths - 1).numpy()
+    before, last = np.roll(after, -1), episodes.last_rows.numpy()
     observed = {_STATE: episodes.state.numpy()}
     observed |= {f"observation.{name}": getattr(episodes, name).numpy() for name in _BESIDE if name in (*episodes.row_arrays,)}
     observed = {name: values.astype(np.float32) for name, values in observed.items()}

@@ -49,7 +49,7 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
     if metadata.get("data_format", "hdf5") != "hdf5":
         raise DataError(f"{source} is kept as {metadata['data_format']}; make one of data_format='hdf5' of it with minari.")
     file = folder / "main_data.hdf5"
-    if hdf5.holds(file, "complete"):
+    if hdf5.is_ours(file):
         return hdf5.load(file, robot)
     own = whose(robot, metadata.get("robot"), source)
     with reading_hdf5(file, "Minari") as opened:

@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import InstanceOf
 
 from rwmu.data.episodes import Episodes
-from rwmu.data.formats.demos import OF_STEPS, OTHERS, environment, looks_like, steps, stored, write
+from rwmu.data.formats.demos import OF_STEPS, OTHERS, environment, first_passes, steps, stored, write
 from rwmu.data.formats.hdf5 import reading_hdf5, text, writing_hdf5
 from rwmu.data.formats.recordings import Array, Recording, join, led_to, seconds, whose
 from rwmu.data.formats.registry import Format
@@ -92,8 +92,11 @@ def save(episodes: Episodes, path: str | Path) -> None:
         write(file, episodes, {"env_name": "", "type": 2, "env_kwargs": {"control_freq": 1.0 / step_dt}}, add)
 
 
-def _recognises(path: Path) -> bool:
-    return looks_like(path, lambda demo: isinstance(demo.get("obs"), h5py.Group))
-
-
-FORMAT = Format("robomimic", (), load, save, recognises=_recognises, lost="episodes without a step")
+FORMAT = Format(
+    "robomimic",
+    (),
+    load,
+    save,
+    recognises=lambda path: first_passes(path, lambda demo: isinstance(demo.get("obs"), h5py.Group)),
+    lost="episodes without a step",
+)

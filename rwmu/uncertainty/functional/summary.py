@@ -19,8 +19,9 @@ def standard_error(values: Tensor) -> float:
     return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
-def share_interval(share: float, number: int, quantile: float = 1.959964) -> tuple[float, float]:
-    """Return the interval of a share among ``number`` independent trials (Wilson 1927): within 0..1, and not empty at 0 or 1."""
+def share_interval(share: float, number: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share among ``number`` independent trials (Wilson 1927): within 0..1, not empty at 0 or 1."""
+    quantile = 1.959964
     weight = quantile**2 / number
     centre = (share + weight / 2.0) / (1.0 + weight)
     half = quantile * math.sqrt(share * (1.0 - share) / number + weight / (4.0 * number)) / (1.0 + weight)

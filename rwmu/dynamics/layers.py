@@ -1,6 +1,8 @@
-"""One affine map a member, for all members at once."""
+"""What every model is made of: one affine map a member, and weights drawn from a stream of random numbers a member."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,3 +29,18 @@ class RowLinear(nn.Linear):
         """Apply to ``[..., I]``; returns ``[..., O]``."""
         rows: Tensor = super().forward(x.reshape(-1, self.in_features))
         return rows.view(*x.shape[:-1], self.out_features)
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member's stream, which depends on the seed and its index, not on how many members there are."""
+    return (seed + 1) * 1_000_003 + member
+
+
+def member_generators(seed: int, num_members: int) -> list[torch.Generator]:
+    """Return one random generator a member."""
+    return [torch.Generator().manual_seed(member_seed(seed, member)) for member in range(num_members)]
+
+
+def uniform(shape: Sequence[int], bound: float, generators: Sequence[torch.Generator]) -> nn.Parameter:
+    """Return ``[G, *shape]`` weights, uniform in +-``bound``, each copy's from its own of G generators."""
+    return nn.Parameter(torch.stack([torch.empty(*shape).uniform_(-bound, bound, generator=g) for g in generators]))
