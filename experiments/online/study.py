@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.generated import read_rows, rows_as_markdown, with_part
 from experiments.running import train
+from experiments.walking.study import folder
 
 RESULTS = Path(__file__).parent / "results.csv"
 SEEDS = (2, 3, 4)  # of the walking study, those that its recipe had not been chosen with
@@ -24,14 +25,15 @@ def run(walking: Path, runs: Path, seeds: list[int], threads: int) -> None:
     for seed in seeds:
         if any(row["seed"] == str(seed) for row in read_rows(RESULTS)):
             continue
-        start = f"mopo_ensemble5-full-seed{seed}/latest/checkpoints"
+        model = folder(walking, "models", "mopo_ensemble5", "full", seed)
+        policy = folder(walking, "earlier", "mopo_ensemble5", "smaller steps", seed)
         finished = train(
             runs / f"weak_motors-seed{seed}",
             [
                 *("+experiment=mbpo_finetune", "simulator=weak_motors", "data.num_transitions=20000", "evaluation.video_s=null"),
                 *(f"seed={seed}", f"machine.num_threads={threads}"),
-                f"trainer.start_from={(walking / f'models-{start}').resolve()}/dynamics.pt",
-                f"policy.checkpoint={(walking / f'answer-{start}').resolve()}/policy.pt",
+                f"trainer.start_from={model.resolve()}/latest/checkpoints/dynamics.pt",
+                f"policy.checkpoint={policy.resolve()}/latest/checkpoints/policy.pt",
             ],
         )
         if finished is not None:
