@@ -160,7 +160,7 @@ def test_rows_of_metrics_are_on_the_disk_before_a_checkpoint(tmp_path: Path, mon
         rows[content["global_step"]] = metrics.count("\n")
         write_torch(path, content)
 
-    monkeypatch.setattr("rwmu.dynamics.training.write_torch", look)
+    monkeypatch.setattr("rwmu.dynamics.checkpoints.write_torch", look)
     trained(tmp_path, LAST_IS_BEST, loggers=[logger])
     assert sorted(rows) == [2, 4, 6, 8]
     assert [rows[step] for step in (2, 4, 6, 8)] == [3, 5, 7, 9], "a header, and a row of training and one of validation each"
