@@ -15,24 +15,17 @@ from rsl_rl.algorithms import PPO
 from tensordict import TensorDict
 from torch import Tensor
 
-from rwmu.robots.anymal_d import anymal_d
-from rwmu.robots.robot import Robot
 from rwmu.simulators.mujoco import MujocoEnv
-from rwmu.tasks.rewards import ISAAC_LAB
-from rwmu.tasks.terms import varied
 from rwmu.tasks.velocity import VelocityTask
 
 # Heavier tracking and a lighter demand for a level base let a gait appear; the exact weights from scratch end in standing or
 # falling.
-EASY = varied(
-    ISAAC_LAB,
-    {
-        "track_lin_vel_xy_exp": {"weight": 2.0},
-        "track_ang_vel_z_exp": {"weight": 1.0},
-        "flat_orientation_l2": {"weight": -2.5},
-        "feet_air_time": {"threshold_s": 0.3},
-    },
-)
+EASY: dict[str, dict[str, float]] = {
+    "track_lin_vel_xy_exp": {"weight": 2.0},
+    "track_ang_vel_z_exp": {"weight": 1.0},
+    "flat_orientation_l2": {"weight": -2.5},
+    "feet_air_time": {"threshold_s": 0.3},
+}
 
 FIRST_COMMAND_RANGE, WIDENING, WIDEN_ABOVE = 0.5, 0.02, 0.65
 
@@ -44,7 +37,7 @@ class Phase:
     Attributes:
         name: ``easy`` or ``exact``.
         iterations: of PPO, at most.
-        curriculum: start with a small command range and widen it while the commands are tracked.
+        curriculum: easy weights; start with a small share of the command range and widen it while the commands are tracked.
         settle: with a curriculum, end the phase this many iterations after the full range was reached.
     """
 
@@ -52,13 +45,6 @@ class Phase:
     iterations: int
     curriculum: bool
     settle: int = 0
-
-
-def task_of(phase: str, robot: Robot, noise: float) -> VelocityTask:
-    """Return the task of a phase; ``exact`` is Isaac Lab's."""
-    if phase == "exact":
-        return VelocityTask(robot, observation_noise=noise)
-    return VelocityTask(robot, rewards=EASY, observation_noise=noise)
 
 
 def mirror_augmentation(env: MujocoEnv, obs: TensorDict | None = None, actions: Tensor | None = None) -> tuple[Any, Any]:
@@ -104,8 +90,8 @@ class Trainer:
 
     Args:
         folder: where candidates and ``learning_curves.csv`` go.
+        task: the exact one; the easy one differs from it.
         seed: of simulator and networks.
-        noise: scale of the observation noise.
         resume: a candidate to go on from, in its phase and with its command range; the curves are appended to.
         num_envs, steps: of a PPO iteration.
         keep_every: iterations between two candidates.
@@ -114,16 +100,15 @@ class Trainer:
     def __init__(
         self,
         folder: Path,
+        task: VelocityTask,
         seed: int,
-        noise: float,
         resume: dict[str, Any] | None = None,
         num_envs: int = 512,
         steps: int = 24,
         keep_every: int = 12,
     ) -> None:
-        self.folder, self.seed, self.noise = folder, seed, noise
+        self.folder, self.task, self.seed = folder, task, seed
         self.num_envs, self.steps, self.keep_every = num_envs, steps, keep_every
-        self.robot = anymal_d()
         torch.manual_seed(seed)
         folder.mkdir(parents=True, exist_ok=True)
         self._curves = (folder / "learning_curves.csv").open("a" if resume else "w", newline="")
@@ -135,12 +120,11 @@ class Trainer:
 
     def run(self, phase: Phase) -> None:
         """Train one phase, going on with the networks of the phase before."""
-        task = task_of(phase.name, self.robot, self.noise)
         half_width = FIRST_COMMAND_RANGE if phase.curriculum else 1.0
         if self._checkpoint is not None and phase.curriculum:
             half_width = self._checkpoint["infos"]["command_range"]
-        task.command_range = (half_width,) * 3
-        env = MujocoEnv(task, self.num_envs, seed=self.seed + self.iteration, random_start=True)
+        changes = EASY if phase.curriculum else {}
+        env = MujocoEnv(self.task.varied(changes, half_width), self.num_envs, seed=self.seed + self.iteration, random_start=True)
         if self.ppo is None:
             with contextlib.redirect_stdout(io.StringIO()):
                 self.ppo = PPO.construct_algorithm(env.get_observations(), env, ppo_config(0.6, self.steps), "cpu")
@@ -156,7 +140,7 @@ class Trainer:
             tracking = row["track_lin_vel_xy_exp"]
             if phase.curriculum and tracking > WIDEN_ABOVE and half_width < 1.0:
                 half_width = min(1.0, half_width + WIDENING)
-                task.command_range = (half_width,) * 3
+                env.task.command_range = tuple(half_width * bound for bound in self.task.command_range)
             self._log({"phase": phase.name, "command_range": half_width} | row)
             if self.iteration % self.keep_every == 0:
                 self._keep(half_width)
