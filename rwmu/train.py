@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rwmu.runs.command_line import command
 
 BARE = (
-    "Say what to train: +experiment=mopo_ensemble5 is the whole method (one to two hours), with scale=smoke a first look at it "
+    "Say what to train: +experiment=mopo_ensemble5 is the whole method (20 to 40 minutes), with scale=smoke a first look at it "
     "(a minute); python -m rwmu.train --help says more."
 )
 
@@ -25,7 +25,9 @@ def main(config: DictConfig) -> None:
     from rwmu.runs.training import train
 
     settle(config)
-    train(build(config), OmegaConf.to_yaml(config, resolve=True))
+    experiment = build(config)
+    config.data.path = str(experiment.data_path.absolute())
+    train(experiment, OmegaConf.to_yaml(config, resolve=True))
 
 
 if __name__ == "__main__":

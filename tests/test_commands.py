@@ -309,13 +309,13 @@ def test_a_run_pins_what_it_used_and_evaluating_it_collects_nothing(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     Path("data").mkdir()
-    shutil.copyfile(shared_data / "smoke.h5", "data/mixed-9000-seed0.h5")
+    shutil.copyfile(shared_data / "smoke.h5", "data/anymal_d-mujoco-mixed-9000-seed0.h5")
     begun = command("train", "+experiment=rwm_base", *(o for o in smoke if "data.path" not in o), "stages=[data,dynamics]")
     assert begun.status == 0, begun.err
     run = Path("runs/latest").resolve()
-    assert RunFolder(run).config().data.path == str(Path("data/mixed-9000-seed0.h5").absolute())
+    assert RunFolder(run).config().data.path == str(Path("data/anymal_d-mujoco-mixed-9000-seed0.h5").absolute())
     assert config.data.path == str(shared_data / "smoke.h5")
-    Path("data/mixed-9000-seed0.h5").unlink()
+    Path("data/anymal_d-mujoco-mixed-9000-seed0.h5").unlink()
     fails(command("evaluate", f"run={run}"), "mixed-9000-seed0.h5")
     assert list(Path("data").iterdir()) == []
 

@@ -22,7 +22,7 @@ class DataSettings:
         recipe: of the mixture that is collected where there is no file; None for somebody's own data.
         num_transitions: to be collected.
         policies: name -> checkpoint (``policy.pt``, or one of mjlab's training) of the policies that the recipe ``policies`` mixes.
-        path: of the file; None for :attr:`default_path`, where a recipe's data are collected if there are none.
+        path: of the file; None for that of the robot, the simulator and the recipe, where they are collected if there are none.
         seed: of the collection, of the splits and of the windows cut for measuring, so that runs of different seeds share them.
         fractions: share of the episodes of the splits train, validation, test and calibration.
         history: H, rows of ground truth. forecast: K, rows predicted in training.
@@ -58,17 +58,9 @@ class DataSettings:
         if self.beginnings + self.endings > 1.0:
             raise ConfigError(f"data.beginnings + data.endings is {self.beginnings + self.endings:g}, but must be at most 1.")
 
-    @property
-    def default_path(self) -> Path:
+    def default_path(self, robot: str, simulator: str) -> Path:
         """Return where the data of a recipe lie if nobody says where."""
-        return Path("data") / f"{self.recipe}-{self.num_transitions}-seed{self.seed}.h5"
-
-    @property
-    def file(self) -> Path:
-        """Return where the data lie, or will."""
-        if self.path is None and self.recipe is None:
-            raise ConfigError("data.recipe is null, so nothing is to be collected; say in data.path where your own data are.")
-        return self.default_path if self.path is None else Path(self.path)
+        return Path("data") / f"{robot}-{simulator}-{self.recipe}-{self.num_transitions}-seed{self.seed}.h5"
 
     @property
     def train_rows(self) -> int:

@@ -133,7 +133,14 @@ class Experiment:
     @property
     def data_path(self) -> Path:
         """Return where the dataset lies, or will."""
-        return self.data.file
+        if self.data.path is None and self.data.recipe is None:
+            raise ConfigError("data.recipe is null, so nothing is to be collected; say in data.path where your own data are.")
+        return self._default_data_path if self.data.path is None else Path(self.data.path)
+
+    @property
+    def _default_data_path(self) -> Path:
+        simulator: Any = self.simulator
+        return self.data.default_path(self.task.robot.name, simulator.func.__module__.rpartition(".")[2])
 
     def collect(self, path: Path) -> None:
         """Collect the dataset that the configuration describes and write it, unless another process has, meanwhile."""
@@ -183,7 +190,7 @@ class Experiment:
             return paid_where_unknown(obtain(self.data_path, robot=robot), self.task)
         expected = {"recipe": data.recipe, "num_transitions": data.num_transitions, "seed": data.seed}
         expected |= {"collected_under": self.circumstances, **self._collected_by}
-        nobody_said = self.data_path.absolute() == data.default_path.absolute()
+        nobody_said = self.data_path.absolute() == self._default_data_path.absolute()
         episodes = obtain(self.data_path, self.collect if nobody_said else None, robot, expected)
         return self._paid_by_the_task(episodes)
 

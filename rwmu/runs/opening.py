@@ -13,13 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from rwmu.data.audit import brief, require_sound
 from rwmu.data.datamodule import OfflineDataModule
-from rwmu.data.settings import DataSettings
 from rwmu.errors import ConfigError, DataError
 from rwmu.files import read_json, write_text
 from rwmu.measure.dataset import dataset_statistics
 from rwmu.runs.card import run_card, write_run_card
 from rwmu.runs.checks import check_data, check_experiment, check_loggers
-from rwmu.runs.configuration import instantiate
 from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.folder import RunFolder, followed
 from rwmu.runs.trust import modules
@@ -40,8 +38,6 @@ def settle(config: DictConfig) -> None:
             given = config[group].get(name)
             if given is not None and followed(Path(str(given))).exists():
                 config[group][name] = str(followed(Path(str(given))).resolve())
-        data: DataSettings = instantiate(config.data)
-        config.data.path = str(data.file.absolute())
         if config.evaluation.cache is not None:
             config.evaluation.cache = str(Path(str(config.evaluation.cache)).absolute())
         return

@@ -205,15 +205,15 @@ def test_exploration_needs_no_shipped_policy() -> None:
 
 
 def test_a_robot_without_shipped_policies_is_collected_by_what_it_has() -> None:
-    on = VelocityTask(go1(), episode_length_s=0.8, command_resample_s=0.3)
+    on = VelocityTask(dataclasses.replace(go1(), name="newcomer"), episode_length_s=0.8, command_resample_s=0.3)
     mixture = Recipe({"random": 0.5, "stand": 0.5}, switching=0.5, switch_interval_s=0.2)
     for recipe, levels in (("random", {"random"}), (mixture, {"random", "stand", "mixed"})):
         episodes = collect_dataset(MujocoEnv, on, recipe, 1600)
         assert set(episodes.levels) == levels
-        assert (episodes.contact.shape[1], episodes.attributes["robot"]) == (12, "go1")
+        assert (episodes.contact.shape[1], episodes.attributes["robot"]) == (12, "newcomer")
     with pytest.raises(ConfigError) as error:
         collect_dataset(MujocoEnv, on, "mixed", 1600)
-    assert all(word in str(error.value) for word in ("'poor'", "go1", "random, stand"))
+    assert all(word in str(error.value) for word in ("'poor'", "newcomer", "random, stand"))
 
 
 def test_user_mistakes_are_named() -> None:
