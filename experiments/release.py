@@ -2,8 +2,6 @@
 
 Two runs are trained, one a robot, and exported; each becomes FOLDER/NAME and FOLDER/NAME.zip. Settings are given to both:
 ``scale=smoke`` tries it out. What is there already is not made again, and an interrupted training goes on.
-
-No policies ship for the Go1, so its data are noise, and what its policy is worth stands on its card.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from experiments.running import train
 
 RUNS = {
     "anymal_d": ("+experiment=mopo_ensemble5", "task=anymal_d_flat"),
-    "go1": ("+experiment=mopo_ensemble5", "task=go1_flat", "data=exploration"),
+    "go1": ("+experiment=mopo_ensemble5", "task=go1_flat"),
 }
 
 
