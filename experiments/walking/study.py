@@ -56,6 +56,7 @@ ABLATIONS: dict[str, list[str]] = {
     "commands kept": [f"{DREAM}.command_resample_steps=null"],
     "last checkpoint alone": LAST_ALONE,
 }
+TASKS = {"Go1": ["task=go1_flat"]}  # of another robot, by label
 FIGURES = {"tracking": "track_lin_vel_xy", "yaw tracking": "track_ang_vel_z", "return": "return", "falls": "fall_fraction"}
 WEIGHTS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 DEVELOPMENT_SEEDS, SEEDS = (10, 11), (0, 1, 2, 3, 4)
@@ -70,6 +71,8 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
     for experiment in ("mopo_ensemble5", "mopo_shared5", "rwm_base"):
         for seed in SEEDS:
             yield "answer", experiment, "full", seed, []
+    for seed in SEEDS[:3]:
+        yield "robot", "mopo_ensemble5", "Go1", seed, []
     for experiment, label, seed in earlier():
         yield "earlier", experiment, label, seed, EARLIER[label]
     for weight in WEIGHTS:
@@ -94,29 +97,29 @@ def run(part: str, runs: Path, only: str, threads: int) -> None:
         where = folder(runs, part, experiment, label, seed)
         if its_part != part or only not in where.name or (part, experiment, label, str(seed)) in done:
             continue
-        fitted = model(runs, experiment, 0 if part == "development" else seed, threads)
+        fitted = model(runs, experiment, label if label in TASKS else "full", 0 if part == "development" else seed, threads)
         if fitted is None:
             continue
         arguments = [f"trainer.checkpoint={fitted}", "stages=[policy,deployment]", "evaluation.video_s=null", *overrides]
-        finished = train(where, [*common(experiment, seed, threads), *arguments])
+        finished = train(where, [*common(experiment, label, seed, threads), *arguments])
         if finished is None:
             continue
         add({"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(finished))
         print(read_rows(RESULTS)[-1], flush=True)
 
 
-def model(runs: Path, experiment: str, seed: int, threads: int) -> Path | None:
+def model(runs: Path, experiment: str, label: str, seed: int, threads: int) -> Path | None:
     """Return the fitted world model of an experiment and a seed, None where that failed."""
-    where = folder(runs, "models", experiment, "full", seed)
+    where = folder(runs, "models", experiment, label, seed)
     fitted = where / "latest" / "checkpoints" / "dynamics.pt"
-    if not fitted.is_file() and train(where, [*common(experiment, seed, threads), "stages=[data,dynamics]"]) is None:
+    if not fitted.is_file() and train(where, [*common(experiment, label, seed, threads), "stages=[data,dynamics]"]) is None:
         return None
     return fitted
 
 
-def common(experiment: str, seed: int, threads: int) -> list[str]:
+def common(experiment: str, label: str, seed: int, threads: int) -> list[str]:
     """Return the settings that every training has."""
-    return [f"+experiment={experiment}", f"seed={seed}", f"machine.num_threads={threads}"]
+    return [f"+experiment={experiment}", f"seed={seed}", f"machine.num_threads={threads}", *TASKS.get(label, [])]
 
 
 def folder(runs: Path, part: str, experiment: str, label: str, seed: int) -> Path:
@@ -159,7 +162,7 @@ def main() -> None:
     """Run cells, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--part", choices=["development", "earlier", "answer", "weight"], default="answer")
+    parser.add_argument("--part", choices=["development", "earlier", "answer", "robot", "weight"], default="answer")
     parser.add_argument("--only", default="", help="only the cells whose folder's name holds this, such as rwm_base-full-seed0")
     parser.add_argument("--runs", type=Path, default=Path("runs/walking"))
     parser.add_argument("--threads", type=int, default=1)
