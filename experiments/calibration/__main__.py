@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from tqdm import tqdm
 from experiments.calibration.options import Options, parse
 from experiments.calibration.subject import Subject
 from rwmu.errors import ConfigError, UserError
+from rwmu.files import json_ready
+from rwmu.imagination.fitting import fitted_estimate
 from rwmu.measure.calibration.measure import measure_calibration
 from rwmu.measure.calibration.noise import NoiseTest
 from rwmu.report.calibration import report
@@ -29,13 +33,14 @@ from rwmu.runs.command_line import mistakes_in_one_sentence
 def analyse(options: Options) -> dict[str, Any]:
     """Measure what the options ask for."""
     subject = Subject.read(Path(options.run), None if options.data is None else Path(options.data), options.every, options.trust)
-    settings = options.settings(*subject.estimate())
+    name, estimate = fitted_estimate(subject.experiment.penalty, subject.folder / "checkpoints")
+    settings = replace(options, estimate=estimate, estimate_name=name)  # the disagreement that the run's penalty sees
     parts = 1 + len(options.noise.scales) * (2 if options.noise.simulator else 1)
     with tqdm(total=parts, desc="calibration", unit="part", disable=not options.progress) as bar:
         measured = measure_calibration(subject.world_model, subject.test, subject.calibration, settings, subject.trained_on)
         bar.update()
         if options.noise.scales:
-            test = NoiseTest(subject.world_model, subject.calibration, options.noise_settings(), settings)
+            test = NoiseTest(subject.world_model, subject.calibration, options.noise, settings)
             measured["noise"] = {"given": test.given(subject.test, bar.update)}
             if options.noise.simulator:
                 measured["noise"]["simulated"] = _simulated(options, subject, test, bar)
@@ -47,7 +52,7 @@ def analyse(options: Options) -> dict[str, Any]:
             "robot": subject.world_model.robot,
             "model_hash": subject.world_model.content_hash(),
         },
-        "options": OmegaConf.to_container(OmegaConf.structured(options)),
+        "options": options.plain(),
     }
 
 
@@ -55,7 +60,7 @@ def _simulated(options: Options, subject: Subject, test: NoiseTest, bar: Any) ->
     """Measure under noise in the simulator, or say why that cannot be had."""
     try:
         words, actor = subject.actor(options.noise.policy)
-        make = subject.simulator(options.noise.trajectories, options.seed)
+        make = partial(subject.experiment.make_env, options.noise.trajectories, options.seed, auto_reset=False)
         return test.simulated(make, actor, words, bar.update)
     except (UserError, ImportError) as error:
         return {"missing": str(error)}
@@ -82,7 +87,7 @@ def claim(folder: Path) -> None:
 def run(arguments: Sequence[str]) -> None:
     """Do what the command line asks for."""
     if any(argument in ("-h", "--help") for argument in arguments):
-        print(f"{__doc__}\nOptions and their defaults:\n\n{OmegaConf.to_yaml(OmegaConf.structured(Options))}")
+        print(f"{__doc__}\nOptions and their defaults:\n\n{OmegaConf.to_yaml(json_ready(Options().plain()))}")
         return
     options = parse(arguments)
     torch.set_num_threads(options.num_threads)

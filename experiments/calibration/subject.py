@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from rwmu.data.sources import obtain
 from rwmu.data.splits import split_episodes
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, DataError
-from rwmu.imagination.fitting import fitted_estimate
 from rwmu.interfaces import Actor
 from rwmu.measure.windows import Selection
 from rwmu.policy.rsl_rl import load_actor
@@ -24,7 +22,6 @@ from rwmu.runs.experiment import Experiment, build
 from rwmu.runs.folder import RunFolder
 from rwmu.runs.trust import modules
 from rwmu.simulators.actors import policy_levels
-from rwmu.uncertainty.estimates import Estimate
 
 LEVEL = "good"  # the behaviour policy where the run has none of its own
 
@@ -92,10 +89,6 @@ class Subject:
         name, trained_on = f"{experiment.name}, seed {experiment.seed}", Selection(own, splits["train"])
         return cls(name, run, experiment, world_model, test, calibration, trained_on, path)
 
-    def estimate(self) -> tuple[str, Estimate]:
-        """Return name and function of the disagreement that the run's penalty sees."""
-        return fitted_estimate(self.experiment.penalty, self.folder / "checkpoints")
-
     def actor(self, level: str | None = None) -> tuple[str, Actor]:
         """Return who acts under noise, in words, and the policy: the behaviour policy ``level``, or the run's clone or policy."""
         for words, path in (("the run's clone", "policy/clone.pt"), ("the run's policy", "policy.pt")):
@@ -103,10 +96,6 @@ class Subject:
                 return words, load_actor(self.folder / "checkpoints" / path, self.experiment.task.robot)
         level = level or LEVEL
         return f"the behaviour policy '{level}'", policy_levels(self.experiment.task).actor(level)
-
-    def simulator(self, num_envs: int, seed: int) -> Callable[[], Any]:
-        """Return what makes a fresh simulator, the same at every call, that starts no new episode by itself."""
-        return lambda: self.experiment.make_env(num_envs, seed, auto_reset=False)
 
 
 def split(episodes: Episodes, experiment: Experiment, seed: int | None = None) -> dict[str, torch.Tensor]:

@@ -310,9 +310,9 @@ def test_what_the_run_was_fitted_on_is_left_out(run: Path, tmp_path: Path, capsy
 
 def test_the_options_are_those_of_the_settings() -> None:
     options = parse(["run=x", "horizons=[2,3]", "noise.scales=[0.1]"])
-    assert options.settings().horizons == (2, 3)
-    assert options.noise_settings().scales == (0.1,)
-    assert Options(run="x").settings().stretches == 200
+    assert options.horizons == (2, 3)
+    assert options.noise.scales == (0.1,)
+    assert Options(run="x").stretches == 200
     assert options.folder == Path("x/calibration")
     with pytest.raises(ConfigError):
         parse(["run=x", "noise.steps=0"])
