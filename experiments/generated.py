@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from rwmu.files import write_text
 
 
 def marks(part: str, command: str) -> tuple[str, str]:
@@ -22,6 +24,14 @@ def with_part(page: str, part: str, command: str, lines: Sequence[str]) -> str:
     return f"{before}{begin}\n\n{body}\n\n{end}{rest.split(end, 1)[1]}"
 
 
+def rewrite(page: Path, command: str, parts: Mapping[str, Sequence[str]]) -> None:
+    """Write the lines of parts, by their names, into a page."""
+    text = page.read_text()
+    for part, lines in parts.items():
+        text = with_part(text, part, command, lines)
+    write_text(page, text)
+
+
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Return the lines of a Markdown table."""
     return [f"| {' | '.join(map(str, line))} |" for line in (header, ["---"] * len(header), *rows)]
@@ -35,6 +45,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def rows_as_markdown(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Return the lines of a Markdown table of a file's rows, as they are."""
+def rows_as_markdown(path: Path) -> list[str]:
+    """Return the lines of a Markdown table of a CSV file's rows, as they are."""
+    rows = read_rows(path)
     return markdown(list(rows[0]), [list(row.values()) for row in rows]) if rows else []

@@ -13,11 +13,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from rwmu.runs.configuration import leaves
 
 EXPERIMENTS = ("rwm_base", "mopo_ensemble5", "mopo_shared5", "rwmu_published")
 FILES = {"world model": "dynamics.pt", "clone": "policy/clone.pt", "policy": "policy.pt"}
@@ -27,16 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def content_hash(content: Any) -> str:
     """Hash every tensor of a nested mapping by its path, shape and bytes; what is no tensor does not count."""
     digest = hashlib.sha256()
-
-    def add(path: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key in sorted(value, key=str):
-                add(f"{path}/{key}", value[key])
-        elif isinstance(value, torch.Tensor):
+    for path, value in sorted(leaves(content).items()):
+        if isinstance(value, torch.Tensor):
             digest.update(f"{path} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.contiguous().numpy().tobytes())
-
-    add("", content)
     return digest.hexdigest()[:16]
 
 

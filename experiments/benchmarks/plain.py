@@ -58,13 +58,9 @@ def random_rows(sizes: Sizes, batch: int, device: str = "cpu", seed: int = 0) ->
     """Return ``batch`` windows of noise."""
     generator = torch.Generator().manual_seed(seed)
     steps = sizes.history + sizes.forecast
-    rows = Rows(
-        torch.randn(batch, steps, sizes.state, generator=generator),
-        torch.randn(batch, steps, sizes.action, generator=generator),
-        torch.randint(2, (batch, steps, sizes.contact), generator=generator).float(),
-        torch.randint(2, (batch, steps, 1), generator=generator).float(),
-    )
-    return Rows(*(tensor.to(device) for tensor in rows))
+    numbers = [torch.randn(batch, steps, size, generator=generator) for size in (sizes.state, sizes.action)]
+    flags = [torch.randint(2, (batch, steps, size), generator=generator).float() for size in (sizes.contact, 1)]
+    return Rows(*(tensor.to(device) for tensor in (*numbers, *flags)))
 
 
 def perceptron(features: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -149,16 +145,13 @@ class PlainEnsemble(nn.Module):
             contact, termination = auxiliary_head(auxiliary_features[:, -1])
             std = log_std.exp()
             sample = mean + std * draw(mean)
-            losses.append(
-                torch.stack(
-                    [
-                        (sample - state[:, t]).square().sum(dim=-1).mean(),
-                        state_head.bound(),
-                        functional.binary_cross_entropy_with_logits(contact, rows.contact[:, t]),
-                        functional.binary_cross_entropy_with_logits(termination, rows.termination[:, t]),
-                    ]
-                )
+            terms = (
+                (sample - state[:, t]).square().sum(dim=-1).mean(),
+                state_head.bound(),
+                functional.binary_cross_entropy_with_logits(contact, rows.contact[:, t]),
+                functional.binary_cross_entropy_with_logits(termination, rows.termination[:, t]),
             )
+            losses.append(torch.stack(terms))
             fed_back = mean + std * draw(mean)
             if t + 1 < history + forecast:
                 inputs = torch.cat([fed_back, action[:, t + 1]], dim=-1)[:, None]
@@ -176,13 +169,8 @@ class PlainEnsemble(nn.Module):
         auxiliary_features, auxiliary_hidden = self.auxiliary_base(inputs, hidden[1] if hidden else None)
         means, log_stds = zip(*(head(features[:, -1], state[:, -1]) for head in self.state_heads), strict=True)
         contacts, terminations = zip(*(head(auxiliary_features[:, -1]) for head in self.auxiliary_heads), strict=True)
-        return Outputs(
-            torch.stack(means),
-            torch.stack(log_stds),
-            torch.stack(contacts),
-            torch.stack(terminations),
-            (state_hidden, auxiliary_hidden),
-        )
+        stacked = [torch.stack(each) for each in (means, log_stds, contacts, terminations)]
+        return Outputs(*stacked, (state_hidden, auxiliary_hidden))
 
 
 def build_models(kind: Kind, sizes: Sizes, device: str = "cpu", seed: int = 0) -> list[PlainEnsemble]:
@@ -236,18 +224,10 @@ def imagine(
         hidden: of every model, after the rows before; None for a cold start.
     """
     outputs = [model.predict(state, action, hidden[i] if hidden else None) for i, model in enumerate(models)]
-    mean, contact, termination = (
-        torch.cat([getattr(output, name) for output in outputs]) for name in ("mean", "contact", "termination")
-    )
-    environment = torch.arange(len(member), device=member.device)
+    of_all = [torch.cat([getattr(output, name) for output in outputs]) for name in ("mean", "contact", "termination")]
+    mean, environment = of_all[0], torch.arange(len(member), device=member.device)
     epistemic = mean.std(dim=0).sum(dim=-1) if len(mean) > 1 else mean.new_zeros(len(member))
-    return Imagined(
-        mean[member, environment],
-        contact[member, environment],
-        termination[member, environment],
-        epistemic,
-        [output.hidden for output in outputs],
-    )
+    return Imagined(*(each[member, environment] for each in of_all), epistemic, [output.hidden for output in outputs])
 
 
 def imagination_step(kind: Kind, sizes: Sizes, envs: int, device: str = "cpu") -> Callable[[], Imagined]:
@@ -257,10 +237,8 @@ def imagination_step(kind: Kind, sizes: Sizes, envs: int, device: str = "cpu") -
     member = torch.randint(sizes.members, (envs,), generator=generator).to(device)
     state = torch.randn(envs, 1, sizes.state, generator=generator).to(device)
     action = torch.randn(envs, 1, sizes.action, generator=generator).to(device)
-    hidden = [
-        (torch.zeros(sizes.layers, envs, sizes.hidden, device=device), torch.zeros(sizes.layers, envs, sizes.hidden, device=device))
-        for _ in models
-    ]
+    cold = torch.zeros(sizes.layers, envs, sizes.hidden, device=device)
+    hidden = [(cold, cold) for _ in models]
 
     @torch.no_grad()
     def step() -> Imagined:

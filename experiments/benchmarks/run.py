@@ -26,8 +26,8 @@ import torch
 
 from experiments.benchmarks import ours, plain, timing
 from experiments.benchmarks.plain import KINDS, Kind, Sizes
-from experiments.generated import markdown, with_part
-from rwmu.files import write_json, write_text
+from experiments.generated import markdown, rewrite
+from rwmu.files import write_json
 from rwmu.robots.anymal_d import anymal_d
 from rwmu.runs.card import commit, difference, machine, versions
 from rwmu.simulators.actors import policy_levels
@@ -105,17 +105,19 @@ def measure_forecasts(sizes: Sizes, batch: int, forecasts: tuple[int, ...], roun
     return results
 
 
+def times_faster(found: Mapping[str, float]) -> str:
+    """Return a ratio with its quartiles."""
+    return f"{found['median']:.2f} ({found['lower_quartile']:.2f}-{found['upper_quartile']:.2f})"
+
+
 def forecast_table(results: Mapping[str, Any]) -> list[str]:
     """Return one row a cell of forecast.json."""
-
-    def rows() -> Iterator[list[str]]:
-        for kind, cells in results["training"].items():
-            for steps, cell in cells.items():
-                faster = cell["loop_over_at_once"]
-                times = f"{faster['median']:.2f} ({faster['lower_quartile']:.2f}-{faster['upper_quartile']:.2f})"
-                yield [kind, steps, *(f"{1000 * cell[name]['median']:.0f}" for name in WAYS), times]
-
-    return markdown(["ensemble", "forecast", "loop, ms", "one operation, ms", "times faster (quartiles)"], rows())
+    rows = [
+        [kind, steps, *(f"{1000 * cell[name]['median']:.0f}" for name in WAYS), times_faster(cell["loop_over_at_once"])]
+        for kind, cells in results["training"].items()
+        for steps, cell in cells.items()
+    ]
+    return markdown(["ensemble", "forecast", "loop, ms", "one operation, ms", "times faster (quartiles)"], rows)
 
 
 def measure_memory(phase: str, kind: Kind, plan: Plan, amount: int, device: str) -> dict[str, Any]:
@@ -152,9 +154,8 @@ def _rows(results: Mapping[str, Any]) -> Iterator[list[str]]:
     for phase in STEPS:
         for amount, kinds in results.get(phase, {}).items():
             for kind, cell in kinds.items():
-                time_, faster = cell["time"], cell["time"]["plain_over_ours"]
+                time_, times = cell["time"], times_faster(cell["time"]["plain_over_ours"])
                 seconds = [f"{time_[name]['seconds']['median']:.3g}" for name in ("plain", "ours")]
-                times = f"{faster['median']:.2f} ({faster['lower_quartile']:.2f}-{faster['upper_quartile']:.2f})"
                 aim, of_peak = AIMS.get((phase, kind, amount)), f"{100 * time_['ours']['fraction_of_gemm_peak']:.0f} %"
                 memory = f"{cell['memory']['plain_over_ours_peak']:.2f}" if "memory" in cell else ""
                 yield [phase, kind, amount, *seconds, times, "" if aim is None else f"{aim:g}", of_peak, memory]
@@ -168,10 +169,8 @@ def table(results: Mapping[str, Any]) -> list[str]:
 
 def summarise() -> None:
     """Write the tables of dynamics.json and forecast.json into README.md beside them."""
-    readme = HERE / "README.md"
-    for part, name, lines in (("results", "dynamics", table), ("forecast", "forecast", forecast_table)):
-        found = json.loads((HERE / f"{name}.json").read_text())
-        write_text(readme, with_part(readme.read_text(), part, COMMAND, lines(found)))
+    dynamics, forecast = (json.loads((HERE / f"{name}.json").read_text()) for name in ("dynamics", "forecast"))
+    rewrite(HERE / "README.md", COMMAND, {"results": table(dynamics), "forecast": forecast_table(forecast)})
 
 
 # -- the simulator ----------------------------------------------------------------------------------------------------------------

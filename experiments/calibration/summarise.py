@@ -9,7 +9,6 @@ a table of their own. Without arguments, the README is written anew from what is
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.generated import markdown, with_part
+from experiments.generated import markdown, read_rows, rewrite
 from rwmu.errors import ConfigError
 from rwmu.files import write_json
 from rwmu.measure.calibration.ranking import BEYOND, RANKS
@@ -101,13 +100,8 @@ def keep(name: str, folder: Path, results: Path) -> None:
 
 def read(folder: Path) -> Cells:
     """Return the tables of one analysis."""
-    found: Cells = {}
-    for table in TABLES:
-        path = folder / f"{table}.csv"
-        if path.is_file():
-            with path.open() as file:
-                found[table] = {row["cell"]: row for row in csv.DictReader(file)}
-    return found
+    tables = {table: read_rows(folder / f"{table}.csv") for table in TABLES}
+    return {table: {row["cell"]: row for row in rows} for table, rows in tables.items() if rows}
 
 
 def text(cells: Cells, table: str, name: str, counted: bool = False, digits: int = 2) -> str:
@@ -186,14 +180,10 @@ def main(arguments: Sequence[str] | None = None, here: Path = HERE) -> None:
     folders = sorted((here / "results").iterdir())
     analyses = {folder.name: read(folder) for folder in folders}
     verdicts = {folder.name: json.loads((folder / VERDICT).read_text()) for folder in folders}
-    readme = here / "README.md"
     table = lines(analyses, verdicts)
     compared = [line for name, cells in analyses.items() if "foresight" in cells for line in beside_trivial(name, cells)]
     fallen = [line for name in FALLS if (folder := here / "falls" / name).is_dir() for line in of_falls(name, read(folder))]
-    page = readme.read_text()
-    for part, written in (("results", table), ("trivial", compared), ("falls", fallen)):
-        page = with_part(page, part, COMMAND, written)
-    readme.write_text(page)
+    rewrite(here / "README.md", COMMAND, {"results": table, "trivial": compared, "falls": fallen})
     print("\n".join([*table, "", *compared, *fallen]))
 
 

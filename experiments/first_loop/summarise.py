@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.generated import markdown, with_part
+from experiments.generated import markdown, rewrite
 from rwmu.files import write_bytes, write_text
 
 HERE = Path(__file__).parent
@@ -127,13 +127,10 @@ def tables(results: list[Result]) -> str:
 
 def main() -> None:
     """Write the tables."""
-    by_settings: dict[str, list[Result]] = {"": [], "earlier": []}
-    for result in load():
-        by_settings[result["settings"]].append(result)
-    write_text(HERE / "table.md", tables(by_settings[""]))
-    write_text(HERE / "table_earlier.md", tables(by_settings["earlier"]))
-    page = (HERE / "README.md").read_text()
-    write_text(HERE / "README.md", with_part(page, "results", COMMAND, headline_table(by_settings[""])))
+    today, earlier = ([result for result in load() if result["settings"] == settings] for settings in ("", "earlier"))
+    write_text(HERE / "table.md", tables(today))
+    write_text(HERE / "table_earlier.md", tables(earlier))
+    rewrite(HERE / "README.md", COMMAND, {"results": headline_table(today)})
 
 
 if __name__ == "__main__":

@@ -6,14 +6,15 @@ A cell is one run of ``rwmu.train``, resumed if it was interrupted and not run a
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
-from experiments.generated import read_rows, rows_as_markdown, with_part
+from experiments.generated import read_rows, rewrite, rows_as_markdown
 from experiments.running import train
 from experiments.walking.study import folder
+from rwmu.files import write_text
+from rwmu.report.wording import csv_text
 
 RESULTS = Path(__file__).parent / "results.csv"
 SEEDS = (2, 3, 4)  # of the walking study, those that its recipe had not been chosen with
@@ -37,7 +38,9 @@ def run(walking: Path, runs: Path, seeds: list[int], threads: int) -> None:
             ],
         )
         if finished is not None:
-            add([measured(seed, told) for told in json.loads((finished / "measured" / "rounds.json").read_text())["rounds"]])
+            rounds = json.loads((finished / "measured" / "rounds.json").read_text())["rounds"]
+            rows = [*read_rows(RESULTS), *(measured(seed, told) for told in rounds)]
+            write_text(RESULTS, csv_text(sorted(rows, key=lambda row: (int(row["seed"]), int(row["round"])))))
 
 
 def measured(seed: int, told: dict[str, Any]) -> dict[str, str]:
@@ -51,23 +54,6 @@ def measured(seed: int, told: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) if isinstance(value, int) else f"{value:.4g}" for name, value in kept.items()}
 
 
-def add(new: list[dict[str, str]]) -> None:
-    """Add rows to the results, by seed."""
-    kept = sorted([*read_rows(RESULTS), *new], key=lambda row: (int(row["seed"]), int(row["round"])))
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(kept[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-
-
-def table() -> None:
-    """Write the rows, and those of the trials from random weights, into README.md."""
-    page, command = RESULTS.with_name("README.md"), "python -m experiments.online.study table"
-    text = with_part(page.read_text(), "rounds", command, rows_as_markdown(read_rows(RESULTS)))
-    trials = rows_as_markdown(read_rows(RESULTS.with_name("from_scratch.csv")))
-    page.write_text(with_part(text, "from scratch", command, trials))
-
-
 def main() -> None:
     """Run seeds, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,7 +64,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":
-        table()
+        tables = {"rounds": RESULTS, "from scratch": RESULTS.with_name("from_scratch.csv")}
+        parts = {part: rows_as_markdown(path) for part, path in tables.items()}
+        rewrite(RESULTS.with_name("README.md"), "python -m experiments.online.study table", parts)
     else:
         run(arguments.walking, arguments.runs, arguments.seeds, arguments.threads)
 

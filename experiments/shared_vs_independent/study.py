@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.drawing import PALE, Look, draw, finish, panels, ticks, title
-from experiments.generated import markdown, with_part
+from experiments.generated import markdown, rewrite
 from experiments.shared_vs_independent.composition import fall_area, pairs_in_order, rank_within
 from rwmu.data.sources import obtain
 from rwmu.data.splits import split_episodes
@@ -563,13 +563,13 @@ FIGURES = {"differences": draw_differences, "policies": draw_policies, "estimate
 
 def write_answer(table: Table, folder: Path = HERE) -> None:
     """Write the answer, all tables, the figures and the generated part of the page."""
-    found, tables, page = answer(table), all_tables(table), folder / "README.md"
+    found, tables = answer(table), all_tables(table)
     write_json(folder / "answer.json", plain(found), indent=1)
     lines = [line for heading, lines in tables.items() for line in (f"### {heading}", "", *lines, "")]
     write_text(folder / "table.md", "\n".join(lines))
     for name, of in FIGURES.items():
         finish(of(table), folder / "figures" / f"{name}.png")
-    write_text(page, with_part(page.read_text(), "answer", COMMAND, answer_part(found)))
+    rewrite(folder / "README.md", COMMAND, {"answer": answer_part(found)})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,12 +6,12 @@ next one its standard error.
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import Any
 
 from rwmu.files import read_json
+from rwmu.report.wording import csv_text
 
 MEASURED = ("track_lin_vel_xy", "track_ang_vel_z", "return", "fall_fraction")
 
@@ -31,10 +31,7 @@ def row(path: Path) -> dict[str, Any]:
 
 def main(runs: list[str]) -> None:
     """Print the table of run folders."""
-    rows = [row(path) for run in runs for path in sorted(Path(run).glob("deployment-*.json"))]
-    table = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    print(csv_text([row(path) for run in runs for path in sorted(Path(run).glob("deployment-*.json"))]), end="")
 
 
 if __name__ == "__main__":

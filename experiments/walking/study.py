@@ -6,7 +6,6 @@ A cell is one run of ``rwmu.train``. An interrupted cell is resumed, and a finis
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any
 
 import torch
 
-from experiments.generated import read_rows, rows_as_markdown, with_part
+from experiments.generated import read_rows, rewrite, rows_as_markdown
 from experiments.running import train
+from rwmu.files import write_text
+from rwmu.report.wording import csv_text
 
 RESULTS = Path(__file__).parent / "results.csv"
 EXACT = "policy.curriculum.phases.exact"
@@ -104,8 +105,9 @@ def run(part: str, runs: Path, only: str, threads: int) -> None:
         finished = train(where, [*common(experiment, label, seed, threads), *arguments])
         if finished is None:
             continue
-        add({"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(finished))
-        print(read_rows(RESULTS)[-1], flush=True)
+        row = {"part": part, "experiment": experiment, "label": label, "seed": str(seed)} | measured(finished)
+        write_text(RESULTS, csv_text([*read_rows(RESULTS), row]))
+        print(row, flush=True)
 
 
 def model(runs: Path, experiment: str, label: str, seed: int, threads: int) -> Path | None:
@@ -142,22 +144,6 @@ def measured(run_folder: Path) -> dict[str, str]:
     return {name: f"{value:.4g}" for name, value in kept.items()}
 
 
-def add(row: dict[str, str]) -> None:
-    """Add a row to the results."""
-    new = not RESULTS.is_file()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def table() -> None:
-    """Write one line a cell into README.md: tracking of 0..1, return in 20 s, falls as a share of the episodes."""
-    page, lines = RESULTS.with_name("README.md"), rows_as_markdown(read_rows(RESULTS))
-    page.write_text(with_part(page.read_text(), "cells", "python -m experiments.walking.study table", lines))
-
-
 def main() -> None:
     """Run cells, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -168,7 +154,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.what == "table":
-        table()
+        parts = {"cells": rows_as_markdown(RESULTS)}
+        rewrite(RESULTS.with_name("README.md"), "python -m experiments.walking.study table", parts)
     else:
         run(arguments.part, arguments.runs, arguments.only, arguments.threads)
 
