@@ -22,20 +22,15 @@ ENSEMBLES: dict[Kind, type[SharedEnsemble] | type[IndependentEnsemble]] = {
     "shared": SharedEnsemble,
     "independent": IndependentEnsemble,
 }
-
-
+PUBLISHED: dict[str, Any] = {"auxiliary_base": "separate", "skip": False, "learn_bounds": True}
 _FAST = {"cpu": {"fused": True}, "cuda": {"fused": True, "capturable": True}}  # of Adam; a graph has the learning rate in it
 
 
-def build_ensemble(kind: Kind, sizes: Sizes, device: str = "cpu") -> RecurrentEnsemble:
-    """Return an ensemble of the published architecture: an auxiliary base of its own, no skip, learnt bounds."""
-    return _ensemble(kind, sizes, device, auxiliary_base="separate", skip=False, learn_bounds=True)
-
-
-def _ensemble(kind: Kind, sizes: Sizes, device: str, **options: Any) -> RecurrentEnsemble:
+def build_ensemble(kind: Kind, sizes: Sizes, device: str = "cpu", **options: Any) -> RecurrentEnsemble:
+    """Return an ensemble of the published architecture, or of the package's own with ``options`` of it."""
     shape = (sizes.state, sizes.action, sizes.contact, sizes.members)
     widths = {"hidden_size": sizes.hidden, "num_layers": sizes.layers, "head_hidden_size": sizes.head}
-    return ENSEMBLES[kind](*shape, **widths, **options).to(device)
+    return ENSEMBLES[kind](*shape, **widths, **(options or PUBLISHED)).to(device)
 
 
 def loss_settings(sizes: Sizes) -> LossSettings:
@@ -59,11 +54,10 @@ def default_step(kind: Kind, sizes: Sizes, batch: int, device: str = "cpu", at_o
         at_once: whether the forecast is the one operation of ``rwmu.dynamics.mean_forecast``, or a loop under automatic
             differentiation.
     """
-    model = _ensemble(kind, sizes, device, side_head_hidden_size=sizes.head // 2)
+    model = build_ensemble(kind, sizes, device, side_head_hidden_size=sizes.head // 2)
     weights = {"state": 1.0, "history": 0.5, "bound": 0.0, "contact": 20.0, "termination": 20.0}
-    module = DynamicsModule(
-        model, LossSettings(history=sizes.history, weights=weights, history_burn_in=sizes.history // 4), max_steps=1
-    )
+    settings = LossSettings(history=sizes.history, weights=weights, history_burn_in=sizes.history // 4)
+    module = DynamicsModule(model, settings, max_steps=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **_FAST[device])
     own = [random_rows(sizes, batch, device, seed) for seed in range(sizes.members)]
     rows = Batch(Window(*(torch.stack(tensors) for tensors in zip(*own, strict=True))))

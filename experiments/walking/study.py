@@ -25,7 +25,6 @@ LAST_ALONE = ["policy.average_checkpoints=1"]
 UNDISTURBED = [f"{DREAM}.push_interval_s=null", f"{DREAM}.max_tilt=-0.9", f"{DREAM}.termination_penalty=0.0"]
 # The recipe on its way, backwards: each of these differs from the next, and the first from today's.
 SMALLER_STEPS = ["policy.ppo.init_std=0.6", "policy.ppo.desired_kl=0.01", f"{EXACT}.max_iterations=500"]
-NOT_AVERAGED = [*SMALLER_STEPS, *LAST_ALONE]
 SHORTER = [*SMALLER_STEPS[:2], *LAST_ALONE, f"{EXACT}.max_iterations=300"]
 FIRST = [
     *UNDISTURBED,
@@ -37,7 +36,7 @@ FIRST = [
 EARLIER = {
     "undisturbed": [*UNDISTURBED, *SHORTER],
     "shorter": SHORTER,
-    "not averaged": NOT_AVERAGED,
+    "not averaged": [*SMALLER_STEPS, *LAST_ALONE],
     "smaller steps": SMALLER_STEPS,
 }
 FIRST_TRIALS = {
@@ -74,18 +73,13 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
             yield "answer", experiment, "full", seed, []
     for seed in SEEDS[:3]:
         yield "robot", "mopo_ensemble5", "Go1", seed, []
-    for experiment, label, seed in earlier():
-        yield "earlier", experiment, label, seed, EARLIER[label]
+    for label, changes in EARLIER.items():
+        for seed in SEEDS if label == "smaller steps" else SEEDS[:2]:
+            yield "earlier", "mopo_ensemble5", label, seed, changes
+    yield "earlier", "mopo_shared5", "smaller steps", 0, SMALLER_STEPS
     for weight in WEIGHTS:
         for seed in SEEDS[:3]:
             yield "weight", "mopo_ensemble5", f"{weight:g}", seed, [f"penalty.weight={weight}"]
-
-
-def earlier() -> Iterator[tuple[str, str, int]]:
-    """Yield (experiment, label, seed) of the cells of earlier recipes."""
-    for label in EARLIER:
-        yield from (("mopo_ensemble5", label, seed) for seed in (SEEDS if label == "smaller steps" else SEEDS[:2]))
-    yield "mopo_shared5", "smaller steps", 0
 
 
 def run(part: str, runs: Path, only: str, threads: int) -> None:
