@@ -80,7 +80,7 @@ def measured(step: Callable[[Path, str, int], None], path: Path, name: str, rows
     while process.is_alive():
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         most = max([most, *(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))])
-        process.join(0.02)
+        process.join(0.05)
     if process.exitcode:
         raise SystemExit(f"{name}, {step.__name__}: failed with status {process.exitcode}")
     return {"private_gib": round(most / 2**20, 2), "seconds": round(time.monotonic() - begin)}
