@@ -1,6 +1,6 @@
 """What memory data take that are larger than it: other tools' files of many rows are written, converted and trained from.
 
-    python -m experiments.benchmarks.memory 20000000    # memory.json; rows; needs some 30 GB of disk in --folder, for minutes
+    python -m experiments.benchmarks.memory 5000000 lerobot    # memory.json; rows and formats; takes some 10 GB of disk meanwhile
 
 Each step has a process of its own, of which the private memory is looked at all the time: pages of mapped files are the system's,
 which keeps them while there is room.
@@ -9,6 +9,7 @@ which keeps them while there is room.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import shutil
 import tempfile
@@ -27,7 +28,6 @@ from rwmu.files import write_json
 from rwmu.robots.anymal_d import anymal_d
 
 RESULT = Path(__file__).parent / "memory.json"
-FORMATS = ("lerobot", "robomimic")
 MEMBERS, BATCHES, EPISODE_ROWS = 5, 100, 1000
 
 
@@ -90,18 +90,19 @@ def main() -> None:
     """Measure all steps of the formats; the files are deleted."""
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.memory")
     parser.add_argument("rows", type=int, help="a multiple of 100,000")
+    parser.add_argument("formats", nargs="+", help="of the source; other formats' results stay")
     parser.add_argument("--folder", type=Path, help="where files lie meanwhile (default: among temporary files)")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    found: dict[str, object] = {"rows": options.rows, "members": MEMBERS, "batches": BATCHES}
-    for name in FORMATS:
+    found = json.loads(options.output.read_text()) if options.output.exists() else {}
+    for name in options.formats:
         folder = Path(tempfile.mkdtemp(dir=options.folder))
         try:
             steps = {
                 step.__name__: measured(step, folder / "source", name, options.rows) for step in (written, converted, trained_from)
             }
             files = (folder / "source").rglob("*") if (folder / "source").is_dir() else [folder / "source"]
-            found[name] = {"source_gb": round(sum(path.stat().st_size for path in files) / 1e9, 1), **steps}
+            found[name] = {"rows": options.rows, "source_gb": round(sum(path.stat().st_size for path in files) / 1e9, 1), **steps}
         finally:
             shutil.rmtree(folder)
         print(name, found[name], flush=True)
