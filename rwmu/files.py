@@ -15,20 +15,15 @@ import os
 import pickle
 import re
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rwmu.errors import CheckpointError, DataError, UserError
+from rwmu.errors import CheckpointError, UserError
 
 _SHOWN = 200  # characters of somebody else's error
-_IN_MEMORY = 2**29  # bytes of an array
 _FOLDER = 0x10  # an attribute in archives; torch leaves the memory for such a part as it finds it
 _log = logging.getLogger(__name__)
 
@@ -55,28 +50,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
-
-
-def zeros(shape: tuple[int, ...], dtype: Any, folder: Path) -> NDArray[Any]:
-    """Return an array of zeros: in memory, or, beyond half a gibibyte, in a nameless file in ``folder``, mapped into memory.
-
-    The system keeps as much of the file in memory as there is room for. It goes with the array. Where the folder is not for
-    writing, it lies among temporary files.
-
-    Raises:
-        DataError: there is no room on the disk.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size < _IN_MEMORY:
-        return np.zeros(shape, dtype)
-    place = folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
-    try:
-        with tempfile.TemporaryFile(dir=place) as file:
-            if hasattr(os, "posix_fallocate"):  # or a full disk kills the process when it writes
-                os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, dtype, "w+", shape=shape)
-    except OSError as error:
-        raise DataError(f"{place} has no room for {size / 2**30:.1f} GiB of rows ({error.strerror}); make room there.") from error
 
 
 def refuse_replacing(folder: Path, mend: str = "give another path") -> None:

@@ -48,7 +48,7 @@ def convert(
         raise DataError(f"{wanted.name} is only read, so {target} cannot be written; give another ending, or --to.")
     episodes = formats.load(source, robot, read_as)
     own = whose(robot, episodes.attributes.get("robot"), str(source))
-    episodes = episodes if rate is None else resampled(episodes, rate, str(source))
+    episodes = episodes if rate is None else resampled(episodes, rate, str(source), target.parent)
     unpaid, step_dt = "reward" in episodes.unknown, episodes.attributes.get("step_dt")
     task = None if step_dt is None else VelocityTask(own, step_dt=step_dt)
     if task is not None:

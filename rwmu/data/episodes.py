@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rwmu.data.large import GrowingRows
 from rwmu.errors import DataError
 from rwmu.records import Window
 
@@ -172,16 +174,22 @@ class Episodes:
         return digest.hexdigest()
 
 
-def concatenate(parts: Sequence[Episodes]) -> Episodes:
-    """Join sets of episodes of the same robot; the attributes are those of the first."""
-    if not parts:
+def concatenate(parts: Iterable[Episodes], folder: Path | None = None) -> Episodes:
+    """Join sets of episodes of the same robot; the attributes are those of the first.
+
+    Args:
+        folder: where rows lie that are too many for memory; None to keep them there.
+    """
+    rows, first, levels = GrowingRows(folder), None, list[str]()
+    for part in parts:
+        first = part if first is None else first
+        for key in ("robot", "layout", "step_dt", EXTENSION):
+            values = [each.extension_dim if key == EXTENSION else each.attributes.get(key) for each in (first, part)]
+            if values[0] != values[1]:
+                raise DataError(f"Sets of episodes that differ in '{key}' cannot be joined: {values}.")
+        rows.add({name: getattr(part, name).numpy() for name in (*part.row_arrays, "lengths", "seeds")})
+        levels += part.levels
+    if first is None:
         raise DataError("There are no episodes to join.")
-    for key in ("robot", "layout", "step_dt", EXTENSION):
-        values = [part.extension_dim if key == EXTENSION else part.attributes.get(key) for part in parts]
-        if any(value != values[0] for value in values):
-            raise DataError(f"Sets of episodes that differ in '{key}' cannot be joined: {values}.")
-    return Episodes(
-        **{name: torch.cat([getattr(part, name) for part in parts]) for name in (*parts[0].row_arrays, "lengths", "seeds")},
-        levels=[level for part in parts for level in part.levels],
-        attributes=dict(parts[0].attributes),
-    )
+    arrays = {name: torch.from_numpy(values) for name, values in rows.arrays().items()}
+    return Episodes(**arrays, levels=levels, attributes=dict(first.attributes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.recordings import led_to
+from rwmu.data.large import GrowingRows
 from rwmu.errors import ConfigError, DataError
 
 _SMALLEST = 1e-6  # of a step
 
 
-def resampled(episodes: Episodes, rate: float, source: str) -> Episodes:
+def resampled(episodes: Episodes, rate: float, source: str, folder: Path | None = None) -> Episodes:
     """Return the episodes at ``rate`` rows a second, from each one's first row on.
 
     States and extensions are interpolated, contacts and commands are those of the row before. An action is the mean of those in
@@ -24,7 +26,7 @@ def resampled(episodes: Episodes, rate: float, source: str) -> Episodes:
     and fills no step is left out, unless it holds a termination: then its last row ends the last step.
 
     Args:
-        source: how errors name the data.
+        source: how errors name the data. folder: where rows lie that are too many for memory; None to keep them there.
 
     Raises:
         ConfigError: the rate makes no sense, or is higher than that of the data. DataError: the data do not say their own.
@@ -39,12 +41,13 @@ def resampled(episodes: Episodes, rate: float, source: str) -> Episodes:
         raise ConfigError(
             f"{source} has {1.0 / step_dt:g} rows a second, fewer than the {rate:g} asked for; nobody knows what is between."
         )
-    parts = [_episode(episodes, i, ratio) for i in range(episodes.num_episodes)]
-    arrays: dict[str, Any] = {
-        name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in episodes.row_arrays
-    }
-    lengths = torch.tensor([len(part["state"]) for part in parts])
-    return replace(episodes, **arrays, lengths=lengths, attributes={**episodes.attributes, "step_dt": 1.0 / rate})
+    rows, lengths = GrowingRows(folder), list[int]()
+    for i in range(episodes.num_episodes):
+        part = _episode(episodes, i, ratio)
+        rows.add({name: part[name] for name in episodes.row_arrays})
+        lengths.append(len(part["state"]))
+    arrays: dict[str, Any] = {name: torch.from_numpy(values) for name, values in rows.arrays().items()}
+    return replace(episodes, **arrays, lengths=torch.tensor(lengths), attributes={**episodes.attributes, "step_dt": 1.0 / rate})
 
 
 def _episode(episodes: Episodes, index: int, ratio: float) -> dict[str, NDArray[Any]]:

@@ -15,6 +15,7 @@ SMOKE = (
 _FILES = {
     "policy.onnx": "the policy: `obs` to `actions`, with mjlab's metadata",
     "policy.pt": "the same as TorchScript, as Isaac Lab's exporter writes it",
+    "leapp/policy.yaml": "the policy as a LEAPP graph: sensors to joint targets, by the names of Isaac Lab's scene",
     "world_model.onnx": "one step of the world model's members, with names and calibration in the metadata",
     "checkpoints/policy.pt": "the policy as rsl-rl's checkpoint, to be trained on or played by Isaac Lab and mjlab",
     "checkpoints/dynamics.pt": "the world model as rwmu keeps it",

@@ -17,6 +17,7 @@ from rwmu.data.windows import padded
 from rwmu.dynamics.world_model import WorldModel
 from rwmu.errors import CheckpointError, ConfigError, UserError
 from rwmu.files import copy_file, json_ready, read_json, write_bytes, write_json, write_text, writing_folder
+from rwmu.graphs.leapp import leapp_graph
 from rwmu.graphs.policy import policy_onnx, policy_script
 from rwmu.graphs.world_model import contact_names, world_model_onnx
 from rwmu.policy.rsl_rl import PolicyActor, load_actor
@@ -151,6 +152,8 @@ def _write_policy(folder: Path, actor: PolicyActor, experiment: Experiment, run:
     content, deviation = policy_onnx(actor, task, _motors(experiment), run.path.name, observation)
     write_bytes(folder / "policy.onnx", content)
     write_bytes(folder / "policy.pt", policy_script(actor, observation))
+    for name, content in leapp_graph(actor, task, observation).items():
+        write_bytes(folder / "leapp" / name, content)
     return {"policy": {"observations": task.num_observations, "actions": task.num_actions, "deviation": deviation}}
 
 

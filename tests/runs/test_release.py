@@ -25,7 +25,7 @@ from tests.conftest import Command, Trained
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 WHOLE = ("+experiment=mopo_ensemble5", "stages=[data,dynamics,policy]")
-ALL = {"README.md", "card.json", "checkpoints", "policy.onnx", "policy.pt", "world_model.onnx"}
+ALL = {"README.md", "card.json", "checkpoints", "leapp", "policy.onnx", "policy.pt", "world_model.onnx"}
 
 
 def opened(run: Path) -> tuple[Experiment, RunFolder]:

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,23 @@ def load(path: Path, robot: Robot | None = None) -> Episodes:
     if robot is not None and theirs is not None and theirs.name != robot.name:
         raise DataError(f"{path} is of the robot '{theirs.name}', but this run is for '{robot.name}'; give data of the same robot.")
     sources = _sources(path, general.source)
-    episodes = _joined([load_source(source, robot or theirs, general.format, **options) for source in sources])
-    return episodes if general.rate is None else resampled(episodes, general.rate, str(path))
+    parts = (load_source(source, robot or theirs, general.format, **options) for source in sources)
+    episodes = next(parts) if len(sources) == 1 else _joined(parts, path.parent)
+    return episodes if general.rate is None else resampled(episodes, general.rate, str(path), path.parent)
 
 
-def _joined(parts: Sequence[Episodes]) -> Episodes:
+def _joined(parts: Iterable[Episodes], folder: Path) -> Episodes:
     """Return all episodes; what is unknown of some, or was assumed of some, is said of all."""
-    episodes = concatenate(parts)
+    said = list[Mapping[str, Any]]()
+
+    def heard() -> Iterator[Episodes]:
+        for part in parts:
+            said.append(part.attributes)
+            yield part
+
+    episodes = concatenate(heard(), folder)
     for key in ("unknown", NOTES):
-        values = list(dict.fromkeys(value for part in parts for value in part.attributes.get(key, ())))
+        values = list(dict.fromkeys(value for attributes in said for value in attributes.get(key, ())))
         episodes = episodes.with_attributes(**{key: values}) if values else episodes
     return episodes
 

@@ -33,15 +33,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rwmu.data import large
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.fitness import UnfitDataError, audit
 from rwmu.data.formats.recordings import progress
 from rwmu.data.formats.registry import Format, existing, in_layout, writing
 from rwmu.errors import DataError
-from rwmu.files import zeros
 from rwmu.robots.robot import Robot
 
 _FOR_OLD_READERS = ("v110", "v110")  # h5py's "latest" writes what earlier versions of HDF5 cannot read
+_OF_AN_EPISODE = 2**15  # bytes at the most, for the names of its datasets
 # name in the file -> (array of Episodes, whether row 0 is stored)
 _DATASETS = {
     "observations": ("state", True),
@@ -56,18 +57,32 @@ _DATASETS = {
 
 def save(episodes: Episodes, path: str | Path) -> None:
     """Write ``episodes`` to ``path``: whole or not at all, for a partial file never gets the name."""
-    with writing_hdf5(Path(path)) as file:
+    with writing_hdf5(Path(path), episodes) as file:
         _write(_as_read(episodes), file)
 
 
 @contextmanager
-def writing_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Give an HDF5 file to be filled in memory, for on a full disk HDF5 crashes; it is written once it is whole."""
-    written = io.BytesIO()
-    with h5py.File(written, "w", libver=_FOR_OLD_READERS) as file:
-        yield file
+def writing_hdf5(path: Path, episodes: Episodes, copies: int = 1) -> Iterator[h5py.File]:
+    """Give an HDF5 file to be filled with episodes; it has its name once it is whole.
+
+    On a full disk HDF5 crashes. So a small file is filled in memory, and a large one where its room has been taken.
+
+    Args:
+        copies: how often, at the most, a row is written.
+    """
+    rows = sum(getattr(episodes, name).nbytes for name in episodes.row_arrays)
+    size = copies * rows + _OF_AN_EPISODE * (episodes.num_episodes + 100)
     with writing(path) as partial:
-        partial.write_bytes(written.getbuffer())
+        if size <= large.IN_MEMORY:
+            written = io.BytesIO()
+            with h5py.File(written, "w", libver=_FOR_OLD_READERS) as file:
+                yield file
+            partial.write_bytes(written.getbuffer())
+            return
+        h5py.File(partial, "w", libver=_FOR_OLD_READERS).close()
+        large.take_room(partial, size)
+        with h5py.File(partial, "r+", libver=_FOR_OLD_READERS) as file:  # which gives back what it does not need
+            yield file
 
 
 def load(path: str | Path, robot: Robot | None = None) -> Episodes:
@@ -142,10 +157,12 @@ def text(value: Any) -> str:
 
 def _as_read(episodes: Episodes) -> Episodes:
     """Give first rows, which the file does not hold, the zeros that they are read as: -0 (of negated rewards) is another hash."""
-    bare = {"action": episodes.action.clone(), "reward": episodes.reward.clone()}
-    for values in bare.values():
-        values[episodes.offsets] = 0.0
-    return replace(episodes, **bare)  # type: ignore[arg-type]
+    for name in ("action", "reward"):
+        if torch.signbit(getattr(episodes, name)[episodes.offsets]).any():
+            values = getattr(episodes, name).clone()
+            values[episodes.offsets] = 0.0
+            episodes = replace(episodes, **{name: values})
+    return episodes
 
 
 def _write(episodes: Episodes, file: h5py.File) -> None:
@@ -196,21 +213,23 @@ def _read_rows(groups: list[h5py.Group], name: str, lengths: np.ndarray[Any, Any
         wanted, found = (length - (not with_first), *columns), tuple(dataset.shape)
         if found != wanted:
             raise DataError(f"The data file {path} has {name} of shape {found} in episode {i}, not {wanted}.")
-    rows = zeros((int(lengths.sum()), *columns), np.bool_ if flags else np.float32, path.parent)
-    end = 0
+    rows, dtype = large.GrowingRows(path.parent), np.dtype(np.bool_ if flags else np.float32)
+    rows.add({name: np.zeros((0, *columns), dtype)})
     every = list(zip(groups, datasets, lengths.tolist(), strict=True))
     for i, (group, dataset, length) in enumerate(progress(every, f"reading {name}")):
-        begin, end = end + (0 if with_first else 1), end + length
+        part = np.zeros((length, *columns), dtype)
+        known = part if with_first else part[1:]
         if flags and dataset.dtype != np.bool_:  # HDF5 would take any byte for a truth value
             values = group[name][...]
             odd = np.argwhere((values != 0) & (values != 1))
             if len(odd):
                 where = f"{values[tuple(odd[0])]:g} in {name} of episode {i}, row {odd[0][0]}"
                 raise UnfitDataError("flags", f"The data file {path} has the value {where}, where 0 or 1 is expected; write flags.")
-            rows[begin:end] = values
+            known[...] = values
         else:
-            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, rows[begin:end])
-    return torch.from_numpy(rows)
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, known)
+        rows.add({name: part})
+    return torch.from_numpy(rows.arrays()[name])
 
 
 FORMAT = Format("rwmu", (".h5", ".hdf5"), load, save, recognises=is_ours)

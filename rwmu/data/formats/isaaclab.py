@@ -83,7 +83,8 @@ def load(
         def rows_of(demo: h5py.Group) -> dict[str, Array]:
             return _state(demo, own, order, w_last, com) | _extra(demo)
 
-        return join(steps(data, rows_of, notes), own, seconds(step_dt, ours.get("step_dt", step), source), source, notes, ours)
+        found, seconds_a_step = steps(data, rows_of, notes), seconds(step_dt, ours.get("step_dt", step), source)
+        return join(found, own, seconds_a_step, source, path.parent, notes, ours)
 
 
 def joint_order(robot: Robot, names: Sequence[str] | None, source: str) -> list[int]:
@@ -160,7 +161,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
             demo.create_dataset(f"initial_state/{name}", data=every[:1])
             demo.create_dataset(f"states/{name}", data=every[1:])
 
-    with writing_hdf5(Path(path)) as file:
+    with writing_hdf5(Path(path), episodes, copies=2) as file:
         file.attrs["format_version"] = _XYZW
         write(file, episodes, {"env_name": "", "type": 2, "sim_args": sim}, add)
         file["data"].attrs["joint_names"] = json.dumps(list(robot.joint_names))

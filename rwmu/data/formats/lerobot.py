@@ -18,16 +18,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import InstanceOf
 
 from rwmu.data.episodes import EXTENSION, Episodes
-from rwmu.data.formats.parquet import arrow, read_columns, table_of
+from rwmu.data.formats.parquet import arrow, read_blocks, read_columns, table_of
 from rwmu.data.formats.recordings import Array, Recording, join, labels, led_to, progress, seconds, whose
 from rwmu.data.formats.registry import Format, in_layout
+from rwmu.data.large import GrowingRows
 from rwmu.errors import ConfigError, DataError
 from rwmu.files import read_json, write_json, writing_folder
 from rwmu.robots import robot_named
@@ -44,6 +47,7 @@ _LED_TO = ("next.reward", "next.done", "next.truncated")
 _PLACE = "{folder}/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _LAST, _LEVEL, _SEED, _OURS = "last/", "rwmu/level", "rwmu/seed", "meta/rwmu.json"
 _FILE_MB, _FILES_A_CHUNK = 100, 1000
+_AT_A_TIME = 2**25  # numbers of which statistics are taken
 _QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 _TASK = "follow the commanded velocity"
 
@@ -68,18 +72,19 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
     ours = read_json(path / _OURS, "write it again") if (path / _OURS).is_file() else {}
     own = whose(robot, ours.get("robot", info.get("robot_type")), source)
     with in_layout(source, "LeRobot"):
-        about = _joined(sorted(path.glob("meta/episodes/*/*.parquet")))
+        lasting = [_LAST + feature for feature in info["features"]]
+        about = _joined(sorted(path.glob("meta/episodes/*/*.parquet")), [*lasting, _LEVEL, _SEED, "episode_index"])
         notes = [] if _LAST + _STATE in about else ["The last state of an episode has no frame, so that its last step is left out."]
         columns = _named_columns(info["features"], own, notes, source)
         found, fps = _recordings(path, columns, about), float(info["fps"])
-        return join(found, own, seconds(step_dt, ours.get("step_dt", 1.0 / fps), source), source, notes, ours)
+        return join(found, own, seconds(step_dt, ours.get("step_dt", 1.0 / fps), source), source, path.parent, notes, ours)
 
 
 def _is_one(path: Path) -> bool:
     return (path / "meta" / "info.json").is_file()
 
 
-def _joined(paths: Sequence[Path], wanted: Sequence[str] | None = None) -> dict[str, Array]:
+def _joined(paths: Sequence[Path], wanted: Sequence[str]) -> dict[str, Array]:
     parts = [read_columns(path, wanted) for path in paths]
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
 
@@ -120,14 +125,25 @@ def _names(feature: Mapping[str, Any]) -> list[str]:
 
 def _recordings(path: Path, columns: Columns, about: Mapping[str, Array]) -> Iterator[Recording]:
     features = {feature for feature, _ in columns.values()}
-    frames = _joined(sorted(path.glob("data/*/*.parquet")), ["episode_index", *features, *_LED_TO])
-    begins = np.flatnonzero(np.diff(frames["episode_index"], prepend=-1)).tolist()
-    bounds = list(zip(begins, [*begins[1:], len(frames["episode_index"])], strict=True))
-    for number, (begin, end) in enumerate(progress(bounds, "reading")):
-        part = {name: values[begin:end] for name, values in frames.items()}
+    found = _by_episode(sorted(path.glob("data/*/*.parquet")), ["episode_index", *features, *_LED_TO])
+    for number, part in enumerate(progress(found, "reading", len(about.get("episode_index", ())) or None)):
         last = {name: about[_LAST + name][number : number + 1] for name in features if _LAST + name in about}
         level, seed = (about[name][number] if name in about else None for name in (_LEVEL, _SEED))
         yield Recording(_rows(part, last, columns), str(level or "unknown"), None if seed is None else int(seed))
+
+
+def _by_episode(paths: Sequence[Path], wanted: Sequence[str]) -> Iterator[dict[str, Array]]:
+    """Yield the frames of each episode, whose blocks may end anywhere."""
+    rest: dict[str, Array] = {}
+    for path in paths:
+        for block in read_blocks(path, wanted):
+            frames = {name: np.concatenate([rest[name], values]) for name, values in block.items()} if rest else block
+            *bounds, begin = [0, *(np.flatnonzero(np.diff(frames["episode_index"])) + 1).tolist()]
+            for first, end in pairwise([*bounds, begin]):
+                yield {name: values[first:end] for name, values in frames.items()}
+            rest = {name: values[begin:] for name, values in frames.items()}
+    if rest:
+        yield rest
 
 
 def _rows(frames: Mapping[str, Array], last: Mapping[str, Array], columns: Columns) -> dict[str, Array]:
@@ -162,20 +178,21 @@ def save(episodes: Episodes, path: str | Path) -> None:
     path = Path(path)
     source = f"The data for {path}"
     step_dt = seconds(None, episodes.attributes.get("step_dt"), source)
-    episodes = episodes.select((episodes.lengths > 1).nonzero()[:, 0])  # one without a step has no frame
-    features, last = _features(episodes)
-    files = _files(episodes, features)
-    frames = features | _numbered(episodes, step_dt)
+    files, num_episodes, num_frames = _files(episodes), 0, 0
     with writing_folder(path) as folder:
-        first = 0
-        for number, part in enumerate(progress(files, "writing")):
-            rows = int((episodes.lengths[part] - 1).sum())
-            _write_table(folder / _place("data", number), {name: values[first : first + rows] for name, values in frames.items()})
-            first += rows
-        _write_table(folder / _place("meta/episodes", 0), _about_episodes(episodes, files, frames, last))
+        everything = GrowingRows(folder)
+        for number, ids in enumerate(progress(files, "writing")):
+            part = episodes.select(torch.tensor(ids, dtype=torch.int64))
+            features, last = _features(part)
+            frames = features | _numbered(part, step_dt, num_episodes, num_frames)
+            _write_table(folder / _place("data", number), frames)
+            _write_table(folder / _place("meta/episodes", number), _about_episodes(part, number, frames, last))
+            everything.add(frames)
+            num_episodes, num_frames = num_episodes + len(ids), num_frames + len(frames[_ACTION])
+        frames = everything.arrays()
         _write_table(folder / "meta" / "tasks.parquet", {"task_index": [0], "task": [_TASK]}, index="task")
         write_json(folder / "meta" / "stats.json", {name: statistics(values) for name, values in frames.items()})
-        write_json(folder / "meta" / "info.json", _info(episodes, frames, step_dt))
+        write_json(folder / "meta" / "info.json", _info(episodes, frames, num_episodes, step_dt))
         write_json(folder / _OURS, episodes.attributes)
 
 
@@ -195,24 +212,29 @@ def _features(episodes: Episodes) -> tuple[dict[str, Array], dict[str, Array]]:
     return features, {name: values[last] for name, values in observed.items()}
 
 
-def _numbered(episodes: Episodes, step_dt: float) -> dict[str, Array]:
-    """Return what LeRobot numbers frames by."""
+def _numbered(episodes: Episodes, step_dt: float, first_episode: int, first_frame: int) -> dict[str, Array]:
+    """Return what LeRobot numbers frames by, of a part of the episodes."""
     lengths = (episodes.lengths - 1).numpy()
-    episode = np.repeat(np.arange(len(lengths)), lengths)
+    episode = first_episode + np.repeat(np.arange(len(lengths)), lengths)
     index = np.arange(len(episode))
     frame = index - np.repeat(lengths.cumsum() - lengths, lengths)
-    numbers = {"frame_index": frame, "episode_index": episode, "index": index, "task_index": np.zeros_like(index)}
+    numbers = {"frame_index": frame, "episode_index": episode, "index": first_frame + index, "task_index": np.zeros_like(index)}
     return {"timestamp": (frame * step_dt).astype(np.float32)} | numbers
 
 
-def _files(episodes: Episodes, features: Mapping[str, Array]) -> list[list[int]]:
-    """Return the episodes of each file, none of which is larger than a hundred megabytes but for a longer episode."""
-    size = sum(values.nbytes for values in features.values()) / max(1, len(features[_ACTION]))
+def _files(episodes: Episodes) -> list[list[int]]:
+    """Return the episodes of each file, none of which is larger than a hundred megabytes but for a longer episode.
+
+    An episode without a step has no frame and is left out.
+    """
+    size = 4 * sum(getattr(episodes, name)[:1].numel() for name in episodes.row_arrays)  # bytes of a frame, and somewhat more
     parts, rows = [list[int]()], 0
     for i, length in enumerate((episodes.lengths - 1).tolist()):
         if parts[-1] and (rows + length) * size > _FILE_MB * 2**20:
-            parts, rows = [*parts, []], 0
-        parts[-1].append(i)
+            parts.append([])
+            rows = 0
+        if length:
+            parts[-1].append(i)
         rows += length
     return parts
 
@@ -222,26 +244,22 @@ def _place(folder: str, number: int) -> str:
     return _PLACE.format(folder=folder, chunk_index=chunk, file_index=file)
 
 
-def _about_episodes(
-    episodes: Episodes, files: Sequence[Sequence[int]], frames: Mapping[str, Array], last: Mapping[str, Array]
-) -> dict[str, Any]:
-    """Return the columns of ``meta/episodes``."""
+def _about_episodes(episodes: Episodes, number: int, frames: Mapping[str, Array], last: Mapping[str, Array]) -> dict[str, Any]:
+    """Return the columns of ``meta/episodes`` for the episodes of the file of that number."""
     lengths = (episodes.lengths - 1).numpy()
-    ends, places = lengths.cumsum(), [divmod(number, _FILES_A_CHUNK) for number, part in enumerate(files) for _ in part]
-    zeros, each = np.zeros_like(lengths), {name: list[dict[str, list[float]]]() for name in frames}
-    for begin, end in zip((ends - lengths).tolist(), ends.tolist(), strict=True):
+    ends, (chunk, file) = lengths.cumsum(), (np.full_like(lengths, place) for place in divmod(number, _FILES_A_CHUNK))
+    begins, each = ends - lengths, {name: list[dict[str, list[float]]]() for name in frames}
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         for name, values in frames.items():
             each[name].append(statistics(values[begin:end]))
     columns = {
-        "episode_index": np.arange(len(lengths)),
+        "episode_index": frames["episode_index"][begins],
         "tasks": [[_TASK]] * len(lengths),
         "length": lengths,
-        "dataset_from_index": ends - lengths,
-        "dataset_to_index": ends,
-        "data/chunk_index": [chunk for chunk, _ in places],
-        "data/file_index": [file for _, file in places],
-        "meta/episodes/chunk_index": zeros,
-        "meta/episodes/file_index": zeros,
+        "dataset_from_index": frames["index"][begins],
+        "dataset_to_index": frames["index"][ends - 1] + 1,
+        **{f"{folder}/chunk_index": chunk for folder in ("data", "meta/episodes")},
+        **{f"{folder}/file_index": file for folder in ("data", "meta/episodes")},
         _LEVEL: list(episodes.levels),
         _SEED: episodes.seeds.numpy(),
     }
@@ -251,27 +269,30 @@ def _about_episodes(
 
 def statistics(values: Array) -> dict[str, list[float]]:
     """Return LeRobot's statistics of ``[F]`` or ``[F, X]``: one number a column, and how many rows there were."""
-    rows = values.reshape(len(values), -1).astype(np.float64)
-    found = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0), "count": np.array([len(rows)])}
-    quantiles = zip(_QUANTILES, np.quantile(rows, _QUANTILES, axis=0), strict=True)
-    return {
-        name: each.tolist() for name, each in (found | {f"q{round(100 * share):02d}": each for share, each in quantiles}).items()
-    }
+    columns, found = values.reshape(len(values), -1), dict[str, list[float]]()
+    some = max(1, _AT_A_TIME // len(columns))
+    for first in range(0, columns.shape[1], some):
+        rows = columns[:, first : first + some].astype(np.float64)
+        each = {"min": rows.min(0), "max": rows.max(0), "mean": rows.mean(0), "std": rows.std(0)}
+        quantiles = zip(_QUANTILES, np.quantile(rows, _QUANTILES, axis=0), strict=True)
+        for name, numbers in (each | {f"q{round(100 * share):02d}": numbers for share, numbers in quantiles}).items():
+            found.setdefault(name, []).extend(numbers.tolist())
+    return found | {"count": [len(columns)]}
 
 
-def _info(episodes: Episodes, frames: Mapping[str, Array], step_dt: float) -> dict[str, Any]:
+def _info(episodes: Episodes, frames: Mapping[str, Array], num_episodes: int, step_dt: float) -> dict[str, Any]:
     rate = 1.0 / step_dt
     return {
         "codebase_version": _VERSION,
         "robot_type": episodes.attributes.get("robot"),
-        "total_episodes": episodes.num_episodes,
+        "total_episodes": num_episodes,
         "total_frames": len(frames[_ACTION]),
         "total_tasks": 1,
         "chunks_size": _FILES_A_CHUNK,
         "data_files_size_in_mb": _FILE_MB,
         "video_files_size_in_mb": 200,
         "fps": round(rate) if abs(rate - round(rate)) < 1e-6 else rate,
-        "splits": {"train": f"0:{episodes.num_episodes}"},
+        "splits": {"train": f"0:{num_episodes}"},
         "data_path": _PLACE.replace("{folder}", "data"),
         "video_path": None,
         "features": {name: _feature(name, values, episodes) for name, values in frames.items()},

@@ -54,7 +54,7 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
     own = whose(robot, metadata.get("robot"), source)
     with reading_hdf5(file, "Minari") as opened:
         found = _recordings(opened, int(metadata["total_episodes"]), own, source)
-        return join(found, own, seconds(step_dt, metadata.get("step_dt"), source), source)
+        return join(found, own, seconds(step_dt, metadata.get("step_dt"), source), source, path.parent)
 
 
 def _data(path: Path) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.fitness import audit
+from rwmu.data.large import GrowingRows
 from rwmu.errors import ConfigError, DataError
 from rwmu.robots import robot_named
 from rwmu.robots.layout import StateLayout
@@ -106,38 +108,41 @@ def join(
     robot: Robot,
     step_dt: float,
     source: str,
+    folder: Path,
     notes: Sequence[str] = (),
     attributes: Mapping[str, Any] | None = None,
 ) -> Episodes:
     """Return recordings as episodes of ``robot`` that have passed the audit of what can be used at all.
 
-    A field that some episode lacks is zero in all of them, and named in the attribute ``unknown``.
+    A field that some episode lacks is zero in all of them, and named in the attribute ``unknown``. One recording is looked at
+    after another, so that all of them together may be larger than memory.
 
     Args:
-        step_dt: s. source: how errors name the file. notes: what had to be assumed, in sentences.
-        attributes: that the file holds of an earlier writing.
+        step_dt: s. source: how errors name the file. folder: where rows lie that are too many for memory.
+        notes: what had to be assumed, in sentences. attributes: that the file holds of an earlier writing.
 
     Raises:
         DataError: an array is not of the robot's size, nothing of the state is there, or values are no numbers.
     """
     sizes = {f.name: f.size for layout in (robot.state_layout, robot.contact_layout) for f in layout.fields}
     sizes |= {"action": robot.num_joints, "command": _COMMAND_SIZE, "reward": 1, "termination": 1}
-    kept = [_fitting(recording, robot, sizes, f"{source} has in episode {i}") for i, recording in enumerate(found)]
-    if not kept:
+    joined = _Joined(robot, sizes, folder)
+    for i, recording in enumerate(found):
+        joined.add(_fitting(recording, robot, sizes, f"{source} has in episode {i}"))
+    if not joined.lengths:
         raise DataError(f"{source} holds no episode.")
-    missing = [name for name in sizes if any(name not in recording.rows for recording in kept)]
+    missing = [name for name in sizes if name in joined.missing]
     if all(field.name in missing for field in robot.state_layout.fields) or "action" in missing:
         lacking = "actions" if "action" in missing else f"states by a name of the robot '{robot.name}'"
         raise DataError(f"{source} has no {lacking}, so no model can be made of it; record them.")
-    before, seedless = dict(attributes or {}), ["seeds"] if any(recording.seed is None for recording in kept) else []
-    fallen = sum(bool(recording.rows["termination"][0].any()) for recording in kept if "termination" in recording.rows)
-    if fallen:
-        notes = [*notes, f"{fallen} terminations stand in first rows of episodes, which nothing led to, and are dropped."]
+    before, seedless = dict(attributes or {}), ["seeds"] if None in joined.seeds else []
+    if joined.fallen:
+        notes = [*notes, f"{joined.fallen} terminations stand in first rows of episodes, which nothing led to, and are dropped."]
     unknown = list(dict.fromkeys((*before.get("unknown", ()), *missing, *seedless)))
     about = {"robot": robot.name, "layout": robot.state_layout.describe(), "step_dt": step_dt}
     said = [*before.get(NOTES, ()), *notes]
     about |= ({"unknown": unknown} if unknown else {}) | ({NOTES: said} if said else {})
-    episodes = _stacked(kept, robot, missing, before | about)
+    episodes = joined.episodes(before | about)
     audit(episodes, robot, source)
     return episodes
 
@@ -158,35 +163,68 @@ def _fitting(recording: Recording, robot: Robot, sizes: Mapping[str, int], sourc
     return Recording(rows, recording.level, recording.seed)
 
 
-def _stacked(kept: Sequence[Recording], robot: Robot, missing: Sequence[str], attributes: Mapping[str, Any]) -> Episodes:
-    lengths = torch.tensor([len(recording.rows["action"]) for recording in kept])
-    offsets = (lengths.cumsum(0) - lengths).tolist()
+class _Joined:
+    """Recordings behind one another, and what is known of all of them."""
 
-    def stacked(names: Mapping[str, slice], size: int, dtype: Any = np.float32) -> Any:
-        array = np.zeros((int(lengths.sum()), size), dtype)
-        for name, columns in names.items():
-            for recording, begin in zip(kept, offsets, strict=True):
-                if name not in missing:
-                    array[begin : begin + len(recording.rows["action"]), columns] = recording.rows[name]
-        if set(names) <= set(LED):
-            array[offsets] = 0
-        return torch.from_numpy(array)
+    def __init__(self, robot: Robot, sizes: Mapping[str, int], folder: Path) -> None:
+        self._robot, self._sizes, self._rows = robot, sizes, GrowingRows(folder)
+        self._known: set[str] = set()  # of some recording
+        self._extended = True
+        self.missing: set[str] = set()  # of some recording
+        self.lengths: list[int] = []
+        self.levels: list[str] = []
+        self.seeds: list[int | None] = []
+        self.fallen = 0
 
-    states, contacts, every = robot.state_layout, robot.contact_layout, slice(None)
-    extended = all(EXTENSION in recording.rows for recording in kept)
-    return Episodes(
-        state=stacked({field.name: states[field.name] for field in states.fields}, states.size),
-        contact=stacked({field.name: contacts[field.name] for field in contacts.fields}, contacts.size, np.bool_),
-        action=stacked({"action": every}, robot.num_joints),
-        command=stacked({"command": every}, _COMMAND_SIZE),
-        reward=stacked({"reward": every}, 1)[:, 0],
-        termination=stacked({"termination": every}, 1, np.bool_)[:, 0],
-        extension=stacked({EXTENSION: every}, kept[0].rows[EXTENSION].shape[1]) if extended else None,
-        lengths=lengths,
-        levels=[recording.level for recording in kept],
-        seeds=torch.tensor([recording.seed or 0 for recording in kept], dtype=torch.int64),
-        attributes=attributes,
-    )
+    def add(self, recording: Recording) -> None:
+        """Add a recording with arrays of the robot's sizes."""
+        rows = recording.rows
+        self._known |= rows.keys()
+        self.missing |= self._sizes.keys() - rows.keys()
+        self._extended &= EXTENSION in rows
+        self.lengths.append(len(next(iter(rows.values()), ())))
+        self.levels.append(recording.level)
+        self.seeds.append(recording.seed)
+        self.fallen += bool(rows["termination"][:1].any()) if "termination" in rows else 0
+        self._rows.add(self._placed(rows))
+
+    def _placed(self, rows: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the arrays of Episodes, zero where nothing is known."""
+        placed: dict[str, Array] = {}
+        for name, size, dtype, columns in self._arrays():
+            placed[name] = np.zeros((self.lengths[-1], size), dtype)
+            for field, where in columns.items():
+                if field in rows:
+                    placed[name][:, where] = rows[field]
+            if name in LED:
+                placed[name][:1] = 0
+        return placed | ({EXTENSION: np.asarray(rows[EXTENSION], np.float32)} if self._extended else {})
+
+    def _arrays(self) -> Iterator[tuple[str, int, Any, dict[str, slice]]]:
+        """Yield name, number of columns, type, and fields with their columns of each array."""
+        layouts = {"state": (self._robot.state_layout, np.float32), "contact": (self._robot.contact_layout, np.bool_)}
+        for name, (layout, dtype) in layouts.items():
+            yield name, layout.size, dtype, {field.name: layout[field.name] for field in layout.fields}
+        for name in ("action", "command", *LED[1:]):
+            yield name, self._sizes[name], np.bool_ if name == "termination" else np.float32, {name: slice(None)}
+
+    def episodes(self, attributes: Mapping[str, Any]) -> Episodes:
+        """Return all of them as episodes."""
+        arrays = self._rows.arrays()
+        for name, _, _, columns in self._arrays():
+            for field, where in columns.items():
+                if field in self.missing & self._known:
+                    arrays[name][:, where] = 0
+        if not self._extended:
+            arrays.pop(EXTENSION, None)
+        rows = {name: torch.from_numpy(values) for name, values in arrays.items()}
+        return Episodes(
+            **rows | {name: rows[name][:, 0] for name in ("reward", "termination")},
+            lengths=torch.tensor(self.lengths),
+            levels=self.levels,
+            seeds=torch.tensor([seed or 0 for seed in self.seeds], dtype=torch.int64),
+            attributes=attributes,
+        )
 
 
 def recordings(episodes: Episodes, what: str) -> Iterator[Recording]:

@@ -47,10 +47,10 @@ def load(path: Path, robot: InstanceOf[Robot] | None = None, step_dt: Positive |
         ours, rate = stored(data), environment(data).get("env_kwargs", {}).get("control_freq")
         step = ours.get("step_dt", None if rate is None else 1.0 / float(rate))
         robot = whose(robot, ours.get("robot"), source)
-        found = list(steps(data, _rows, notes, _masked(file, mask, notes)))
-        if any("next_obs" not in data[name] for name in data):
+        if any("next_obs" not in demo for demo in data.values()):
             notes.append("There is no next_obs, so the last step of every demonstration, whose end is unknown, is left out.")
-        return join(found, robot, seconds(step_dt, step, source), source, notes, ours)
+        found = steps(data, _rows, notes, _masked(file, mask, notes))
+        return join(found, robot, seconds(step_dt, step, source), source, path.parent, notes, ours)
 
 
 def _masked(file: h5py.File, mask: str | None, notes: list[str]) -> list[str] | None:
@@ -88,7 +88,7 @@ def save(episodes: Episodes, path: str | Path) -> None:
         for name, values in (kept | {"states": rows["state"][:-1], "dones": done}).items():
             demo.create_dataset(name, data=values)
 
-    with writing_hdf5(Path(path)) as file:
+    with writing_hdf5(Path(path), episodes, copies=3) as file:
         write(file, episodes, {"env_name": "", "type": 2, "env_kwargs": {"control_freq": 1.0 / step_dt}}, add)
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,9 +34,10 @@ from pydantic import Field, InstanceOf
 
 from rwmu.data.episodes import EXTENSION, Episodes
 from rwmu.data.formats.frames import gravity, rotations, to_base
-from rwmu.data.formats.parquet import read_columns
+from rwmu.data.formats.parquet import read_blocks, read_columns
 from rwmu.data.formats.recordings import Array, Recording, join, led_to, whose
 from rwmu.data.formats.registry import Format, existing
+from rwmu.data.large import GrowingRows
 from rwmu.errors import ConfigError, DataError
 from rwmu.robots.robot import Robot
 from rwmu.settings import Names, Positive, checked, choose, settings
@@ -107,9 +109,18 @@ def load(
     own, notes = whose(robot, None, source), list[str]()
     table = _Table(path, own, joints or {})
     fields = {name: value if isinstance(value, Mapping) else {"columns": value} for name, value in columns.items()}
-    rows = _fields(table, {name: Columns(**value) for name, value in fields.items()}, own)
-    step, begins = _steps(table, time, step_dt, episode, notes, source)
-    return join(_episodes(rows, begins, action_of, level), own, step, source, notes)
+    wanted = {name: Columns(**value) for name, value in fields.items()}
+    _fields(table, wanted, own, slice(0))  # refuse what the mapping has wrong
+    step, bounds = _steps(table, time, step_dt, episode, notes, source)
+
+    def episodes() -> Iterator[Recording]:
+        for begin, end in pairwise(bounds.tolist()):
+            rows = _fields(table, wanted, own, slice(begin, end))
+            if action_of == "next" and "action" in rows:
+                rows["action"] = led_to(rows["action"][:-1])
+            yield Recording(rows, level)
+
+    return join(episodes(), own, step, source, path.parent, notes)
 
 
 class _Table:
@@ -124,42 +135,58 @@ class _Table:
     def __len__(self) -> int:
         return len(next(iter(self._arrays.values())))
 
-    def column(self, name: str) -> Array:
-        """Return a column ``[R]``, or an array ``[R, X]``."""
+    def column(self, name: str, rows: slice = slice(None)) -> Array:
+        """Return rows of a column ``[R]``, or of an array ``[R, X]``."""
         choose(f"{self.path}, as the mapping describes it,", name, self._arrays)
         values = self._arrays[name]
         if values.dtype.kind not in "biuf":
             raise DataError(f"The column {name} of {self.path} holds no numbers; leave it out of the mapping, or mend it.")
-        return values.astype(np.float64)
+        return values[rows].astype(np.float64)
 
-    def columns(self, names: str | Sequence[str]) -> Array:
-        """Return columns side by side, ``[R, X]``."""
+    def columns(self, names: str | Sequence[str], rows: slice) -> Array:
+        """Return rows of columns side by side, ``[R, X]``."""
         if isinstance(names, str):
             names = [names.replace("{joint}", joint) for joint in self._joints] if "{joint}" in names else [names]
-        found = [self.column(name) for name in names]
-        return np.concatenate([values.reshape(len(values), -1) for values in found], -1)
+        found = [self.column(name, rows) for name in names]
+        return np.concatenate([values[:, None] if values.ndim == 1 else values for values in found], -1)
 
 
 def _arrays(path: Path) -> dict[str, Array]:
-    if path.suffix.lower() not in (".npz", ".npy"):
+    """Return the arrays of a file, mapped into memory where they are large and not of a CSV file."""
+    if path.suffix.lower() == ".csv":
         return read_columns(path)
+    rows = GrowingRows(path.parent)
+    if path.suffix.lower() not in (".npz", ".npy"):
+        for block in read_blocks(path):
+            rows.add({name: _alike(values) for name, values in block.items()})
+        return rows.arrays()
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(path, "r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {name: loaded[name] for name in loaded.dtype.names} if loaded.dtype.names else {"all": loaded}
         with loaded:
-            return dict(loaded)
+            for name in loaded:
+                if (values := loaded[name]).ndim:
+                    rows.add({name: values})
+        return rows.arrays()
     except (OSError, ValueError) as error:
         raise DataError(f"The data file {path} cannot be read ({error}); write it with numpy.savez, without objects.") from error
 
 
-def _fields(table: _Table, wanted: Mapping[str, Columns], robot: Robot) -> dict[str, Array]:
-    """Return the fields of every row, ``[R, X]``, in the units of the layout."""
+def _alike(values: Array) -> Array:
+    """Return a block of a column in the type of its other blocks: integers with gaps are read as other numbers."""
+    if values.dtype.kind == "f":
+        return values
+    return values.astype(np.float64) if values.dtype.kind in "biu" else np.zeros(len(values), "V1")
+
+
+def _fields(table: _Table, wanted: Mapping[str, Columns], robot: Robot, rows_of: slice) -> dict[str, Array]:
+    """Return the fields of these rows, ``[R, X]``, in the units of the layout."""
     units = {field.name: field.unit for layout in (robot.state_layout, robot.contact_layout) for field in layout.fields}
     units |= {"action": "rad", "command": "m/s", "reward": "1", "termination": "1", EXTENSION: "1", _ORIENTATION: "1"}
     for name in wanted:
         choose("columns", name, units)
-    rows = {name: _converted(name, table.columns(of.columns), of, units[name], robot) for name, of in wanted.items()}
+    rows = {name: _converted(name, table.columns(of.columns, rows_of), of, units[name], robot) for name, of in wanted.items()}
     turn = rotations(rows.pop(_ORIENTATION)) if _ORIENTATION in rows else None
     for name in (name for name, of in wanted.items() if of.frame == "world"):
         if turn is None:
@@ -215,14 +242,6 @@ def _steps(
     if step_dt is None:
         raise DataError(f"{source} does not say how long a step is; give 'time' (a column, s) or 'step_dt' (s) in the YAML.")
     return step_dt, np.append(np.flatnonzero(begins), len(table))
-
-
-def _episodes(rows: Mapping[str, Array], bounds: Array, action_of: ActionOf, level: str) -> Iterator[Recording]:
-    for begin, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        part = {name: values[begin:end] for name, values in rows.items()}
-        if action_of == "next" and "action" in part:
-            part["action"] = led_to(part["action"][:-1])
-        yield Recording(part, level)
 
 
 def _has_header(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,36 @@ def test_several_files_are_joined(described: Described, tmp_path: Path) -> None:
     path = described(source="log*.npz")
     np.savez(tmp_path / "log2.npz", **log())
     assert formats.load(path).lengths.tolist() == [ROWS, ROWS]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_logs_that_are_mapped_are_read_as_others_are(
+    suffix: str, described: Described, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if suffix != ".npz":
+        pytest.importorskip("pyarrow")
+    path = described(suffix, source=f"log*{suffix}", rate=50)
+    shutil.copyfile(tmp_path / f"log{suffix}", tmp_path / f"log2{suffix}")
+    small = formats.load(path)
+    monkeypatch.setattr("rwmu.data.large.IN_MEMORY", 0)
+    monkeypatch.setattr("rwmu.data.formats.parquet._BLOCK_ROWS", 5)
+    mapped = formats.load(path)
+    assert (small.num_episodes, mapped.content_hash()) == (2, small.content_hash())
+
+
+def test_integers_with_gaps_are_numbers_and_words_are_none(described: Described, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    path, table = described(".parquet"), pyarrow.table({name: pyarrow.array(values) for name, values in log().items()})
+    fell = pyarrow.array([None, *[0] * (ROWS - 2), 1], pyarrow.int64())
+    table = table.set_column(table.schema.get_field_index("fell"), "fell", fell).append_column("who", pyarrow.array(["me"] * ROWS))
+    parquet.write_table(table, tmp_path / "log.parquet")
+    assert formats.load(path).termination.nonzero().squeeze(-1).tolist() == [ROWS - 1]
+    path.write_text(path.read_text().replace("termination: fell", "termination: who"))
+    with pytest.raises(DataError, match="who"):
+        formats.load(path)
 
 
 def columns_but(**changes: Any) -> dict[str, Any]:
