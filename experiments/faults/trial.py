@@ -18,15 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 import rwmu.runs.training  # noqa: F401 - imported before there are forks
 from experiments.generated import read_rows
 from experiments.smoke_hashes import content_hash, weights
 from rwmu import train
 from rwmu.files import write_text
+from rwmu.report import style
 from rwmu.report.run.curves import read_curves
 
-SMALL = ("scale=smoke", "machine.progress=false", "evaluation.video_s=null")
+# Little is measured and nothing drawn: most of a smoke run's time would pass where nothing is written.
+LITTLE = [f"evaluation.{word}" for word in ("num_envs=4", "num_dream_envs=4", "learning_points=0", "video_s=null")]
+LITTLE += ["task.episode_length_s=1.2", "task.command_resample_s=0.6"]
+SMALL = ("scale=smoke", "machine.progress=false", *LITTLE)
 ONLINE = [
     f"algorithm.schedule.{word}" for word in ("rounds=2", "warmup_rounds=0", "replay=2000", "measure_every=2", "measure_envs=3")
 ]
@@ -39,8 +44,10 @@ OF_THE_SITTING = ("seconds", "wall_clock_s", "stages", "provenance")
 
 
 def set_up() -> None:
-    """Compute on one thread, here and in every sitting."""
+    """Compute on one thread and leave every figure blank, here and in all sittings."""
     torch.set_num_threads(1)
+    blank = style.png(Figure())
+    style.png = lambda figure: blank
 
 
 def log_of(place: Path) -> Path:
