@@ -15,7 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from experiments.faults.trial import RUNS, add_row, differing, finished, going_on, left, log_of, set_up, sitting, stray
+from omegaconf import DictConfig
+
+from experiments.faults.trial import RUNS, add_row, composed, differing, finished, left, log_of, set_up, sitting, stray
 from experiments.generated import read_rows
 
 SIZE = 256 * 2**20
@@ -32,9 +34,9 @@ def fill(disk: Path, rest: int) -> None:
             filling.truncate(max(filling.tell() - rest, 0))
 
 
-def trial(disk: Path, arguments: list[str], after_s: float, rest: int) -> dict[str, object]:
+def trial(disk: Path, settings: DictConfig, after_s: float, rest: int) -> dict[str, object]:
     """Run, fill the disk meanwhile, make room again, go on; returns what came of it."""
-    status, _ = sitting(disk, arguments, after_s, lambda child: fill(disk, rest))
+    status, _ = sitting(disk, settings, after_s, lambda child: fill(disk, rest))
     (*_, said) = log_of(disk).read_text().splitlines()
     named = [
         (disk / word.strip("';,:.")).relative_to(disk) for word in said.split() if str(disk) in word or word.startswith("data/")
@@ -47,7 +49,7 @@ def trial(disk: Path, arguments: list[str], after_s: float, rest: int) -> dict[s
         "stray": " ".join(stray(disk)),
     }
     (disk / "filling").unlink(missing_ok=True)
-    return row if status == 0 else row | {"resumed": sitting(disk, going_on(disk, arguments))[0]}
+    return row if status == 0 else row | {"resumed": sitting(disk, settings)[0]}
 
 
 def main() -> None:
@@ -58,14 +60,14 @@ def main() -> None:
     disk, whole = Path(tempfile.mkdtemp()) / "disk", {}
     disk.mkdir()
     while len(read_rows(table)) < asked:
-        for name, arguments in RUNS.items():
+        for name in RUNS:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "rwmu-trial", disk], check=True)
             try:
                 if name not in whole:
-                    whole[name] = (sitting(disk, arguments)[1], left(disk))
+                    whole[name] = (sitting(disk, composed(name))[1], left(disk))
                     continue
                 after_s = random.uniform(0.0, whole[name][0])
-                row = trial(disk, arguments, after_s, random.randrange(MOST_REST))
+                row = trial(disk, composed(name), after_s, random.randrange(MOST_REST))
                 if row["status"]:
                     differs = differing(disk, whole[name][1]) if row["resumed"] == 0 else ""
                     add_row(table, {"experiment": name, "after_s": round(after_s, 2), **row, "differs": differs})

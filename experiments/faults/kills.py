@@ -19,7 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.faults.trial import RUNS, add_row, differing, finished, going_on, left, log_of, set_up, sitting
+from omegaconf import DictConfig
+
+from experiments.faults.trial import RUNS, add_row, composed, differing, finished, left, log_of, set_up, sitting
 from experiments.generated import read_rows
 
 SIGNALS = {signal.SIGKILL: 8, signal.SIGINT: 1, signal.SIGTERM: 1}
@@ -29,13 +31,13 @@ MOST = 10  # a run
 ENDED = {-signal.SIGKILL, -signal.SIGTERM, 130}
 
 
-def harassed(place: Path, arguments: list[str], most_s: float) -> list[tuple[str, str]]:
+def harassed(place: Path, settings: DictConfig, most_s: float) -> list[tuple[str, str]]:
     """Run until the end, whatever comes in between; returns each signal and the stage that was finished last before it."""
     struck: list[tuple[str, str]] = []
     while True:
         after_s = random.uniform(0.0, most_s) if len(struck) < MOST else float("inf")
         (kind,) = random.choices(list(SIGNALS), list(SIGNALS.values()))
-        code, _ = sitting(place, going_on(place, arguments), after_s, lambda child, kind=kind: os.kill(child, kind))
+        code, _ = sitting(place, settings, after_s, lambda child, kind=kind: os.kill(child, kind))
         if code == 0:
             return struck
         if code not in ENDED:
@@ -47,24 +49,26 @@ def main() -> None:
     """Go through the runs until there are as many ends as asked for."""
     asked, table = int(sys.argv[1]), Path(sys.argv[2])
     set_up()
-    random.seed(len(read_rows(table)))  # a second call draws other moments
+    rows = read_rows(table)
+    random.seed(len(rows))  # a second call draws other moments
+    before = max((int(row["run"]) for row in rows), default=0)
     base = Path(tempfile.mkdtemp())
     whole: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
     for number in itertools.count():
         for name, (part, (more, share)) in itertools.product(RUNS, PARTS.items()):
-            place, arguments = base / f"{name}-{part}-{number}", [*RUNS[name], *more]
+            place, settings = base / f"{name}-{part}-{number}", composed(name, more)
             place.mkdir()
             if part == "models":
                 shutil.copytree(base / f"{name}-everything-0" / "data", place / "data")
             if number == 0:
-                whole[name, part] = (sitting(place, arguments)[1], left(place))
+                whole[name, part] = (sitting(place, settings)[1], left(place))
                 continue
-            struck = harassed(place, arguments, share * whole[name, part][0])
+            struck = harassed(place, settings, share * whole[name, part][0])
             differs = differing(place, whole[name, part][1])
             for kind, after in struck:
                 add_row(
                     table,
-                    {"experiment": name, "part": part, "run": number, "signal": kind, "after": after, "differs": differs},
+                    {"experiment": name, "part": part, "run": before + number, "signal": kind, "after": after, "differs": differs},
                 )
             if len(read_rows(table)) >= asked:
                 return

@@ -8,13 +8,14 @@ as a kill at that moment would have left it. Each is gone on with, and must end 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.faults.trial import RUNS, add_row, differing, finished, going_on, left, log_of, set_up, sitting
+from experiments.faults.trial import add_row, composed, differing, finished, left, log_of, set_up, sitting
 
 NAME = "mopo_ensemble5"
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate"}
@@ -45,17 +46,18 @@ def main() -> None:
     asked, table = int(sys.argv[1]), Path(sys.argv[2])
     set_up()
     base = Path(tempfile.mkdtemp())
-    place, states = base / "run", base / "states"
+    place, states, settings = base / "run", base / "states", composed(NAME)
     place.mkdir()
     states.mkdir()
-    if sitting(place, RUNS[NAME], before=lambda: copying(place, states))[0]:
+    if sitting(place, settings, before=lambda: copying(place, states))[0]:
         raise SystemExit(f"The run failed, see {log_of(place)}.")
     expected, changes = left(place), (states / "changes.txt").read_text().splitlines()
-    for number in sorted({index * len(changes) // asked for index in range(asked)}):
+    numbers = sorted({index * len(changes) // asked for index in range(asked)})
+    for number in random.Random(0).sample(numbers, len(numbers)):  # so that whatever ends this leaves a sample of all
         shutil.rmtree(place)
         (states / str(number)).rename(place)
         row = {"state": number, "of": len(changes), "before": changes[number], "after": finished(place)}
-        status, _ = sitting(place, going_on(place, RUNS[NAME]))
+        status, _ = sitting(place, settings)
         add_row(table, row | {"status": status, "differs": "" if status else differing(place, expected)})
 
 

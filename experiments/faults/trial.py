@@ -1,6 +1,6 @@
 """What the trials of faults share: smoke runs in processes of their own, and what these leave.
 
-A sitting is a fork of this process, which has imported everything: before that, there is nothing to lose.
+A sitting is a fork of this process, which has imported everything and composed the settings: before that, there is nothing to lose.
 """
 
 from __future__ import annotations
@@ -17,20 +17,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import mujoco  # noqa: F401 - all of this is imported before there are forks
 import torch
 from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
 
-import rwmu.runs.training  # noqa: F401 - imported before there are forks
 from experiments.generated import read_rows
 from experiments.smoke_hashes import content_hash, weights
-from rwmu import train
 from rwmu.files import write_text
 from rwmu.report import style
 from rwmu.report.run.curves import read_curves
+from rwmu.runs.command_line import as_one_process, mistakes_in_one_sentence
+from rwmu.runs.configuration import compose_config
+from rwmu.runs.experiment import build
+from rwmu.runs.folder import RunFolder
+from rwmu.runs.opening import settle
+from rwmu.runs.training import train
 
 # Little is measured and nothing drawn: most of a smoke run's time would pass where nothing is written.
-LITTLE = [f"evaluation.{word}" for word in ("num_envs=4", "num_dream_envs=4", "learning_points=0", "video_s=null")]
-LITTLE += ["task.episode_length_s=1.2", "task.command_resample_s=0.6"]
+LITTLE = [f"evaluation.{word}" for word in ("num_envs=4", "num_dream_envs=4", "dream_steps=8", "learning_points=0", "video_s=null")]
+LITTLE += ["task.episode_length_s=1.2", "task.command_resample_s=0.6", "data.num_transitions=2500", "dynamics.num_members=2"]
 SMALL = ("scale=smoke", "machine.progress=false", *LITTLE)
 ONLINE = [
     f"algorithm.schedule.{word}" for word in ("rounds=2", "warmup_rounds=0", "replay=2000", "measure_every=2", "measure_envs=3")
@@ -38,9 +44,14 @@ ONLINE = [
 ONLINE += ["algorithm.collection.num_transitions=600", "algorithm.collection.num_envs=6", "algorithm.growth.updates=[2,3]"]
 RUNS = {
     "mopo_ensemble5": ["+experiment=mopo_ensemble5", *SMALL],
-    "mbpo_ppo": ["+experiment=mbpo_ppo", *SMALL, "data.num_transitions=2500", "dynamics.num_members=2", *ONLINE],
+    "mbpo_ppo": ["+experiment=mbpo_ppo", *SMALL, *ONLINE],
 }
 OF_THE_SITTING = ("seconds", "wall_clock_s", "stages", "provenance")
+
+
+def composed(name: str, more: Sequence[str] = ()) -> DictConfig:
+    """Return the settings of one of :data:`RUNS`, and more."""
+    return compose_config("train", [*RUNS[name], *more])
 
 
 def set_up() -> None:
@@ -57,40 +68,49 @@ def log_of(place: Path) -> Path:
 
 def sitting(
     place: Path,
-    arguments: Sequence[str],
+    settings: DictConfig,
     after_s: float = float("inf"),
     strike: Callable[[int], object] = lambda child: None,
     before: Callable[[], object] = lambda: None,
 ) -> tuple[int, float]:
-    """Run ``rwmu.train`` in ``place``; returns its exit code (below 0 if it was killed) and the CPU time that it took.
+    """Begin a run in ``place``, or go on with that which is there, as ``rwmu.train`` does.
 
     Args:
         strike: called with the process's number once it has taken ``after_s`` of CPU time.
         before: called in the process itself, before it trains.
+
+    Returns:
+        The exit code, below 0 if the process was killed, and the CPU time that it took.
     """
     child = os.fork()
     if child == 0:
-        _train(place, arguments, before)
+        _sit(place, settings, before)
     clock, spent = os.sysconf("SC_CLK_TCK"), 0.0
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
         spent = sum(map(int, Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:13])) / clock
         if spent > after_s:
             strike(child)
             after_s = float("inf")
-        time.sleep(0.01)
+        time.sleep(0.02)
     return os.waitstatus_to_exitcode(ended[1]), spent
 
 
-def _train(place: Path, arguments: Sequence[str], before: Callable[[], object]) -> None:
+def _sit(place: Path, settings: DictConfig, before: Callable[[], object]) -> None:
     log = os.open(log_of(place), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(place)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever whoever began this ignores
-    sys.argv, code = ["rwmu.train", *arguments], 0
+    code, latest = 0, place / "runs/latest"
     try:
         before()
-        train.main()
+        with mistakes_in_one_sentence(), as_one_process():
+            if latest.exists():
+                settings = RunFolder.resume(latest).config()
+                settings.resume = str(latest)
+            else:
+                settle(settings)
+            train(build(settings), OmegaConf.to_yaml(settings, resolve=True))
     except SystemExit as stop:
         code = int(stop.code or 0)
     except BaseException:
@@ -99,12 +119,6 @@ def _train(place: Path, arguments: Sequence[str], before: Callable[[], object]) 
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def going_on(place: Path, arguments: Sequence[str]) -> list[str]:
-    """Return the arguments that go on with the run in ``place``, or begin it where there is none yet."""
-    latest = place / "runs/latest"
-    return [f"resume={latest}"] if latest.exists() else list(arguments)
 
 
 def finished(place: Path) -> str:
