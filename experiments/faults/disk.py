@@ -10,6 +10,7 @@ file has ``ROWS``.
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,14 +39,13 @@ def trial(disk: Path, settings: DictConfig, after_s: float, rest: int) -> dict[s
     """Run, fill the disk meanwhile, make room again, go on; returns what came of it."""
     status, _ = sitting(disk, settings, after_s, lambda child: fill(disk, rest))
     (*_, said) = log_of(disk).read_text().splitlines()
-    named = [
-        (disk / word.strip("';,:.")).relative_to(disk) for word in said.split() if str(disk) in word or word.startswith("data/")
-    ]
+    paths = [disk / word.strip("';,:.") for word in said.split() if "/" in word]
+    named = [re.sub("^runs/[^/]*/", "", str(path.relative_to(disk))) for path in paths if disk in path.parents]
     row = {
         "after": finished(disk),
         "rest": rest,
         "status": status,
-        "names": " ".join(map(str, named)),
+        "names": " ".join(named),
         "stray": " ".join(stray(disk)),
     }
     (disk / "filling").unlink(missing_ok=True)

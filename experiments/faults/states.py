@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.faults.trial import add_row, composed, differing, finished, left, log_of, set_up, sitting
+from experiments.generated import read_rows
 
 NAME = "mopo_ensemble5"
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate"}
@@ -52,7 +53,8 @@ def main() -> None:
     if sitting(place, settings, before=lambda: copying(place, states))[0]:
         raise SystemExit(f"The run failed, see {log_of(place)}.")
     expected, changes = left(place), (states / "changes.txt").read_text().splitlines()
-    numbers = sorted({index * len(changes) // asked for index in range(asked)})
+    tried = {int(row["state"]) for row in read_rows(table)}
+    numbers = sorted({index * len(changes) // asked for index in range(asked)} - tried)
     for number in random.Random(0).sample(numbers, len(numbers)):  # so that whatever ends this leaves a sample of all
         shutil.rmtree(place)
         (states / str(number)).rename(place)

@@ -96,7 +96,7 @@ def sitting(
 
 
 def _sit(place: Path, settings: DictConfig, before: Callable[[], object]) -> None:
-    log = os.open(log_of(place), os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    log = os.open(log_of(place), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(place)
