@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -30,13 +31,14 @@ def copying(place: Path, states: Path) -> None:
         nonlocal number, busy
         if busy or not (event in CHANGES or (event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR))):
             return
-        paths = [place / item for item in given[:2] if isinstance(item, str | os.PathLike)]
-        if not all(place in path.parents for path in paths):
+        named = given[:1] if event == "open" else given[:2]  # an open file may be opened again, by its number
+        paths = [place / item for item in named if isinstance(item, str | os.PathLike)]
+        if not paths or not all(place in path.parents for path in paths):
             return
         busy = True
         shutil.copytree(place, states / str(number), symlinks=True)
         with (states / "changes.txt").open("a") as changes:
-            changes.write(f"{event.removeprefix('os.')} {paths[0].relative_to(place)}\n")
+            changes.write(f"{event.removeprefix('os.')} {re.sub('runs/[^/]*/', '', str(paths[0].relative_to(place)))}\n")
         number, busy = number + 1, False
 
     sys.addaudithook(look)
