@@ -13,6 +13,7 @@ import pytest
 
 from rwmu.__main__ import COMMANDS
 from rwmu.__main__ import main as rwmu
+from rwmu.runs.command_line import mistakes_in_one_sentence
 
 
 @pytest.fixture
@@ -54,6 +55,15 @@ def test_ctrl_c_during_imports_is_told_and_programs_of_others_are_left_alone(arg
     done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGINT
     assert ("Traceback" in done.stderr) == (arguments[1] == "other")
+
+
+def test_ctrl_c_is_told_where_compiled_code_makes_an_import_error_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = ImportError("initialization failed"), ImportError("already registered")
+    first.__cause__, second.__context__ = KeyboardInterrupt(), first
+    with pytest.raises(SystemExit) as stopped, mistakes_in_one_sentence():
+        raise second
+    assert stopped.value.code == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -119,10 +119,21 @@ def mistakes_in_one_sentence() -> Iterator[None]:
     except KeyboardInterrupt:
         stop("Interrupted.", STATUS_INTERRUPTED)
     except Exception as error:
+        if _of_an_interrupted_import(error):
+            stop("Interrupted.", STATUS_INTERRUPTED)
         sentence = explain(error)
         if sentence is None:  # a defect of ours: the traceback is wanted
             raise
         stop(sentence, STATUS_USER_ERROR)
+
+
+def _of_an_interrupted_import(error: BaseException | None) -> bool:
+    """Return whether it began with Ctrl-C while compiled code (torch, MuJoCo) was imported, which makes an ImportError of it."""
+    while error is not None:
+        if isinstance(error, ImportError) and isinstance(error.__cause__, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def settings(arguments: list[str]) -> list[str]:
