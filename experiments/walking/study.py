@@ -6,6 +6,7 @@ A cell is one run of ``rwmu.train``. An interrupted cell is resumed, and a finis
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ ABLATIONS: dict[str, list[str]] = {
 }
 TASKS = {"Go1": ["task=go1_flat"]}  # of another robot, by label
 FIGURES = {"tracking": "track_lin_vel_xy", "yaw tracking": "track_ang_vel_z", "return": "return", "falls": "fall_fraction"}
-WEIGHTS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+WEIGHTS = {"mopo_ensemble5": (0.0, 0.1, 0.2, 0.5, 1.0, 2.0), "mopo_shared5": (0.2, 0.5, 2.0)}
 DEVELOPMENT_SEEDS, SEEDS = (10, 11), (0, 1, 2, 3, 4)
 DEVELOPMENT = ["evaluation.seed=2000", "evaluation.num_envs=128"]  # other starts and commands than those of the report
 
@@ -77,9 +78,9 @@ def cells() -> Iterator[tuple[str, str, str, int, list[str]]]:
         for seed in SEEDS if label == "smaller steps" else SEEDS[:2]:
             yield "earlier", "mopo_ensemble5", label, seed, changes
     yield "earlier", "mopo_shared5", "smaller steps", 0, SMALLER_STEPS
-    for weight in WEIGHTS:
-        for seed in SEEDS[:3]:
-            yield "weight", "mopo_ensemble5", f"{weight:g}", seed, [f"penalty.weight={weight}"]
+    for experiment, weights in WEIGHTS.items():
+        for weight, seed in itertools.product(weights, SEEDS[:3]):
+            yield "weight", experiment, f"{weight:g}", seed, [f"penalty.weight={weight}"]
 
 
 def run(part: str, runs: Path, only: str, threads: int) -> None:
