@@ -66,6 +66,15 @@ def test_ctrl_c_is_told_where_compiled_code_makes_an_import_error_of_it(capsys: 
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_an_error_that_comes_of_itself_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = ValueError("no such value"), RuntimeError("out of memory")
+    first.__context__, second.__context__ = second, first
+    with pytest.raises(SystemExit) as stopped, mistakes_in_one_sentence():
+        raise second
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [("rwmu tra", list(COMMANDS)), ("rwmu train penalty=mor", ["penalty=morel"]), ("rwmu audit d", [])],

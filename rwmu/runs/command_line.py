@@ -127,13 +127,19 @@ def mistakes_in_one_sentence() -> Iterator[None]:
         stop(sentence, STATUS_USER_ERROR)
 
 
-def _of_an_interrupted_import(error: BaseException | None) -> bool:
+def _of_an_interrupted_import(error: BaseException) -> bool:
     """Return whether it began with Ctrl-C while compiled code (torch, MuJoCo) was imported, which makes an ImportError of it."""
-    while error is not None:
-        if isinstance(error, ImportError) and isinstance(error.__cause__, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(isinstance(one, ImportError) and isinstance(one.__cause__, KeyboardInterrupt) for one in _chain(error))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and what it came of, the latest first; Hydra raises some again, so that they come of themselves."""
+    found: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in found:
+        found.append(following)
+        following = following.__cause__ or following.__context__
+    return found
 
 
 def settings(arguments: list[str]) -> list[str]:
@@ -154,11 +160,9 @@ def own_directory(arguments: list[str]) -> Path | None:
 
 def explain(error: BaseException) -> str | None:
     """Return the sentence for a user's mistake, wherever in the chain of causes it is, or None for anything else."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _chain(error):
         if isinstance(cause, UserError):
             return str(cause)
-        cause = cause.__cause__ or cause.__context__
     if isinstance(error, InstantiationException):
         told = mistake(error)
         return None if told is None else str(told)
