@@ -86,3 +86,17 @@ def test_the_shell_is_told_how_words_go_on(
     monkeypatch.setattr("sys.argv", ["rwmu", "-sc", "query=bash"])
     rwmu()
     assert capsys.readouterr().out.split() == words
+
+
+def test_weights_and_biases_is_imported_by_those_who_log_there_alone(tmp_path: Path) -> None:
+    program = "import sys; from rwmu.collect import main; main(); print('wandb' in sys.modules)"
+    settings = ["scale=smoke", "data=random", "data.num_transitions=300", "machine.progress=false"]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *settings],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr

@@ -65,6 +65,7 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
                 if not known:
                     check_config(config, config_name, HydraConfig.get().runtime.choices)
                 with as_one_process():
+                    _import_rsl_rl()
                     function(config)
             except Exception as error:  # carried past Hydra, which would print it in its own way
                 failures.append(error)
@@ -92,6 +93,16 @@ def command(config_name: str, bare: str | None = None) -> Callable[[Callable[[Di
         return main
 
     return decorate
+
+
+def _import_rsl_rl() -> None:
+    """Import rsl-rl without Weights & Biases, which it would import though its writer is not used: a second of every command."""
+    if "wandb" not in sys.modules:
+        sys.modules["wandb"] = None  # type: ignore[assignment] # Python's way to say that there is none
+        try:
+            import rsl_rl.utils  # noqa: F401
+        finally:
+            del sys.modules["wandb"]
 
 
 @contextmanager
